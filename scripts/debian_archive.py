@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Debian packages of any suite, fetched as an ordinary user.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Fetch Debian source and binary packages without touching the machine's apt.
+
+apt runs on private state, cache and source directories below the cache
+directory.  The mirror is the one that the machine's own apt uses; apt checks
+signatures and checksums as always.  Whatever was fetched once is used again
+when there is no network.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from report import Failure, say
+
+KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
+TRIXIE = ('trixie', 'trixie-updates', 'trixie-security', 'trixie-backports')
+
+
+class ArchiveError(Failure):
+    """Something could not be fetched or unpacked."""
+
+
+def cache_dir():
+    """Where downloads are kept between checkouts."""
+    base = os.environ.get('QEMU_SVM_CACHE')
+    if base:
+        return Path(base).absolute()
+    xdg = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(xdg).absolute() / 'qemu-svm'
+
+
+def _os_codename():
+    with open('/etc/os-release', encoding='utf-8') as release:
+        match = re.search(r'^VERSION_CODENAME=(\w+)', release.read(), re.M)
+    return match.group(1) if match else ''
+
+
+def _mirror(*suites):
+    """The mirror of the machine's apt for the first suite that it has."""
+    tool = Path(__file__).with_name('debian-mirror')
+    for suite in suites:
+        found = subprocess.run([tool, suite], check=True, capture_output=True,
+                               text=True).stdout.strip()
+        if found:
+            return found
+    return None
+
+
+def _machine_mirrors():
+    """The mirrors of the machine's apt: (ordinary, security or None)."""
+    codename = _os_codename()
+    ordinary = _mirror(codename, 'stable', 'oldstable')
+    if not ordinary:
+        raise ArchiveError(
+            f"apt's configuration names no mirror of Debian {codename}: "
+            'add one to /etc/apt/sources.list')
+    return ordinary, _mirror(f'{codename}-security', 'stable-security',
+                             'oldstable-security')
+
+
+def _free_space(path, needed_mib, what):
+    free = shutil.disk_usage(path).free >> 20
+    if free < needed_mib:
+        raise ArchiveError(f'{what} needs {needed_mib} MiB in {path}, '
+                           f'which has {free} MiB left: free some space')
+
+
+class Archive:
+    """The Debian archive as seen from one cache directory."""
+
+    def __init__(self, cache=None):
+        self.cache = Path(cache) if cache else cache_dir()
+        self.apt = self.cache / 'apt'
+        self.debs = self.cache / 'debs'
+        self.sources = self.cache / 'sources'
+        self._updated = False
+        for path in (self.apt / 'state/lists/partial',
+                     self.apt / 'cache/archives/partial',
+                     self.debs, self.sources):
+            path.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def _lock(self):
+        with open(self.cache / 'lock', 'w', encoding='utf-8') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _write_sources(self):
+        ordinary, security = _machine_mirrors()
+        suites = [*TRIXIE, 'bookworm-backports']
+        lines = []
+        for suite in suites:
+            uri = security if suite.endswith('-security') else ordinary
+            if uri:
+                for kind in ('deb', 'deb-src'):
+                    if kind == 'deb-src' and suite.startswith('bookworm'):
+                        continue
+                    lines.append(f'{kind} [signed-by={KEYRING}] '
+                                 f'{uri} {suite} main\n')
+        text = ''.join(lines)
+        path = self.apt / 'sources.list'
+        if not path.exists() or path.read_text(encoding='utf-8') != text:
+            path.write_text(text, encoding='utf-8')
+
+    def command(self, program, *args):
+        """The argument list that runs an apt program on the private state."""
+        return [program,
+                '-o', f'Dir::State={self.apt}/state',
+                '-o', f'Dir::Cache={self.apt}/cache',
+                '-o', f'Dir::Etc::SourceList={self.apt}/sources.list',
+                '-o', 'Dir::Etc::SourceParts=/dev/null',
+                '-o', 'Dir::Etc::Preferences=/dev/null',
+                '-o', 'Dir::Etc::PreferencesParts=/dev/null',
+                '-o', 'Dir::State::Status=/var/lib/dpkg/status',
+                '-o', 'APT::Sandbox::User=',
+                '-o', 'Acquire::Languages=none',
+                '-o', 'Acquire::Retries=2',
+                '-q', *args]
+
+    def _run(self, program, *args, cwd=None):
+        return subprocess.run(self.command(program, *args), cwd=cwd,
+                              capture_output=True, text=True, check=False)
+
+    def update(self):
+        """Refresh the package lists once; old lists do without network."""
+        if self._updated:
+            return
+        with self._lock():
+            self._write_sources()
+            _free_space(self.cache, 300, 'the package lists')
+            result = self._run('apt-get', 'update', '-o',
+                               'APT::Update::Error-Mode=any')
+        if result.returncode:
+            have = any((self.apt / 'state/lists').glob('*_Packages*'))
+            if not have:
+                raise ArchiveError(
+                    'the Debian mirror cannot be reached and no package list '
+                    'is cached: check the network (and any proxy in apt\'s '
+                    'configuration), then run the same command again.\n'
+                    + _last_lines(result.stderr))
+            say('    the Debian mirror does not answer: '
+                'going on with the package lists of the last time')
+        self._updated = True
+
+    def candidates(self, package, kind='binary'):
+        """All versions known of a package: a list of its control fields."""
+        verb = 'showsrc' if kind == 'source' else 'show'
+        args = ['--only-source'] if kind == 'source' else ['--all-versions']
+        out = self._run('apt-cache', verb, *args, package).stdout
+        records = []
+        for paragraph in out.strip().split('\n\n'):
+            fields = dict(re.findall(r'^([A-Z][\w-]*): *(.*)$', paragraph,
+                                     re.M))
+            if fields.get('Version') or fields.get('Package'):
+                records.append(fields)
+        return records
+
+    def newest(self, package, matching, kind='binary'):
+        """The newest version that a regular expression matches, or None."""
+        best = None
+        for fields in self.candidates(package, kind):
+            if re.match(matching, fields['Version']):
+                if best is None or _later(fields['Version'], best['Version']):
+                    best = fields
+        return best
+
+    def download(self, package, version):
+        """The path of one binary package; fetched unless it is cached."""
+        plain = version.partition(':')[2] or version
+        pattern = f'{package}_{plain}_*.deb'
+        quoted = f'{package}_{version.replace(":", "%3a")}_*.deb'
+        with self._lock():
+            for found in (*self.debs.glob(pattern), *self.debs.glob(quoted)):
+                return found
+            say(f'    fetching {package} {version}')
+            _free_space(self.cache, 400, f'package {package}')
+            partial = self.debs / 'partial'
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            result = self._run('apt-get', 'download', f'{package}={version}',
+                               cwd=partial)
+            fetched = list(partial.glob('*.deb'))
+            if result.returncode or not fetched:
+                raise ArchiveError(
+                    f'package {package} {version} could not be fetched: check '
+                    'the network, then run the same command again.\n'
+                    + _last_lines(result.stderr))
+            final = self.debs / fetched[0].name
+            fetched[0].rename(final)
+            return final
+
+    def download_source(self, package, version):
+        """The path of a source package's .dsc, its files beside it."""
+        plain = version.partition(':')[2] or version
+        final = self.sources / f'{package}_{plain}'
+        dsc = final / f'{package}_{plain}.dsc'
+        with self._lock():
+            if dsc.exists():
+                return dsc
+            say(f'    fetching the source package {package} {version}')
+            _free_space(self.cache, 400, f'source package {package}')
+            partial = self.sources / 'partial'
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            result = self._run('apt-get', 'source', '--download-only',
+                               '--only-source', f'{package}={version}',
+                               cwd=partial)
+            if result.returncode or not (partial / dsc.name).exists():
+                raise ArchiveError(
+                    f'source package {package} {version} could not be '
+                    'fetched: check the network, then run the same command '
+                    'again.\n' + _last_lines(result.stderr))
+            partial.rename(final)
+        return dsc
+
+
+def _last_lines(text, count=4):
+    return '\n'.join('    ' + line for line in text.splitlines()[-count:])
+
+
+def _later(one, other):
+    return subprocess.run(['dpkg', '--compare-versions', one, 'gt', other],
+                          check=False).returncode == 0
+
+
+def extract(deb, dest):
+    """Unpack a binary package below dest, as dpkg-deb does."""
+    subprocess.run(['dpkg-deb', '--extract', str(deb), str(dest)], check=True)

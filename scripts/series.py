@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The patch series: our hooks into QEMU's files and the new files beside them.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""The series as files in subprojects/qemu and as commits in build/qemu.
+
+A patch is a mail: header, message, trailers, hunks for upstream's files.  Its
+``Adds:`` trailers name the new files that belong to it; they live in this
+repository at the path they have in QEMU's tree, and the assembled tree holds
+links to them.
+"""
+
+import contextlib
+import email.utils
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from report import Failure
+
+REPO = Path(__file__).resolve().parent.parent
+PATCHES = REPO / 'subprojects/qemu'
+# Folders whose files all belong to a patch; the rest is the fork's own glue.
+PATCHED_FOLDERS = ('hw', 'include', 'util', 'target', 'qapi', 'python',
+                   'tests/qtest', 'tests/tcg', 'docs/specs', 'docs/system')
+UPSTREAM = 'upstream'
+BRANCH = 'svm'
+LINK_MODE = '120000'
+COMMITTER = {'GIT_COMMITTER_NAME': 'configure',
+             'GIT_COMMITTER_EMAIL': 'configure@localhost'}
+
+
+class SeriesError(Failure):
+    """The series and the tree do not fit together."""
+
+
+@dataclass
+class Patch:
+    """One patch of the series."""
+    author: str
+    date: str
+    subject: str
+    body: str
+    trailers: list = field(default_factory=list)
+    adds: list = field(default_factory=list)
+    hunks: str = ''
+    name: str = ''
+
+    @property
+    def message(self):
+        trailers = [f'Adds: {path}' for path in self.adds] + self.trailers
+        parts = [self.subject, self.body, '\n'.join(trailers)]
+        return '\n\n'.join(part for part in parts if part) + '\n'
+
+    @property
+    def mail(self):
+        head, _, rest = self.message.partition('\n')
+        return (f'From: {self.author}\nDate: {self.date}\n'
+                f'Subject: {head}\n{rest}---\n{self.hunks}')
+
+    def without_adds(self):
+        """The message as a reviewer gets it, who gets the files as well."""
+        return Patch(self.author, self.date, self.subject, self.body,
+                     self.trailers).message
+
+
+def split_message(message):
+    """Take a commit message apart: subject, body, trailers, added files."""
+    subject, _, rest = message.strip().partition('\n')
+    paragraphs = re.split(r'\n{2,}', rest.strip('\n'))
+    trailers = []
+    if re.fullmatch(r'([A-Z][\w-]*: .*\n?)+', paragraphs[-1]):
+        trailers = paragraphs.pop().splitlines()
+    adds = [line[6:] for line in trailers if line.startswith('Adds: ')]
+    trailers = [line for line in trailers if not line.startswith('Adds: ')]
+    return subject, '\n\n'.join(paragraphs), trailers, adds
+
+
+def parse_patch(path):
+    """Read one patch file."""
+    text = path.read_text(encoding='utf-8')
+    match = re.match(r'From: (.*)\nDate: (.*)\nSubject: (.*)\n(.*?)^---\n(.*)',
+                     text, re.S | re.M)
+    if not match:
+        raise SeriesError(f'{path.name} is not a patch of the series: it must '
+                          'begin with From:, Date: and Subject: lines and '
+                          'hold a line with --- before the hunks')
+    author, date, subject, message, hunks = match.groups()
+    subject, body, trailers, adds = split_message(subject + '\n' + message)
+    return Patch(author, date, subject, body, trailers, adds, hunks, path.name)
+
+
+def read_series(folder=PATCHES):
+    """All patches, in order; every new file must belong to exactly one."""
+    names = (folder / 'series').read_text(encoding='utf-8').split()
+    patches = [parse_patch(folder / name) for name in names]
+    owner = {}
+    for patch in patches:
+        for path in patch.adds:
+            if path in owner:
+                raise SeriesError(f'{path} is added by both {owner[path]} and '
+                                  f'{patch.name}: keep it in one of them')
+            if not (REPO / path).is_file():
+                raise SeriesError(f'{patch.name} adds {path}, which is not '
+                                  'there: restore the file or drop its Adds: '
+                                  'trailer')
+            owner[path] = patch.name
+    orphans = [path for path in new_files() if path not in owner]
+    if orphans:
+        raise SeriesError('no patch adds ' + ', '.join(orphans) + ': name '
+                          'each in an Adds: trailer of the patch that it '
+                          'belongs to (docs/devel/fork.rst)')
+    return patches
+
+
+def new_files():
+    """The files of this repository that belong into QEMU's tree."""
+    listed = subprocess.run(
+        ['git', 'ls-files', '-z', '--cached', '--others',
+         '--exclude-standard', '--', *PATCHED_FOLDERS],
+        cwd=REPO, check=True, capture_output=True, text=True).stdout
+    return [path for path in listed.split('\0')
+            if path and (REPO / path).exists()]
+
+
+def series_hash(folder=PATCHES):
+    """Changes whenever the series does."""
+    digest = hashlib.sha256()
+    for name in ['series', *(folder / 'series').read_text('utf-8').split()]:
+        digest.update(name.encode() + b'\0')
+        try:
+            digest.update((folder / name).read_bytes())
+        except FileNotFoundError as err:
+            raise SeriesError(f'series names {name}, which is not there: '
+                              'restore it or take it out') from err
+    return digest.hexdigest()
+
+
+class Tree:
+    """An assembled QEMU source tree: upstream and a commit for each patch."""
+
+    def __init__(self, path):
+        self.path = Path(path).absolute()
+
+    def git(self, *args, text_in=None, env=None, check=True, strip=True):
+        """Run git in the tree and return what it printed."""
+        result = subprocess.run(
+            ['git', '-c', 'core.hooksPath=/dev/null', '-c', 'gc.auto=0',
+             '-c', 'commit.gpgSign=false', '-c', 'core.autocrlf=false', *args],
+            cwd=self.path, input=text_in, capture_output=True, text=True,
+            env={**os.environ, **COMMITTER, **(env or {})}, check=False)
+        if check and result.returncode:
+            raise SeriesError(f'git {args[0]} in {self.path} failed:\n'
+                              + result.stderr.strip())
+        return result.stdout.strip() if strip else result.stdout
+
+    @property
+    def _state_file(self):
+        return self.path / '.git/assembled.json'
+
+    def state(self):
+        """What the tree was assembled from; empty when that did not end."""
+        try:
+            return json.loads(self._state_file.read_text(encoding='utf-8'))
+        except (OSError, ValueError):
+            return {}
+
+    def _set_state(self, **state):
+        temporary = self._state_file.with_suffix('.new')
+        temporary.write_text(json.dumps(state, indent=1), encoding='utf-8')
+        temporary.rename(self._state_file)
+
+    def edits(self):
+        """Edits of upstream's files that the series does not hold yet."""
+        found = self.git('status', '--porcelain', '--untracked-files=no')
+        edited = [line[2:].strip() for line in found.splitlines()]
+        commits = self.git('rev-list', f"{self.state()['head']}..HEAD")
+        return edited + commits.split()
+
+    def import_upstream(self, unpacked, source_id):
+        """Make a fresh tree of an unpacked source; takes the folder over."""
+        tree = Tree(unpacked)
+        shutil.rmtree(tree.path / '.git', ignore_errors=True)
+        tree.git('init', '-q', '-b', BRANCH)
+        tree.git('add', '-A', '-f')
+        stamp = {'GIT_AUTHOR_NAME': 'QEMU', 'GIT_AUTHOR_EMAIL': 'upstream',
+                 'GIT_AUTHOR_DATE': '@0 +0000',
+                 'GIT_COMMITTER_DATE': '@0 +0000'}
+        tree.git('commit', '-q', '-m', f'QEMU source: {source_id.split()[0]}',
+                 env=stamp)
+        tree.git('tag', UPSTREAM)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        tree.path.rename(self.path)
+        self._set_state(source=source_id)
+
+    def commit(self, index, parent, patch, message):
+        """Commit an index as one patch on top of a parent commit."""
+        tree = self.git('write-tree', env=index)
+        name, address = email.utils.parseaddr(patch.author)
+        stamp = {'GIT_AUTHOR_NAME': name, 'GIT_AUTHOR_EMAIL': address,
+                 'GIT_AUTHOR_DATE': patch.date,
+                 'GIT_COMMITTER_DATE': patch.date}
+        return self.git('commit-tree', tree, '-p', parent, '-F', '-',
+                        text_in=message, env=stamp)
+
+    @contextlib.contextmanager
+    def index_at(self, commit):
+        """A temporary index that holds a commit's tree."""
+        with tempfile.TemporaryDirectory() as folder:
+            index = {'GIT_INDEX_FILE': f'{folder}/index'}
+            self.git('read-tree', commit, env=index)
+            yield index
+
+    def _apply(self, patch, index):
+        if not patch.hunks.strip():
+            return
+        try:
+            self.git('apply', '--cached', '--whitespace=nowarn', '-',
+                     text_in=patch.hunks, env=index)
+        except SeriesError as err:
+            raise SeriesError(
+                f'{patch.name} does not apply to this QEMU:\n'
+                + str(err).partition('\n')[2]
+                + '\nAdapt the patch, or take a QEMU that it fits '
+                '(docs/devel/fork.rst, "Moving to the next 10.0.x").') from err
+
+    def _link(self, path, index):
+        target = os.path.relpath(REPO / path, (self.path / path).parent)
+        blob = self.git('hash-object', '-w', '--stdin', text_in=target)
+        self.git('update-index', '--add', '--cacheinfo',
+                 f'{LINK_MODE},{blob},{path}', env=index)
+
+    def _commit_series(self, patches):
+        head = self.git('rev-parse', UPSTREAM)
+        with self.index_at(UPSTREAM) as index:
+            for patch in patches:
+                self._apply(patch, index)
+                for path in patch.adds:
+                    self._link(path, index)
+                head = self.commit(index, head, patch, patch.message)
+        return head
+
+    def assemble(self, patches, source_id, digest):
+        """Bring the tree to upstream plus the series; only changed files are
+        written, so that the next build is short."""
+        head = self._commit_series(patches)
+        self._set_state(source=source_id, series='')
+        self.git('read-tree', '-m', '-u', 'HEAD', head)
+        self.git('update-ref', f'refs/heads/{BRANCH}', head)
+        self.git('symbolic-ref', 'HEAD', f'refs/heads/{BRANCH}')
+        self._set_state(source=source_id, series=digest, head=head)
+
+    def commits(self):
+        """The commits of the series, oldest first."""
+        return self.git('rev-list', '--reverse', f'{UPSTREAM}..HEAD').split()
+
+    def added(self, commit):
+        """Files that a commit adds: a list of (path, whether it is a link)."""
+        out = self.git('diff-tree', '-r', '--no-renames', '--diff-filter=A',
+                       '--no-commit-id', commit)
+        rows = (line.split('\t') for line in out.splitlines())
+        return [(path, fields.split()[1] == LINK_MODE)
+                for fields, path in rows]
+
+    def to_patch(self, commit, ours):
+        """Turn a commit into a patch; ``ours`` are all our new files."""
+        text = self.git('show', '-s', '--format=%an <%ae>%n%aD%n%B', commit)
+        author, date, message = text.split('\n', 2)
+        subject, body, trailers, _ = split_message(message)
+        adds = sorted(path for path, _ in self.added(commit))
+        excluded = [f':(exclude,literal){path}' for path in ours]
+        hunks = self.git('diff-tree', '-p', '--no-renames', '--no-color',
+                         '--no-ext-diff', '--no-commit-id', commit, '--', '.',
+                         *excluded, strip=False)
+        hunks = re.sub(r'^index [0-9a-f]+\.\.[0-9a-f]+.*\n', '', hunks,
+                       flags=re.M)
+        return Patch(author, date, subject, body, trailers, adds, hunks)
+
+
+@contextlib.contextmanager
+def build_lock(build):
+    """One configure or refresh at a time in a build folder."""
+    build.mkdir(parents=True, exist_ok=True)
+    with open(build / '.lock', 'w', encoding='utf-8') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            raise SeriesError(f'another configure or refresh-series is at '
+                              f'work in {build}: wait until it has ended'
+                              ) from err
+        yield
+
+
+def file_name(number, subject):
+    """The name of a patch file, as git format-patch makes it."""
+    slug = re.sub(r'[^A-Za-z0-9._]+', '-', subject).strip('-.')[:52]
+    return f'{number:04}-{slug.rstrip("-.")}.patch'
+
+
+def write_series(patches, folder=PATCHES):
+    """Replace the patch files of the series; returns whether they changed."""
+    before = {path.name: path.read_text(encoding='utf-8')
+              for path in [*folder.glob('*.patch'), folder / 'series']
+              if path.exists()}
+    after = {}
+    for number, patch in enumerate(patches, 1):
+        patch.name = file_name(number, patch.subject)
+        after[patch.name] = patch.mail
+    after['series'] = ''.join(f'{patch.name}\n' for patch in patches)
+    for name in before.keys() - after.keys():
+        (folder / name).unlink()
+    for name, text in after.items():
+        if before.get(name) != text:
+            (folder / name).write_text(text, encoding='utf-8')
+    return before != after
