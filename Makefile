@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The words people type; `make help` lists them.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+
+.DEFAULT_GOAL := all
+
+## all: build the emulator, build/qemu-system-x86_64
+all: build
+## demo: set up, build and show what the fork is for
+demo: build
+	scripts/demo
+## check: set up, build and run every test
+check: build
+	scripts/run-tests
+## check-unit, check-qtest, check-functional, check-series: one suite
+check-%: build
+	scripts/run-tests $*
+## packages: install the Debian packages that are missing
+packages:
+	@scripts/install-packages
+## build: assemble, configure and build what is not up to date
+build: packages
+	@./configure
+	@echo "==> Build: build/qemu-system-x86_64 and the tests"
+	@ninja -C build
+## mails: write the series as mails for review into build/mails
+mails: packages
+	@./configure --assemble-only
+	@scripts/export-series
+## clean: delete build, keep the downloads
+clean:
+	rm -rf build
+## help: this list
+help:
+	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
+
+.PHONY: all demo check packages build mails clean help
