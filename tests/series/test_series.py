@@ -1,0 +1,234 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The series survives every way between files, commits and mails.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Round trips of the series, and bad input to the tools that keep it.
+
+Each case works on a copy of this repository; the upstream source is taken out
+of build/qemu, so no network is needed.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import pycotap
+
+REPO = Path(__file__).resolve().parents[2]
+TREE = REPO / 'build/qemu'
+
+
+def run(*command, cwd, **environment):
+    """Run a command; its output is part of the result."""
+    return subprocess.run([str(part) for part in command], cwd=cwd,
+                          env={**os.environ, **environment}, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          check=False)
+
+
+class SeriesTest(unittest.TestCase):
+    """A copy of the repository and a pristine source, shared by the cases."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.work = Path(tempfile.mkdtemp(prefix='series-', dir=REPO / 'build'))
+        cls.source = cls.work / 'source'
+        cls.source.mkdir()
+        archive = subprocess.Popen(['git', 'archive', 'upstream'], cwd=TREE,
+                                   stdout=subprocess.PIPE)
+        subprocess.run(['tar', '-x', '-C', cls.source], stdin=archive.stdout,
+                       check=True)
+        if archive.wait():
+            raise RuntimeError('git archive failed')
+        cls.repo = cls.work / 'repo'
+        listed = subprocess.run(
+            ['git', 'ls-files', '-z', '--cached', '--others',
+             '--exclude-standard'], cwd=REPO, check=True,
+            capture_output=True, text=True).stdout
+        for name in filter(None, listed.split('\0')):
+            if (REPO / name).exists():
+                (cls.repo / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(REPO / name, cls.repo / name)
+        subprocess.run('git init -q && git add -A && '
+                       'git -c user.name=t -c user.email=t commit -qm t',
+                       shell=True, cwd=cls.repo, check=True)
+        result = cls.configure(f'--qemu-source={cls.source}')
+        if result.returncode:
+            raise RuntimeError(result.stdout)
+        cls.tree = cls.repo / 'build/qemu'
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.work)
+
+    def tearDown(self):
+        """Every case finds and leaves the tree as the series makes it."""
+        run('git', 'reset', '-q', '--hard', cwd=self.repo)
+        run('git', 'clean', '-qfd', cwd=self.repo)
+        result = self.configure('--discard-edits')
+        self.assertEqual(result.returncode, 0, result.stdout)
+
+    @classmethod
+    def configure(cls, *args, **environment):
+        return run('./configure', '--assemble-only', *args, cwd=cls.repo,
+                   **environment)
+
+    def refresh(self, *args):
+        return run('scripts/refresh-series', *args, cwd=self.repo)
+
+    def fails(self, result, *words):
+        """The command stopped with a sentence, not with a traceback."""
+        self.assertNotEqual(result.returncode, 0, result.stdout)
+        self.assertNotIn('Traceback', result.stdout)
+        for word in words:
+            self.assertIn(word, result.stdout)
+
+    def head(self):
+        return run('git', 'rev-parse', 'HEAD', cwd=self.tree).stdout
+
+    def test_refresh_after_assembly_changes_nothing(self):
+        result = self.refresh('--check')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.refresh()
+        status = run('git', 'status', '--porcelain', cwd=self.repo)
+        self.assertEqual(status.stdout, '')
+
+    def test_export_applies_on_pristine_source(self):
+        result = run('scripts/export-series', cwd=self.repo)
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertIn('the same tree', result.stdout)
+        self.assertIn('checkpatch.pl: 0 patches with remarks', result.stdout)
+
+    def test_edit_goes_into_the_named_patch(self):
+        with open(self.tree / 'hw/virtio/virtio-pci.c', 'a',
+                  encoding='utf-8') as source:
+            source.write('/* edited */\n')
+        self.fails(self.refresh(), 'hw/virtio/virtio-pci.c', '--into')
+        result = self.refresh('--into', '1')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        name = (self.repo / 'subprojects/qemu/series').read_text().split()[0]
+        text = (self.repo / 'subprojects/qemu' / name).read_text()
+        self.assertIn('+/* edited */', text)
+
+    def test_new_file_moves_into_the_repository(self):
+        path = 'hw/pci/brand_new.c'
+        (self.tree / path).write_text('/* new */\n', encoding='utf-8')
+        run('git', 'add', path, cwd=self.tree)
+        run('git', '-c', 'user.name=t', '-c', 'user.email=t', 'commit', '-qm',
+            'pci: add a file\n\nSigned-off-by: T <t>', cwd=self.tree)
+        result = self.refresh()
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertEqual((self.repo / path).read_text(), '/* new */\n')
+        self.assertTrue((self.tree / path).is_symlink())
+        last = (self.repo / 'subprojects/qemu/series').read_text().split()[-1]
+        self.assertIn(f'Adds: {path}',
+                      (self.repo / 'subprojects/qemu' / last).read_text())
+
+    def test_edits_are_not_lost_to_a_new_series(self):
+        with open(self.tree / 'VERSION', 'a', encoding='utf-8') as version:
+            version.write('\n')
+        with open(self.repo / 'subprojects/qemu/series', 'a',
+                  encoding='utf-8') as kept:
+            kept.write('\n')
+        self.fails(self.configure(), 'VERSION', 'refresh-series')
+
+    def test_hook_that_does_not_apply(self):
+        before = self.head()
+        name = (self.repo / 'subprojects/qemu/series').read_text().split()[0]
+        patch = self.repo / 'subprojects/qemu' / name
+        lines = patch.read_text(encoding='utf-8').splitlines(keepends=True)
+        start = next(number for number, line in enumerate(lines)
+                     if line.startswith('@@'))
+        lines[start + 1] = ' this context line stands nowhere\n'
+        patch.write_text(''.join(lines), encoding='utf-8')
+        self.fails(self.configure(), name, 'does not apply')
+        self.assertEqual(self.head(), before)
+
+    def test_file_that_no_patch_adds(self):
+        (self.repo / 'hw/pci').mkdir(parents=True, exist_ok=True)
+        (self.repo / 'hw/pci/orphan.c').write_text('', encoding='utf-8')
+        self.fails(self.configure(), 'hw/pci/orphan.c', 'Adds:')
+
+    def test_wrong_version(self):
+        other = self.work / 'other'
+        other.mkdir()
+        (other / 'VERSION').write_text('9.2.0\n', encoding='utf-8')
+        before = self.head()
+        self.fails(self.configure(f'--qemu-source={other}'), '9.2.0', '10.0')
+        self.assertEqual(self.head(), before)
+
+    def test_truncated_tarball(self):
+        whole = self.work / 'qemu.tar.gz'
+        subprocess.run(['tar', '-czf', whole, '-C', self.work,
+                        'source/VERSION', 'source/hw/pci'], check=True)
+        torn = self.work / 'torn.tar.gz'
+        torn.write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+        before = self.head()
+        self.fails(self.configure(f'--qemu-source={torn}'), 'torn.tar.gz',
+                   'truncated')
+        self.assertEqual(self.head(), before)
+
+    def test_source_that_is_not_there(self):
+        self.fails(self.configure('--qemu-source=/no/such/qemu'),
+                   '/no/such/qemu')
+
+    def test_no_network_and_nothing_cached(self):
+        dead = 'http://127.0.0.1:9'
+        self.fails(self.configure('--qemu-source=debian',
+                                  QEMU_SVM_CACHE=str(self.work / 'cache'),
+                                  http_proxy=dead, https_proxy=dead),
+                   'network')
+
+    def test_full_disk(self):
+        small = self.work / 'small'
+        small.mkdir()
+        if run('mount', '-t', 'tmpfs', '-o', 'size=8m', 'none', small,
+               cwd=self.work).returncode:
+            self.skipTest('this user may not mount a small tmpfs')
+        try:
+            result = run('scripts/fetch-qemu', f'--qemu-source={self.source}',
+                         small / 'qemu', cwd=self.repo)
+            self.fails(result, 'free some space')
+            self.assertEqual(list(small.iterdir()), [])
+        finally:
+            run('umount', small, cwd=self.work)
+
+    def test_interrupted_unpacking_leaves_nothing_trusted(self):
+        copy = self.work / 'copy'
+        shutil.copytree(self.source, copy, symlinks=True)
+        with subprocess.Popen(['./configure', '--assemble-only',
+                               f'--qemu-source={copy}'], cwd=self.repo,
+                              stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            partial = self.repo / 'build/qemu.unpacked.partial'
+            while process.poll() is None and not partial.exists():
+                time.sleep(0.01)
+            process.kill()
+        result = self.configure(f'--qemu-source={self.source}')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertEqual(self.refresh('--check').returncode, 0)
+
+    def test_two_at_once(self):
+        with open(self.repo / 'build/.lock', 'w', encoding='utf-8') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.fails(self.configure(), 'another configure')
+
+    def test_help(self):
+        for tool in ('configure', 'scripts/export-series',
+                     'scripts/refresh-series', 'scripts/fetch-qemu'):
+            result = run(self.repo / tool, '--help', cwd=self.repo)
+            self.assertEqual(result.returncode, 0, result.stdout)
+            self.assertIn('usage:', result.stdout)
+
+
+if __name__ == '__main__':
+    unittest.main(testRunner=pycotap.TAPTestRunner(
+        message_log=pycotap.LogMode.LogToError,
+        test_output_log=pycotap.LogMode.LogToError))
