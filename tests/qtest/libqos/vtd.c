@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * libqos VT-d driver: legacy mode tables and the invalidation queue
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ */
+
+#include "qemu/osdep.h"
+#include "hw/i386/intel_iommu_internal.h"
+#include "vtd.h"
+
+#define PAGE_SIZE_4K 0x1000ULL
+#define PAGE_SIZE_2M 0x200000ULL
+#define LEVEL_BITS   9
+#define TABLE_LEVELS 4
+
+/* Context entry, upper half: address width 010b is 4 levels, 48 bits (9.3) */
+#define CONTEXT_AW_48 2ULL
+#define CONTEXT_DID_SHIFT 8
+
+/* Second-stage entry: page size bit (9.8) */
+#define SS_PS (1ULL << 7)
+
+static uint64_t reg(uint64_t offset)
+{
+    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
+}
+
+uint64_t qvtd_new_table(QVtd *vtd)
+{
+    uint64_t addr = guest_alloc(vtd->alloc, PAGE_SIZE_4K);
+
+    qtest_memset(vtd->qts, addr, 0, PAGE_SIZE_4K);
+    return addr;
+}
+
+void qvtd_init(QVtd *vtd, QTestState *qts, QGuestAllocator *alloc)
+{
+    *vtd = (QVtd) { .qts = qts, .alloc = alloc };
+    vtd->root = qvtd_new_table(vtd);
+    vtd->iq = qvtd_new_table(vtd);
+    vtd->status = qvtd_new_table(vtd);
+}
+
+/* One command at a time; the bits that are on stay on (11.4.4) */
+static void global_command(QVtd *vtd, uint32_t bit)
+{
+    uint32_t on = qtest_readl(vtd->qts, reg(DMAR_GSTS_REG)) &
+                  ~(uint32_t)VTD_GSTS_RTPS;
+
+    qtest_writel(vtd->qts, reg(DMAR_GCMD_REG), on | bit);
+    g_assert_cmphex(qtest_readl(vtd->qts, reg(DMAR_GSTS_REG)) & bit, ==, bit);
+}
+
+void qvtd_enable(QVtd *vtd)
+{
+    qtest_writeq(vtd->qts, reg(DMAR_RTADDR_REG), vtd->root);
+    global_command(vtd, VTD_GCMD_SRTP);
+
+    qtest_writeq(vtd->qts, reg(DMAR_IQA_REG), vtd->iq);
+    global_command(vtd, VTD_GCMD_QIE);
+    qvtd_inv_global(vtd);
+
+    global_command(vtd, VTD_GCMD_TE);
+}
+
+void qvtd_attach(QVtd *vtd, uint16_t bdf, uint16_t did, uint64_t sspt,
+                 bool device_tlb)
+{
+    uint64_t root_entry = vtd->root + (bdf >> 8) * sizeof(VTDRootEntry);
+    uint64_t table = qtest_readq(vtd->qts, root_entry);
+    uint64_t entry;
+
+    if (!(table & VTD_ROOT_ENTRY_P)) {
+        table = qvtd_new_table(vtd) | VTD_ROOT_ENTRY_P;
+        qtest_writeq(vtd->qts, root_entry, table);
+    }
+
+    entry = (table & VTD_ROOT_ENTRY_CTP) + (bdf & 0xff) * 16;
+    qtest_writeq(vtd->qts, entry + 8,
+                 ((uint64_t)did << CONTEXT_DID_SHIFT) | CONTEXT_AW_48);
+    qtest_writeq(vtd->qts, entry, sspt | VTD_CONTEXT_ENTRY_P |
+                 (device_tlb ? VTD_CONTEXT_TT_DEV_IOTLB :
+                               VTD_CONTEXT_TT_MULTI_LEVEL));
+}
+
+void qvtd_map(QVtd *vtd, uint64_t sspt, uint64_t iova, uint64_t gpa,
+              uint64_t size)
+{
+    int leaf = size == PAGE_SIZE_2M ? 1 : 0;
+    int level;
+
+    g_assert(size == PAGE_SIZE_4K || size == PAGE_SIZE_2M);
+
+    for (level = TABLE_LEVELS - 1; ; level--) {
+        uint64_t index = extract64(iova, 12 + level * LEVEL_BITS, LEVEL_BITS);
+        uint64_t addr = sspt + index * 8;
+        uint64_t entry;
+
+        if (level == leaf) {
+            qtest_writeq(vtd->qts, addr, gpa | (leaf ? SS_PS : 0) |
+                         VTD_SL_R | VTD_SL_W);
+            return;
+        }
+        entry = qtest_readq(vtd->qts, addr);
+        if (!entry) {
+            entry = qvtd_new_table(vtd) | VTD_SL_R | VTD_SL_W;
+            qtest_writeq(vtd->qts, addr, entry);
+        }
+        sspt = entry & ~(PAGE_SIZE_4K - 1);
+    }
+}
+
+static void put_desc(QVtd *vtd, uint64_t lo, uint64_t hi)
+{
+    uint64_t addr = vtd->iq + vtd->iq_tail * 16;
+
+    qtest_writeq(vtd->qts, addr, lo);
+    qtest_writeq(vtd->qts, addr + 8, hi);
+    vtd->iq_tail = (vtd->iq_tail + 1) % QVTD_IQ_ENTRIES;
+}
+
+/* Put a wait descriptor (6.5.2.8) behind what is there and run all of it */
+static void run_and_wait(QVtd *vtd)
+{
+    vtd->seq++;
+    put_desc(vtd, VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_SW |
+             ((uint64_t)vtd->seq << VTD_INV_DESC_WAIT_DATA_SHIFT),
+             vtd->status);
+    qtest_writeq(vtd->qts, reg(DMAR_IQT_REG), vtd->iq_tail * 16);
+    g_assert_cmpuint(qtest_readl(vtd->qts, vtd->status), ==, vtd->seq);
+}
+
+void qvtd_inv_global(QVtd *vtd)
+{
+    put_desc(vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL, 0);
+    put_desc(vtd, VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_GLOBAL, 0);
+    run_and_wait(vtd);
+}
+
+void qvtd_inv_domain(QVtd *vtd, uint16_t did)
+{
+    put_desc(vtd, VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_DOMAIN |
+             ((uint64_t)did << 16), 0);
+    run_and_wait(vtd);
+}
+
+void qvtd_inv_pages(QVtd *vtd, uint16_t did, uint64_t iova, unsigned am)
+{
+    put_desc(vtd, VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_PAGE |
+             ((uint64_t)did << 16), iova | am);
+    run_and_wait(vtd);
+}
+
+void qvtd_inv_device_tlb(QVtd *vtd, uint16_t bdf, uint64_t addr, bool s)
+{
+    put_desc(vtd, VTD_INV_DESC_DEVICE | ((uint64_t)bdf << 32), addr | s);
+    run_and_wait(vtd);
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * libqos VT-d driver: legacy mode tables and the invalidation queue
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * Section numbers are those of the Intel VT-d specification, revision 5.
+ */
+
+#ifndef LIBQOS_VTD_H
+#define LIBQOS_VTD_H
+
+#include "../libqtest.h"
+#include "libqos-malloc.h"
+
+/* Descriptors that fit into the invalidation queue of one page (11.4.9.3) */
+#define QVTD_IQ_ENTRIES 256
+
+/**
+ * struct QVtd - a VT-d unit that translates in legacy mode
+ * @qts: the emulator that has it; a test may set it to the destination of a
+ *       migration and go on
+ * @alloc: where the tables come from
+ * @root: guest physical address of the root table
+ * @iq: guest physical address of the invalidation queue
+ * @iq_tail: index of the next free descriptor
+ * @status: guest physical address that wait descriptors write to
+ * @seq: status of the last wait descriptor
+ *
+ * Nothing here is safe from several threads.
+ */
+typedef struct QVtd {
+    QTestState *qts;
+    QGuestAllocator *alloc;
+    uint64_t root;
+    uint64_t iq;
+    unsigned iq_tail;
+    uint64_t status;
+    uint32_t seq;
+} QVtd;
+
+/**
+ * qvtd_init() - prepare the driver of the VT-d unit of a q35 machine
+ * @vtd: the driver to fill in
+ * @qts: the emulator
+ * @alloc: guest memory; what is taken from it is not given back
+ *
+ * Allocates an empty root table and an invalidation queue.  No register is
+ * touched.
+ */
+void qvtd_init(QVtd *vtd, QTestState *qts, QGuestAllocator *alloc);
+
+/**
+ * qvtd_enable() - switch on queued invalidation and translation
+ * @vtd: the driver
+ *
+ * Programs RTADDR_REG and IQA_REG and sets SRTP, QIE and TE (11.4.4).
+ */
+void qvtd_enable(QVtd *vtd);
+
+/**
+ * qvtd_new_table() - allocate an empty page for a table
+ * @vtd: the driver
+ *
+ * Returns: its guest physical address; all entries are 0.
+ */
+uint64_t qvtd_new_table(QVtd *vtd);
+
+/**
+ * qvtd_attach() - write the context entry of a function (9.3)
+ * @vtd: the driver
+ * @bdf: bus, device and function number
+ * @did: domain id, 1 to 65535
+ * @sspt: guest physical address of a 4-level second-stage table
+ * @device_tlb: true for translation type 01b (device-TLB requests are
+ *              served), false for 00b
+ *
+ * The context cache is not invalidated.
+ */
+void qvtd_attach(QVtd *vtd, uint16_t bdf, uint16_t did, uint64_t sspt,
+                 bool device_tlb);
+
+/**
+ * qvtd_map() - map a page in a 4-level second-stage table (9.8)
+ * @vtd: the driver
+ * @sspt: guest physical address of the table
+ * @iova: address that the device uses, below 2^48, multiple of @size
+ * @gpa: guest physical address, multiple of @size
+ * @size: 4 KiB or 2 MiB, in bytes
+ *
+ * The page can be read and written.  Nothing is invalidated.
+ */
+void qvtd_map(QVtd *vtd, uint64_t sspt, uint64_t iova, uint64_t gpa,
+              uint64_t size);
+
+/**
+ * qvtd_inv_global() - invalidate the context cache and the IOTLB, all of both
+ * @vtd: the driver
+ *
+ * Like all functions below, submits the descriptor (6.5.2) with a wait
+ * descriptor behind it and fails the test if the latter does not complete.
+ */
+void qvtd_inv_global(QVtd *vtd);
+
+/**
+ * qvtd_inv_domain() - invalidate the IOTLB entries of a domain (6.5.2.3)
+ * @vtd: the driver
+ * @did: domain id
+ */
+void qvtd_inv_domain(QVtd *vtd, uint16_t did);
+
+/**
+ * qvtd_inv_pages() - invalidate IOTLB entries of a range (6.5.2.3)
+ * @vtd: the driver
+ * @did: domain id
+ * @iova: start of the range, multiple of its size
+ * @am: the range has 2^@am pages of 4 KiB; 0 to 18
+ */
+void qvtd_inv_pages(QVtd *vtd, uint16_t did, uint64_t iova, unsigned am);
+
+/**
+ * qvtd_inv_device_tlb() - invalidate a range in a device-TLB (6.5.2.5)
+ * @vtd: the driver
+ * @bdf: bus, device and function number
+ * @addr: address field of the descriptor
+ * @s: S bit of the descriptor: @addr encodes a size above 4 KiB
+ */
+void qvtd_inv_device_tlb(QVtd *vtd, uint16_t bdf, uint64_t addr, bool s);
+
+#endif

@@ -1,0 +1,1159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest of virtio-pci's "ats" property
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * The guest is this file: it programs the ATS capability (PCIe 5.0, 10.5.1)
+ * and the IOMMU.  The device is a vhost-user device whose back-end also is
+ * part of the test and keeps the translations that it is given; what it
+ * still has after an invalidation tells which invalidations reach it.
+ */
+
+#include "qemu/osdep.h"
+#include "libqtest.h"
+#include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "hw/i386/amd_iommu.h"
+#include "hw/pci/pci_regs.h"
+#include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_iommu.h"
+#include "standard-headers/linux/virtio_net.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/pci-pc.h"
+#include "libqos/vhost-user-iotlb.h"
+#include "libqos/virtio-pci.h"
+#include "libqos/vtd.h"
+
+#define HOST_BRIDGE_PCIEXBAR 0x60
+#define ECAM_BASE   0xb0000000ULL
+#define ECAM_ENABLE 1
+
+#define PORT_BDF    (4 << 3)
+#define DEVICE_BDF  0x100
+#define IOMMU_BDF   (5 << 3)
+
+/* BARs on the root bus, and in the window of the root port */
+#define ROOT_BARS   0xe0000000
+#define PORT_BARS   0xe1000000
+
+/* PCIe 5.0, 7.8.4.1: what the AER capability of virtio-pci takes */
+#define AER_SIZE    0x48
+
+#define RAM_SIZE    (64 * MiB)
+#define SIZE_4K     0x1000
+#define SIZE_2M     0x200000
+#define DOMAIN      1
+
+/* Two pages that the driver gives to the device, below and above 4 GiB */
+#define IOVA        0x40000000ULL
+#define IOVA_HIGH   0x140000000ULL
+
+#define MACHINE \
+    "-M q35,memory-backend=mem -m 64 -nodefaults " \
+    "-object memory-backend-memfd,id=mem,size=64M,share=on " \
+    "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off " \
+    "-device pcie-root-port,id=rp0,bus=pcie.0,chassis=1,addr=4.0 "
+
+#define VTD_ATS     "-device intel-iommu,device-iotlb=on "
+#define NET \
+    "-device virtio-net-pci,id=dev,bus=rp0,netdev=net,romfile=," \
+    "disable-legacy=on,iommu_platform=on"
+
+typedef struct Guest {
+    QTestState *qts;
+    QGuestAllocator alloc;
+    QPCIBus *pci;
+    QVhostUserIotlb *be;
+    QVtd vtd;
+    uint64_t sspt;
+    uint64_t page;
+    QVirtioPCIDevice *dev;
+    GPtrArray *vqs;
+    unsigned num_vqs;
+    unsigned num_rings;
+    uint16_t ats;
+} Guest;
+
+/* Configuration space */
+
+static uint64_t config(uint16_t bdf, uint16_t offset)
+{
+    return ECAM_BASE + ((uint64_t)bdf << 12) + offset;
+}
+
+/* What firmware does: MMCONFIG, and bus 1 behind the root port */
+static void platform_setup(QTestState *qts)
+{
+    qtest_outl(qts, 0xcf8, (1U << 31) | HOST_BRIDGE_PCIEXBAR);
+    qtest_outl(qts, 0xcfc, ECAM_BASE | ECAM_ENABLE);
+
+    qtest_writel(qts, config(PORT_BDF, PCI_PRIMARY_BUS), 0x010100);
+    qtest_writel(qts, config(PORT_BDF, PCI_MEMORY_BASE), 0xe1f0e100);
+    qtest_writel(qts, config(PORT_BDF, PCI_PREF_MEMORY_BASE), 0x0000fff0);
+    qtest_writew(qts, config(PORT_BDF, PCI_COMMAND),
+                 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
+static uint16_t find_ext_cap(QTestState *qts, uint16_t bdf, uint16_t id)
+{
+    uint16_t pos = PCI_CFG_SPACE_SIZE;
+
+    while (pos) {
+        uint32_t header = qtest_readl(qts, config(bdf, pos));
+
+        if (header && header != UINT32_MAX && PCI_EXT_CAP_ID(header) == id) {
+            return pos;
+        }
+        pos = header == UINT32_MAX ? 0 : PCI_EXT_CAP_NEXT(header);
+    }
+    return 0;
+}
+
+static uint8_t find_cap(QTestState *qts, uint16_t bdf, uint8_t id)
+{
+    uint8_t pos = qtest_readb(qts, config(bdf, PCI_CAPABILITY_LIST));
+
+    while (pos && qtest_readb(qts, config(bdf, pos)) != id) {
+        pos = qtest_readb(qts, config(bdf, pos + PCI_CAP_LIST_NEXT));
+    }
+    return pos;
+}
+
+static uint64_t ats_ctrl(Guest *g)
+{
+    return config(DEVICE_BDF, g->ats + PCI_ATS_CTRL);
+}
+
+static void set_ats(Guest *g, bool on)
+{
+    qtest_writew(g->qts, ats_ctrl(g), on ? PCI_ATS_CTRL_ENABLE : 0);
+}
+
+/* The driver of the device */
+
+static void driver_start(Guest *g)
+{
+    QPCIAddress addr = { .devfn = DEVICE_BDF };
+    uint64_t features = 1ULL << VIRTIO_F_VERSION_1 |
+                        1ULL << VIRTIO_F_IOMMU_PLATFORM;
+    QVirtioDevice *vdev;
+    unsigned i;
+
+    if (g->num_vqs > 2) {
+        features |= 1ULL << VIRTIO_NET_F_MQ | 1ULL << VIRTIO_NET_F_CTRL_VQ;
+    }
+
+    g->dev = virtio_pci_new(g->pci, &addr);
+    g_assert_nonnull(g->dev);
+    vdev = &g->dev->vdev;
+    qvirtio_pci_device_enable(g->dev);
+    qvirtio_start_device(vdev);
+    g_assert_cmphex(qvirtio_get_features(vdev) & features, ==, features);
+    qvirtio_set_features(vdev, features);
+
+    g->vqs = g_ptr_array_new();
+    for (i = 0; i < g->num_vqs; i++) {
+        g_ptr_array_add(g->vqs, qvirtqueue_setup(vdev, &g->alloc, i));
+    }
+    qvirtio_set_driver_ok(vdev);
+    qvhost_user_iotlb_wait_rings(g->be, g->num_rings);
+}
+
+/* The device has forgotten the driver, or is gone; forget it, too */
+static void driver_forget(Guest *g)
+{
+    unsigned i;
+
+    for (i = 0; i < g->vqs->len; i++) {
+        qvirtqueue_cleanup(g->dev->vdev.bus, g->vqs->pdata[i], &g->alloc);
+    }
+    g_ptr_array_unref(g->vqs);
+    g->vqs = NULL;
+    g_free(g->dev->pdev);
+    g_free(g->dev);
+    g->dev = NULL;
+}
+
+/* The guest */
+
+static void guest_boot(Guest *g, QTestState *qts)
+{
+    g->qts = qts;
+    pc_alloc_init(&g->alloc, qts, ALLOC_NO_FLAGS);
+    g->pci = qpci_new_pc(qts, &g->alloc);
+    g->pci->mmio_alloc_ptr = PORT_BARS;
+    platform_setup(qts);
+    g->ats = find_ext_cap(qts, DEVICE_BDF, PCI_EXT_CAP_ID_ATS);
+    g_assert_cmphex(g->ats, !=, 0);
+    g->page = guest_alloc(&g->alloc, SIZE_4K);
+}
+
+/* VT-d: RAM is mapped to itself, and the two pages of the driver */
+static void guest_setup_vtd(Guest *g, bool device_tlb)
+{
+    uint64_t addr;
+
+    qvtd_init(&g->vtd, g->qts, &g->alloc);
+    g->sspt = qvtd_new_table(&g->vtd);
+    for (addr = 0; addr < RAM_SIZE; addr += SIZE_2M) {
+        qvtd_map(&g->vtd, g->sspt, addr, addr, SIZE_2M);
+    }
+    qvtd_map(&g->vtd, g->sspt, IOVA, g->page, SIZE_4K);
+    qvtd_map(&g->vtd, g->sspt, IOVA_HIGH, g->page, SIZE_4K);
+    qvtd_attach(&g->vtd, DEVICE_BDF, DOMAIN, g->sspt, device_tlb);
+    qvtd_enable(&g->vtd);
+}
+
+static char *net_backend_args(QVhostUserIotlb *be, unsigned queue_pairs)
+{
+    return g_strdup_printf("-chardev socket,id=chr,path=%s "
+                           "-netdev vhost-user,id=net,chardev=chr,queues=%u ",
+                           qvhost_user_iotlb_path(be), queue_pairs);
+}
+
+static QTestState *start_net(QVhostUserIotlb *be, unsigned queue_pairs,
+                             const char *iommu, const char *props)
+{
+    g_autofree char *backend = net_backend_args(be, queue_pairs);
+
+    return qtest_initf(MACHINE "%s %s " NET "%s", iommu, backend, props);
+}
+
+/* A guest with a vhost-user network device that has ats=on and runs */
+static Guest *guest_new(const char *iommu, unsigned queue_pairs)
+{
+    Guest *g = g_new0(Guest, 1);
+
+    g->be = qvhost_user_iotlb_new(queue_pairs, false);
+    /* All pairs are set up; the others get enabled by a control command */
+    g->num_rings = 2;
+    g->num_vqs = queue_pairs * 2 + (queue_pairs > 1);
+    guest_boot(g, start_net(g->be, queue_pairs, iommu, queue_pairs > 1 ?
+                            ",ats=on,mq=on" : ",ats=on"));
+    return g;
+}
+
+static Guest *guest_new_vtd(unsigned queue_pairs)
+{
+    Guest *g = guest_new(VTD_ATS, queue_pairs);
+
+    guest_setup_vtd(g, true);
+    driver_start(g);
+    return g;
+}
+
+static void guest_free_all(Guest *g)
+{
+    if (g->dev) {
+        driver_forget(g);
+    }
+    qpci_free_pc(g->pci);
+    alloc_destroy(&g->alloc);
+    qtest_quit(g->qts);
+    qvhost_user_iotlb_free(g->be);
+    g_free(g);
+}
+
+/* Which invalidations reach the back-end? */
+
+static void fetch(Guest *g)
+{
+    g_assert_cmphex(qvhost_user_iotlb_fetch(g->be, IOVA), ==, g->page);
+}
+
+static void check_heeds_unmap(Guest *g, bool heeds)
+{
+    fetch(g);
+    qvtd_inv_pages(&g->vtd, DOMAIN, IOVA, 0);
+    g_assert_cmpint(qvhost_user_iotlb_has(g->be, IOVA), ==, !heeds);
+}
+
+static void check_heeds_device_tlb(Guest *g, bool heeds)
+{
+    fetch(g);
+    qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
+    g_assert_cmpint(qvhost_user_iotlb_has(g->be, IOVA), ==, !heeds);
+}
+
+/*
+ * VT-d 6.5.2.3 and 6.5.2.5: an IOTLB invalidation does not touch device-TLBs,
+ * and a device-TLB invalidation only these.
+ */
+static void check_ats(Guest *g, bool on)
+{
+    check_heeds_unmap(g, !on);
+    check_heeds_device_tlb(g, on);
+}
+
+/* The capability */
+
+static QTestState *start_plain(const char *props)
+{
+    QTestState *qts = qtest_initf(MACHINE "-device virtio-net-pci,romfile=,"
+                                  "disable-legacy=on,bus=rp0%s", props);
+
+    platform_setup(qts);
+    return qts;
+}
+
+static uint32_t read_header(QTestState *qts, uint16_t pos)
+{
+    return qtest_readl(qts, config(DEVICE_BDF, pos));
+}
+
+/* No extended capability at all unless one is asked for */
+static void test_caps_absent(void)
+{
+    QTestState *qts = start_plain("");
+
+    g_assert_cmphex(qtest_readw(qts, config(DEVICE_BDF, PCI_VENDOR_ID)), ==,
+                    0x1af4);
+    g_assert_cmphex(read_header(qts, PCI_CFG_SPACE_SIZE), ==, 0);
+    qtest_quit(qts);
+}
+
+/*
+ * PCIe 5.0, 10.5.1.1 and 10.5.1.2: id 000Fh, version 1; Invalidate Queue
+ * Depth 0 is 32 requests; Page Aligned Request is bit 5.  10.5.1.3: the
+ * control register starts as 0.
+ */
+static void test_caps_alone(void)
+{
+    QTestState *qts = start_plain(",ats=on");
+    uint32_t header = read_header(qts, PCI_CFG_SPACE_SIZE);
+    uint64_t cap = config(DEVICE_BDF, PCI_CFG_SPACE_SIZE);
+
+    g_assert_cmphex(PCI_EXT_CAP_ID(header), ==, PCI_EXT_CAP_ID_ATS);
+    g_assert_cmpint(PCI_EXT_CAP_VER(header), ==, 1);
+    g_assert_cmphex(PCI_EXT_CAP_NEXT(header), ==, 0);
+    g_assert_cmphex(qtest_readw(qts, cap + PCI_ATS_CAP), ==,
+                    PCI_ATS_CAP_PAGE_ALIGNED);
+    g_assert_cmphex(qtest_readw(qts, cap + PCI_ATS_CTRL), ==, 0);
+    qtest_quit(qts);
+}
+
+static void test_caps_not_aligned(void)
+{
+    QTestState *qts = start_plain(",ats=on,x-ats-page-aligned=off");
+    uint16_t pos = find_ext_cap(qts, DEVICE_BDF, PCI_EXT_CAP_ID_ATS);
+
+    g_assert_cmphex(qtest_readw(qts, config(DEVICE_BDF, pos + PCI_ATS_CAP)),
+                    ==, 0);
+    qtest_quit(qts);
+}
+
+/* PCIe 5.0, 7.6.3: the chain starts at 100h, here with AER */
+static void test_caps_after_aer(void)
+{
+    QTestState *qts = start_plain(",ats=on,aer=on");
+    uint32_t header = read_header(qts, PCI_CFG_SPACE_SIZE);
+    uint16_t pos = PCI_CFG_SPACE_SIZE + AER_SIZE;
+
+    g_assert_cmphex(PCI_EXT_CAP_ID(header), ==, PCI_EXT_CAP_ID_ERR);
+    g_assert_cmphex(PCI_EXT_CAP_NEXT(header), ==, pos);
+    header = read_header(qts, pos);
+    g_assert_cmphex(PCI_EXT_CAP_ID(header), ==, PCI_EXT_CAP_ID_ATS);
+    g_assert_cmphex(PCI_EXT_CAP_NEXT(header), ==, 0);
+    qtest_quit(qts);
+}
+
+/* Run QEMU with @args and return what it says on stderr until it has started */
+static char *start_and_quit(const char *args)
+{
+    g_autofree char *path = NULL;
+    char *said;
+    int fd = g_file_open_tmp("qtest-stderr-XXXXXX", &path, NULL);
+    int saved = dup(STDERR_FILENO);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(dup2(fd, STDERR_FILENO), >=, 0);
+    qtest_quit(qtest_init(args));
+    g_assert_cmpint(dup2(saved, STDERR_FILENO), >=, 0);
+    close(saved);
+    close(fd);
+    g_assert(g_file_get_contents(path, &said, NULL, NULL));
+    unlink(path);
+    return said;
+}
+
+/* Where there is no place for the capability, the user is told */
+static void test_caps_no_port(void)
+{
+    g_autofree char *bad =
+        start_and_quit(MACHINE "-device virtio-net-pci,romfile=,ats=on");
+    g_autofree char *off =
+        start_and_quit(MACHINE "-device virtio-net-pci,romfile=");
+    g_autofree char *good =
+        start_and_quit(MACHINE "-device virtio-net-pci,romfile=,"
+                       "bus=rp0,ats=on");
+
+    g_assert_nonnull(strstr(bad, "ats=on has no effect"));
+    g_assert_nonnull(strstr(bad, "pcie-root-port"));
+    g_assert_null(strstr(off, "ats=on"));
+    g_assert_null(strstr(good, "ats=on"));
+}
+
+/* PCIe 5.0, 10.5.1.3: STU is bits 4:0, Enable bit 15; 10.5.1.2: read-only */
+static void test_ctrl_writable(void)
+{
+    QTestState *qts = start_plain(",ats=on");
+    uint64_t cap = config(DEVICE_BDF, PCI_CFG_SPACE_SIZE);
+
+    qtest_writew(qts, cap + PCI_ATS_CTRL, 0xffff);
+    g_assert_cmphex(qtest_readw(qts, cap + PCI_ATS_CTRL), ==, 0x801f);
+    qtest_writew(qts, cap + PCI_ATS_CTRL, 0);
+    g_assert_cmphex(qtest_readw(qts, cap + PCI_ATS_CTRL), ==, 0);
+
+    qtest_writew(qts, cap + PCI_ATS_CAP, 0xffff);
+    g_assert_cmphex(qtest_readw(qts, cap + PCI_ATS_CAP), ==,
+                    PCI_ATS_CAP_PAGE_ALIGNED);
+    qtest_quit(qts);
+}
+
+/* The control register switches the back-end, whatever the width */
+
+static void test_ctrl_never(void)
+{
+    Guest *g = guest_new_vtd(1);
+
+    check_ats(g, false);
+    guest_free_all(g);
+}
+
+static void test_ctrl_word(void)
+{
+    Guest *g = guest_new_vtd(1);
+
+    qtest_writew(g->qts, ats_ctrl(g), PCI_ATS_CTRL_ENABLE);
+    check_ats(g, true);
+    qtest_writew(g->qts, ats_ctrl(g), 0);
+    check_ats(g, false);
+    guest_free_all(g);
+}
+
+static void test_ctrl_byte(void)
+{
+    Guest *g = guest_new_vtd(1);
+
+    qtest_writeb(g->qts, ats_ctrl(g) + 1, PCI_ATS_CTRL_ENABLE >> 8);
+    check_ats(g, true);
+    qtest_writeb(g->qts, ats_ctrl(g), 0);
+    check_ats(g, true);
+    qtest_writeb(g->qts, ats_ctrl(g) + 1, 0);
+    check_ats(g, false);
+    guest_free_all(g);
+}
+
+static void test_ctrl_dword(void)
+{
+    Guest *g = guest_new_vtd(1);
+    uint64_t addr = config(DEVICE_BDF, g->ats + PCI_ATS_CAP);
+
+    qtest_writel(g->qts, addr, (uint32_t)PCI_ATS_CTRL_ENABLE << 16);
+    check_ats(g, true);
+    /* Bit 15 is part of the capability register and says nothing */
+    qtest_writel(g->qts, addr, PCI_ATS_CTRL_ENABLE);
+    check_ats(g, false);
+    guest_free_all(g);
+}
+
+static void test_ctrl_before_driver(void)
+{
+    Guest *g = guest_new(VTD_ATS, 1);
+
+    guest_setup_vtd(g, true);
+    set_ats(g, true);
+    driver_start(g);
+    check_ats(g, true);
+    guest_free_all(g);
+}
+
+/* After a switch nothing is left that was looked up before it */
+
+static void check_flushed(Guest *g, bool on)
+{
+    fetch(g);
+    qvhost_user_iotlb_fetch(g->be, IOVA_HIGH);
+    set_ats(g, on);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA_HIGH));
+    g_assert_false(qvhost_user_iotlb_has(g->be, 0));
+}
+
+static void test_switch_flush(void)
+{
+    Guest *g = guest_new_vtd(1);
+
+    check_flushed(g, true);
+    check_flushed(g, false);
+    guest_free_all(g);
+}
+
+/* A write that changes nothing costs nothing */
+static void test_switch_same(void)
+{
+    Guest *g = guest_new_vtd(1);
+
+    set_ats(g, true);
+    fetch(g);
+    qvhost_user_iotlb_invalidations(g->be);
+    set_ats(g, true);
+    qtest_writew(g->qts, ats_ctrl(g), PCI_ATS_CTRL_ENABLE | 1);
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
+    g_assert_true(qvhost_user_iotlb_has(g->be, IOVA));
+    guest_free_all(g);
+}
+
+/* Every queue pair is a vhost device of its own and has to listen */
+static void test_switch_multiqueue(void)
+{
+    Guest *g = guest_new_vtd(2);
+
+    set_ats(g, true);
+    qvhost_user_iotlb_invalidations(g->be);
+    qvtd_inv_pages(&g->vtd, DOMAIN, IOVA, 0);
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
+    qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 2);
+
+    set_ats(g, false);
+    qvhost_user_iotlb_invalidations(g->be);
+    qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
+    qvtd_inv_pages(&g->vtd, DOMAIN, IOVA, 0);
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 2);
+    guest_free_all(g);
+}
+
+/* Not only virtio-net follows */
+static void test_switch_blk(void)
+{
+    Guest *g = g_new0(Guest, 1);
+
+    g->be = qvhost_user_iotlb_new(1, true);
+    g->num_rings = 1;
+    g->num_vqs = 1;
+    guest_boot(g, qtest_initf(MACHINE VTD_ATS
+                              "-chardev socket,id=chr,path=%s "
+                              "-device vhost-user-blk-pci,bus=rp0,chardev=chr,"
+                              "num-queues=1,disable-legacy=on,"
+                              "iommu_platform=on,ats=on",
+                              qvhost_user_iotlb_path(g->be)));
+    guest_setup_vtd(g, true);
+    driver_start(g);
+    check_ats(g, false);
+    set_ats(g, true);
+    check_ats(g, true);
+    set_ats(g, false);
+    check_ats(g, false);
+    guest_free_all(g);
+}
+
+/* Ranges of invalidations */
+
+/*
+ * VT-d 6.5.2.5: all address bits 1 with S set is everything.  The part above
+ * the interrupt range ends with the last byte of the address space: the
+ * back-end, which fails the test if iova + size wraps, has to get it all.
+ */
+static void test_range_device_tlb_all(void)
+{
+    Guest *g = guest_new_vtd(1);
+
+    set_ats(g, true);
+    fetch(g);
+    qvhost_user_iotlb_fetch(g->be, IOVA_HIGH);
+    qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, ~0ULL << 12, true);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA_HIGH));
+    guest_free_all(g);
+}
+
+/* VT-d 6.5.2.3: domain-selective, and page-selective up to AM = MAMV */
+static void test_range_unmap(void)
+{
+    Guest *g = guest_new_vtd(1);
+
+    fetch(g);
+    qvhost_user_iotlb_fetch(g->be, IOVA_HIGH);
+    qvtd_inv_domain(&g->vtd, DOMAIN);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA_HIGH));
+
+    fetch(g);
+    qvtd_inv_pages(&g->vtd, DOMAIN, IOVA, 18);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+    guest_free_all(g);
+}
+
+/*
+ * The same across the interrupt range, FEE00000h to FEEFFFFFh, which is not
+ * translated (VT-d 3.14) and cuts the address space in two
+ */
+static void test_range_unmap_interrupt(void)
+{
+    Guest *g = guest_new_vtd(1);
+    const uint64_t below = 0xfedff000, above = 0xfef00000;
+
+    qvtd_map(&g->vtd, g->sspt, below, g->page, SIZE_4K);
+    qvtd_map(&g->vtd, g->sspt, above, g->page, SIZE_4K);
+    qvhost_user_iotlb_fetch(g->be, below);
+    qvhost_user_iotlb_fetch(g->be, above);
+    qvtd_inv_pages(&g->vtd, DOMAIN, 0xc0000000, 18);
+    g_assert_false(qvhost_user_iotlb_has(g->be, below));
+    g_assert_false(qvhost_user_iotlb_has(g->be, above));
+    guest_free_all(g);
+}
+
+/* Resets: PCIe 5.0, 10.5.1.3 with 6.6: Enable and STU go back to 0 */
+
+static void check_reset(Guest *g)
+{
+    g_assert_cmphex(qtest_readw(g->qts, ats_ctrl(g)), ==, 0);
+    driver_forget(g);
+    driver_start(g);
+    check_ats(g, false);
+    set_ats(g, true);
+    check_ats(g, true);
+}
+
+static Guest *guest_new_enabled(void)
+{
+    Guest *g = guest_new_vtd(1);
+
+    qtest_writew(g->qts, ats_ctrl(g), PCI_ATS_CTRL_ENABLE | 0x1f);
+    check_ats(g, true);
+    return g;
+}
+
+/* PCIe 5.0, 6.6.2 */
+static void test_reset_flr(void)
+{
+    Guest *g = guest_new_enabled();
+    uint8_t cap = find_cap(g->qts, DEVICE_BDF, PCI_CAP_ID_EXP);
+
+    qtest_writew(g->qts, config(DEVICE_BDF, cap + PCI_EXP_DEVCTL),
+                 PCI_EXP_DEVCTL_BCR_FLR);
+    check_reset(g);
+    guest_free_all(g);
+}
+
+/* PCIe 5.0, 7.5.1.3.13: Secondary Bus Reset */
+static void test_reset_bus(void)
+{
+    Guest *g = guest_new_enabled();
+    uint64_t ctl = config(PORT_BDF, PCI_BRIDGE_CONTROL);
+
+    qtest_writew(g->qts, ctl, PCI_BRIDGE_CTL_BUS_RESET);
+    qtest_writew(g->qts, ctl, 0);
+    check_reset(g);
+    guest_free_all(g);
+}
+
+static void test_reset_machine(void)
+{
+    Guest *g = guest_new_enabled();
+
+    qtest_system_reset(g->qts);
+    platform_setup(g->qts);
+    g->vtd.iq_tail = 0;
+    qvtd_enable(&g->vtd);
+    check_reset(g);
+    guest_free_all(g);
+}
+
+/*
+ * PCIe 5.0, 7.5.1.1.3: Bus Master Enable stops requests but resets nothing;
+ * virtio 1.3, 2.1: nor does a reset of the virtio device reset the function.
+ */
+static void test_reset_not(void)
+{
+    Guest *g = guest_new_enabled();
+    uint64_t command = config(DEVICE_BDF, PCI_COMMAND);
+
+    qtest_writew(g->qts, command, PCI_COMMAND_MEMORY);
+    qvhost_user_iotlb_wait_rings(g->be, 0);
+    g_assert_cmphex(qtest_readw(g->qts, ats_ctrl(g)), ==,
+                    PCI_ATS_CTRL_ENABLE | 0x1f);
+
+    driver_forget(g);
+    driver_start(g);
+    check_ats(g, true);
+    guest_free_all(g);
+}
+
+/* Hot-unplug and re-plug */
+
+static void slot_power(Guest *g, bool on)
+{
+    uint8_t cap = find_cap(g->qts, PORT_BDF, PCI_CAP_ID_EXP);
+    uint64_t ctl = config(PORT_BDF, cap + PCI_EXP_SLTCTL);
+
+    qtest_writew(g->qts, ctl, on ? PCI_EXP_SLTCTL_PWR_IND_ON :
+                 PCI_EXP_SLTCTL_PWR_IND_OFF | PCI_EXP_SLTCTL_PCC);
+}
+
+/* PCIe 5.0, 6.7.1: the new function starts like one that was never enabled */
+static void test_replug(void)
+{
+    Guest *g = guest_new_enabled();
+
+    /* A slot in use has its power on */
+    slot_power(g, true);
+    qtest_qmp_device_del_send(g->qts, "dev");
+    slot_power(g, false);
+    qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
+    g_assert_cmphex(qtest_readl(g->qts, config(DEVICE_BDF, PCI_VENDOR_ID)),
+                    ==, UINT32_MAX);
+    qvhost_user_iotlb_wait_rings(g->be, 0);
+    /* Nobody listens any more */
+    qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
+
+    qtest_qmp_device_add(g->qts, "virtio-net-pci", "dev",
+                         "{ 'bus': 'rp0', 'netdev': 'net', 'romfile': '',"
+                         "  'disable-legacy': 'on', 'iommu_platform': true,"
+                         "  'ats': true }");
+    slot_power(g, true);
+    check_reset(g);
+    guest_free_all(g);
+}
+
+/* Migration with ATS on: the destination goes on like the source */
+
+static void migrate(QTestState *from, QTestState *to, const char *uri)
+{
+    QDict *rsp = qtest_qmp(from, "{ 'execute': 'migrate',"
+                           "  'arguments': { 'uri': %s } }", uri);
+
+    g_assert(qdict_haskey(rsp, "return"));
+    qobject_unref(rsp);
+    qtest_qmp_eventwait(from, "STOP");
+    qtest_qmp_eventwait(to, "RESUME");
+}
+
+static void check_migration(bool on)
+{
+    Guest *g = guest_new_vtd(1);
+    QVhostUserIotlb *be = qvhost_user_iotlb_new(1, false);
+    g_autofree char *dir = g_dir_make_tmp("qtest-migrate-XXXXXX", NULL);
+    g_autofree char *sock = g_strdup_printf("%s/sock", dir);
+    g_autofree char *uri = g_strdup_printf("unix:%s", sock);
+    g_autofree char *props = g_strdup_printf(",ats=on -incoming %s", uri);
+    QTestState *to = start_net(be, 1, VTD_ATS, props);
+
+    set_ats(g, on);
+    check_ats(g, on);
+    migrate(g->qts, to, uri);
+    qtest_quit(g->qts);
+    qvhost_user_iotlb_free(g->be);
+    unlink(sock);
+    rmdir(dir);
+
+    g->qts = g->pci->qts = g->vtd.qts = to;
+    g->be = be;
+    qvhost_user_iotlb_wait_rings(be, g->num_rings);
+    g_assert_cmphex(qtest_readw(to, ats_ctrl(g)), ==,
+                    on ? PCI_ATS_CTRL_ENABLE : 0);
+    check_ats(g, on);
+    set_ats(g, !on);
+    check_ats(g, !on);
+    guest_free_all(g);
+}
+
+static void test_migrate_on(void)
+{
+    check_migration(true);
+}
+
+static void test_migrate_off(void)
+{
+    check_migration(false);
+}
+
+/* IOMMUs that know no device-TLBs */
+
+/* VT-d without ECAP_REG.DT: translation type 01b is reserved (9.3) */
+static void test_fallback_vtd(void)
+{
+    Guest *g = guest_new("-device intel-iommu ", 1);
+
+    guest_setup_vtd(g, false);
+    driver_start(g);
+    check_heeds_unmap(g, true);
+    set_ats(g, true);
+    check_heeds_unmap(g, true);
+    set_ats(g, false);
+    check_heeds_unmap(g, true);
+
+    driver_forget(g);
+    set_ats(g, true);
+    driver_start(g);
+    check_heeds_unmap(g, true);
+    guest_free_all(g);
+}
+
+/*
+ * AMD-Vi without device-TLB events.  Section numbers are those of the AMD I/O
+ * Virtualization Technology specification, revision 3.
+ */
+
+#define AMDVI_DEVTAB_PAGES   4
+#define AMDVI_CMDBUF_ENTRIES 256
+#define AMDVI_RW             (AMDVI_DEV_PERM_READ | AMDVI_DEV_PERM_WRITE)
+#define AMDVI_LEVELS         4
+#define AMDVI_PTE_PRESENT    1
+
+typedef struct AmdVi {
+    uint64_t cmdbuf;
+    unsigned tail;
+    uint64_t devtab;
+    uint64_t pt;
+} AmdVi;
+
+static uint64_t zeroed_pages(Guest *g, unsigned n)
+{
+    uint64_t addr = guest_alloc(&g->alloc, n * SIZE_4K);
+
+    qtest_memset(g->qts, addr, 0, n * SIZE_4K);
+    return addr;
+}
+
+/* 2.2.3, I/O page tables: a 4 KiB page at level 1, 2 MiB at level 2 */
+static void amdvi_map(Guest *g, AmdVi *vi, uint64_t iova, uint64_t gpa,
+                      int leaf)
+{
+    uint64_t table = vi->pt;
+    int level;
+
+    for (level = AMDVI_LEVELS; ; level--) {
+        uint64_t addr = table + extract64(iova, 3 + 9 * level, 9) * 8;
+        uint64_t pte = qtest_readq(g->qts, addr);
+
+        if (level == leaf) {
+            qtest_writeq(g->qts, addr, gpa | AMDVI_RW | AMDVI_PTE_PRESENT);
+            return;
+        }
+        if (!pte) {
+            pte = zeroed_pages(g, 1) | AMDVI_RW | AMDVI_PTE_PRESENT |
+                  (uint64_t)(level - 1) << AMDVI_DEV_MODE_RSHIFT;
+            qtest_writeq(g->qts, addr, pte);
+        }
+        table = pte & AMDVI_DEV_PT_ROOT_MASK;
+    }
+}
+
+/* 2.2.2.1, device table entry */
+static void amdvi_attach(Guest *g, AmdVi *vi, uint16_t bdf, uint16_t domain)
+{
+    uint64_t dte = vi->devtab + bdf * AMDVI_DEVTAB_ENTRY_SIZE;
+
+    qtest_writeq(g->qts, dte + 8, domain);
+    qtest_writeq(g->qts, dte, vi->pt | AMDVI_DEV_VALID |
+                 AMDVI_DEV_TRANSLATION_VALID | AMDVI_RW |
+                 (uint64_t)AMDVI_LEVELS << AMDVI_DEV_MODE_RSHIFT);
+}
+
+static void amdvi_setup(Guest *g, AmdVi *vi)
+{
+    uint64_t addr;
+
+    *vi = (AmdVi) {
+        .cmdbuf = zeroed_pages(g, 1),
+        .devtab = zeroed_pages(g, AMDVI_DEVTAB_PAGES),
+        .pt = zeroed_pages(g, 1),
+    };
+    for (addr = 0; addr < RAM_SIZE; addr += SIZE_2M) {
+        amdvi_map(g, vi, addr, addr, 2);
+    }
+    amdvi_map(g, vi, IOVA, g->page, 1);
+    amdvi_attach(g, vi, DEVICE_BDF, DOMAIN);
+
+    /* 3.4.1: device table, command buffer of 2^8 entries, control */
+    qtest_writeq(g->qts, AMDVI_BASE_ADDR + AMDVI_MMIO_DEVICE_TABLE,
+                 vi->devtab | (AMDVI_DEVTAB_PAGES - 1));
+    qtest_writeq(g->qts, AMDVI_BASE_ADDR + AMDVI_MMIO_COMMAND_BASE,
+                 vi->cmdbuf | 8ULL << 56);
+    qtest_writeq(g->qts, AMDVI_BASE_ADDR + AMDVI_MMIO_CONTROL,
+                 AMDVI_MMIO_CONTROL_AMDVIEN | AMDVI_MMIO_CONTROL_CMDBUFLEN);
+}
+
+static void amdvi_command(Guest *g, AmdVi *vi, uint64_t lo, uint64_t hi)
+{
+    uint64_t addr = vi->cmdbuf + vi->tail * AMDVI_COMMAND_SIZE;
+
+    qtest_writeq(g->qts, addr, lo);
+    qtest_writeq(g->qts, addr + 8, hi);
+    vi->tail = (vi->tail + 1) % AMDVI_CMDBUF_ENTRIES;
+    qtest_writeq(g->qts, AMDVI_BASE_ADDR + AMDVI_MMIO_COMMAND_TAIL,
+                 vi->tail * AMDVI_COMMAND_SIZE);
+}
+
+/* 2.4.3 INVALIDATE_IOMMU_PAGES; @flags: S is bit 0 */
+static void amdvi_inval_pages(Guest *g, AmdVi *vi, uint16_t domain,
+                              uint64_t addr, uint64_t flags)
+{
+    amdvi_command(g, vi, (uint64_t)AMDVI_CMD_INVAL_AMDVI_PAGES << 60 |
+                  (uint64_t)domain << 32, addr | flags);
+}
+
+static void check_amdvi(Guest *g, AmdVi *vi)
+{
+    /* Another domain, another page */
+    fetch(g);
+    amdvi_inval_pages(g, vi, DOMAIN + 1, IOVA, 0);
+    amdvi_inval_pages(g, vi, DOMAIN, IOVA + SIZE_4K, 0);
+    g_assert_true(qvhost_user_iotlb_has(g->be, IOVA));
+
+    amdvi_inval_pages(g, vi, DOMAIN, IOVA, 0);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+
+    /* S: the lowest 0 bit of the page number tells the size, here 16 KiB */
+    fetch(g);
+    amdvi_inval_pages(g, vi, DOMAIN, IOVA + 0x1000, 1);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+    fetch(g);
+    amdvi_inval_pages(g, vi, DOMAIN, IOVA + 0x4000 + 0x1000, 1);
+    g_assert_true(qvhost_user_iotlb_has(g->be, IOVA));
+    amdvi_inval_pages(g, vi, DOMAIN, 0x7ffffffffffff000, 1);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+
+    /* 2.4.2 INVALIDATE_DEVTAB_ENTRY, 2.4.8 INVALIDATE_IOMMU_ALL */
+    fetch(g);
+    amdvi_command(g, vi, (uint64_t)AMDVI_CMD_INVAL_DEVTAB_ENTRY << 60 |
+                  (DEVICE_BDF + 1), 0);
+    g_assert_true(qvhost_user_iotlb_has(g->be, IOVA));
+    amdvi_command(g, vi, (uint64_t)AMDVI_CMD_INVAL_DEVTAB_ENTRY << 60 |
+                  DEVICE_BDF, 0);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+    fetch(g);
+    amdvi_command(g, vi, (uint64_t)AMDVI_CMD_INVAL_AMDVI_ALL << 60, 0);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+}
+
+static void test_fallback_amdvi(void)
+{
+    Guest *g;
+    AmdVi vi;
+
+    if (!qtest_has_device("amd-iommu")) {
+        g_test_skip("amd-iommu is not built in");
+        return;
+    }
+
+    g = guest_new("-device amd-iommu ", 1);
+    amdvi_setup(g, &vi);
+    driver_start(g);
+    check_amdvi(g, &vi);
+    set_ats(g, true);
+    check_amdvi(g, &vi);
+    set_ats(g, false);
+    check_amdvi(g, &vi);
+    guest_free_all(g);
+}
+
+/* virtio-iommu: virtio 1.3, 5.13 */
+
+typedef struct VirtioIommu {
+    QVirtioPCIDevice *dev;
+    QVirtQueue *vq;
+    uint64_t buf;
+} VirtioIommu;
+
+/* Send a request of @size bytes without its tail; it must succeed */
+static void viommu_request(Guest *g, VirtioIommu *vi, void *req, size_t size)
+{
+    size_t tail = sizeof(struct virtio_iommu_req_tail);
+    uint32_t head;
+
+    qtest_memwrite(g->qts, vi->buf, req, size);
+    qtest_memset(g->qts, vi->buf + size, 0xff, tail);
+    head = qvirtqueue_add(g->qts, vi->vq, vi->buf, size, false, true);
+    qvirtqueue_add(g->qts, vi->vq, vi->buf + size, tail, true, false);
+    qvirtqueue_kick(g->qts, &vi->dev->vdev, vi->vq, head);
+    qvirtio_wait_used_elem(g->qts, &vi->dev->vdev, vi->vq, head, NULL,
+                           10 * G_USEC_PER_SEC);
+    g_assert_cmphex(qtest_readb(g->qts, vi->buf + size), ==,
+                    VIRTIO_IOMMU_S_OK);
+}
+
+/* @size: in bytes; 0 is 2^64 */
+static void viommu_map(Guest *g, VirtioIommu *vi, uint64_t start, uint64_t gpa,
+                       uint64_t size)
+{
+    struct virtio_iommu_req_map req = {
+        .head.type = VIRTIO_IOMMU_T_MAP,
+        .domain = cpu_to_le32(DOMAIN),
+        .virt_start = cpu_to_le64(start),
+        .virt_end = cpu_to_le64(start + size - 1),
+        .phys_start = cpu_to_le64(gpa),
+        .flags = cpu_to_le32(VIRTIO_IOMMU_MAP_F_READ |
+                             VIRTIO_IOMMU_MAP_F_WRITE),
+    };
+
+    viommu_request(g, vi, &req, offsetof(typeof(req), tail));
+}
+
+static void viommu_unmap(Guest *g, VirtioIommu *vi, uint64_t start,
+                         uint64_t size)
+{
+    struct virtio_iommu_req_unmap req = {
+        .head.type = VIRTIO_IOMMU_T_UNMAP,
+        .domain = cpu_to_le32(DOMAIN),
+        .virt_start = cpu_to_le64(start),
+        .virt_end = cpu_to_le64(start + size - 1),
+    };
+
+    viommu_request(g, vi, &req, offsetof(typeof(req), tail));
+}
+
+static void viommu_setup(Guest *g, VirtioIommu *vi)
+{
+    QPCIAddress addr = { .devfn = IOMMU_BDF };
+    struct virtio_iommu_req_attach req = {
+        .head.type = VIRTIO_IOMMU_T_ATTACH,
+        .domain = cpu_to_le32(DOMAIN),
+        .endpoint = cpu_to_le32(DEVICE_BDF),
+    };
+
+    g->pci->mmio_alloc_ptr = ROOT_BARS;
+    vi->dev = virtio_pci_new(g->pci, &addr);
+    qvirtio_pci_device_enable(vi->dev);
+    g->pci->mmio_alloc_ptr = PORT_BARS;
+    qvirtio_start_device(&vi->dev->vdev);
+    qvirtio_set_features(&vi->dev->vdev, 1ULL << VIRTIO_F_VERSION_1 |
+                         1ULL << VIRTIO_IOMMU_F_MAP_UNMAP);
+    vi->vq = qvirtqueue_setup(&vi->dev->vdev, &g->alloc, 0);
+    qvirtio_set_driver_ok(&vi->dev->vdev);
+    vi->buf = guest_alloc(&g->alloc, SIZE_4K);
+
+    viommu_request(g, vi, &req, offsetof(typeof(req), tail));
+}
+
+static void viommu_free(Guest *g, VirtioIommu *vi)
+{
+    qvirtqueue_cleanup(vi->dev->vdev.bus, vi->vq, &g->alloc);
+    g_free(vi->dev->pdev);
+    g_free(vi->dev);
+}
+
+static void check_viommu(Guest *g, VirtioIommu *vi)
+{
+    fetch(g);
+    viommu_unmap(g, vi, IOVA, SIZE_4K);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+    viommu_map(g, vi, IOVA, g->page, SIZE_4K);
+}
+
+static bool skip_viommu(void)
+{
+    if (qtest_has_device("virtio-iommu-pci")) {
+        return false;
+    }
+    g_test_skip("virtio-iommu-pci is not built in");
+    return true;
+}
+
+static void test_fallback_viommu(void)
+{
+    Guest *g;
+    VirtioIommu vi;
+
+    if (skip_viommu()) {
+        return;
+    }
+
+    g = guest_new("-device virtio-iommu-pci,addr=5.0 ", 1);
+    viommu_setup(g, &vi);
+    viommu_map(g, &vi, 0, 0, RAM_SIZE);
+    viommu_map(g, &vi, IOVA, g->page, SIZE_4K);
+    driver_start(g);
+    check_viommu(g, &vi);
+    set_ats(g, true);
+    check_viommu(g, &vi);
+    set_ats(g, false);
+    check_viommu(g, &vi);
+    viommu_free(g, &vi);
+    guest_free_all(g);
+}
+
+/*
+ * 5.13.6.6: one unmap request may be for the whole 64-bit space, the size of
+ * which does not fit into an IOTLB message
+ */
+static void test_range_viommu_all(void)
+{
+    Guest *g;
+    VirtioIommu vi;
+
+    if (skip_viommu()) {
+        return;
+    }
+
+    g = guest_new("-device virtio-iommu-pci,addr=5.0 ", 1);
+    viommu_setup(g, &vi);
+    viommu_map(g, &vi, 0, 0, 0);
+    driver_start(g);
+    g_assert_cmphex(qvhost_user_iotlb_fetch(g->be, g->page), ==, g->page);
+    viommu_unmap(g, &vi, 0, 0);
+    g_assert_false(qvhost_user_iotlb_has(g->be, g->page));
+    viommu_free(g, &vi);
+    guest_free_all(g);
+}
+
+/* No IOMMU: the back-end gets guest physical addresses and no IOTLB */
+static void test_fallback_none(void)
+{
+    Guest *g = guest_new("", 1);
+
+    driver_start(g);
+    set_ats(g, true);
+    qvhost_user_iotlb_wait_rings(g->be, g->num_rings);
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
+    set_ats(g, false);
+    guest_free_all(g);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+
+    qtest_add_func("/virtio-pci-ats/caps/absent", test_caps_absent);
+    qtest_add_func("/virtio-pci-ats/caps/alone", test_caps_alone);
+    qtest_add_func("/virtio-pci-ats/caps/not-aligned", test_caps_not_aligned);
+    qtest_add_func("/virtio-pci-ats/caps/after-aer", test_caps_after_aer);
+    qtest_add_func("/virtio-pci-ats/caps/no-port", test_caps_no_port);
+    qtest_add_func("/virtio-pci-ats/ctrl/writable", test_ctrl_writable);
+    qtest_add_func("/virtio-pci-ats/ctrl/never", test_ctrl_never);
+    qtest_add_func("/virtio-pci-ats/ctrl/word", test_ctrl_word);
+    qtest_add_func("/virtio-pci-ats/ctrl/byte", test_ctrl_byte);
+    qtest_add_func("/virtio-pci-ats/ctrl/dword", test_ctrl_dword);
+    qtest_add_func("/virtio-pci-ats/ctrl/before-driver",
+                   test_ctrl_before_driver);
+    qtest_add_func("/virtio-pci-ats/switch/flush", test_switch_flush);
+    qtest_add_func("/virtio-pci-ats/switch/same", test_switch_same);
+    qtest_add_func("/virtio-pci-ats/switch/multiqueue",
+                   test_switch_multiqueue);
+    qtest_add_func("/virtio-pci-ats/switch/vhost-user-blk", test_switch_blk);
+    qtest_add_func("/virtio-pci-ats/range/device-tlb-all",
+                   test_range_device_tlb_all);
+    qtest_add_func("/virtio-pci-ats/range/unmap", test_range_unmap);
+    qtest_add_func("/virtio-pci-ats/range/unmap-interrupt",
+                   test_range_unmap_interrupt);
+    qtest_add_func("/virtio-pci-ats/range/virtio-iommu-all",
+                   test_range_viommu_all);
+    qtest_add_func("/virtio-pci-ats/reset/flr", test_reset_flr);
+    qtest_add_func("/virtio-pci-ats/reset/bus", test_reset_bus);
+    qtest_add_func("/virtio-pci-ats/reset/machine", test_reset_machine);
+    qtest_add_func("/virtio-pci-ats/reset/not", test_reset_not);
+    qtest_add_func("/virtio-pci-ats/replug", test_replug);
+    qtest_add_func("/virtio-pci-ats/migrate/on", test_migrate_on);
+    qtest_add_func("/virtio-pci-ats/migrate/off", test_migrate_off);
+    qtest_add_func("/virtio-pci-ats/fallback/vtd", test_fallback_vtd);
+    qtest_add_func("/virtio-pci-ats/fallback/amd-iommu", test_fallback_amdvi);
+    qtest_add_func("/virtio-pci-ats/fallback/virtio-iommu",
+                   test_fallback_viommu);
+    qtest_add_func("/virtio-pci-ats/fallback/none", test_fallback_none);
+
+    return g_test_run();
+}
