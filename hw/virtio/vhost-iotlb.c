@@ -1,0 +1,693 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * IOTLB of a vhost backend, as seen from QEMU
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * See docs/devel/vhost-user-iotlb.rst for the reasons.  In short: a backend
+ * that polls, like DPDK, does not wait for the answer to a miss.  If the
+ * translation of a receive buffer is missing when a packet arrives, the packet
+ * is lost, so translations must be there before they are needed and must not
+ * go away while they are valid.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/error-report.h"
+#include "qemu/interval-tree.h"
+#include "qemu/rcu.h"
+#include "exec/address-spaces.h"
+#include "exec/memory.h"
+#include "hw/virtio/vhost.h"
+#include "hw/virtio/vhost-backend.h"
+#include "hw/virtio/vhost-iotlb.h"
+#include "hw/virtio/virtio-access.h"
+#include "standard-headers/linux/vhost_types.h"
+#include "standard-headers/linux/virtio_ring.h"
+#include "trace.h"
+
+#define IOTLB_PAGE_SIZE     4096ULL
+#define IOTLB_PAGE_MASK     (~(IOTLB_PAGE_SIZE - 1))
+
+/*
+ * What backends keep: DPDK has 2048 entries for each virtqueue, Linux' vhost
+ * 2048 for each device.  Prefetching leaves a quarter of that, so that it never
+ * pushes out what the backend asked for itself.
+ */
+#define IOTLB_MAX_ENTRIES   2048
+#define IOTLB_MAX_PREFETCH  (IOTLB_MAX_ENTRIES / 4 * 3)
+
+/*
+ * Work that one miss or one invalidation may cause.  Without it a guest could
+ * keep the main loop busy with huge descriptors or with tables full of single
+ * pages that happen to follow each other.
+ */
+#define IOTLB_MAX_LOOKUPS   (IOTLB_MAX_ENTRIES * 4)
+
+/**
+ * struct IOTLBEntry - a translation that the backend may have cached
+ * @node: first and last I/O virtual address; entries never overlap
+ * @uaddr: where @node.start is in QEMU's address space
+ * @perm: what the backend may do there
+ * @epoch: vhost_iotlb.epoch when it was sent
+ * @asked: the backend has asked for it
+ */
+typedef struct IOTLBEntry {
+    IntervalTreeNode node;
+    uint64_t uaddr;
+    IOMMUAccessFlags perm;
+    uint32_t epoch;
+    bool asked;
+} IOTLBEntry;
+
+/**
+ * struct vhost_iotlb - what the backend was told
+ * @dev: the device
+ * @entries: tree of IOTLBEntry
+ * @n_entries: number of entries in @entries
+ * @lookups: how often iotlb_lookup() may still ask the IOMMU
+ * @epoch: grows when the backend turns out to have lost entries; entries of
+ *         an earlier epoch are prefetched again
+ * @msgs: messages (struct vhost_iotlb_msg) to be sent, in this order
+ * @queues: for each virtqueue, which part of its avail ring is to be prefetched
+ */
+struct vhost_iotlb {
+    struct vhost_dev *dev;
+    IntervalTreeRoot entries;
+    unsigned int n_entries;
+    unsigned int lookups;
+    uint32_t epoch;
+    GArray *msgs;
+    struct {
+        bool valid;         /* the others mean anything */
+        uint16_t next[2];   /* first to look at: for readable, writable */
+        uint16_t end;       /* the avail index when it was last read */
+    } queues[VIRTIO_QUEUE_MAX];
+};
+
+static IOTLBEntry *iotlb_find(struct vhost_iotlb *t, uint64_t first,
+                              uint64_t last)
+{
+    IntervalTreeNode *node = interval_tree_iter_first(&t->entries, first, last);
+
+    return node ? container_of(node, IOTLBEntry, node) : NULL;
+}
+
+/* Is @e cached as it is, perhaps as a part of something larger? */
+static IOTLBEntry *iotlb_find_same(struct vhost_iotlb *t, const IOTLBEntry *e)
+{
+    IOTLBEntry *old = iotlb_find(t, e->node.start, e->node.last);
+
+    if (old && old->node.start <= e->node.start &&
+        old->node.last >= e->node.last && old->perm == e->perm &&
+        old->uaddr + (e->node.start - old->node.start) == e->uaddr) {
+        return old;
+    }
+    return NULL;
+}
+
+static void iotlb_queue_update(struct vhost_iotlb *t, IOTLBEntry *e)
+{
+    struct vhost_iotlb_msg msg = {
+        .type = VHOST_IOTLB_UPDATE,
+        .iova = e->node.start,
+        .size = e->node.last - e->node.start + 1,
+        .uaddr = e->uaddr,
+        .perm = e->perm == IOMMU_RO ? VHOST_ACCESS_RO : VHOST_ACCESS_RW,
+    };
+
+    e->epoch = t->epoch;
+    g_array_append_val(t->msgs, msg);
+}
+
+static void iotlb_queue_invalidate(struct vhost_iotlb *t, uint64_t first,
+                                   uint64_t last)
+{
+    struct vhost_iotlb_msg msg = {
+        .type = VHOST_IOTLB_INVALIDATE,
+        .iova = first,
+        .size = last - first + 1,
+    };
+
+    g_array_append_val(t->msgs, msg);
+}
+
+static int iotlb_send(struct vhost_iotlb *t)
+{
+    int ret = 0;
+
+    if (t->msgs->len) {
+        ret = vhost_backend_send_device_iotlb_msgs(t->dev,
+                                     (struct vhost_iotlb_msg *)t->msgs->data,
+                                     t->msgs->len);
+        g_array_set_size(t->msgs, 0);
+    }
+    return ret;
+}
+
+static void iotlb_remove(struct vhost_iotlb *t, IOTLBEntry *e)
+{
+    interval_tree_remove(&e->node, &t->entries);
+    t->n_entries--;
+    g_free(e);
+}
+
+static void iotlb_clear(struct vhost_iotlb *t)
+{
+    IOTLBEntry *e;
+
+    while ((e = iotlb_find(t, 0, UINT64_MAX))) {
+        iotlb_remove(t, e);
+    }
+    memset(t->queues, 0, sizeof(t->queues));
+}
+
+/* Everything that overlaps the range goes, so one message is enough. */
+static void iotlb_drop(struct vhost_iotlb *t, uint64_t first, uint64_t last)
+{
+    IOTLBEntry *e = iotlb_find(t, first, last);
+    uint64_t start, end;
+
+    if (!e) {
+        return;
+    }
+    start = e->node.start;
+    do {
+        end = e->node.last;
+        iotlb_remove(t, e);
+        e = iotlb_find(t, first, last);
+    } while (e);
+    iotlb_queue_invalidate(t, start, end);
+}
+
+/*
+ * Record a translation and queue it for the backend.  What the backend has
+ * cached in its place must go first: backends take an update of an address
+ * that they know for a repetition of the same.
+ */
+static IOTLBEntry *iotlb_add(struct vhost_iotlb *t, const IOTLBEntry *new)
+{
+    IOTLBEntry *e = iotlb_find_same(t, new);
+
+    if (!e) {
+        iotlb_drop(t, new->node.start, new->node.last);
+        if (t->n_entries >= IOTLB_MAX_ENTRIES) {
+            iotlb_drop(t, 0, UINT64_MAX);
+            memset(t->queues, 0, sizeof(t->queues));
+        }
+        e = g_memdup2(new, sizeof(*new));
+        interval_tree_insert(&e->node, &t->entries);
+        t->n_entries++;
+    }
+    iotlb_queue_update(t, e);
+    return e;
+}
+
+/*
+ * Write-only pages become read-write.  Backends ask for both whenever they
+ * write (DPDK), and could not use anything else.
+ */
+static IOMMUAccessFlags iotlb_perm(IOMMUAccessFlags perm)
+{
+    return perm & IOMMU_WO ? IOMMU_RW : IOMMU_RO;
+}
+
+/* A page of the IOMMU, of any size, that @iova is in. */
+static bool iotlb_lookup_iommu(struct vhost_dev *dev, IOMMUMemoryRegion *mr,
+                               hwaddr offset, uint64_t iova, IOTLBEntry *e)
+{
+    IOMMUTLBEntry iotlb;
+    uint64_t gpa, in_page, len;
+
+    if (!memory_region_iommu_peek(mr, offset, &iotlb) ||
+        iotlb.target_as != &address_space_memory) {
+        return false;
+    }
+
+    gpa = iotlb.translated_addr & ~iotlb.addr_mask;
+    in_page = offset & iotlb.addr_mask;
+    if (in_page > iova ||
+        vhost_memory_region_lookup(dev, gpa, &e->uaddr, &len) ||
+        len <= in_page) {
+        return false;
+    }
+    e->node.start = iova - in_page;
+    e->node.last = e->node.start + MIN(iotlb.addr_mask, len - 1);
+    e->perm = iotlb_perm(iotlb.perm);
+    return true;
+}
+
+/*
+ * What @iova, which is page aligned, is translated to now, without side
+ * effects: no faults, no accessed bits, no entry in the IOMMU's own caches.
+ */
+static bool iotlb_lookup(struct vhost_iotlb *t, uint64_t iova, IOTLBEntry *e)
+{
+    struct vhost_dev *dev = t->dev;
+    MemoryRegionSection s;
+    IOMMUMemoryRegion *iommu_mr;
+    uint64_t len;
+    bool hit = false;
+
+    if (!t->lookups) {
+        return false;
+    }
+    t->lookups--;
+
+    s = memory_region_find(dev->vdev->dma_as->root, iova,
+                           UINT64_MAX - iova);
+    if (!s.mr) {
+        return false;
+    }
+    if (s.offset_within_address_space == iova) {
+        iommu_mr = memory_region_get_iommu(s.mr);
+        if (iommu_mr) {
+            hit = iotlb_lookup_iommu(dev, iommu_mr, s.offset_within_region,
+                                     iova, e);
+        } else if (memory_region_is_ram(s.mr) &&
+                   !vhost_memory_region_lookup(dev, iova, &e->uaddr, &len)) {
+            e->node.start = iova;
+            e->node.last = iova + MIN(len, int128_get64(s.size)) - 1;
+            e->perm = s.readonly ? IOMMU_RO : IOMMU_RW;
+            hit = true;
+        }
+    }
+    memory_region_unref(s.mr);
+    return hit;
+}
+
+/* Does the IOMMU translate the part of @e in the range as it did before? */
+static bool iotlb_still_valid(struct vhost_iotlb *t, const IOTLBEntry *e,
+                              uint64_t first, uint64_t last)
+{
+    uint64_t pos = MAX(first, e->node.start) & IOTLB_PAGE_MASK;
+    IOTLBEntry cur;
+
+    last = MIN(last, e->node.last);
+    while (iotlb_lookup(t, pos, &cur) && cur.perm == e->perm &&
+           cur.uaddr - cur.node.start == e->uaddr - e->node.start) {
+        if (cur.node.last >= last) {
+            return true;
+        }
+        pos = cur.node.last + 1;
+    }
+    return false;
+}
+
+int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
+{
+    struct vhost_iotlb *t = dev->iotlb;
+    IntervalTreeNode *node, *next;
+    struct vhost_iotlb_msg *run = NULL;
+    unsigned int kept = 0, dropped = 0;
+
+    if (!t) {
+        return 0;
+    }
+
+    /*
+     * A miss that is on its way may be about something that the backend got
+     * and used in the meantime.  It must be seen while that is on record.
+     */
+    if (dev->vhost_ops->vhost_handle_iotlb_misses) {
+        dev->vhost_ops->vhost_handle_iotlb_misses(dev);
+    }
+
+    t->lookups = IOTLB_MAX_LOOKUPS;
+    for (node = interval_tree_iter_first(&t->entries, iova, last); node;
+         node = next) {
+        IOTLBEntry *e = container_of(node, IOTLBEntry, node);
+
+        next = interval_tree_iter_next(node, iova, last);
+        if (iotlb_still_valid(t, e, iova, last)) {
+            run = NULL;
+            kept++;
+            continue;
+        }
+        /* Entries are sorted: one message up to the next one that stays */
+        if (!run) {
+            iotlb_queue_invalidate(t, e->node.start, e->node.last);
+            run = &g_array_index(t->msgs, struct vhost_iotlb_msg,
+                                 t->msgs->len - 1);
+        } else {
+            run->size = e->node.last - run->iova + 1;
+        }
+        iotlb_remove(t, e);
+        dropped++;
+    }
+    trace_vhost_iotlb_invalidate(dev, iova, last, kept, dropped);
+    return iotlb_send(t);
+}
+
+int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last)
+{
+    if (!dev->iotlb) {
+        return 0;
+    }
+    iotlb_drop(dev->iotlb, iova, last);
+    return iotlb_send(dev->iotlb);
+}
+
+/*
+ * Prefetch what one range of I/O virtual addresses is translated to.  Pages
+ * that follow each other in QEMU's memory, too, become one entry; the
+ * guest maps and unmaps such a range as one.
+ */
+static void iotlb_prefetch(struct vhost_iotlb *t, uint64_t iova, uint64_t size)
+{
+    uint64_t pos = iova & IOTLB_PAGE_MASK;
+    uint64_t last = iova + (size - 1);
+    IOTLBEntry e = {}, cur;
+    bool pending = false;
+    IOTLBEntry *old;
+
+    if (!size || last < iova) {
+        return;
+    }
+    while (t->n_entries < IOTLB_MAX_PREFETCH) {
+        if (!iotlb_lookup(t, pos, &cur)) {
+            break;
+        }
+        old = iotlb_find_same(t, &cur);
+        if (!old || old->epoch != t->epoch) {
+            if (pending && cur.node.start == e.node.last + 1 &&
+                cur.perm == e.perm &&
+                cur.uaddr == e.uaddr + (cur.node.start - e.node.start)) {
+                e.node.last = cur.node.last;
+            } else {
+                if (pending) {
+                    iotlb_add(t, &e);
+                }
+                e = cur;
+                pending = true;
+            }
+        }
+        if (cur.node.last >= last) {
+            break;
+        }
+        pos = cur.node.last + 1;
+    }
+    if (pending) {
+        iotlb_add(t, &e);
+    }
+}
+
+/* Read guest memory that the backend is about to read. */
+static bool iotlb_read(struct vhost_iotlb *t, uint64_t iova, void *buf,
+                       size_t size)
+{
+    uint8_t *p = buf;
+    IOTLBEntry e;
+
+    while (size) {
+        uint64_t page = iova & IOTLB_PAGE_MASK;
+        size_t n;
+
+        if (!iotlb_lookup(t, page, &e) || e.node.last < iova) {
+            return false;
+        }
+        n = MIN(size, e.node.last - iova + 1);
+        memcpy(p, (void *)(uintptr_t)(e.uaddr + (iova - e.node.start)), n);
+        p += n;
+        iova += n;
+        size -= n;
+    }
+    return true;
+}
+
+/*
+ * VIRTIO 1.3 section 2.7.5: follow a chain of the descriptor table at @table.
+ * A chain without an end stops with the lookups.
+ */
+static void iotlb_scan_chain(struct vhost_iotlb *t, uint64_t table,
+                             uint32_t num, uint16_t idx, bool writable,
+                             bool indirect)
+{
+    VirtIODevice *vdev = t->dev->vdev;
+    struct vring_desc d;
+    uint64_t addr;
+    uint32_t len;
+    uint16_t flags;
+
+    while (idx < num &&
+           iotlb_read(t, table + idx * sizeof(d), &d, sizeof(d))) {
+        addr = virtio_tswap64(vdev, d.addr);
+        len = virtio_tswap32(vdev, d.len);
+        flags = virtio_tswap16(vdev, d.flags);
+
+        if (flags & VRING_DESC_F_INDIRECT) {
+            if (indirect) {
+                return;
+            }
+            if (!writable) {
+                iotlb_prefetch(t, addr, len);
+            }
+            iotlb_scan_chain(t, addr, len / sizeof(d), 0, writable, true);
+        } else if (!!(flags & VRING_DESC_F_WRITE) == writable) {
+            iotlb_prefetch(t, addr, len);
+        }
+        if (!(flags & VRING_DESC_F_NEXT)) {
+            return;
+        }
+        idx = virtio_tswap16(vdev, d.next);
+    }
+}
+
+static bool iotlb_read16(struct vhost_iotlb *t, uint64_t iova, uint16_t *val)
+{
+    if (!iotlb_read(t, iova, val, sizeof(*val))) {
+        return false;
+    }
+    *val = virtio_tswap16(t->dev->vdev, *val);
+    return true;
+}
+
+/* Find out which buffers of virtqueue @n became available since last time. */
+static void iotlb_scan_begin(struct vhost_iotlb *t, int n)
+{
+    VirtIODevice *vdev = t->dev->vdev;
+    uint64_t avail = virtio_queue_get_avail_addr(vdev, n);
+    uint64_t used = virtio_queue_get_used_addr(vdev, n);
+    uint16_t num = virtio_queue_get_num(vdev, n);
+    uint16_t *next = t->queues[n].next;
+    uint16_t end;
+    int i;
+
+    if (!t->queues[n].valid) {
+        if (!iotlb_read16(t, used + offsetof(struct vring_used, idx), next)) {
+            return;
+        }
+        next[1] = next[0];
+        t->queues[n].end = next[0];
+        t->queues[n].valid = true;
+    }
+    if (!iotlb_read16(t, avail + offsetof(struct vring_avail, idx), &end)) {
+        return;
+    }
+    for (i = 0; i < 2; i++) {
+        if ((uint16_t)(end - next[i]) > num) {
+            next[i] = end - num;
+        }
+    }
+    t->queues[n].end = end;
+    /* VIRTIO 1.3 section 2.7.13.3: the ring entries are older than the index */
+    smp_rmb();
+}
+
+/*
+ * Prefetch the buffers found by iotlb_scan_begin(): those that the device may
+ * write, or the others.
+ */
+static void iotlb_scan_queue(struct vhost_iotlb *t, int n, bool writable)
+{
+    VirtIODevice *vdev = t->dev->vdev;
+    uint64_t ring = virtio_queue_get_avail_addr(vdev, n) +
+                    offsetof(struct vring_avail, ring);
+    uint64_t desc = virtio_queue_get_desc_addr(vdev, n);
+    uint16_t num = virtio_queue_get_num(vdev, n);
+    uint16_t *next = &t->queues[n].next[writable];
+    uint16_t head;
+
+    while (*next != t->queues[n].end &&
+           iotlb_read16(t, ring + (*next % num) * sizeof(head), &head)) {
+        iotlb_scan_chain(t, desc, num, head, writable, false);
+        if (t->n_entries >= IOTLB_MAX_PREFETCH) {
+            return; /* go on here when there is room again */
+        }
+        (*next)++;
+    }
+}
+
+static bool iotlb_queue_ready(struct vhost_iotlb *t, int n)
+{
+    return virtio_queue_get_desc_addr(t->dev->vdev, n) &&
+           virtio_queue_get_num(t->dev->vdev, n);
+}
+
+static void iotlb_prefetch_rings(struct vhost_iotlb *t, int n)
+{
+    VirtIODevice *vdev = t->dev->vdev;
+
+    iotlb_prefetch(t, virtio_queue_get_desc_addr(vdev, n),
+                   virtio_queue_get_desc_size(vdev, n));
+    iotlb_prefetch(t, virtio_queue_get_avail_addr(vdev, n),
+                   virtio_queue_get_avail_size(vdev, n));
+    iotlb_prefetch(t, virtio_queue_get_used_addr(vdev, n),
+                   virtio_queue_get_used_size(vdev, n));
+}
+
+/* With an identity mapping whole memory regions are one entry each. */
+static void iotlb_prefetch_identity(struct vhost_iotlb *t)
+{
+    struct vhost_memory *mem = t->dev->mem;
+    IOTLBEntry e;
+    int i;
+
+    for (i = 0; i < mem->nregions; i++) {
+        uint64_t gpa = mem->regions[i].guest_phys_addr;
+
+        if (iotlb_lookup(t, gpa, &e) &&
+            e.node.last - gpa == mem->regions[i].memory_size - 1) {
+            iotlb_prefetch(t, gpa, mem->regions[i].memory_size);
+        }
+    }
+}
+
+/*
+ * Queue everything that the backend will need to make use of what it is waiting
+ * for.  Buffers that the backend writes come before those that it reads: a
+ * packet that the backend can read must find room for what it causes.
+ */
+static void iotlb_prefetch_all(struct vhost_iotlb *t)
+{
+    struct vhost_dev *dev = t->dev;
+    VirtIODevice *vdev = dev->vdev;
+    int end = MAX(dev->vq_index + dev->nvqs, dev->vq_index_end);
+    int n;
+
+    iotlb_prefetch_identity(t);
+    for (n = 0; n < end; n++) {
+        if (iotlb_queue_ready(t, n)) {
+            iotlb_prefetch_rings(t, n);
+        }
+    }
+    if (virtio_vdev_has_feature(vdev, VIRTIO_F_RING_PACKED)) {
+        return;
+    }
+    for (n = 0; n < end; n++) {
+        if (iotlb_queue_ready(t, n)) {
+            iotlb_scan_begin(t, n);
+            iotlb_scan_queue(t, n, true);
+        }
+    }
+    for (n = 0; n < end; n++) {
+        if (iotlb_queue_ready(t, n)) {
+            iotlb_scan_queue(t, n, false);
+        }
+    }
+}
+
+/* The translation that the backend asked for; faults go to the guest. */
+static int iotlb_translate(struct vhost_dev *dev, uint64_t iova, bool write,
+                           IOTLBEntry *e)
+{
+    IOMMUTLBEntry iotlb;
+    uint64_t len;
+
+    iotlb = address_space_get_iotlb_entry(dev->vdev->dma_as, iova, write,
+                                          MEMTXATTRS_UNSPECIFIED);
+    if (!iotlb.target_as) {
+        return -EFAULT;
+    }
+    if (vhost_memory_region_lookup(dev, iotlb.translated_addr, &e->uaddr,
+                                   &len)) {
+        error_report_once("vhost: no memory for the device at 0x%" PRIx64,
+                          iotlb.translated_addr);
+        return -EFAULT;
+    }
+    e->node.start = iova & ~iotlb.addr_mask;
+    e->node.last = e->node.start + MIN(iotlb.addr_mask, len - 1);
+    e->perm = iotlb.perm;
+    return 0;
+}
+
+/*
+ * The backend asks for something that it was told.  Either it asked before it
+ * was told, and by now the guest may have taken the buffer back; then this is
+ * no access that could fault.  Or it has dropped the translation, and may have
+ * dropped more.  In both cases the translation is good until the guest
+ * invalidates it, and the backend is waiting for it.
+ */
+static void iotlb_repeat(struct vhost_iotlb *t, IOTLBEntry *e)
+{
+    if (e->asked) {
+        t->epoch++;
+        memset(t->queues, 0, sizeof(t->queues));
+        iotlb_prefetch_all(t);
+    }
+}
+
+int vhost_device_iotlb_miss(struct vhost_dev *dev, uint64_t iova, int write)
+{
+    struct vhost_iotlb *t = dev->iotlb;
+    IOTLBEntry e = {}, exact, *old;
+    int ret;
+
+    RCU_READ_LOCK_GUARD();
+
+    trace_vhost_iotlb_miss(dev, 1);
+
+    if (!t) {
+        error_report_once("vhost: IOTLB miss of a device without an IOMMU");
+        return -EINVAL;
+    }
+
+    t->lookups = IOTLB_MAX_LOOKUPS;
+    old = iotlb_find(t, iova, iova);
+    if (old && (!write || old->perm == IOMMU_RW)) {
+        e = *old;
+        iotlb_repeat(t, old);
+    } else {
+        ret = iotlb_translate(dev, iova, write, &e);
+        if (ret) {
+            trace_vhost_iotlb_miss(dev, 3);
+            return ret;
+        }
+        if (iotlb_lookup(t, iova & IOTLB_PAGE_MASK, &exact) &&
+            (!write || exact.perm == IOMMU_RW)) {
+            e = exact;
+            iotlb_prefetch_all(t);
+        }
+    }
+    iotlb_add(t, &e)->asked = true;
+
+    ret = iotlb_send(t);
+    if (ret) {
+        trace_vhost_iotlb_miss(dev, 4);
+        error_report("Fail to update device iotlb");
+        return ret;
+    }
+    trace_vhost_iotlb_miss(dev, 2);
+    return 0;
+}
+
+void vhost_iotlb_reset(struct vhost_dev *dev)
+{
+    if (!dev->iotlb) {
+        dev->iotlb = g_new0(struct vhost_iotlb, 1);
+        dev->iotlb->dev = dev;
+        dev->iotlb->msgs = g_array_new(false, false,
+                                       sizeof(struct vhost_iotlb_msg));
+    }
+    iotlb_clear(dev->iotlb);
+}
+
+void vhost_iotlb_cleanup(struct vhost_dev *dev)
+{
+    if (dev->iotlb) {
+        iotlb_clear(dev->iotlb);
+        g_array_free(dev->iotlb->msgs, true);
+        g_free(dev->iotlb);
+        dev->iotlb = NULL;
+    }
+}
