@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The host's end of the line that a guest script talks through.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Talk with a script in the guest over its second serial port.
+
+tests/guest/init describes the protocol: lines of text, "svm: ask WORD" for a
+question to the host, "svm: done N" at the end.
+"""
+
+import re
+import select
+import socket
+import time
+
+
+class GuestError(Exception):
+    """The guest did not do what was asked: a sentence that says what."""
+
+
+class GuestChannel:
+    """One guest script's output, line by line, and the answers to it."""
+
+    def __init__(self, path, still_running=lambda: True):
+        """path is a socket that QEMU listens on; still_running() tells
+        whether QEMU is alive, so that its end is noticed at once."""
+        self._path = path
+        self._still_running = still_running
+        self._socket = None
+        self._buffer = b''
+        self.lines = []
+
+    def connect(self, deadline):
+        while True:
+            self._socket = socket.socket(socket.AF_UNIX)
+            try:
+                self._socket.connect(self._path)
+                return
+            except (FileNotFoundError, ConnectionRefusedError):
+                self._socket.close()
+            if not self._still_running():
+                raise GuestError('QEMU ended before the guest could start')
+            if time.monotonic() > deadline:
+                raise GuestError('QEMU does not open its serial port')
+            time.sleep(0.05)
+
+    def close(self):
+        if self._socket:
+            self._socket.close()
+
+    def answer(self, text):
+        self._socket.sendall(text.encode() + b'\n')
+
+    def read_line(self, deadline):
+        """The next line without its end; GuestError when none comes."""
+        while b'\n' not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise GuestError('the guest says nothing more: timeout')
+            ready, _, _ = select.select([self._socket], [], [], left)
+            data = self._socket.recv(65536) if ready else b''
+            if ready and not data:
+                raise GuestError('the guest stopped before its script ended')
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b'\n')
+        text = line.decode(errors='replace').rstrip('\r')
+        self.lines.append(text)
+        return text
+
+    def run(self, timeout, questions=None, on_line=None):
+        """Follow the script to its end and return its exit status.
+
+        questions maps the WORD of an "svm: ask WORD" to a function that
+        returns the answer; on_line is called with every other line.
+        """
+        deadline = time.monotonic() + timeout
+        if not self._socket:
+            self.connect(deadline)
+        while True:
+            line = self.read_line(deadline)
+            ask = re.fullmatch(r'svm: ask (\S+)', line)
+            done = re.fullmatch(r'svm: done (\d+)', line)
+            if done:
+                return int(done.group(1))
+            if ask:
+                handler = (questions or {}).get(ask.group(1))
+                if not handler:
+                    raise GuestError('the guest asks for something unknown: '
+                                     + ask.group(1))
+                self.answer(handler() or '')
+            elif on_line:
+                on_line(line)

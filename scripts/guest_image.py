@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The test guest: a Debian kernel and a small initramfs, from packages.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Build the guest that the tests, the demo and the launcher boot.
+
+Everything comes from Debian packages: the kernel and its modules unmodified,
+busybox as the only program.  A guest lies in its own directory of the cache,
+named after the kernel and a hash of everything that went into it, so a
+directory that exists is complete and right.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import json
+import lzma
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from debian_archive import Archive, ArchiveError, extract
+from report import say
+
+GUEST_FILES = Path(__file__).resolve().parent.parent / 'tests' / 'guest'
+LIBRARY = ('svm.sh', 'udhcpc.sh')
+CHOICES = {
+    # The version of Debian 13's own kernel; a rebuild for Debian 12 has ~bpo12.
+    'trixie': r'6\.12\.[^~]*$',
+    'backports': r'7\.[^~]*~bpo13',
+}
+
+
+class Guest:
+    """One built guest: .kernel and .initramfs are paths, .release a string."""
+
+    def __init__(self, directory, release):
+        self.kernel = directory / 'vmlinuz'
+        self.initramfs = directory / 'initramfs.cpio.gz'
+        self.release = release
+        self.directory = directory
+
+
+def _kernel_packages(archive, choice):
+    """The packages a kernel consists of: [(name, version)], and its release."""
+    pattern = CHOICES.get(choice, re.escape(choice))
+    meta = archive.newest('linux-image-amd64', pattern)
+    if not meta:
+        known = sorted({f['Version'] for f in
+                        archive.candidates('linux-image-amd64')})
+        raise ArchiveError(
+            f'Debian has no kernel {choice!r} now: --kernel takes trixie, '
+            f'backports or one of {", ".join(known) or "(nothing known)"}')
+    image = re.search(r'linux-image-(\d\S*-amd64)', meta.get('Depends', ''))
+    if not image:
+        raise ArchiveError(f'linux-image-amd64 {meta["Version"]} names no '
+                           'kernel image: try another --kernel')
+    release, version = image.group(1), meta['Version']
+    split = [f'linux-{part}-{release}'
+             for part in ('binary', 'modules', 'base')]
+    if all(_has(archive, name, version) for name in split):
+        return [(name, version) for name in split], release
+    return [(f'linux-image-{release}', version)], release
+
+
+def _has(archive, package, version):
+    return any(fields['Version'] == version
+               for fields in archive.candidates(package))
+
+
+def _resolve(archive, choice, look_again):
+    """Which packages make this guest; remembered so that later runs agree."""
+    remembered = archive.cache / 'guest' / f'{choice}.json'
+    if remembered.exists() and not look_again:
+        return json.loads(remembered.read_text(encoding='utf-8'))
+    archive.update()
+    packages, release = _kernel_packages(archive, choice)
+    busybox = archive.newest('busybox-static', r'.*')
+    if not busybox:
+        raise ArchiveError('the package lists have no busybox-static: check '
+                           "the Debian mirror in apt's configuration")
+    packages.append(('busybox-static', busybox['Version']))
+    result = {'release': release, 'packages': packages}
+    remembered.parent.mkdir(parents=True, exist_ok=True)
+    partial = remembered.with_suffix('.partial')
+    partial.write_text(json.dumps(result), encoding='utf-8')
+    partial.rename(remembered)
+    return result
+
+
+def _input_hash(resolved):
+    digest = hashlib.sha256(json.dumps(resolved, sort_keys=True).encode())
+    for path in (Path(__file__), *(GUEST_FILES / name for name in
+                                   ('init', 'modules', *LIBRARY))):
+        digest.update(path.name.encode() + b'\0' + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _wanted_modules():
+    text = (GUEST_FILES / 'modules').read_text(encoding='utf-8')
+    return re.findall(r'^([^#\s]+)', text, re.M)
+
+
+def _canonical(name):
+    return name.replace('-', '_')
+
+
+def _module_depends(image):
+    """The modules that a module's own .modinfo section names."""
+    found = re.search(rb'\0depends=([^\0]*)\0', image)
+    names = found.group(1).decode().split(',') if found else []
+    return [_canonical(name) for name in names if name]
+
+
+def _collect_modules(packages_root, release, tree):
+    """Copy the wanted modules and what they need, uncompressed."""
+    source = packages_root / 'usr/lib/modules' / release
+    if not source.is_dir():
+        source = packages_root / 'lib/modules' / release
+    target = tree / 'lib/modules' / release
+    target.mkdir(parents=True)
+    paths = {_canonical(path.name.split('.')[0]): path
+             for path in source.glob('kernel/**/*.ko*')}
+    builtin = {_canonical(Path(line).stem) for line in
+               (source / 'modules.builtin').read_text().splitlines()}
+    pending, done = _wanted_modules(), set()
+    while pending:
+        name = pending.pop()
+        if name in done or name in builtin:
+            continue
+        if name not in paths:
+            raise ArchiveError(f'Linux {release} has no module {name}: take '
+                               'it out of tests/guest/modules')
+        done.add(name)
+        image = paths[name].read_bytes()
+        if paths[name].suffix == '.xz':
+            image = lzma.decompress(image)
+        destination = target / paths[name].relative_to(source).with_name(
+            f'{name}.ko')
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        destination.write_bytes(image)
+        pending += _module_depends(image)
+    for name in ('modules.builtin', 'modules.order'):
+        shutil.copy(source / name, target)
+
+
+def _cpio_entry(name, mode, data, inode, device=(0, 0)):
+    """One entry of the "newc" format (Linux, driver-api/early-userspace)."""
+    encoded = name.encode() + b'\0'
+    fields = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(encoded),
+              0)
+    header = b'070701' + b''.join(b'%08X' % field for field in fields)
+    head = header + encoded
+    return (head + bytes(-len(head) % 4)) + data + bytes(-len(data) % 4)
+
+
+def _write_cpio(tree, path):
+    """Pack a tree, owned by root, with the console that init needs."""
+    entries = [('dev', stat.S_IFDIR | 0o755, b'', (0, 0)),
+               ('dev/console', stat.S_IFCHR | 0o600, b'', (5, 1))]
+    for item in sorted(tree.rglob('*')):
+        mode = item.lstat().st_mode
+        data = b'' if item.is_dir() else item.read_bytes()
+        entries.append((str(item.relative_to(tree)), mode, data, (0, 0)))
+    entries.append(('TRAILER!!!', 0, b'', (0, 0)))
+    with gzip.GzipFile(path, 'wb', compresslevel=6, mtime=0) as packed:
+        for inode, (name, mode, data, device) in enumerate(entries, 1):
+            packed.write(_cpio_entry(name, mode, data, inode, device))
+
+
+def _install(source, target, mode=0o755):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(mode)
+
+
+def _build(archive, resolved, work):
+    """Make vmlinuz and the initramfs in the directory work/out."""
+    release = resolved['release']
+    unpacked, tree, out = work / 'packages', work / 'tree', work / 'out'
+    for directory in (unpacked, tree, out):
+        directory.mkdir()
+    for name, version in resolved['packages']:
+        extract(archive.download(name, version), unpacked)
+    kernels = [path for path in (unpacked / f'boot/vmlinuz-{release}',
+                                 unpacked / f'usr/lib/modules/{release}/vmlinuz')
+               if path.exists()]
+    busybox = [path for path in (unpacked / 'bin/busybox',
+                                 unpacked / 'usr/bin/busybox')
+               if path.exists()]
+    if not kernels or not busybox:
+        raise ArchiveError(f'the packages of Linux {release} do not hold a '
+                           'kernel and busybox where Debian 13 has them')
+    _install(kernels[0], out / 'vmlinuz', 0o644)
+    _install(busybox[0], tree / 'bin/busybox')
+    _install(GUEST_FILES / 'init', tree / 'init')
+    for name in LIBRARY:
+        _install(GUEST_FILES / name, tree / 'lib' / name)
+    (tree / 'etc').mkdir()
+    _collect_modules(unpacked, release, tree)
+    subprocess.run([tree / 'bin/busybox', 'depmod', '-b', tree, release],
+                   check=True)
+    _write_cpio(tree, out / 'initramfs.cpio.gz')
+    return out
+
+
+def guest_image(choice='trixie', output=None, look_again=False):
+    """Build a guest unless it is there; returns a Guest.
+
+    choice is 'trixie', 'backports' or the version of a linux-image-amd64
+    package; look_again asks the mirror for newer packages.  Progress goes to
+    standard error, which leaves standard output to results (TAP, paths).
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        return _guest_image(choice, output, look_again)
+
+
+def _guest_image(choice, output, look_again):
+    archive = Archive()
+    resolved = _resolve(archive, choice, look_again)
+    release = resolved['release']
+    final = Path(output) if output else (
+        archive.cache / 'guest' / f'{release}-{_input_hash(resolved)}')
+    stamp = final / 'inputs'
+    if stamp.exists() and stamp.read_text() == _input_hash(resolved):
+        return Guest(final, release)
+    say(f'building the guest: Linux {release} of Debian and an initramfs')
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(final.parent).free >> 20 < 600:
+        raise ArchiveError(f'{final.parent} has less than the 600 MiB that '
+                           'building a guest takes: free some space')
+    with tempfile.TemporaryDirectory(prefix='partial-',
+                                     dir=final.parent) as work:
+        out = _build(archive, resolved, Path(work))
+        (out / 'inputs').write_text(_input_hash(resolved), encoding='utf-8')
+        if output and final.is_dir():
+            for path in out.iterdir():
+                os.replace(path, final / path.name)
+        else:
+            _publish(out, final)
+    return Guest(final, release)
+
+
+def _publish(out, final):
+    """Rename into place; another run that was faster wins."""
+    try:
+        out.rename(final)
+    except OSError:
+        if not (final / 'inputs').exists():
+            raise

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The QEMU command line of the machine that the guest runs in.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""The parts of a command line that launcher, demo and tests share."""
+
+import os
+from pathlib import Path
+
+from report import Failure
+
+REPO = Path(__file__).resolve().parent.parent
+# Where Debian's seabios, qemu-system-data and ipxe-qemu put their files.
+FIRMWARE = {
+    'seabios': ('/usr/share/seabios', 'bios-256k.bin'),
+    'qemu-system-data': ('/usr/share/qemu', 'linuxboot_dma.bin'),
+    'ipxe-qemu': ('/usr/lib/ipxe/qemu', 'efi-virtio.rom'),
+}
+IOMMUS = ('intel', 'amd', 'virtio', 'none')
+
+
+def find_emulator(given=None):
+    """The emulator: an option, $QEMU_SVM_QEMU, or the one built here."""
+    for candidate in (given, os.environ.get('QEMU_SVM_QEMU'),
+                      REPO / 'build' / 'qemu-system-x86_64'):
+        if candidate:
+            break
+    if not os.access(candidate, os.X_OK):
+        raise Failure(f'there is no emulator at {candidate}: build it '
+                           'with "make", or name another one with --qemu')
+    return str(candidate)
+
+
+def firmware_arguments():
+    """-L options for the directories of Debian's firmware packages."""
+    missing = [package for package, (directory, name) in FIRMWARE.items()
+               if not Path(directory, name).exists()]
+    if missing:
+        raise Failure('firmware is missing: install it with '
+                           f'"apt-get install {" ".join(missing)}"')
+    return [argument for directory, _ in FIRMWARE.values()
+            for argument in ('-L', directory)]
+
+
+def machine_arguments(accel='tcg', memory='512M', cpus=2, iommu='intel'):
+    """A q35 machine with nothing in it but what is asked for."""
+    if accel == 'kvm' and not os.access('/dev/kvm', os.R_OK | os.W_OK):
+        raise Failure('/dev/kvm cannot be used: take --accel=tcg, or join '
+                           'the group kvm')
+    machine = 'q35'
+    if accel == 'kvm' and iommu in ('intel', 'amd'):
+        # Interrupt remapping has to see what the I/O APIC sends.
+        machine += ',kernel-irqchip=split'
+    return ['-machine', machine, '-accel', accel,
+            '-cpu', 'host' if accel == 'kvm' else 'max',
+            '-m', str(memory), '-smp', str(cpus),
+            '-nodefaults', '-display', 'none', '-no-reboot']
+
+
+def boot_arguments(guest, append=''):
+    """Kernel, initramfs and kernel command line of a guest_image.Guest."""
+    # A busy host delivers the first timer interrupts late; Linux would give up.
+    command_line = ('console=ttyS0 panic=-1 no_timer_check intel_iommu=on '
+                    + append).strip()
+    return ['-kernel', str(guest.kernel), '-initrd', str(guest.initramfs),
+            '-append', command_line]
+
+
+def iommu_arguments(kind='intel', device_iotlb=True, caching_mode=False,
+                    scalable=False, extra=''):
+    """The IOMMU in front of the devices that follow."""
+    if kind == 'none':
+        return []
+    device = {'intel': 'intel-iommu', 'amd': 'amd-iommu',
+              'virtio': 'virtio-iommu-pci'}[kind]
+    if kind == 'intel':
+        if device_iotlb:
+            device += ',device-iotlb=on'
+        if caching_mode:
+            device += ',caching-mode=on'
+        if scalable:
+            device += ',x-scalable-mode=on'
+    return ['-device', device + extra]
+
+
+def network_arguments(index=0, backend='user', ats=True, iommu=True,
+                      device_extra=''):
+    """A virtio network card alone behind a root port, at PCI bus index + 1.
+
+    backend is the value of -netdev without its id.
+    """
+    device = (f'virtio-net-pci,id=net{index},bus=port{index},'
+              f'netdev=link{index},disable-legacy=on,romfile=')
+    if iommu:
+        device += ',iommu_platform=on'
+    if ats:
+        device += ',ats=on'
+    kind, comma, rest = backend.partition(',')
+    return ['-device', f'pcie-root-port,id=port{index},bus=pcie.0,'
+            f'chassis={index + 1},slot={index + 1}',
+            '-netdev', f'{kind},id=link{index}{comma}{rest}',
+            '-device', device + device_extra]

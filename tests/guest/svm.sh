@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Functions for the scripts that run in the test guest (sourced by init).
+#
+# Copyright (c) 2026 QEMU SVM contributors
+
+# ask WORD: tell the host where the script is and wait for its answer, which
+# is printed.
+ask() {
+    echo "svm: ask $1" > /dev/ttyS1
+    read -r answer < /dev/ttyS1
+    echo "$answer"
+}
+
+# net_up INTERFACE ADDRESS/LENGTH: bring one interface up by hand.
+net_up() {
+    ip addr add "$2" dev "$1" && ip link set "$1" up
+}
+
+# net_of PCI-ADDRESS: the name of a virtio function's network interface.
+net_of() {
+    for net in /sys/bus/pci/devices/"$1"/virtio*/net/*; do
+        [ -e "$net" ] && echo "${net##*/}" && return 0
+    done
+    return 1
+}
+
+# wait_until SECONDS COMMAND...: run a command until it succeeds.
+wait_until() {
+    tenths=$(($1 * 10))
+    shift
+    while ! "$@" > /dev/null 2>&1; do
+        tenths=$((tenths - 1))
+        [ $tenths -gt 0 ] || return 1
+        sleep 0.1
+    done
+}
+
+# config_hex PCI-ADDRESS OFFSET SIZE: bytes of configuration space.
+config_hex() {
+    xxd -p -s "$2" -l "$3" /sys/bus/pci/devices/"$1"/config | tr -d '\n'
+}
+
+# config16/config32 PCI-ADDRESS OFFSET: a little-endian field as a number,
+# zero beyond the end of a conventional function's 256 bytes.
+config16() {
+    set -- $(config_hex "$1" "$2" 2 | sed 's/../& /g')
+    echo $((0x${2:-0}${1:-0}))
+}
+config32() {
+    set -- $(config_hex "$1" "$2" 4 | sed 's/../& /g')
+    echo $((0x${4:-0}${3:-0}${2:-0}${1:-0}))
+}
+
+# extended_capability PCI-ADDRESS ID: offset of a PCIe extended capability
+# (PCIe 5.0, 7.6.3); fails when there is none.
+extended_capability() {
+    offset=256
+    hops=0
+    while [ $offset -ge 256 ] && [ $hops -lt 64 ]; do
+        header=$(config32 "$1" $offset)
+        [ $((header & 0xffff)) -eq $(($2)) ] && echo $offset && return 0
+        offset=$(((header >> 20) & 0xffc))
+        hops=$((hops + 1))
+    done
+    return 1
+}
+
+# ats_control PCI-ADDRESS: the ATS Control register (PCIe 5.0, 10.5.1.3), or
+# "none" where the function has no ATS capability.
+ats_control() {
+    if capability=$(extended_capability "$1" 0x0f); then
+        config16 "$1" $((capability + 6))
+    else
+        echo none
+    fi
+}
+
+# exchange HOST SINK-PORT SOURCE-PORT MIB: send random data to the host, which
+# answers with the checksum of what it got, and fetch what the host sends.
+exchange() {
+    dd if=/dev/urandom of=/tmp/sent bs=1M count="$4" 2> /dev/null
+    echo "guest sent $(sha256sum < /tmp/sent | cut -d ' ' -f 1)"
+    echo "host received $(nc "$1" "$2" < /tmp/sent)"
+    rm /tmp/sent
+    nc "$1" "$3" < /dev/null > /tmp/received
+    echo "guest received $(sha256sum < /tmp/received | cut -d ' ' -f 1)"
+    rm /tmp/received
+}
