@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Base of the functional tests: a script in an unmodified Debian guest.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Boot the test guest with a script and judge what it says.
+
+    class Example(SvmGuestTest):
+        def test_something(self):
+            self.start_guest('trixie', 'uname -r; ask ready; echo bye',
+                             iommu_arguments() + network_arguments())
+            self.run_script({'ready': self.plug_something})
+            self.assertIn('bye', self.script_lines)
+
+A guest whose kernel log holds an IOMMU fault or a warning fails its test at
+the end of the script, unless the test says that it provokes it.
+"""
+
+import hashlib
+import os
+import re
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from qemu_test import QemuSystemTest
+
+REPO = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(REPO / 'scripts'))
+
+# pylint: disable=wrong-import-position
+from report import Failure  # noqa: E402
+from guest_channel import GuestChannel, GuestError  # noqa: E402
+from guest_image import guest_image  # noqa: E402
+from guest_machine import (boot_arguments, firmware_arguments,  # noqa: E402
+                           machine_arguments)
+
+# What no healthy guest's kernel says.
+KERNEL_TROUBLE = re.compile(
+    r'DMAR:.*(fault|error|time-?out)|'
+    r'AMD-Vi:.*(FAULT|ERROR|timeout)|'
+    r'virtio_iommu.*(fault|error)|'
+    r'WARNING:|BUG:|Oops|Kernel panic|Call Trace|'
+    r'NETDEV WATCHDOG|blocked for more than', re.I)
+
+
+class DataServer:
+    """A peer for the guest's `exchange`: checks what the guest sends, sends
+    random bytes, and knows the checksums of both."""
+
+    def __init__(self, size):
+        self._data = os.urandom(size)
+        self.sent = hashlib.sha256(self._data).hexdigest()
+        self.received = None
+        self.received_bytes = 0
+        self._sockets = []
+        self.sink_port = self._serve(self._sink)
+        self.source_port = self._serve(self._source)
+
+    def _serve(self, handle):
+        listener = socket.create_server(('127.0.0.1', 0))
+        self._sockets.append(listener)
+        threading.Thread(target=self._accept, args=(listener, handle),
+                         daemon=True).start()
+        return listener.getsockname()[1]
+
+    @staticmethod
+    def _accept(listener, handle):
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    handle(connection)
+                except ConnectionError:
+                    pass  # the guest's checksum tells
+
+    def _sink(self, connection):
+        digest, count = hashlib.sha256(), 0
+        while data := connection.recv(1 << 16):
+            digest.update(data)
+            count += len(data)
+        self.received, self.received_bytes = digest.hexdigest(), count
+        connection.sendall(self.received.encode())
+
+    def _source(self, connection):
+        connection.sendall(self._data)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 16):
+            pass
+
+    def close(self):
+        for listener in self._sockets:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+
+
+class SvmGuestTest(QemuSystemTest):
+    """One or more guests, each with a script of its own."""
+
+    timeout = 240
+
+    def setUp(self):
+        super().setUp()
+        self._guests = []
+        self._servers = []
+
+    def tearDown(self):
+        for server in self._servers:
+            server.close()
+        for guest in self._guests:
+            guest.channel.close()
+        super().tearDown()
+
+    def data_server(self, size):
+        server = DataServer(size)
+        self._servers.append(server)
+        return server
+
+    def start_guest(self, kernel, script, devices, append='', name='default',
+                    accel='tcg', memory='512M', iommu='intel', launch=True):
+        """Start a guest; returns it.  Skips the test where there is no
+        kernel package and none can be fetched."""
+        try:
+            image = guest_image(kernel)
+            firmware = firmware_arguments()
+        except Failure as error:
+            self.skipTest(str(error))
+        guest = _Guest(self, name, self.get_vm(name=name))
+        self._guests.append(guest)
+        guest.write_script(script)
+        guest.vm.add_args(
+            *firmware, *machine_arguments(accel, memory, 2, iommu),
+            *boot_arguments(image, f'loglevel=5 {append}'),
+            *guest.serial_arguments(), *devices)
+        if launch:
+            guest.vm.launch()
+        return guest
+
+    def run_script(self, guest, questions=None, provoked=None):
+        """Follow a guest's script to its end, which must be success.
+
+        provoked is a pattern of kernel messages that the test provokes.
+        Returns the lines that the script printed.
+        """
+        try:
+            status = guest.channel.run(self.timeout, questions)
+        except GuestError as error:
+            self.fail(f'{error}\n{guest.tail()}')
+        self.assertEqual(status, 0, f'the script failed\n{guest.tail()}')
+        guest.vm.wait(60)
+        trouble = [line for line in guest.kernel_log().splitlines()
+                   if KERNEL_TROUBLE.search(line)
+                   and not (provoked and re.search(provoked, line))]
+        self.assertEqual(trouble, [], f'kernel messages\n{guest.tail()}')
+        return guest.channel.lines
+
+    def value(self, guest, name):
+        """The value of the last "name=value" line of a script."""
+        found = [line for line in guest.channel.lines
+                 if line.startswith(f'{name}=')]
+        self.assertTrue(found, f'the guest never said {name}\n{guest.tail()}')
+        return found[-1].partition('=')[2]
+
+    def check_exchange(self, guest, server, count=1):
+        """Both directions of `count` exchanges arrived unharmed."""
+        words = [line.split() for line in guest.channel.lines]
+        sent, confirmed, received = (
+            [w[2] if len(w) > 2 else '' for w in words if w[:2] == prefix]
+            for prefix in (['guest', 'sent'], ['host', 'received'],
+                           ['guest', 'received']))
+        self.assertEqual(len(sent), count, guest.tail())
+        self.assertEqual(confirmed, sent, guest.tail())
+        self.assertEqual(received, [server.sent] * count, guest.tail())
+
+
+class _Guest:
+    """A virtual machine, its script, and what it said."""
+
+    def __init__(self, test, name, vm):
+        self.vm = vm
+        self._script = test.scratch_file(f'{name}-script')
+        self._console = test.log_file(f'{name}-kernel.log')
+        Path(self._console).unlink(missing_ok=True)
+        self._socket = os.path.join(test.socket_dir().name, f'{name}.sock')
+        self.channel = GuestChannel(self._socket, vm.is_running)
+
+    def write_script(self, script):
+        Path(self._script).write_text(script, encoding='utf-8')
+
+    def serial_arguments(self):
+        return ['-serial', f'file:{self._console}',
+                '-chardev', f'socket,id=script,path={self._socket},'
+                'server=on,wait=off', '-serial', 'chardev:script',
+                '-fw_cfg', f'name=opt/svm/script,file={self._script}']
+
+    def kernel_log(self):
+        try:
+            return Path(self._console).read_text(encoding='utf-8',
+                                                 errors='replace')
+        except FileNotFoundError:
+            return ''
+
+    def tail(self, count=25):
+        """What a person needs to see why a test failed."""
+        def last(lines):
+            return '\n'.join(f'    {line}' for line in lines[-count:])
+        return (f'last lines of the script:\n{last(self.channel.lines)}\n'
+                f'last lines of the kernel ({self._console}):\n'
+                f'{last(self.kernel_log().splitlines())}')

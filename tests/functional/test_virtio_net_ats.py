@@ -1,0 +1,139 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# virtio-net with ATS under unmodified Debian kernels.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""A guest switches ATS on where everything for it is there (PCIe 5.0, 10.5.1
+and VT-d 4.1) and its network works; it works as well where something is
+missing."""
+
+from svm_guest import SvmGuestTest
+from guest_machine import iommu_arguments, network_arguments
+
+CARD = '0000:01:00.0'
+ATS_ENABLE = 1 << 15
+MIB = 8
+
+
+def exchange_script(server):
+    """Bring up the card's network, exchange data, show ATS Control."""
+    return f'''
+        bring_up() {{
+            wait_until 20 net_of {CARD} || return 1
+            net_up $(net_of {CARD}) 10.0.2.15/24 || return 1
+            exchange 10.0.2.2 {server.sink_port} {server.source_port} {MIB}
+            echo ats=$(ats_control {CARD})
+        }}
+        bring_up || exit 1
+        '''
+
+
+class VirtioNetAts(SvmGuestTest):
+
+    def exchange(self, kernel, iommu='intel', ats=True, append='', **options):
+        """Boot, move data both ways, and return the ATS Control register
+        that the guest left, or None where the card has no ATS."""
+        self.require_netdev('user')
+        server = self.data_server(MIB << 20)
+        guest = self.start_guest(
+            kernel, exchange_script(server),
+            iommu_arguments(iommu, **options)
+            + network_arguments(ats=ats, iommu=iommu != 'none'),
+            append=append, iommu=iommu)
+        self.run_script(guest)
+        self.check_exchange(guest, server)
+        value = self.value(guest, 'ats')
+        return None if value == 'none' else int(value)
+
+    def check_enabled(self, kernel, **options):
+        control = self.exchange(kernel, **options)
+        self.assertIsNotNone(control, 'the card has no ATS capability')
+        self.assertTrue(control & ATS_ENABLE, 'the guest left ATS off')
+
+    def check_off(self, kernel, **options):
+        control = self.exchange(kernel, **options)
+        self.assertIsNotNone(control, 'the card has no ATS capability')
+        self.assertFalse(control & ATS_ENABLE, 'the guest switched ATS on '
+                         'behind an IOMMU that does not serve it')
+
+    def test_legacy_6_12(self):
+        self.check_enabled('trixie')
+
+    def test_legacy_strict_6_12(self):
+        self.check_enabled('trixie', append='iommu.strict=1')
+
+    def test_legacy_7(self):
+        self.check_enabled('backports')
+
+    def test_scalable_6_12(self):
+        self.check_enabled('trixie', scalable=True)
+
+    def test_scalable_7(self):
+        self.check_enabled('backports', scalable=True)
+
+    def test_pass_through_legacy(self):
+        """VT-d 9.3: a pass-through context entry of legacy mode refuses
+        translation requests, so the guest leaves ATS off."""
+        self.check_off('trixie', append='iommu=pt')
+
+    def test_pass_through_scalable(self):
+        self.check_enabled('trixie', append='iommu=pt', scalable=True)
+
+    def test_caching_mode(self):
+        self.check_enabled('trixie', caching_mode=True)
+
+    def test_no_ats_by_default(self):
+        self.assertIsNone(self.exchange('trixie', ats=False))
+
+    def test_no_device_iotlb(self):
+        """VT-d 10.4.3: without ECAP.DT the guest must not use ATS."""
+        self.check_off('trixie', device_iotlb=False)
+
+    def test_virtio_iommu(self):
+        self.check_off('trixie', iommu='virtio')
+
+    def test_no_iommu(self):
+        self.check_off('trixie', iommu='none')
+
+    def test_amd_iommu(self):
+        """Whether this IOMMU announces ATS is its own affair; the network
+        works."""
+        self.assertIsNotNone(self.exchange('trixie', iommu='amd'))
+
+    def check_replug(self, kernel, **options):
+        """Unplug the card, plug it again: ATS and data are back."""
+        self.require_netdev('user')
+        server = self.data_server(MIB << 20)
+        guest = self.start_guest(
+            kernel, exchange_script(server) + f'''
+                ask unplug
+                wait_until 30 test ! -e /sys/bus/pci/devices/{CARD} || exit 1
+                echo gone=yes
+                ask plug
+                bring_up || exit 1
+                ''',
+            iommu_arguments(**options) + network_arguments())
+        def unplug():
+            guest.vm.cmd('device_del', id='net0')
+
+        def plug():
+            guest.vm.event_wait('DEVICE_DELETED', 30,
+                                match={'data': {'device': 'net0'}})
+            guest.vm.cmd('human-monitor-command',
+                         command_line=f'device_add {network_arguments()[-1]}')
+
+        self.run_script(guest, {'unplug': unplug, 'plug': plug})
+        self.check_exchange(guest, server, count=2)
+        self.assertEqual(self.value(guest, 'gone'), 'yes')
+        self.assertTrue(int(self.value(guest, 'ats')) & ATS_ENABLE)
+
+    def test_replug_legacy(self):
+        self.check_replug('trixie')
+
+    def test_replug_scalable(self):
+        self.check_replug('trixie', scalable=True)
+
+
+if __name__ == '__main__':
+    SvmGuestTest.main()
