@@ -88,7 +88,9 @@ def network_arguments(index=0, backend='user', ats=True, iommu=True,
                       device_extra=''):
     """A virtio network card alone behind a root port, at PCI bus index + 1.
 
-    backend is the value of -netdev without its id.
+    backend is the value of -netdev without its id.  With 256 entries each part
+    of a ring fits into a page, which DPDK needs behind an IOMMU
+    (docs/devel/vhost-user-iotlb.rst).
     """
     device = (f'virtio-net-pci,id=net{index},bus=port{index},'
               f'netdev=link{index},disable-legacy=on,romfile=')
@@ -97,6 +99,8 @@ def network_arguments(index=0, backend='user', ats=True, iommu=True,
     if ats:
         device += ',ats=on'
     kind, comma, rest = backend.partition(',')
+    if kind == 'vhost-user':
+        device += ',max-queue-size=256'
     return ['-device', f'pcie-root-port,id=port{index},bus=pcie.0,'
             f'chassis={index + 1},slot={index + 1}',
             '-netdev', f'{kind},id=link{index}{comma}{rest}',

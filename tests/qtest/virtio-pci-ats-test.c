@@ -262,18 +262,35 @@ static void fetch(Guest *g)
     g_assert_cmphex(qvhost_user_iotlb_fetch(g->be, IOVA), ==, g->page);
 }
 
+/* The driver takes its pages back: only then has the back-end to drop them */
+static void unmap_pages(Guest *g)
+{
+    qvtd_unmap(&g->vtd, g->sspt, IOVA);
+    qvtd_unmap(&g->vtd, g->sspt, IOVA_HIGH);
+}
+
+static void map_pages(Guest *g)
+{
+    qvtd_map(&g->vtd, g->sspt, IOVA, g->page, SIZE_4K);
+    qvtd_map(&g->vtd, g->sspt, IOVA_HIGH, g->page, SIZE_4K);
+}
+
 static void check_heeds_unmap(Guest *g, bool heeds)
 {
     fetch(g);
+    unmap_pages(g);
     qvtd_inv_pages(&g->vtd, DOMAIN, IOVA, 0);
     g_assert_cmpint(qvhost_user_iotlb_has(g->be, IOVA), ==, !heeds);
+    map_pages(g);
 }
 
 static void check_heeds_device_tlb(Guest *g, bool heeds)
 {
     fetch(g);
+    unmap_pages(g);
     qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
     g_assert_cmpint(qvhost_user_iotlb_has(g->be, IOVA), ==, !heeds);
+    map_pages(g);
 }
 
 /*
@@ -505,25 +522,51 @@ static void test_switch_same(void)
     guest_free_all(g);
 }
 
-/* Every queue pair is a vhost device of its own and has to listen */
+/*
+ * Every queue pair is a vhost device of its own and has to listen.  What each
+ * of them has looked up for sure is the memory that its rings are in.
+ */
+static void check_pairs_listen(bool ats)
+{
+    Guest *g = guest_new(VTD_ATS, 2);
+    uint64_t addr;
+
+    guest_setup_vtd(g, true);
+    set_ats(g, ats);
+    driver_start(g);
+    for (addr = 0; addr < RAM_SIZE; addr += SIZE_2M) {
+        qvtd_unmap(&g->vtd, g->sspt, addr);
+    }
+
+    qvhost_user_iotlb_invalidations(g->be);
+    if (ats) {
+        qvtd_inv_domain(&g->vtd, DOMAIN);
+    } else {
+        qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, ~0ULL << 12, true);
+    }
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
+    if (ats) {
+        qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, ~0ULL << 12, true);
+    } else {
+        qvtd_inv_domain(&g->vtd, DOMAIN);
+    }
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 2);
+    guest_free_all(g);
+}
+
 static void test_switch_multiqueue(void)
 {
     Guest *g = guest_new_vtd(2);
 
+    check_ats(g, false);
+    qvhost_user_iotlb_invalidations(g->be);
     set_ats(g, true);
-    qvhost_user_iotlb_invalidations(g->be);
-    qvtd_inv_pages(&g->vtd, DOMAIN, IOVA, 0);
-    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
-    qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
     g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 2);
-
-    set_ats(g, false);
-    qvhost_user_iotlb_invalidations(g->be);
-    qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
-    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
-    qvtd_inv_pages(&g->vtd, DOMAIN, IOVA, 0);
-    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 2);
+    check_ats(g, true);
     guest_free_all(g);
+
+    check_pairs_listen(true);
+    check_pairs_listen(false);
 }
 
 /* Not only virtio-net follows */
@@ -564,6 +607,7 @@ static void test_range_device_tlb_all(void)
     set_ats(g, true);
     fetch(g);
     qvhost_user_iotlb_fetch(g->be, IOVA_HIGH);
+    unmap_pages(g);
     qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, ~0ULL << 12, true);
     g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
     g_assert_false(qvhost_user_iotlb_has(g->be, IOVA_HIGH));
@@ -577,13 +621,29 @@ static void test_range_unmap(void)
 
     fetch(g);
     qvhost_user_iotlb_fetch(g->be, IOVA_HIGH);
+    unmap_pages(g);
     qvtd_inv_domain(&g->vtd, DOMAIN);
     g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
     g_assert_false(qvhost_user_iotlb_has(g->be, IOVA_HIGH));
 
+    map_pages(g);
     fetch(g);
+    unmap_pages(g);
     qvtd_inv_pages(&g->vtd, DOMAIN, IOVA, 18);
     g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+    guest_free_all(g);
+}
+
+/* An invalidation of what has not changed takes nothing from the back-end */
+static void test_range_unchanged(void)
+{
+    Guest *g = guest_new_vtd(1);
+
+    fetch(g);
+    qvhost_user_iotlb_invalidations(g->be);
+    qvtd_inv_domain(&g->vtd, DOMAIN);
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
+    g_assert_true(qvhost_user_iotlb_has(g->be, IOVA));
     guest_free_all(g);
 }
 
@@ -600,6 +660,8 @@ static void test_range_unmap_interrupt(void)
     qvtd_map(&g->vtd, g->sspt, above, g->page, SIZE_4K);
     qvhost_user_iotlb_fetch(g->be, below);
     qvhost_user_iotlb_fetch(g->be, above);
+    qvtd_unmap(&g->vtd, g->sspt, below);
+    qvtd_unmap(&g->vtd, g->sspt, above);
     qvtd_inv_pages(&g->vtd, DOMAIN, 0xc0000000, 18);
     g_assert_false(qvhost_user_iotlb_has(g->be, below));
     g_assert_false(qvhost_user_iotlb_has(g->be, above));
@@ -1140,6 +1202,8 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/range/unmap", test_range_unmap);
     qtest_add_func("/virtio-pci-ats/range/unmap-interrupt",
                    test_range_unmap_interrupt);
+    qtest_add_func("/virtio-pci-ats/range/unchanged",
+                   test_range_unchanged);
     qtest_add_func("/virtio-pci-ats/range/virtio-iommu-all",
                    test_range_viommu_all);
     qtest_add_func("/virtio-pci-ats/reset/flr", test_reset_flr);

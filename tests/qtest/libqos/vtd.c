@@ -111,6 +111,24 @@ void qvtd_map(QVtd *vtd, uint64_t sspt, uint64_t iova, uint64_t gpa,
     }
 }
 
+void qvtd_unmap(QVtd *vtd, uint64_t sspt, uint64_t iova)
+{
+    int level;
+
+    for (level = TABLE_LEVELS - 1; ; level--) {
+        uint64_t index = extract64(iova, 12 + level * LEVEL_BITS, LEVEL_BITS);
+        uint64_t addr = sspt + index * 8;
+        uint64_t entry = qtest_readq(vtd->qts, addr);
+
+        if (!level || entry & SS_PS) {
+            qtest_writeq(vtd->qts, addr, 0);
+            return;
+        }
+        g_assert_cmphex(entry, !=, 0);
+        sspt = entry & ~(PAGE_SIZE_4K - 1);
+    }
+}
+
 static void put_desc(QVtd *vtd, uint64_t lo, uint64_t hi)
 {
     uint64_t addr = vtd->iq + vtd->iq_tail * 16;

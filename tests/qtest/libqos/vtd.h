@@ -94,6 +94,16 @@ void qvtd_map(QVtd *vtd, uint64_t sspt, uint64_t iova, uint64_t gpa,
               uint64_t size);
 
 /**
+ * qvtd_unmap() - take a page that qvtd_map() mapped out of its table
+ * @vtd: the driver
+ * @sspt: guest physical address of the table
+ * @iova: any address in the page
+ *
+ * Nothing is invalidated.
+ */
+void qvtd_unmap(QVtd *vtd, uint64_t sspt, uint64_t iova);
+
+/**
  * qvtd_inv_global() - invalidate the context cache and the IOTLB, all of both
  * @vtd: the driver
  *
