@@ -120,13 +120,23 @@ static void iotlb_queue_update(struct vhost_iotlb *t, IOTLBEntry *e)
     g_array_append_val(t->msgs, msg);
 }
 
+/*
+ * An entry goes if any byte of it is in the range, and entries are pages, so
+ * the last byte need not be in it.  DPDK drops the entry that starts at
+ * iova + size as well, which is valid and may be the next receive buffer.
+ */
+static uint64_t iotlb_invalidate_size(uint64_t first, uint64_t last)
+{
+    return last - first;
+}
+
 static void iotlb_queue_invalidate(struct vhost_iotlb *t, uint64_t first,
                                    uint64_t last)
 {
     struct vhost_iotlb_msg msg = {
         .type = VHOST_IOTLB_INVALIDATE,
         .iova = first,
-        .size = last - first + 1,
+        .size = iotlb_invalidate_size(first, last),
     };
 
     g_array_append_val(t->msgs, msg);
@@ -330,7 +340,7 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
             run = &g_array_index(t->msgs, struct vhost_iotlb_msg,
                                  t->msgs->len - 1);
         } else {
-            run->size = e->node.last - run->iova + 1;
+            run->size = iotlb_invalidate_size(run->iova, e->node.last);
         }
         iotlb_remove(t, e);
         dropped++;
