@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include "libqtest.h"
 #include "qemu/units.h"
+#include "qobject/qdict.h"
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_ring.h"
 #include "libqos/malloc-pc.h"
@@ -86,7 +87,7 @@ static void test_size_limited(void)
 /* VIRTIO 1.3, 2.7: the size of a split virtqueue is a power of 2 */
 static void test_size_refused(void)
 {
-    static const char *const sizes[] = { "0", "100", "2048" };
+    static const int sizes[] = { 0, 100, 2048 };
     QTestState *qts = qtest_init(MACHINE "-device pcie-root-port,id=rp0");
     size_t i;
 
@@ -95,9 +96,13 @@ static void test_size_refused(void)
                                  "{ 'execute': 'device_add', 'arguments': {"
                                  " 'driver': 'virtio-rng-pci', 'rng': 'rng',"
                                  " 'bus': 'rp0', 'max-queue-size': %d } }",
-                                 atoi(sizes[i]));
+                                 sizes[i]);
+        QDict *error = qdict_get_qdict(reply, "error");
 
-        qmp_expect_error_and_unref(reply, "GenericError");
+        g_assert_nonnull(error);
+        g_assert_nonnull(strstr(qdict_get_str(error, "desc"),
+                                "max-queue-size must be a power of 2"));
+        qobject_unref(reply);
     }
     qtest_quit(qts);
 }
