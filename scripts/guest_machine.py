@@ -12,10 +12,13 @@ from report import Failure
 
 REPO = Path(__file__).resolve().parent.parent
 # Where Debian's seabios, qemu-system-data and ipxe-qemu put their files.
+# Debian 12 and 13 differ in where the boot ROMs of ipxe-qemu are.
+FIRMWARE_FOLDERS = ('/usr/share/seabios', '/usr/share/qemu',
+                    '/usr/lib/ipxe/qemu')
 FIRMWARE = {
-    'seabios': ('/usr/share/seabios', 'bios-256k.bin'),
-    'qemu-system-data': ('/usr/share/qemu', 'linuxboot_dma.bin'),
-    'ipxe-qemu': ('/usr/lib/ipxe/qemu', 'efi-virtio.rom'),
+    'seabios': 'bios-256k.bin',
+    'qemu-system-data': 'linuxboot_dma.bin',
+    'ipxe-qemu': 'efi-virtio.rom',
 }
 IOMMUS = ('intel', 'amd', 'virtio', 'none')
 
@@ -34,13 +37,14 @@ def find_emulator(given=None):
 
 def firmware_arguments():
     """-L options for the directories of Debian's firmware packages."""
-    missing = [package for package, (directory, name) in FIRMWARE.items()
-               if not Path(directory, name).exists()]
+    missing = [package for package, name in FIRMWARE.items()
+               if not any(Path(folder, name).exists()
+                          for folder in FIRMWARE_FOLDERS)]
     if missing:
         raise Failure('firmware is missing: install it with '
-                           f'"apt-get install {" ".join(missing)}"')
-    return [argument for directory, _ in FIRMWARE.values()
-            for argument in ('-L', directory)]
+                      f'"apt-get install {" ".join(missing)}"')
+    return [argument for folder in FIRMWARE_FOLDERS
+            for argument in ('-L', folder)]
 
 
 def machine_arguments(accel='tcg', memory='512M', cpus=2, iommu='intel'):
