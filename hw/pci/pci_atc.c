@@ -1,0 +1,790 @@
+/*
+ * PCIe address translation cache (ATC) for device models
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The table is set associative.  A set is two cache lines, with a sequence
+ * counter, and an entry is three words:
+ *
+ *   key    input address, order (log2 of the size in 4 KiB pages), Priv
+ *   tag    PASID and generation, 0 for a free way
+ *   value  translated address, PCIATCFlags
+ *
+ * Consecutive pages are in consecutive sets, so that a range neither
+ * displaces itself nor jumps about in memory.  A page can be in as many
+ * places as there are orders, and a lookup has to look for each order that
+ * is in use.
+ *
+ * PASIDs share PASID_BUCKETS buckets; requests without PASID have their own.
+ * A bucket has a generation: entries of older generations are dead, so that
+ * a bucket is flushed by counting up.  It also knows which orders it uses.
+ *
+ * Locks:
+ *
+ *  - atc->lock: all changes of the table, of buckets and of the log.  Held
+ *    for a time bounded by the table or by the entries filled, and never
+ *    together with another lock of the ATC.
+ *  - atc->drain_lock, then atc->wake_lock: waiting for accesses.  Those who
+ *    wait may hold the BQL and IOMMU locks; those who are waited for take no
+ *    lock except atc->lock (commit) and atc->wake_lock (end of an access).
+ *
+ * Ordering:
+ *
+ *  - Lookups take no lock.  They read words with relaxed atomics, under the
+ *    sequence counter of the set.
+ *  - A thread drops entries, then issues a full barrier, then reads the
+ *    access counters.  An access counts itself, then issues a full barrier,
+ *    then looks up.  So either the access is seen and waited for, or it does
+ *    not see the entries.  This holds for entries that were displaced too,
+ *    therefore the wait cannot depend on what was dropped.
+ *  - Access counters have two phases: a wait turns to the other phase, so
+ *    that accesses that come later do not prolong it.  A straggler that read
+ *    the phase before the turn, but counts itself after it, is what the next
+ *    wait looks for first.
+ *  - atc->inv_seq is counted up before entries are dropped, and read before
+ *    the translation is requested.  A commit compares it under atc->lock:
+ *    what was invalidated since is in the log, or too much for it.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/bitops.h"
+#include "qemu/host-utils.h"
+#include "qemu/memalign.h"
+#include "qemu/processor.h"
+#include "qemu/seqlock.h"
+#include "qemu/stats64.h"
+#include "qemu/thread.h"
+#include "hw/pci/pci_atc.h"
+#include "hw/pci/pci_bus.h"
+
+#define ATC_PAGE_BITS   12
+#define ATC_MAX_ORDER   (64 - ATC_PAGE_BITS)
+#define ATC_FLAGS       MAKE_64BIT_MASK(0, 6)
+
+#define PASID_BITS      20
+#define SPACE_NO_PASID  (1u << PASID_BITS)
+#define SPACE_BITS      (PASID_BITS + 1)
+#define SPACE_ANY       UINT32_MAX
+
+#define GEN_MAX         MAKE_64BIT_MASK(0, 32 - SPACE_BITS)
+
+#define PASID_BUCKETS   64
+#define BUCKET_NO_PASID PASID_BUCKETS
+
+/*
+ * Entries of different PASIDs for one page are in this many adjacent sets,
+ * where an invalidation for all PASIDs looks for them.
+ */
+#define PASID_SKEWS     8
+
+/* An invalidation that would have to look at more sets flushes the bucket. */
+#define MAX_VISITS      1024
+
+#define INV_LOG_SIZE    64
+#define STRIPES         8
+#define CACHE_LINE      64
+
+/* A lookup that meets a writer this often gives up and is a miss. */
+#define SEQ_RETRIES     256
+#define DRAIN_SPINS     256
+
+#define KEY_PRIV        (1u << 6)
+
+typedef struct ATCSet {
+    QemuSeqLock seq;
+    uint8_t used;               /* ways hit since the hand passed */
+    uint8_t hand;               /* next way to be considered for eviction */
+    uint32_t tags[PCI_ATC_WAYS];
+    aligned_uint64_t keys[PCI_ATC_WAYS];
+    aligned_uint64_t values[PCI_ATC_WAYS];
+} QEMU_ALIGNED(2 * CACHE_LINE) ATCSet;
+
+QEMU_BUILD_BUG_ON(sizeof(ATCSet) != 2 * CACHE_LINE);
+
+typedef struct ATCBucket {
+    aligned_uint64_t orders;    /* bit n: entries of order n may exist */
+    uint32_t generation;        /* 1 to GEN_MAX */
+    uint32_t live;              /* entries of this generation */
+    uint64_t last_inv;          /* inv_seq of the last one for a PASID here */
+} ATCBucket;
+
+typedef struct ATCInvalidation {
+    uint32_t space;
+    hwaddr first;
+    hwaddr last;
+} ATCInvalidation;
+
+typedef struct ATCStripe {
+    uint32_t active[2];
+    Stat64 hits;
+    Stat64 misses;
+} QEMU_ALIGNED(CACHE_LINE) ATCStripe;
+
+struct PCIATC {
+    /* Read by everyone, written rarely */
+    ATCSet *sets;
+    uint32_t set_bits;
+    uint32_t set_mask;
+    uint32_t phase;
+    uint32_t sleeping;
+    ATCBucket buckets[PASID_BUCKETS + 1] QEMU_ALIGNED(CACHE_LINE);
+
+    ATCStripe stripes[STRIPES];
+
+    /* Protected by lock; not in the cache lines of the above */
+    QemuMutex lock;
+    aligned_uint64_t inv_seq;       /* read by everyone */
+    ATCInvalidation log[INV_LOG_SIZE];
+    uint64_t last_inv_any;
+    PCIATCStats stats;
+
+    QemuMutex drain_lock;
+    QemuMutex wake_lock;
+    QemuCond wake_cond;
+};
+
+QEMU_BUILD_BUG_ON((int)PCI_ATC_READ != IOMMU_RO);
+QEMU_BUILD_BUG_ON((int)PCI_ATC_WRITE != IOMMU_WO);
+
+static uint32_t next_stripe;
+static __thread uint32_t my_stripe = STRIPES;
+
+/* Address arithmetic */
+
+static inline hwaddr order_mask(unsigned order)
+{
+    return UINT64_MAX >> (ATC_MAX_ORDER - order);
+}
+
+static inline uint64_t make_key(hwaddr addr, unsigned order, bool priv)
+{
+    return (addr & ~order_mask(order)) | order | (priv ? KEY_PRIV : 0);
+}
+
+/* The space of a PASID is what entries are tagged with. */
+static inline bool pasid_to_space(uint32_t pasid, uint32_t *space)
+{
+    if (pasid == PCI_NO_PASID) {
+        *space = SPACE_NO_PASID;
+        return true;
+    }
+    *space = pasid;
+    return pasid < SPACE_NO_PASID;
+}
+
+static inline ATCBucket *space_bucket(PCIATC *atc, uint32_t space)
+{
+    return &atc->buckets[space == SPACE_NO_PASID ? BUCKET_NO_PASID
+                                                 : space % PASID_BUCKETS];
+}
+
+static inline uint32_t make_tag(uint32_t space, uint32_t generation)
+{
+    return generation << SPACE_BITS | space;
+}
+
+static inline uint32_t tag_space(uint32_t tag)
+{
+    return extract32(tag, 0, SPACE_BITS);
+}
+
+/* Set of a page in the space with skew 0; the others follow it. */
+static inline uint32_t page_set(const PCIATC *atc, hwaddr addr, unsigned order)
+{
+    uint64_t page = addr >> ATC_PAGE_BITS >> order;
+    uint64_t window = (page >> atc->set_bits) ^ ((uint64_t)order << 54);
+
+    return page + (window * 0x9e3779b97f4a7c15ull >> 40);
+}
+
+static inline ATCSet *find_set(const PCIATC *atc, uint32_t space,
+                               hwaddr addr, unsigned order)
+{
+    uint32_t index = page_set(atc, addr, order) + space % PASID_SKEWS;
+
+    return &atc->sets[index & atc->set_mask];
+}
+
+/* Lookup */
+
+static bool set_lookup(ATCSet *set, uint64_t key, uint32_t tag,
+                       uint64_t *value)
+{
+    for (unsigned try = 0; try < SEQ_RETRIES; try++) {
+        unsigned seq = seqlock_read_begin(&set->seq);
+        unsigned way;
+
+        for (way = 0; way < PCI_ATC_WAYS; way++) {
+            if (qatomic_read(&set->tags[way]) == tag &&
+                qatomic_read_u64(&set->keys[way]) == key) {
+                *value = qatomic_read_u64(&set->values[way]);
+                break;
+            }
+        }
+        if (likely(!seqlock_read_retry(&set->seq, seq))) {
+            if (way < PCI_ATC_WAYS) {
+                /* A hint: it does not matter if threads undo each other's */
+                uint8_t used = qatomic_read(&set->used);
+                if (!(used & (1 << way))) {
+                    qatomic_set(&set->used, used | (1 << way));
+                }
+            }
+            return way < PCI_ATC_WAYS;
+        }
+        cpu_relax();
+    }
+    return false;
+}
+
+/*
+ * Looks for an entry of order *order first, then for others, large ones
+ * first.  One that does not grant what is needed hides no other: permissions
+ * can be extended without an invalidation, by an entry of another size.
+ */
+static bool find_entry(PCIATC *atc, uint32_t space, hwaddr addr,
+                       uint32_t need, unsigned *order, uint64_t *value)
+{
+    ATCBucket *bucket = space_bucket(atc, space);
+    uint32_t tag = make_tag(space, qatomic_read(&bucket->generation));
+    uint64_t orders = qatomic_read_u64(&bucket->orders);
+    bool priv = need & PCI_ATC_PRIV;
+    unsigned o = *order;
+
+    while (orders) {
+        if (!(orders & BIT_ULL(o))) {
+            o = 63 - clz64(orders);
+        }
+        if (set_lookup(find_set(atc, space, addr, o), make_key(addr, o, priv),
+                       tag, value) &&
+            (*value & need) == need) {
+            *order = o;
+            return true;
+        }
+        orders &= ~BIT_ULL(o);
+    }
+    return false;
+}
+
+bool pci_atc_lookup(PCIATCAccess *access, uint32_t pasid, hwaddr addr,
+                    hwaddr len, uint32_t need, PCIATCRun *run)
+{
+    PCIATC *atc = access->atc;
+    hwaddr last = addr + MIN(len - 1, UINT64_MAX - addr);
+    unsigned order = ATC_MAX_ORDER;
+    hwaddr mask, next, pos = addr;
+    uint64_t value;
+    uint32_t space;
+
+    if (!len || !pasid_to_space(pasid, &space) ||
+        !find_entry(atc, space, addr, need, &order, &value)) {
+        access->misses++;
+        return false;
+    }
+    mask = order_mask(order);
+    run->flags = value & ATC_FLAGS;
+    run->translated_addr = (value & ~ATC_FLAGS & ~mask) | (addr & mask);
+    next = run->translated_addr;
+
+    for (;;) {
+        access->hits++;
+        run->flags &= value & ATC_FLAGS;
+        next += (pos | mask) - pos + 1;
+        pos |= mask;
+        if (pos >= last) {
+            pos = last;
+            break;
+        }
+        if (!next || !find_entry(atc, space, pos + 1, need, &order, &value)) {
+            break;
+        }
+        mask = order_mask(order);
+        if ((((value & ~ATC_FLAGS & ~mask) | ((pos + 1) & mask)) != next) ||
+            ((value ^ run->flags) & PCI_ATC_UNTRANSLATED)) {
+            break;
+        }
+        pos++;
+    }
+    run->length = pos - addr + 1;
+    return true;
+}
+
+/* Accesses */
+
+static inline uint32_t *access_counter(PCIATC *atc, uint32_t slot)
+{
+    return &atc->stripes[slot / 2].active[slot % 2];
+}
+
+void pci_atc_access_begin(PCIATC *atc, PCIATCAccess *access)
+{
+    if (unlikely(my_stripe == STRIPES)) {
+        my_stripe = qatomic_fetch_inc(&next_stripe) % STRIPES;
+    }
+    access->atc = atc;
+    access->slot = my_stripe * 2 + qatomic_read(&atc->phase);
+    access->hits = 0;
+    access->misses = 0;
+    qatomic_inc(access_counter(atc, access->slot));
+    smp_mb__after_rmw();
+}
+
+void pci_atc_access_end(PCIATCAccess *access)
+{
+    PCIATC *atc = access->atc;
+    ATCStripe *stripe = &atc->stripes[access->slot / 2];
+
+    if (access->hits) {
+        stat64_add(&stripe->hits, access->hits);
+    }
+    if (access->misses) {
+        stat64_add(&stripe->misses, access->misses);
+    }
+    qatomic_dec(access_counter(atc, access->slot));
+    smp_mb__after_rmw();
+    if (unlikely(qatomic_read(&atc->sleeping))) {
+        qemu_mutex_lock(&atc->wake_lock);
+        qemu_cond_broadcast(&atc->wake_cond);
+        qemu_mutex_unlock(&atc->wake_lock);
+    }
+}
+
+/* Called with drain_lock held */
+static void wait_for_slot(PCIATC *atc, uint32_t slot)
+{
+    uint32_t *counter = access_counter(atc, slot);
+
+    for (int i = 0; i < DRAIN_SPINS; i++) {
+        if (!qatomic_load_acquire(counter)) {
+            return;
+        }
+        cpu_relax();
+    }
+    qemu_mutex_lock(&atc->wake_lock);
+    qatomic_set_mb(&atc->sleeping, 1);
+    while (qatomic_load_acquire(counter)) {
+        qemu_cond_wait(&atc->wake_cond, &atc->wake_lock);
+    }
+    qatomic_set(&atc->sleeping, 0);
+    qemu_mutex_unlock(&atc->wake_lock);
+}
+
+static void wait_for_phase(PCIATC *atc, uint32_t phase)
+{
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        wait_for_slot(atc, i * 2 + phase);
+    }
+}
+
+static bool accesses_active(PCIATC *atc)
+{
+    for (uint32_t slot = 0; slot < STRIPES * 2; slot++) {
+        if (qatomic_load_acquire(access_counter(atc, slot))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void pci_atc_drain(PCIATC *atc)
+{
+    uint32_t phase;
+
+    /* Entries were dropped before the counters are read; see above. */
+    smp_mb();
+    if (!accesses_active(atc)) {
+        return;
+    }
+    qemu_mutex_lock(&atc->drain_lock);
+    phase = atc->phase;
+    wait_for_phase(atc, !phase);
+    qatomic_set_mb(&atc->phase, !phase);
+    wait_for_phase(atc, phase);
+    qemu_mutex_unlock(&atc->drain_lock);
+}
+
+/* Changes of the table; all of these are called with atc->lock held */
+
+static inline bool tag_live(PCIATC *atc, uint32_t tag)
+{
+    return tag >> SPACE_BITS == space_bucket(atc, tag_space(tag))->generation;
+}
+
+static void bucket_remove(ATCBucket *bucket)
+{
+    if (--bucket->live == 0) {
+        qatomic_set_u64(&bucket->orders, 0);
+    }
+}
+
+static void clear_way(PCIATC *atc, ATCSet *set, unsigned way)
+{
+    uint32_t tag = set->tags[way];
+
+    seqlock_write_begin(&set->seq);
+    qatomic_set(&set->tags[way], 0);
+    seqlock_write_end(&set->seq);
+    if (tag_live(atc, tag)) {
+        bucket_remove(space_bucket(atc, tag_space(tag)));
+        atc->stats.dropped++;
+    }
+}
+
+static void flush_bucket(PCIATC *atc, ATCBucket *bucket)
+{
+    uint32_t generation = bucket->generation + 1;
+
+    if (!bucket->live) {
+        return;
+    }
+    atc->stats.dropped += bucket->live;
+    bucket->live = 0;
+    qatomic_set_u64(&bucket->orders, 0);
+    if (generation > GEN_MAX) {
+        /*
+         * Tags of the first generations may still be there: remove them
+         * before these start again.  Generation 0 is nobody's.
+         */
+        qatomic_set(&bucket->generation, 0);
+        for (uint32_t i = 0; i <= atc->set_mask; i++) {
+            for (unsigned way = 0; way < PCI_ATC_WAYS; way++) {
+                uint32_t tag = atc->sets[i].tags[way];
+                if (tag && space_bucket(atc, tag_space(tag)) == bucket) {
+                    clear_way(atc, &atc->sets[i], way);
+                }
+            }
+        }
+        generation = 1;
+    }
+    qatomic_set(&bucket->generation, generation);
+}
+
+static void flush_space(PCIATC *atc, uint32_t space)
+{
+    if (space != SPACE_ANY) {
+        flush_bucket(atc, space_bucket(atc, space));
+        return;
+    }
+    for (int i = 0; i <= PASID_BUCKETS; i++) {
+        flush_bucket(atc, &atc->buckets[i]);
+    }
+}
+
+static void drop_in_set(PCIATC *atc, ATCSet *set, uint32_t space,
+                        hwaddr first, hwaddr last)
+{
+    for (unsigned way = 0; way < PCI_ATC_WAYS; way++) {
+        uint32_t tag = set->tags[way];
+        uint64_t key = set->keys[way];
+        hwaddr mask = order_mask(extract64(key, 0, 6));
+
+        if (tag && (space == SPACE_ANY || tag_space(tag) == space) &&
+            (key & ~mask) <= last && (key | mask) >= first) {
+            clear_way(atc, set, way);
+        }
+    }
+}
+
+static void drop_pages(PCIATC *atc, uint32_t space, unsigned order,
+                       hwaddr first, hwaddr last)
+{
+    unsigned skew = space == SPACE_ANY ? 0 : space % PASID_SKEWS;
+    unsigned skews = space == SPACE_ANY ? PASID_SKEWS : 1;
+    unsigned shift = ATC_PAGE_BITS + order;
+    hwaddr mask = order_mask(order);
+    uint64_t pages = order == ATC_MAX_ORDER ? 1
+                     : (last >> shift) - (first >> shift) + 1;
+    hwaddr addr = first & ~mask;
+
+    for (; pages; pages--, addr += mask + 1) {
+        uint32_t index = page_set(atc, addr, order) + skew;
+
+        for (unsigned i = 0; i < skews; i++) {
+            drop_in_set(atc, &atc->sets[(index + i) & atc->set_mask], space,
+                        first, last);
+        }
+    }
+}
+
+static uint64_t orders_in_use(PCIATC *atc, uint32_t space)
+{
+    uint64_t orders = 0;
+
+    if (space != SPACE_ANY) {
+        return space_bucket(atc, space)->orders;
+    }
+    for (int i = 0; i <= PASID_BUCKETS; i++) {
+        orders |= atc->buckets[i].orders;
+    }
+    return orders;
+}
+
+/*
+ * The cheapest of three ways: look for each page of the range, look at each
+ * set, or, if these are too many, flush.
+ */
+static void drop_range(PCIATC *atc, uint32_t space, hwaddr first, hwaddr last)
+{
+    unsigned skews = space == SPACE_ANY ? PASID_SKEWS : 1;
+    uint64_t sets = (uint64_t)atc->set_mask + 1;
+    uint64_t limit = MIN(sets, MAX_VISITS);
+    uint64_t orders = orders_in_use(atc, space);
+    uint64_t visits = 0;
+
+    for (uint64_t left = orders; left; left &= left - 1) {
+        /* Not more than 2^52 each, and at most 53 of them: cannot wrap */
+        visits += ((last - first) >> ATC_PAGE_BITS >> ctz64(left)) + 2;
+    }
+    visits *= skews;
+    if (visits <= limit) {
+        for (; orders; orders &= orders - 1) {
+            drop_pages(atc, space, ctz64(orders), first, last);
+        }
+    } else if (sets <= MAX_VISITS) {
+        for (uint64_t i = 0; i < sets; i++) {
+            drop_in_set(atc, &atc->sets[i], space, first, last);
+        }
+    } else {
+        flush_space(atc, space);
+    }
+}
+
+static void log_invalidation(PCIATC *atc, uint32_t space, hwaddr first,
+                             hwaddr last)
+{
+    uint64_t seq = atc->inv_seq + 1;
+
+    atc->log[seq % INV_LOG_SIZE] = (ATCInvalidation) {
+        .space = space,
+        .first = first,
+        .last = last,
+    };
+    if (space == SPACE_ANY) {
+        atc->last_inv_any = seq;
+    } else {
+        space_bucket(atc, space)->last_inv = seq;
+    }
+    /* Who reads the new value also reads the guest's new page tables. */
+    smp_mb_release();
+    qatomic_set_u64(&atc->inv_seq, seq);
+}
+
+void pci_atc_drop(PCIATC *atc, uint32_t pasid, hwaddr first, hwaddr last)
+{
+    uint32_t space = SPACE_ANY;
+
+    if (pasid != PCI_ATC_ANY_PASID && !pasid_to_space(pasid, &space)) {
+        return;
+    }
+    if (last < first) {
+        first = 0;
+        last = UINT64_MAX;
+    }
+    QEMU_LOCK_GUARD(&atc->lock);
+    atc->stats.invalidations++;
+    log_invalidation(atc, space, first, last);
+    if (first == 0 && last == UINT64_MAX) {
+        flush_space(atc, space);
+    } else {
+        drop_range(atc, space, first, last);
+    }
+}
+
+void pci_atc_invalidate(PCIATC *atc, uint32_t pasid, hwaddr first,
+                        hwaddr last)
+{
+    pci_atc_drop(atc, pasid, first, last);
+    pci_atc_drain(atc);
+}
+
+/* Fill */
+
+uint64_t pci_atc_fill_begin(PCIATC *atc)
+{
+    uint64_t token = qatomic_read_u64(&atc->inv_seq);
+
+    /* The IOMMU reads its tables after this. */
+    smp_mb_acquire();
+    return token;
+}
+
+static bool fill_raced(PCIATC *atc, uint64_t token, uint32_t space,
+                       hwaddr first, hwaddr last)
+{
+    uint64_t count = atc->inv_seq - token;
+
+    if (count > INV_LOG_SIZE) {
+        return atc->last_inv_any > token ||
+               space_bucket(atc, space)->last_inv > token;
+    }
+    while (count--) {
+        ATCInvalidation *inv = &atc->log[(token + count + 1) % INV_LOG_SIZE];
+
+        if ((inv->space == SPACE_ANY || inv->space == space) &&
+            inv->first <= last && inv->last >= first) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A free or dead way, or else one that was not used lately */
+static unsigned choose_way(PCIATC *atc, ATCSet *set)
+{
+    uint8_t used = qatomic_read(&set->used);
+    unsigned way;
+
+    for (way = 0; way < PCI_ATC_WAYS; way++) {
+        if (!tag_live(atc, set->tags[way])) {
+            qatomic_set(&set->used, used & ~(1 << way));
+            return way;
+        }
+    }
+    if (used == MAKE_64BIT_MASK(0, PCI_ATC_WAYS)) {
+        used = 0;
+    }
+    for (way = set->hand; used & (1 << way); way = (way + 1) % PCI_ATC_WAYS) {
+        used &= ~(1 << way);
+    }
+    qatomic_set(&set->used, used);
+    set->hand = (way + 1) % PCI_ATC_WAYS;
+    bucket_remove(space_bucket(atc, tag_space(set->tags[way])));
+    atc->stats.evictions++;
+    return way;
+}
+
+static void insert(PCIATC *atc, ATCSet *set, uint32_t tag, uint64_t key,
+                   uint64_t value)
+{
+    ATCBucket *bucket = space_bucket(atc, tag_space(tag));
+    unsigned way;
+
+    for (way = 0; way < PCI_ATC_WAYS; way++) {
+        if (set->tags[way] == tag && set->keys[way] == key) {
+            uint64_t old = set->values[way];
+
+            /* Both were granted, and none has been invalidated. */
+            if (!((old ^ value) & (~ATC_FLAGS | PCI_ATC_UNTRANSLATED))) {
+                value |= old;
+            }
+            atc->stats.updates++;
+            break;
+        }
+    }
+    if (way == PCI_ATC_WAYS) {
+        way = choose_way(atc, set);
+        bucket->live++;
+        atc->stats.fills++;
+    }
+    if (!(bucket->orders & BIT_ULL(extract64(key, 0, 6)))) {
+        qatomic_set_u64(&bucket->orders,
+                        bucket->orders | BIT_ULL(extract64(key, 0, 6)));
+    }
+    seqlock_write_begin(&set->seq);
+    qatomic_set(&set->tags[way], tag);
+    qatomic_set_u64(&set->keys[way], key);
+    qatomic_set_u64(&set->values[way], value);
+    seqlock_write_end(&set->seq);
+}
+
+static bool commit_one(PCIATC *atc, uint64_t token, uint32_t space,
+                       const IOMMUTLBEntry *entry)
+{
+    ATCBucket *bucket = space_bucket(atc, space);
+    hwaddr mask = entry->addr_mask;
+    hwaddr addr = entry->iova & ~mask;
+    uint64_t value = entry->perm & ATC_FLAGS;
+    unsigned order;
+
+    /* R = W = 0: no access, and it can change without an invalidation */
+    if ((mask & (mask + 1)) || mask < MAKE_64BIT_MASK(0, ATC_PAGE_BITS) ||
+        !(value & (PCI_ATC_READ | PCI_ATC_WRITE))) {
+        atc->stats.rejected++;
+        return false;
+    }
+    if (fill_raced(atc, token, space, addr, addr | mask)) {
+        atc->stats.refused++;
+        return false;
+    }
+    if (!(value & PCI_ATC_READ)) {
+        value &= ~PCI_ATC_EXEC;
+    }
+    /* With U = 1, the translated address of a completion is undefined. */
+    value |= (value & PCI_ATC_UNTRANSLATED ? addr
+                                           : entry->translated_addr & ~mask);
+    order = 64 - clz64(mask) - ATC_PAGE_BITS;
+    insert(atc, find_set(atc, space, addr, order),
+           make_tag(space, bucket->generation),
+           make_key(addr, order, value & PCI_ATC_PRIV), value);
+    return true;
+}
+
+size_t pci_atc_fill_commit(PCIATC *atc, uint64_t token, uint32_t pasid,
+                           const IOMMUTLBEntry *entries, size_t n)
+{
+    size_t taken = 0;
+    uint32_t space;
+
+    QEMU_LOCK_GUARD(&atc->lock);
+    if (!pasid_to_space(pasid, &space)) {
+        atc->stats.rejected += n;
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        taken += commit_one(atc, token, space, &entries[i]);
+    }
+    return taken;
+}
+
+/* Life cycle */
+
+void pci_atc_get_stats(PCIATC *atc, PCIATCStats *stats)
+{
+    QEMU_LOCK_GUARD(&atc->lock);
+    *stats = atc->stats;
+    stats->capacity = ((uint64_t)atc->set_mask + 1) * PCI_ATC_WAYS;
+    for (int i = 0; i <= PASID_BUCKETS; i++) {
+        stats->entries += atc->buckets[i].live;
+    }
+    for (int i = 0; i < STRIPES; i++) {
+        stats->hits += stat64_get(&atc->stripes[i].hits);
+        stats->misses += stat64_get(&atc->stripes[i].misses);
+    }
+}
+
+PCIATC *pci_atc_new(uint32_t entries)
+{
+    PCIATC *atc = qemu_memalign(CACHE_LINE, sizeof(*atc));
+    uint32_t sets;
+
+    entries = MIN(MAX(entries, 1), PCI_ATC_MAX_ENTRIES);
+    sets = pow2ceil(DIV_ROUND_UP(entries, PCI_ATC_WAYS));
+    memset(atc, 0, sizeof(*atc));
+    atc->set_bits = ctz32(sets);
+    atc->set_mask = sets - 1;
+    atc->sets = qemu_memalign(sizeof(ATCSet), sets * sizeof(ATCSet));
+    memset(atc->sets, 0, sets * sizeof(ATCSet));
+    for (int i = 0; i <= PASID_BUCKETS; i++) {
+        atc->buckets[i].generation = 1;
+    }
+    qemu_mutex_init(&atc->lock);
+    qemu_mutex_init(&atc->drain_lock);
+    qemu_mutex_init(&atc->wake_lock);
+    qemu_cond_init(&atc->wake_cond);
+    return atc;
+}
+
+void pci_atc_free(PCIATC *atc)
+{
+    if (!atc) {
+        return;
+    }
+    qemu_cond_destroy(&atc->wake_cond);
+    qemu_mutex_destroy(&atc->wake_lock);
+    qemu_mutex_destroy(&atc->drain_lock);
+    qemu_mutex_destroy(&atc->lock);
+    qemu_vfree(atc->sets);
+    qemu_vfree(atc);
+}

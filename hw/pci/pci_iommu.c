@@ -1,0 +1,199 @@
+/*
+ * Requests of a PCI function to its IOMMU: ATS translation, DMA with PASID
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Page requests are in pcie_pri.c.
+ */
+
+#include "qemu/osdep.h"
+#include "hw/pci/pci_device.h"
+#include "hw/pci/pci_bus.h"
+#include "pci-internal.h"
+#include "trace.h"
+
+void pci_iommu_bind(PCIDevice *dev)
+{
+    PCIIOMMUBinding *b = &dev->iommu;
+    PCIBus *iommu_bus;
+    uint8_t addr_width;
+    uint32_t min_page_size;
+
+    pci_device_get_iommu_bus_devfn(dev, &iommu_bus, &b->bus, &b->devfn);
+    b->ops = iommu_bus ? iommu_bus->iommu_ops : NULL;
+    b->opaque = iommu_bus ? iommu_bus->iommu_opaque : NULL;
+    b->ats_ops = b->ops && b->ops->get_iotlb_info &&
+                 !b->ops->get_iotlb_info(b->opaque, &addr_width,
+                                         &min_page_size) ? b->ops : NULL;
+}
+
+int pci_iommu_check_pasid(const PCIDevice *dev, uint32_t pasid, bool priv_req,
+                          bool exec_req)
+{
+    if (pasid == PCI_NO_PASID) {
+        /* Both flags are part of the PASID TLP Prefix (6.20.2) */
+        return priv_req || exec_req ? -EPERM : 0;
+    }
+    if (!pcie_pasid_enabled(dev) ||
+        (priv_req && !pcie_pasid_priv_enabled(dev)) ||
+        (exec_req && !pcie_pasid_exec_enabled(dev))) {
+        return -EPERM;
+    }
+    return pasid >> pcie_pasid_width(dev) ? -EINVAL : 0;
+}
+
+int pci_iommu_get_iotlb_info(PCIDevice *dev, uint8_t *addr_width,
+                             uint32_t *min_page_size)
+{
+    const PCIIOMMUOps *ops = dev->iommu.ats_ops;
+
+    if (!ops) {
+        return -ENODEV;
+    }
+    return ops->get_iotlb_info(dev->iommu.opaque, addr_width, min_page_size);
+}
+
+int pci_iommu_init_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n,
+                                  IOMMUNotify fn, void *opaque)
+{
+    const PCIIOMMUOps *ops = dev->iommu.ats_ops;
+
+    if (!ops) {
+        return -ENODEV;
+    }
+    ops->init_iotlb_notifier(dev->iommu.bus, dev->iommu.opaque,
+                             dev->iommu.devfn, n, fn, opaque);
+    return 0;
+}
+
+int pci_iommu_register_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
+                                      IOMMUNotifier *n)
+{
+    const PCIIOMMUOps *ops = dev->iommu.ats_ops;
+    int ret = pci_iommu_check_pasid(dev, pasid, false, false);
+
+    if (ret) {
+        return ret;
+    }
+    if (!ops) {
+        return -ENODEV;
+    }
+    ops->register_iotlb_notifier(dev->iommu.bus, dev->iommu.opaque,
+                                 dev->iommu.devfn, pasid, n);
+    return 0;
+}
+
+int pci_iommu_unregister_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
+                                        IOMMUNotifier *n)
+{
+    const PCIIOMMUOps *ops = dev->iommu.ats_ops;
+
+    if (!ops) {
+        return -ENODEV;
+    }
+    ops->unregister_iotlb_notifier(dev->iommu.bus, dev->iommu.opaque,
+                                   dev->iommu.devfn, pasid, n);
+    return 0;
+}
+
+static int ats_request_check(const PCIDevice *dev, uint32_t pasid,
+                             bool priv_req, bool exec_req, hwaddr addr,
+                             size_t length, size_t result_length)
+{
+    int ret;
+
+    if (!pcie_bus_master_enabled(dev) || !pcie_ats_enabled(dev)) {
+        return -EPERM;
+    }
+    ret = pci_iommu_check_pasid(dev, pasid, priv_req, exec_req);
+    if (ret) {
+        return ret;
+    }
+    if (!length || addr + (length - 1) < addr) {
+        return -EINVAL;
+    }
+    if (!result_length) {
+        return -ENOSPC;
+    }
+    return dev->iommu.ats_ops ? 0 : -ENODEV;
+}
+
+ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
+                                    bool priv_req, bool exec_req,
+                                    hwaddr addr, size_t length,
+                                    bool no_write, IOMMUTLBEntry *result,
+                                    size_t result_length,
+                                    uint32_t *err_count)
+{
+    ssize_t ret = ats_request_check(dev, pasid, priv_req, exec_req, addr,
+                                    length, result_length);
+
+    if (!ret) {
+        const PCIIOMMUBinding *b = &dev->iommu;
+
+        ret = b->ops->ats_request_translation(b->bus, b->opaque, b->devfn,
+                                              pasid, priv_req, exec_req, addr,
+                                              length, no_write, result,
+                                              result_length, err_count);
+    }
+    trace_pci_ats_request_translation(dev->name, dev->devfn, pasid, priv_req,
+                                      exec_req, addr, length, no_write, ret);
+    return ret;
+}
+
+/* Transfer as much of the request as one translation covers; 0 on error */
+static dma_addr_t pasid_dma_rw_one(PCIDevice *dev, uint32_t pasid,
+                                   bool priv_req, bool exec_req,
+                                   dma_addr_t addr, void *buf, dma_addr_t len,
+                                   DMADirection dir, MemTxResult *result)
+{
+    const PCIIOMMUBinding *b = &dev->iommu;
+    bool is_write = dir == DMA_DIRECTION_FROM_DEVICE;
+    MemTxAttrs attrs = { .requester_id = pci_requester_id(dev) };
+    IOMMUTLBEntry entry;
+    dma_addr_t offset;
+
+    if (!b->ops->pasid_translate(b->bus, b->opaque, b->devfn, pasid, priv_req,
+                                 exec_req, addr, is_write, &entry)) {
+        *result = MEMTX_ACCESS_ERROR;
+        return 0;
+    }
+    offset = addr & entry.addr_mask;
+    if (len - 1 > entry.addr_mask - offset) {
+        len = entry.addr_mask - offset + 1;
+    }
+    *result = dma_memory_rw(entry.target_as,
+                            (entry.translated_addr & ~entry.addr_mask) | offset,
+                            buf, len, dir, attrs);
+    return *result == MEMTX_OK ? len : 0;
+}
+
+MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
+                             bool exec_req, dma_addr_t addr, void *buf,
+                             dma_addr_t len, DMADirection dir)
+{
+    MemTxResult result = MEMTX_OK;
+
+    if (!pcie_bus_master_enabled(dev) || pasid == PCI_NO_PASID ||
+        pci_iommu_check_pasid(dev, pasid, priv_req, exec_req) ||
+        (len && addr + (len - 1) < addr)) {
+        return MEMTX_ACCESS_ERROR;
+    }
+    if (!dev->iommu.ops || !dev->iommu.ops->pasid_translate) {
+        return MEMTX_DECODE_ERROR;
+    }
+    while (len) {
+        dma_addr_t done = pasid_dma_rw_one(dev, pasid, priv_req, exec_req, addr,
+                                           buf, len, dir, &result);
+
+        if (!done) {
+            break;
+        }
+        addr += done;
+        buf = (uint8_t *)buf + done;
+        len -= done;
+    }
+    return result;
+}

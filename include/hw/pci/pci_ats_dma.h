@@ -1,0 +1,127 @@
+/*
+ * DMA for device models with ATS: one call that does everything
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Moves data between a buffer of the device and an address that the guest gave
+ * it, with or without PASID.  Underneath it looks up the function's ATC, asks
+ * the IOMMU for translations, asks the guest for pages that are missing, and
+ * uses translated, untranslated or PASID-tagged requests as the guest has
+ * enabled them.  A device model needs pcie_ats_init(), pcie_pasid_init() and
+ * pcie_pri_init() for the capabilities that it wants, and this.
+ *
+ * While ATS is off, requests go untranslated.  While PRI is off, or where
+ * pages have been asked for in vain, a request for a page that is missing
+ * fails.  All page requests of the function have to come from here: group
+ * indices and the Outstanding Page Request Allocation are managed here.
+ */
+
+#ifndef HW_PCI_PCI_ATS_DMA_H
+#define HW_PCI_PCI_ATS_DMA_H
+
+#include "exec/memory.h"
+#include "system/dma.h"
+#include "hw/pci/pci_atc.h"
+
+typedef struct PCIATSDMA PCIATSDMA;
+
+/* Flags of a request; both need a PASID, and the guest's permission */
+#define PCI_ATS_DMA_PRIV    (1u << 0)   /* Privileged Mode Requested */
+#define PCI_ATS_DMA_EXEC    (1u << 1)   /* Execute Requested, for reads */
+
+/**
+ * PCIATSDMADone: an asynchronous request has ended
+ *
+ * Called once per request, without the BQL, from a thread of the library; or
+ * from pci_ats_dma_free().  May start further requests.
+ *
+ * @opaque: as handed to pci_ats_dma_rw_async()
+ * @ret: as pci_ats_dma_rw() would have returned it
+ */
+typedef void PCIATSDMADone(void *opaque, int ret);
+
+/**
+ * pci_ats_dma_new: create what a function needs for its DMA
+ *
+ * @dev: the function
+ * @atc_entries: capacity of the ATC, see pci_atc_new()
+ *
+ * Returns: to be freed with pci_ats_dma_free() when @dev is unrealized.
+ */
+PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries);
+
+/**
+ * pci_ats_dma_free: free it
+ *
+ * Asynchronous requests that have not ended end with -ECANCELED.  Synchronous
+ * ones must have returned.  Called with the BQL, which is given up and taken
+ * again if a thread has to be waited for.  Not to be called from a
+ * PCIATSDMADone.
+ *
+ * @dma: from pci_ats_dma_new(), or NULL
+ */
+void pci_ats_dma_free(PCIATSDMA *dma);
+
+/**
+ * pci_ats_dma_rw: move data, and wait until it has been moved
+ *
+ * Callable from any thread, from many at once.  A thread that holds the BQL
+ * cannot wait for the guest to answer a page request: see -EWOULDBLOCK.
+ *
+ * @dma: from pci_ats_dma_new()
+ * @pasid: 0 to 0xfffff, or PCI_NO_PASID
+ * @flags: PCI_ATS_DMA_*
+ * @addr: first address, any alignment
+ * @buf: the data
+ * @len: in bytes; 0 does nothing
+ * @dir: DMA_DIRECTION_TO_DEVICE reads memory into @buf
+ *
+ * Returns: 0; -EPERM when bus mastering, or the PASID or flag asked for, is
+ * off; -EINVAL when the range wraps, or @pasid is wider than the function's
+ * PASID capability; -EFAULT when the address is not mapped with that
+ * permission, and the guest, if it could be asked, would not map it, or the
+ * IOMMU blocked the request; -EIO when memory answered with an error;
+ * -ECANCELED when the guest reset or disabled the page request interface, or
+ * answered with Response Failure; -EWOULDBLOCK when the BQL is held and
+ * a page has to be asked for: use pci_ats_dma_rw_async(); -EBUSY when so many
+ * PASIDs are in use at this moment that no further can be served, or the BQL is
+ * held and the translation was invalidated each time it had been obtained.
+ * After an error some of the data may have been moved.
+ */
+int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                   hwaddr addr, void *buf, size_t len, DMADirection dir);
+
+/**
+ * pci_ats_dma_rw_async: move data, and call back when it has been moved
+ *
+ * Callable from any thread, with or without the BQL.  Requests may end in any
+ * order; a request that waits for the guest does not hold up others.
+ *
+ * @dma: from pci_ats_dma_new()
+ * @pasid: as for pci_ats_dma_rw()
+ * @flags: as for pci_ats_dma_rw()
+ * @addr: as for pci_ats_dma_rw()
+ * @buf: as for pci_ats_dma_rw(); must stay until @done is called
+ * @len: as for pci_ats_dma_rw()
+ * @dir: as for pci_ats_dma_rw()
+ * @done: called when the request has ended, with what pci_ats_dma_rw() would
+ *        have returned to a thread without the BQL
+ * @opaque: for @done
+ */
+void pci_ats_dma_rw_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                          hwaddr addr, void *buf, size_t len,
+                          DMADirection dir, PCIATSDMADone *done, void *opaque);
+
+/**
+ * pci_ats_dma_get_stats: statistics of the ATC
+ *
+ * Callable from any thread.
+ *
+ * @dma: from pci_ats_dma_new()
+ * @stats: the result, see pci_atc_get_stats()
+ */
+void pci_ats_dma_get_stats(PCIATSDMA *dma, PCIATCStats *stats);
+
+#endif

@@ -1,0 +1,124 @@
+/*
+ * PCI Express: ATS and PASID extended capabilities
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Section numbers are those of the PCI Express Base Specification 5.0.
+ */
+
+#ifndef HW_PCI_PCIE_ATS_H
+#define HW_PCI_PCIE_ATS_H
+
+/* PASIDs have at most 20 bits (PCIe 5.0, 6.20) */
+#define PCI_PASID_WIDTH_MAX 20
+
+/**
+ * pcie_pasid_init: add a PASID extended capability (PCIe 5.0, 7.8.8)
+ *
+ * Call it while the function is being realized, with the BQL.
+ *
+ * @dev: a PCI Express function.
+ * @offset: of the capability in configuration space; PCI_EXT_CAP_PASID_SIZEOF
+ *          bytes are used.
+ * @pasid_width: Max PASID Width, in bits, 0 to 20.
+ * @exec_perm: Execute Permission Supported.
+ * @priv_mod: Privileged Mode Supported.
+ */
+void pcie_pasid_init(PCIDevice *dev, uint16_t offset, uint8_t pasid_width,
+                     bool exec_perm, bool priv_mod);
+
+/*
+ * The functions below tell what the guest has enabled.  They may be called
+ * from any thread without a lock; without the capability the answer is false.
+ */
+
+/**
+ * pcie_bus_master_enabled: may the function issue memory requests?
+ *
+ * @dev: any PCI function.
+ *
+ * Returns: Bus Master Enable, while the function has power.
+ */
+bool pcie_bus_master_enabled(const PCIDevice *dev);
+
+/**
+ * pcie_ats_enabled: may the function issue translation requests and
+ * translated requests?  (PCIe 5.0, 10.5.1.3)
+ *
+ * @dev: any PCI function.
+ *
+ * Returns: ATS Enable.
+ */
+bool pcie_ats_enabled(const PCIDevice *dev);
+
+/**
+ * pcie_ats_stu: the smallest translation unit (PCIe 5.0, 10.5.1.3)
+ *
+ * @dev: a function with an ATS capability.
+ *
+ * Returns: log2 of the unit in bytes, 12 or more.
+ */
+unsigned pcie_ats_stu(const PCIDevice *dev);
+
+/**
+ * pcie_pasid_enabled: may the function tag its requests with a PASID?
+ * (PCIe 5.0, 7.8.8.3)
+ *
+ * @dev: any PCI function.
+ *
+ * Returns: PASID Enable.
+ */
+bool pcie_pasid_enabled(const PCIDevice *dev);
+
+/**
+ * pcie_pasid_exec_enabled: may the function request execute permission?
+ *
+ * @dev: any PCI function.
+ *
+ * Returns: PASID Enable and Execute Permission Enable.
+ */
+bool pcie_pasid_exec_enabled(const PCIDevice *dev);
+
+/**
+ * pcie_pasid_priv_enabled: may the function request privileged mode?
+ *
+ * @dev: any PCI function.
+ *
+ * Returns: PASID Enable and Privileged Mode Enable.
+ */
+bool pcie_pasid_priv_enabled(const PCIDevice *dev);
+
+/**
+ * pcie_pasid_width: the widest PASID that the function can use
+ *
+ * @dev: any PCI function.
+ *
+ * Returns: in bits, 0 to 20; 0 without PASID capability.
+ */
+unsigned pcie_pasid_width(const PCIDevice *dev);
+
+/**
+ * pcie_ats_epoch: has ATS been off?
+ *
+ * @dev: any PCI function.
+ *
+ * Returns: a number that changes whenever the guest, or a reset, switches ATS
+ * or PASID off: translations obtained before must not be used any more
+ * (PCIe 5.0, 10.5.1.3).
+ */
+uint32_t pcie_ats_epoch(const PCIDevice *dev);
+
+/* For hw/pci/pci.c, with the BQL */
+
+/* Configuration space or the power state has changed */
+void pcie_ats_update(PCIDevice *dev);
+
+/*
+ * FLR, hot reset or reset of the bus, after pcie_ats_reset(): PASID returns to
+ * its defaults too
+ */
+void pcie_pasid_reset(PCIDevice *dev);
+
+#endif

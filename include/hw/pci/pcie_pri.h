@@ -1,0 +1,122 @@
+/*
+ * PCI Express: Page Request extended capability
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The capability keeps count of the page request groups that are open, so that
+ * its status bits need no help from the device model: Stopped is set when the
+ * interface is disabled and the last response has come, Response Failure and
+ * Unexpected Page Request Group Index when such a response comes.
+ *
+ * Section numbers are those of the PCI Express Base Specification 5.0.
+ */
+
+#ifndef HW_PCI_PCIE_PRI_H
+#define HW_PCI_PCIE_PRI_H
+
+#include "migration/vmstate.h"
+
+typedef struct PCIEPRIState PCIEPRIState;
+
+/**
+ * pcie_pri_init: add a Page Request extended capability (PCIe 5.0, 10.5.2)
+ *
+ * Call it while the function is being realized, with the BQL.
+ *
+ * @dev: a PCI Express function.
+ * @offset: of the capability in configuration space; PCI_EXT_CAP_PRI_SIZEOF
+ *          bytes are used.
+ * @outstanding_pr_cap: Outstanding Page Request Capacity, in requests.
+ * @prg_response_pasid_req: PRG Response PASID Required.
+ */
+void pcie_pri_init(PCIDevice *dev, uint16_t offset,
+                   uint32_t outstanding_pr_cap, bool prg_response_pasid_req);
+
+/*
+ * The functions below may be called from any thread without a lock; without
+ * the capability the answer is 0 or false.
+ */
+
+/**
+ * pcie_pri_enabled: may the function issue page requests?
+ *
+ * @dev: any PCI function.
+ *
+ * Returns: Enable, unless a response with the code Response Failure has
+ * disabled the interface (PCIe 5.0, 10.4.2.1) and the guest has not cleared
+ * Response Failure since.
+ */
+bool pcie_pri_enabled(const PCIDevice *dev);
+
+/**
+ * pcie_pri_get_req_alloc: Outstanding Page Request Allocation
+ *
+ * @dev: any PCI function.
+ *
+ * Returns: how many page requests may be outstanding at once.
+ */
+uint32_t pcie_pri_get_req_alloc(const PCIDevice *dev);
+
+/**
+ * pcie_pri_outstanding: how many page requests are outstanding
+ *
+ * @dev: any PCI function.
+ *
+ * Returns: the requests without a response, of all groups and PASIDs.
+ */
+uint32_t pcie_pri_outstanding(const PCIDevice *dev);
+
+/**
+ * pcie_pri_prg_response_has_pasid: do PRG responses carry a PASID?
+ *
+ * @dev: any PCI function.
+ *
+ * Returns: PRG Response PASID Required.
+ */
+bool pcie_pri_prg_response_has_pasid(const PCIDevice *dev);
+
+/**
+ * pcie_pri_response_failed: a response with code Response Failure has come
+ *
+ * Sets Response Failure, which disables the interface.  Responses that arrive
+ * at a notifier of pci_pri_register_notifier() have been looked at already;
+ * this is for an IOMMU or a device model that learns of a failure another way.
+ *
+ * @dev: a function with a PRI capability.
+ */
+void pcie_pri_response_failed(PCIDevice *dev);
+
+/**
+ * pcie_pri_unexpected_prgi: a response to a group that is not open has come
+ *
+ * Sets Unexpected Page Request Group Index.  Like pcie_pri_response_failed(),
+ * for responses that do not pass through a notifier.
+ *
+ * @dev: a function with a PRI capability.
+ */
+void pcie_pri_unexpected_prgi(PCIDevice *dev);
+
+/* For hw/pci/pci.c, with the BQL; all do nothing without PRI capability */
+
+/* Bring the status register in configuration space up to date */
+void pcie_pri_sync_config(PCIDevice *dev);
+
+/* @len bytes of @val have been written at @addr */
+void pcie_pri_write_config(PCIDevice *dev, uint32_t addr, uint32_t val,
+                           int len);
+
+/* FLR, hot reset or reset of the bus */
+void pcie_pri_reset(PCIDevice *dev);
+
+/* Configuration space and the open groups have been loaded */
+void pcie_pri_post_load(PCIDevice *dev);
+
+/* The function is being unrealized */
+void pcie_pri_exit(PCIDevice *dev);
+
+/* Subsection of vmstate_pci_device: page request groups that are open */
+extern const VMStateDescription vmstate_pcie_pri;
+
+#endif

@@ -1,0 +1,1375 @@
+/*
+ * Unit tests of the PCIe address translation cache
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Environment:
+ *   ATC_TEST_SEED   seed of the random sequences (printed; default: the time)
+ *   ATC_TEST_STEPS  length of each random sequence
+ *   ATC_TEST_MS     run time of each test with threads
+ */
+
+#include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
+#include "qemu/atomic.h"
+#include "qemu/cutils.h"
+#include "qemu/host-utils.h"
+#include "qemu/processor.h"
+#include "qemu/thread.h"
+#include "hw/pci/pci_atc.h"
+#include "hw/pci/pci_bus.h"
+
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+#define R  PCI_ATC_READ
+#define W  PCI_ATC_WRITE
+#define X  PCI_ATC_EXEC
+#define PRIV PCI_ATC_PRIV
+#define GLOBAL PCI_ATC_GLOBAL
+#define U  PCI_ATC_UNTRANSLATED
+
+static uint64_t seed;
+
+static uint64_t env_number(const char *name, uint64_t def)
+{
+    const char *text = getenv(name);
+    uint64_t value;
+
+    return text && !qemu_strtou64(text, NULL, 0, &value) ? value : def;
+}
+
+/* splitmix64: short, and the same sequence for the same seed everywhere */
+static uint64_t rnd(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+static uint32_t below(uint64_t *state, uint32_t n)
+{
+    return rnd(state) % n;
+}
+
+static hwaddr order_mask(unsigned order)
+{
+    return UINT64_MAX >> (52 - order);
+}
+
+/* Short forms of single calls */
+
+static IOMMUTLBEntry entry(hwaddr iova, hwaddr xlat, hwaddr size, int perm)
+{
+    return (IOMMUTLBEntry) {
+        .iova = iova,
+        .translated_addr = xlat,
+        .addr_mask = size - 1,
+        .perm = perm,
+    };
+}
+
+static bool fill(PCIATC *atc, uint32_t pasid, hwaddr iova, hwaddr xlat,
+                 hwaddr size, int perm)
+{
+    IOMMUTLBEntry e = entry(iova, xlat, size, perm);
+
+    return pci_atc_fill_commit(atc, pci_atc_fill_begin(atc), pasid, &e, 1);
+}
+
+static bool lookup(PCIATC *atc, uint32_t pasid, hwaddr addr, hwaddr len,
+                   uint32_t need, PCIATCRun *run)
+{
+    PCIATCAccess access;
+    bool found;
+
+    pci_atc_access_begin(atc, &access);
+    found = pci_atc_lookup(&access, pasid, addr, len, need, run);
+    pci_atc_access_end(&access);
+    return found;
+}
+
+static bool cached(PCIATC *atc, uint32_t pasid, hwaddr addr, uint32_t need)
+{
+    PCIATCRun run;
+
+    return lookup(atc, pasid, addr, 1, need, &run);
+}
+
+static void assert_run(PCIATC *atc, uint32_t pasid, hwaddr addr, hwaddr len,
+                       uint32_t need, hwaddr xlat, hwaddr run_len,
+                       uint32_t flags)
+{
+    PCIATCRun run;
+
+    assert_true(lookup(atc, pasid, addr, len, need, &run));
+    assert_int_equal(run.translated_addr, xlat);
+    assert_int_equal(run.length, run_len);
+    assert_int_equal(run.flags, flags);
+}
+
+static PCIATCStats stats_of(PCIATC *atc)
+{
+    PCIATCStats s;
+
+    pci_atc_get_stats(atc, &s);
+    assert_int_equal(s.fills, s.entries + s.evictions + s.dropped);
+    assert_true(s.entries <= s.capacity);
+    return s;
+}
+
+/* Boundaries */
+
+static void test_sizes(void **state)
+{
+    /* 10.2.3.2: with S = 1, any power of two from 8 KiB up */
+    for (unsigned order = 0; order <= 52; order++) {
+        hwaddr mask = order_mask(order);
+        hwaddr base = (UINT64_MAX & ~mask) - (order < 51 ? mask + 1 : 0);
+        hwaddr xlat = 0x123456789abcdef0ull & ~mask;
+        PCIATC *atc = pci_atc_new(64);
+
+        base &= ~mask;
+        assert_false(cached(atc, 1, base, 0));
+        /* Bits below the size are ignored. */
+        assert_true(fill(atc, 1, base + 0x555, xlat + 0x555, mask + 1, R));
+        assert_run(atc, 1, base, 1, R, xlat, 1, R);
+        assert_run(atc, 1, base | mask, 1, R, xlat | mask, 1, R);
+        assert_run(atc, 1, base + 0xabc, UINT64_MAX, R, xlat + 0xabc,
+                   (base | mask) - (base + 0xabc) + 1, R);
+        if (order < 52) {
+            assert_false(cached(atc, 1, (base | mask) + 1, 0));
+            assert_false(cached(atc, 1, base - 1, 0));
+            /* The neighbours are not part of it. */
+            pci_atc_invalidate(atc, 1, (base | mask) + 1, (base | mask) + 1);
+            pci_atc_invalidate(atc, 1, base - 1, base - 1);
+            assert_true(cached(atc, 1, base, 0));
+        }
+        pci_atc_invalidate(atc, 1, base | mask, base | mask);
+        assert_false(cached(atc, 1, base, 0));
+        assert_int_equal(stats_of(atc).dropped, 1);
+        pci_atc_free(atc);
+    }
+}
+
+static void test_address_limits(void **state)
+{
+    PCIATC *atc = pci_atc_new(64);
+    hwaddr top = UINT64_MAX - 0xfff;
+
+    assert_true(fill(atc, 1, 0, 0, 4 * KIB, R));
+    assert_true(fill(atc, 1, top, 0x5000, 4 * KIB, R));
+    assert_run(atc, 1, 0, 1, R, 0, 1, R);
+    /* What is beyond the top is cut off; address 0 does not follow it. */
+    assert_run(atc, 1, top + 0xff0, 0x2000, R, 0x5ff0, 0x10, R);
+    assert_run(atc, 1, UINT64_MAX, UINT64_MAX, R, 0x5fff, 1, R);
+    pci_atc_invalidate(atc, 1, UINT64_MAX, UINT64_MAX);
+    assert_false(cached(atc, 1, top, 0));
+    assert_true(cached(atc, 1, 0, 0));
+    pci_atc_invalidate(atc, 1, 0, 0);
+    assert_false(cached(atc, 1, 0, 0));
+    pci_atc_free(atc);
+}
+
+static void test_pasids(void **state)
+{
+    static const uint32_t pasids[] = {
+        0, 1, 63, 64, 65, 0x80000, 0xfffff, PCI_NO_PASID
+    };
+    PCIATC *atc = pci_atc_new(4096);
+
+    for (int i = 0; i < ARRAY_SIZE(pasids); i++) {
+        assert_true(fill(atc, pasids[i], 0, (i + 1) * MIB, 4 * KIB, R));
+    }
+    for (int i = 0; i < ARRAY_SIZE(pasids); i++) {
+        assert_run(atc, pasids[i], 0, 1, R, (i + 1) * MIB, 1, R);
+    }
+    /* Each alone, by range */
+    for (int i = 0; i < ARRAY_SIZE(pasids); i++) {
+        pci_atc_invalidate(atc, pasids[i], 0, 0xfff);
+        for (int j = 0; j < ARRAY_SIZE(pasids); j++) {
+            assert_int_equal(cached(atc, pasids[j], 0, 0), j > i);
+        }
+    }
+    /* What is no PASID is never there, and harms nothing. */
+    for (uint32_t bad = 0x100000; bad; bad <<= 1) {
+        assert_false(fill(atc, bad, 0, 0, 4 * KIB, R));
+        assert_false(cached(atc, bad, 0, 0));
+        pci_atc_invalidate(atc, bad, 0, UINT64_MAX);
+    }
+    assert_false(fill(atc, PCI_ATC_ANY_PASID, 0, 0, 4 * KIB, R));
+    assert_false(cached(atc, PCI_ATC_ANY_PASID, 0, 0));
+    assert_int_equal(stats_of(atc).rejected, 13);
+    assert_int_equal(stats_of(atc).invalidations, ARRAY_SIZE(pasids));
+    pci_atc_free(atc);
+}
+
+static void test_bad_entries(void **state)
+{
+    static const hwaddr bad_masks[] = {
+        0, 1, 0x7ff, 0xffe, 0x1000, 0x1ffe, 0x2fff, 0xfffff000,
+        UINT64_MAX - 1, UINT64_MAX - 0xfff, 1ull << 63,
+    };
+    PCIATC *atc = pci_atc_new(64);
+    IOMMUTLBEntry e[3];
+
+    for (int i = 0; i < ARRAY_SIZE(bad_masks); i++) {
+        assert_false(fill(atc, 1, 0x1000, 0, bad_masks[i] + 1, R | W));
+    }
+    /* R = W = 0 grants nothing, and is not cached. */
+    assert_false(fill(atc, 1, 0x1000, 0, 4 * KIB, 0));
+    assert_false(fill(atc, 1, 0x1000, 0, 4 * KIB, X | PRIV | GLOBAL | U));
+    assert_false(cached(atc, 1, 0x1000, 0));
+    assert_int_equal(stats_of(atc).rejected, ARRAY_SIZE(bad_masks) + 2);
+
+    /* A bad one does not take the others with it. */
+    e[0] = entry(0x1000, 0x11000, 4 * KIB, R);
+    e[1] = entry(0x2000, 0x12000, 5 * KIB, R);
+    e[2] = entry(0x3000, 0x13000, 4 * KIB, R);
+    assert_int_equal(
+        pci_atc_fill_commit(atc, pci_atc_fill_begin(atc), 1, e, 3), 2);
+    assert_true(cached(atc, 1, 0x1000, R));
+    assert_false(cached(atc, 1, 0x2000, 0));
+    assert_true(cached(atc, 1, 0x3000, R));
+    assert_int_equal(
+        pci_atc_fill_commit(atc, pci_atc_fill_begin(atc), 1, NULL, 0), 0);
+
+    /* Bits of perm that are no flags do not get into the address. */
+    assert_true(fill(atc, 1, 0x5000, 0x15000, 4 * KIB, 0xfc0 | R));
+    assert_run(atc, 1, 0x5000, 1, R, 0x15000, 1, R);
+
+    /* Length 0; a range that ends before it begins is everything. */
+    assert_false(lookup(atc, 1, 0x1000, 0, R, &(PCIATCRun) {}));
+    pci_atc_invalidate(atc, 1, 0x9000, 0x8fff);
+    assert_int_equal(stats_of(atc).entries, 0);
+    pci_atc_free(atc);
+}
+
+static void test_capacity(void **state)
+{
+    static const struct {
+        uint32_t entries, capacity;
+    } sizes[] = {
+        { 0, 6 }, { 1, 6 }, { 6, 6 }, { 7, 12 }, { 64, 96 }, { 4096, 6144 },
+        { PCI_ATC_MAX_ENTRIES, 98304 }, { UINT32_MAX, 98304 },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
+        PCIATC *atc = pci_atc_new(sizes[i].entries);
+        uint32_t n = sizes[i].capacity;
+
+        assert_int_equal(stats_of(atc).capacity, n);
+        /* A range as large as the ATC fits in without a gap. */
+        for (uint32_t j = 0; j < n / PCI_ATC_WAYS; j++) {
+            fill(atc, 5, j * 4 * KIB, j * 4 * KIB, 4 * KIB, R);
+        }
+        assert_run(atc, 5, 0, n * GIB, R, 0, n / PCI_ATC_WAYS * 4 * KIB, R);
+        assert_int_equal(stats_of(atc).evictions, 0);
+        /* Twice as many do not, and room is made. */
+        for (uint32_t j = 0; j < 2 * n; j++) {
+            assert_true(fill(atc, 5, j * 4 * KIB, 0, 4 * KIB, R));
+            assert_true(cached(atc, 5, j * 4 * KIB, R));
+        }
+        assert_int_equal(stats_of(atc).entries, n);
+        assert_int_equal(stats_of(atc).evictions, n);
+        pci_atc_free(atc);
+    }
+    pci_atc_free(NULL);
+}
+
+static void test_ways(void **state)
+{
+    /* PCI_ATC_WAYS entries never displace each other, here all of one set. */
+    PCIATC *atc = pci_atc_new(1);
+
+    for (int i = 0; i < PCI_ATC_WAYS; i++) {
+        assert_true(fill(atc, i, (1 + i) * GIB, i * GIB, 4 * KIB << i, R));
+    }
+    for (int i = 0; i < PCI_ATC_WAYS; i++) {
+        assert_run(atc, i, (1 + i) * GIB, 1, R, i * GIB, 1, R);
+    }
+    /* What is in use stays when others come and go. */
+    pci_atc_invalidate(atc, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
+    assert_true(fill(atc, 1, 0, 0x1000, 4 * KIB, R));
+    for (int i = 1; i < 100; i++) {
+        assert_true(cached(atc, 1, 0, R));
+        assert_true(fill(atc, 1, i * 4 * KIB, 0, 4 * KIB, R));
+    }
+    assert_true(cached(atc, 1, 0, R));
+    pci_atc_free(atc);
+}
+
+static void test_permissions(void **state)
+{
+    PCIATC *atc = pci_atc_new(64);
+
+    /* 10.2.3: Exe without R means nothing */
+    assert_true(fill(atc, 1, 0, 0x8000, 4 * KIB, W | X));
+    assert_run(atc, 1, 0, 1, W, 0x8000, 1, W);
+    assert_false(cached(atc, 1, 0, R));
+    assert_false(cached(atc, 1, 0, X));
+
+    /* Same page, same place: both hold. */
+    assert_true(fill(atc, 1, 0, 0x8000, 4 * KIB, R | X | GLOBAL));
+    assert_run(atc, 1, 0, 1, R | W | X, 0x8000, 1, R | W | X | GLOBAL);
+    assert_int_equal(stats_of(atc).updates, 1);
+    /* Another place: only the new one */
+    assert_true(fill(atc, 1, 0, 0x9000, 4 * KIB, R));
+    assert_run(atc, 1, 0, 1, R, 0x9000, 1, R);
+    assert_false(cached(atc, 1, 0, W));
+
+    /* Privileged requests have entries of their own. */
+    assert_false(cached(atc, 1, 0, R | PRIV));
+    assert_true(fill(atc, 1, 0, 0xa000, 4 * KIB, R | W | PRIV));
+    assert_run(atc, 1, 0, 1, W | PRIV, 0xa000, 1, R | W | PRIV);
+    assert_run(atc, 1, 0, 1, R, 0x9000, 1, R);
+    assert_false(cached(atc, 1, 0, W));
+    pci_atc_invalidate(atc, 1, 0, 0);
+    assert_false(cached(atc, 1, 0, PRIV));
+    assert_false(cached(atc, 1, 0, 0));
+
+    /* Untranslated access only: the address is the input address. */
+    assert_true(fill(atc, 1, 0x4000, 0xdead0000, 4 * KIB, R | U));
+    assert_run(atc, 1, 0x4123, 1, R, 0x4123, 1, R | U);
+    assert_true(fill(atc, 1, 0x4000, 0x4000, 4 * KIB, R | W));
+    assert_run(atc, 1, 0x4123, 1, R, 0x4123, 1, R | W);
+    pci_atc_free(atc);
+}
+
+static void test_mixed_sizes(void **state)
+{
+    PCIATC *atc = pci_atc_new(4096);
+
+    /* A large page is replaced by a small one: both go, the new one stays. */
+    assert_true(fill(atc, 1, 4 * MIB, 64 * MIB, 2 * MIB, R));
+    assert_true(fill(atc, 1, 4 * MIB, 64 * MIB, 4 * KIB, R));
+    pci_atc_invalidate(atc, 1, 4 * MIB, 4 * MIB + 0xfff);
+    assert_false(cached(atc, 1, 4 * MIB, 0));
+    assert_false(cached(atc, 1, 5 * MIB, 0));
+    assert_true(fill(atc, 1, 4 * MIB, 80 * MIB, 4 * KIB, R));
+    assert_run(atc, 1, 4 * MIB, 8 * KIB, R, 80 * MIB, 4 * KIB, R);
+    assert_false(cached(atc, 1, 4 * MIB + 0x1000, 0));
+
+    /* The other way round, and a large range drops what is inside. */
+    assert_true(fill(atc, 1, 4 * MIB + 0x3000, 0, 4 * KIB, R));
+    assert_true(fill(atc, 1, 6 * MIB, 0, 4 * KIB, R));
+    pci_atc_invalidate(atc, 1, 4 * MIB, 6 * MIB - 1);
+    assert_false(cached(atc, 1, 4 * MIB, 0));
+    assert_false(cached(atc, 1, 4 * MIB + 0x3000, 0));
+    assert_true(cached(atc, 1, 6 * MIB, 0));
+
+    /*
+     * Permission may be extended without an invalidation: an old entry of
+     * another size must not hide a new one, whichever is larger.
+     */
+    assert_true(fill(atc, 2, 0, 64 * MIB, 2 * MIB, R));
+    assert_true(fill(atc, 2, 0x1000, 64 * MIB + 0x1000, 4 * KIB, R | W));
+    assert_run(atc, 2, 0x1000, 0x1000, W, 64 * MIB + 0x1000, 0x1000, R | W);
+    assert_run(atc, 2, 0x2000, 0x1000, R, 64 * MIB + 0x2000, 0x1000, R);
+    assert_true(fill(atc, 3, 0x1000, 64 * MIB + 0x1000, 4 * KIB, R));
+    assert_true(fill(atc, 3, 0, 64 * MIB, 2 * MIB, R | W));
+    assert_run(atc, 3, 0x1000, 0x1000, W, 64 * MIB + 0x1000, 0x1000, R | W);
+    pci_atc_free(atc);
+}
+
+static void test_runs(void **state)
+{
+    PCIATC *atc = pci_atc_new(4096);
+    IOMMUTLBEntry e[512];
+
+    for (int i = 0; i < 512; i++) {
+        e[i] = entry(i * 4 * KIB, GIB + i * 4 * KIB, 4 * KIB, R | W);
+    }
+    assert_int_equal(
+        pci_atc_fill_commit(atc, pci_atc_fill_begin(atc), 7, e, 512), 512);
+    assert_run(atc, 7, 0, 2 * MIB, W, GIB, 2 * MIB, R | W);
+    assert_int_equal(stats_of(atc).hits, 512);
+    assert_run(atc, 7, 0x1800, 0x1000, W, GIB + 0x1800, 0x1000, R | W);
+    assert_run(atc, 7, 0x1800, 4 * MIB, W, GIB + 0x1800, 2 * MIB - 0x1800,
+               R | W);
+
+    /* On to larger pages, with the permissions that hold for all */
+    assert_true(fill(atc, 7, 2 * MIB, GIB + 2 * MIB, 2 * MIB, R | X));
+    assert_true(fill(atc, 7, 4 * MIB, GIB + 4 * MIB, 64 * KIB, R | W));
+    assert_run(atc, 7, 0, 16 * MIB, R, GIB, 4 * MIB + 64 * KIB, R);
+    assert_run(atc, 7, 0, 16 * MIB, W, GIB, 2 * MIB, R | W);
+    assert_run(atc, 7, 2 * MIB, 16 * MIB, R, GIB + 2 * MIB,
+               2 * MIB + 64 * KIB, R);
+
+    /* A gap, a jump, and a change of U end a run. */
+    pci_atc_invalidate(atc, 7, 0x8000, 0x8000);
+    assert_run(atc, 7, 0, 2 * MIB, R, GIB, 0x8000, R | W);
+    assert_true(fill(atc, 7, 0x8000, GIB, 4 * KIB, R | W));
+    assert_run(atc, 7, 0, 2 * MIB, R, GIB, 0x8000, R | W);
+    /* The end of the translated address space does, too. */
+    assert_true(fill(atc, 9, 0, UINT64_MAX, 4 * KIB, R));
+    assert_true(fill(atc, 9, 0x1000, 0, 4 * KIB, R));
+    assert_run(atc, 9, 0, 2 * MIB, R, UINT64_MAX - 0xfff, 0x1000, R);
+    assert_true(fill(atc, 8, 0, 0, 4 * KIB, R));
+    assert_true(fill(atc, 8, 0x1000, 0, 4 * KIB, R | U));
+    assert_true(fill(atc, 8, 0x2000, 0, 4 * KIB, R | U));
+    assert_true(fill(atc, 8, 0x3000, 0x3000, 4 * KIB, R));
+    assert_run(atc, 8, 0, 2 * MIB, R, 0, 0x1000, R);
+    assert_run(atc, 8, 0x1000, 2 * MIB, R, 0x1000, 0x2000, R | U);
+    pci_atc_free(atc);
+}
+
+/* Invalidation */
+
+static void test_invalidate_all_pasids(void **state)
+{
+    PCIATC *atc = pci_atc_new(4096);
+    uint32_t n = 0;
+
+    /* 10.3.8: Global Invalidate, every skew and every bucket */
+    for (uint32_t pasid = 0; pasid < 130; pasid++) {
+        assert_true(fill(atc, pasid, pasid * 4 * KIB, 0, 4 * KIB, R));
+        assert_true(fill(atc, pasid, GIB, 0, 4 * KIB, R));
+        n += 2;
+    }
+    assert_true(fill(atc, PCI_NO_PASID, GIB, 0, 2 * MIB, R));
+    n++;
+    n -= stats_of(atc).evictions;
+    assert_int_equal(stats_of(atc).entries, n);
+    pci_atc_invalidate(atc, PCI_ATC_ANY_PASID, GIB, GIB + 0xfff);
+    for (uint32_t pasid = 0; pasid < 130; pasid++) {
+        assert_false(cached(atc, pasid, GIB, 0));
+    }
+    assert_false(cached(atc, PCI_NO_PASID, GIB, 0));
+    assert_true(cached(atc, 0, 0, 0));
+    assert_true(cached(atc, 129, 129 * 4 * KIB, 0));
+
+    pci_atc_invalidate(atc, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
+    assert_int_equal(stats_of(atc).entries, 0);
+    for (uint32_t pasid = 0; pasid < 130; pasid++) {
+        assert_false(cached(atc, pasid, pasid * 4 * KIB, 0));
+    }
+    pci_atc_free(atc);
+}
+
+static void test_invalidate_large_range(void **state)
+{
+    /* One set, few sets (each is looked at), very many (flush) */
+    static const uint32_t sizes[] = { 1, 64, 1024, PCI_ATC_MAX_ENTRIES };
+
+    for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
+        PCIATC *atc = pci_atc_new(sizes[i]);
+        bool exact = sizes[i] < PCI_ATC_MAX_ENTRIES;
+
+        fill(atc, 1, 16 * GIB, 0, 4 * KIB, R);
+        fill(atc, 1, 48 * GIB - 4 * KIB, 0, 4 * KIB, R);
+        fill(atc, 1, 48 * GIB, 0, 4 * KIB, R);
+        fill(atc, 2, 16 * GIB, 0, 4 * KIB, R);
+        pci_atc_invalidate(atc, 1, 16 * GIB, 48 * GIB - 1);
+        assert_false(cached(atc, 1, 16 * GIB, 0));
+        assert_false(cached(atc, 1, 48 * GIB - 4 * KIB, 0));
+        assert_int_equal(cached(atc, 1, 48 * GIB, 0), exact);
+        assert_true(cached(atc, 2, 16 * GIB, 0));
+        fill(atc, 1, 16 * GIB, 0, 4 * KIB, R);
+        pci_atc_invalidate(atc, PCI_ATC_ANY_PASID, 16 * GIB, 48 * GIB - 1);
+        assert_false(cached(atc, 1, 16 * GIB, 0));
+        assert_false(cached(atc, 2, 16 * GIB, 0));
+        pci_atc_free(atc);
+    }
+}
+
+static void test_generations(void **state)
+{
+    /*
+     * An entry that a flush of its PASID left in the table must not come
+     * back to life when the generations of the PASID start again: for any
+     * number of flushes.
+     */
+    for (uint32_t pasid = 5; pasid; pasid = pasid == 5 ? PCI_NO_PASID : 0) {
+        PCIATC *atc = pci_atc_new(4096);
+
+        assert_true(fill(atc, pasid, 0, 0, 4 * KIB, R));
+        for (int i = 0; i < 10000; i++) {
+            pci_atc_invalidate(atc, pasid, 0, UINT64_MAX);
+            assert_true(fill(atc, pasid, 0x1000, 0, 4 * KIB, R));
+            assert_false(cached(atc, pasid, 0, 0));
+        }
+        assert_int_equal(stats_of(atc).dropped, 10000);
+        pci_atc_free(atc);
+    }
+}
+
+static void test_flush_neighbour(void **state)
+{
+    PCIATC *atc = pci_atc_new(4096);
+
+    /* Flushing a PASID leaves others, and those without PASID */
+    for (uint32_t pasid = 0; pasid < 64; pasid++) {
+        assert_true(fill(atc, pasid, pasid * GIB, 0, 4 * KIB, R));
+    }
+    assert_true(fill(atc, PCI_NO_PASID, 0, 0, 4 * KIB, R));
+    pci_atc_invalidate(atc, 0, 0, UINT64_MAX);
+    assert_false(cached(atc, 0, 0, 0));
+    for (uint32_t pasid = 1; pasid < 64; pasid++) {
+        assert_true(cached(atc, pasid, pasid * GIB, 0));
+    }
+    assert_true(cached(atc, PCI_NO_PASID, 0, 0));
+    pci_atc_invalidate(atc, PCI_NO_PASID, 0, UINT64_MAX);
+    assert_false(cached(atc, PCI_NO_PASID, 0, 0));
+    assert_int_equal(stats_of(atc).entries, 63);
+    pci_atc_free(atc);
+}
+
+/* Fill against invalidation */
+
+static void test_fill_race(void **state)
+{
+    static const struct {
+        uint32_t pasid;
+        hwaddr first, last;
+        bool taken;
+    } cases[] = {
+        { 1, 0x5000, 0x5fff, false },
+        { 1, 0x5fff, 0x5fff, false },
+        { 1, 0x4000, 0x5000, false },
+        { 1, 0, UINT64_MAX, false },
+        { 1, 0x9000, 0x8000, false },       /* ends before it begins: all */
+        { PCI_ATC_ANY_PASID, 0x5000, 0x5fff, false },
+        { PCI_ATC_ANY_PASID, 0, UINT64_MAX, false },
+        { 1, 0x6000, 0x6fff, true },
+        { 1, 0x4000, 0x4fff, true },
+        { 2, 0, UINT64_MAX, true },
+        { 65, 0, UINT64_MAX, true },        /* of the same bucket */
+        { PCI_NO_PASID, 0, UINT64_MAX, true },
+        { PCI_ATC_ANY_PASID, 0x6000, UINT64_MAX, true },
+        { 0x100000, 0, UINT64_MAX, true },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+        PCIATC *atc = pci_atc_new(64);
+        IOMMUTLBEntry e = entry(0x5000, 0x15000, 4 * KIB, R);
+        uint64_t token = pci_atc_fill_begin(atc);
+
+        pci_atc_invalidate(atc, cases[i].pasid, cases[i].first,
+                           cases[i].last);
+        assert_int_equal(pci_atc_fill_commit(atc, token, 1, &e, 1),
+                         cases[i].taken);
+        assert_int_equal(cached(atc, 1, 0x5000, 0), cases[i].taken);
+        assert_int_equal(stats_of(atc).refused, !cases[i].taken);
+        /* The next attempt succeeds. */
+        token = pci_atc_fill_begin(atc);
+        assert_int_equal(pci_atc_fill_commit(atc, token, 1, &e, 1), 1);
+        pci_atc_free(atc);
+    }
+}
+
+static void test_fill_race_many(void **state)
+{
+    IOMMUTLBEntry e = entry(0x5000, 0x15000, 4 * KIB, R);
+
+    /* Wherever it is among many, the one that matters is not forgotten. */
+    for (int n = 0; n < 300; n++) {
+        for (int when = -1; when < n; when++) {
+            PCIATC *atc = pci_atc_new(1);
+            uint64_t token = pci_atc_fill_begin(atc);
+            size_t taken;
+
+            for (int i = 0; i < n; i++) {
+                hwaddr addr = i == when ? 0x5000 : (100 + i) * 4 * KIB;
+
+                pci_atc_invalidate(atc, i % 3 ? 1 : i == when ? 1 : 2,
+                                   addr, addr + 0xfff);
+            }
+            taken = pci_atc_fill_commit(atc, token, 1, &e, 1);
+            if (when >= 0) {
+                assert_int_equal(taken, 0);
+            } else if (n <= 64) {
+                assert_int_equal(taken, 1);
+            }
+            pci_atc_free(atc);
+            if (when > 3 && when < n - 70) {
+                when += 5;
+            }
+        }
+    }
+}
+
+static void test_fill_rain(void **state)
+{
+    /* Invalidations of other PASIDs, however many, refuse nothing. */
+    PCIATC *atc = pci_atc_new(64);
+    IOMMUTLBEntry e = entry(0x5000, 0x15000, 4 * KIB, R);
+    uint64_t token = pci_atc_fill_begin(atc);
+
+    for (int i = 0; i < 100000; i++) {
+        pci_atc_invalidate(atc, i % 2 ? 2 : PCI_NO_PASID, 0, UINT64_MAX);
+    }
+    assert_int_equal(pci_atc_fill_commit(atc, token, 1, &e, 1), 1);
+    token = pci_atc_fill_begin(atc);
+    pci_atc_invalidate(atc, PCI_ATC_ANY_PASID, 0x5000, 0x5000);
+    for (int i = 0; i < 100000; i++) {
+        pci_atc_invalidate(atc, 2, 0, UINT64_MAX);
+    }
+    assert_int_equal(pci_atc_fill_commit(atc, token, 1, &e, 1), 0);
+    pci_atc_free(atc);
+}
+
+/* Random sequences against a model */
+
+#define MODEL_MAX 400
+#define PENDING 4
+
+typedef struct ModelEntry {
+    uint32_t pasid;
+    hwaddr first, last, xlat;
+    uint32_t flags;
+} ModelEntry;
+
+typedef struct PendingFill {
+    bool active;
+    uint64_t token;
+    uint32_t pasid;
+    unsigned n;
+    unsigned invalidations;         /* since it began */
+    IOMMUTLBEntry entries[16];
+    bool raced[16];
+} PendingFill;
+
+typedef struct Model {
+    PCIATC *atc;
+    uint64_t random;
+    bool exact;                     /* nothing may be forgotten */
+    ModelEntry entries[MODEL_MAX];
+    unsigned n;
+    PendingFill pending[PENDING];
+    PCIATCStats expect;
+    uint64_t offered, taken, lookups;
+} Model;
+
+static bool entry_ok(const IOMMUTLBEntry *e)
+{
+    return e->addr_mask >= 0xfff && is_power_of_2(e->addr_mask / 2 + 1) &&
+           (e->addr_mask & 1) && (e->perm & (R | W)) &&
+           ctpop64(e->addr_mask) == 64 - clz64(e->addr_mask);
+}
+
+static bool pasid_ok(uint32_t pasid)
+{
+    return pasid < 0x100000 || pasid == PCI_NO_PASID;
+}
+
+static void model_add(Model *m, uint32_t pasid, const IOMMUTLBEntry *e)
+{
+    ModelEntry new = {
+        .pasid = pasid,
+        .first = e->iova & ~e->addr_mask,
+        .last = e->iova | e->addr_mask,
+        .xlat = e->translated_addr & ~e->addr_mask,
+        .flags = e->perm & 0x3f,
+    };
+
+    if (!(new.flags & R)) {
+        new.flags &= ~X;
+    }
+    if (new.flags & U) {
+        new.xlat = new.first;
+    }
+    for (unsigned i = 0; i < m->n; i++) {
+        ModelEntry *old = &m->entries[i];
+
+        if (old->pasid == pasid && old->first == new.first &&
+            old->last == new.last && !((old->flags ^ new.flags) & PRIV)) {
+            if (old->xlat == new.xlat && !((old->flags ^ new.flags) & U)) {
+                new.flags |= old->flags;
+            }
+            *old = new;
+            return;
+        }
+    }
+    assert_true(m->n < MODEL_MAX);
+    m->entries[m->n++] = new;
+}
+
+static void step_invalidate(Model *m, uint32_t pasid, hwaddr first,
+                            hwaddr last)
+{
+    unsigned left = 0;
+
+    pci_atc_invalidate(m->atc, pasid, first, last);
+    if (pasid != PCI_ATC_ANY_PASID && !pasid_ok(pasid)) {
+        return;
+    }
+    m->expect.invalidations++;
+    if (last < first) {
+        first = 0;
+        last = UINT64_MAX;
+    }
+    for (unsigned i = 0; i < m->n; i++) {
+        ModelEntry *e = &m->entries[i];
+
+        if ((pasid != PCI_ATC_ANY_PASID && pasid != e->pasid) ||
+            e->first > last || e->last < first) {
+            m->entries[left++] = *e;
+        }
+    }
+    m->n = left;
+    for (PendingFill *f = m->pending; f < m->pending + PENDING; f++) {
+        f->invalidations++;
+        for (unsigned i = 0; i < f->n; i++) {
+            IOMMUTLBEntry *e = &f->entries[i];
+
+            if ((pasid == PCI_ATC_ANY_PASID || pasid == f->pasid) &&
+                (e->iova & ~e->addr_mask) <= last &&
+                (e->iova | e->addr_mask) >= first) {
+                f->raced[i] = true;
+            }
+        }
+    }
+}
+
+static uint32_t random_pasid(Model *m)
+{
+    static const uint32_t exact[] = { 0, 1, 2, 0xfffff, PCI_NO_PASID };
+    static const uint32_t any[] = {
+        0, 1, 2, 64, 65, 0x40000, 0xfffff, PCI_NO_PASID, 0x100000,
+        0x80000000, 1 | 1 << 20,
+    };
+
+    return m->exact ? exact[below(&m->random, ARRAY_SIZE(exact))]
+                    : any[below(&m->random, ARRAY_SIZE(any))];
+}
+
+static unsigned random_order(Model *m)
+{
+    static const uint8_t usual[] = { 0, 0, 0, 0, 4, 9, 9, 18 };
+    unsigned i = below(&m->random, ARRAY_SIZE(usual) + 1);
+
+    return i < ARRAY_SIZE(usual) ? usual[i] : below(&m->random, 53);
+}
+
+/* Few enough places that entries meet, at both ends of the address space */
+static hwaddr random_addr(Model *m)
+{
+    hwaddr addr = (hwaddr)below(&m->random, 24) << 12 |
+                  (hwaddr)below(&m->random, 3) << 21 |
+                  (hwaddr)below(&m->random, 2) << 30 |
+                  below(&m->random, 0x1000);
+
+    return below(&m->random, 4) ? addr : ~addr;
+}
+
+static void step_begin(Model *m)
+{
+    PendingFill *f = &m->pending[below(&m->random, PENDING)];
+    unsigned order = random_order(m);
+    hwaddr size = order_mask(order) + 1;
+    hwaddr addr = random_addr(m);
+    hwaddr xlat = rnd(&m->random);
+
+    f->active = true;
+    f->invalidations = 0;
+    f->token = pci_atc_fill_begin(m->atc);
+    f->pasid = random_pasid(m);
+    f->n = 1 + below(&m->random, m->exact ? 2 : 16);
+    for (unsigned i = 0; i < f->n; i++) {
+        f->raced[i] = false;
+        f->entries[i] = entry(addr + i * size, xlat + i * size, size,
+                              rnd(&m->random));
+        if (below(&m->random, 16) == 0) {
+            f->entries[i].addr_mask ^= 1ull << below(&m->random, 64);
+        }
+        if (below(&m->random, 16) == 0) {
+            xlat = rnd(&m->random);
+        }
+        if (below(&m->random, 2)) {
+            f->entries[i].perm |= R;
+        }
+    }
+}
+
+static void step_commit(Model *m)
+{
+    PendingFill *f = &m->pending[below(&m->random, PENDING)];
+    unsigned good = 0;
+    size_t taken;
+
+    if (!f->active) {
+        return;
+    }
+    if (m->exact && m->n + f->n > PCI_ATC_WAYS) {
+        step_invalidate(m, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
+    }
+    if (m->n + f->n > MODEL_MAX) {
+        step_invalidate(m, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
+    }
+    taken = pci_atc_fill_commit(m->atc, f->token, f->pasid, f->entries, f->n);
+    m->offered += f->n;
+    m->taken += taken;
+    for (unsigned i = 0; i < f->n; i++) {
+        if (!pasid_ok(f->pasid) || !entry_ok(&f->entries[i])) {
+            m->expect.rejected++;
+        } else if (!f->raced[i]) {
+            good++;
+            model_add(m, f->pasid, &f->entries[i]);
+        }
+    }
+    if (f->invalidations <= 64) {
+        assert_int_equal(taken, good);
+    } else {
+        assert_true(taken <= good);
+        if (taken < good) {
+            /*
+             * Refused more than it had to, and may hold what these would
+             * have replaced: start again from nothing.
+             */
+            step_invalidate(m, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
+        }
+    }
+    f->active = false;
+    f->n = 0;
+}
+
+/* Entry of the model that holds @addr there, the one that goes on longest */
+static ModelEntry *model_find(Model *m, uint32_t pasid, hwaddr addr,
+                              uint32_t need, const hwaddr *xlat, uint32_t u)
+{
+    ModelEntry *best = NULL;
+
+    for (unsigned i = 0; i < m->n; i++) {
+        ModelEntry *e = &m->entries[i];
+
+        if (e->pasid == pasid && e->first <= addr && e->last >= addr &&
+            (e->flags & need) == need && !((e->flags ^ need) & PRIV) &&
+            (!xlat || (e->xlat + (addr - e->first) == *xlat &&
+                       !((e->flags ^ u) & U))) &&
+            (!best || e->last > best->last)) {
+            best = e;
+        }
+    }
+    return best;
+}
+
+static void step_lookup(Model *m)
+{
+    uint32_t pasid = random_pasid(m);
+    uint32_t need = rnd(&m->random) & (R | W | X | PRIV);
+    hwaddr addr = random_addr(m);
+    hwaddr len = below(&m->random, 4) ? 1 + below(&m->random, 0x20000)
+                                      : rnd(&m->random);
+    PCIATCRun run;
+    hwaddr pos = 0;
+
+    need &= below(&m->random, 2) ? R | PRIV : R | W | X | PRIV;
+    m->lookups++;
+    if (!lookup(m->atc, pasid, addr, len, need, &run)) {
+        m->expect.misses++;
+        if (m->exact && len) {
+            assert_null(model_find(m, pasid, addr, need, NULL, 0));
+        }
+        return;
+    }
+    assert_true(run.length > 0 && run.length <= len);
+    assert_true(addr + (run.length - 1) >= addr);
+    assert_true(run.translated_addr + (run.length - 1) >= run.translated_addr);
+    assert_true((run.flags & need) == need);
+    while (pos < run.length) {
+        hwaddr xlat = run.translated_addr + pos;
+        uint32_t flags = need | (run.flags & (R | W | X | PRIV));
+        ModelEntry *e = model_find(m, pasid, addr + pos, flags, &xlat,
+                                   run.flags);
+
+        assert_non_null(e);
+        if (e->last - (addr + pos) >= run.length - pos) {
+            break;
+        }
+        pos += e->last - (addr + pos) + 1;
+    }
+}
+
+static void step_random_invalidate(Model *m)
+{
+    uint32_t pasid = below(&m->random, 8) ? random_pasid(m)
+                                          : PCI_ATC_ANY_PASID;
+    hwaddr mask = order_mask(random_order(m));
+    hwaddr addr = random_addr(m);
+
+    switch (below(&m->random, 8)) {
+    case 0:
+        step_invalidate(m, pasid, 0, UINT64_MAX);
+        break;
+    case 1:
+        step_invalidate(m, pasid, addr, random_addr(m));
+        break;
+    case 2:
+        step_invalidate(m, pasid, addr, addr);
+        break;
+    case 3:
+        for (unsigned i = below(&m->random, 100); i; i--) {
+            step_invalidate(m, pasid, addr & ~mask, addr | mask);
+            addr += mask + 1;
+        }
+        break;
+    default:
+        step_invalidate(m, pasid, addr & ~mask, addr | mask);
+    }
+}
+
+static void run_model(uint64_t random, uint32_t size, bool exact)
+{
+    uint64_t steps = env_number("ATC_TEST_STEPS", 200000);
+    Model *m = g_new0(Model, 1);
+    PCIATCStats s;
+
+    m->atc = pci_atc_new(size);
+    m->random = random;
+    m->exact = exact;
+    while (steps--) {
+        uint32_t kind = below(&m->random, 100);
+
+        if (kind < 15) {
+            step_begin(m);
+        } else if (kind < 35) {
+            step_commit(m);
+        } else if (kind < 45) {
+            step_random_invalidate(m);
+        } else {
+            step_lookup(m);
+        }
+        if (exact) {
+            assert_int_equal(stats_of(m->atc).entries, m->n);
+        }
+    }
+    s = stats_of(m->atc);
+    assert_int_equal(s.invalidations, m->expect.invalidations);
+    assert_int_equal(s.misses, m->expect.misses);
+    assert_true(s.hits >= m->lookups - s.misses);
+    assert_true(s.hits > 0 && s.refused > 0 && s.updates > 0);
+    assert_int_equal(s.rejected, m->expect.rejected);
+    assert_int_equal(m->taken, s.fills + s.updates);
+    assert_int_equal(m->offered, m->taken + s.refused + s.rejected);
+    if (exact) {
+        assert_int_equal(s.evictions, 0);
+    }
+    pci_atc_free(m->atc);
+    g_free(m);
+}
+
+static void test_model_exact(void **state)
+{
+    static const uint32_t sizes[] = { 1, 12, 200, 4096 };
+
+    for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
+        run_model(seed + i, sizes[i], true);
+    }
+}
+
+static void test_model_evicting(void **state)
+{
+    static const uint32_t sizes[] = { 1, 12, 48, 200, 8192 };
+
+    for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
+        run_model(seed + 100 + i, sizes[i], false);
+    }
+}
+
+/*
+ * Threads: a guest with page tables and memory
+ *
+ * Each page of each PASID has a version, which is its translated address.
+ * Version v lives in frame v % 2 of the page.  To move a page the guest
+ * writes the new frame, changes the version, invalidates, and writes over
+ * the old frame.  All plain memory: ThreadSanitizer sees if a device still
+ * reads it.
+ */
+
+#define VM_PASIDS 2
+#define VM_PAGES 48
+#define VM_DEVICES 3
+
+typedef struct VMPage {
+    uint32_t version;               /* the page table entry */
+    uint32_t oldest;                /* versions before this are invalidated */
+    uint32_t frame[2];
+} VMPage;
+
+typedef struct VM {
+    PCIATC *atc;
+    bool stop;
+    VMPage pages[VM_PASIDS][VM_PAGES];
+    uint32_t stale, foreign, torn;
+    uint64_t hits[VM_DEVICES], moves[VM_PASIDS];
+} VM;
+
+typedef struct VMThread {
+    QemuThread thread;
+    VM *vm;
+    uint32_t index;
+    uint64_t random;
+} VMThread;
+
+static const uint32_t vm_pasids[VM_PASIDS] = { 3, PCI_NO_PASID };
+
+static void dawdle(uint64_t *random)
+{
+    switch (below(random, 64)) {
+    case 0:
+        g_usleep(below(random, 50));
+        break;
+    case 1 ... 4:
+        g_thread_yield();
+        break;
+    default:
+        for (uint32_t i = below(random, 64); i; i--) {
+            cpu_relax();
+        }
+    }
+}
+
+static void device_fill(VMThread *t, uint32_t p, uint32_t page)
+{
+    uint64_t token = pci_atc_fill_begin(t->vm->atc);
+    uint32_t n = 1 + below(&t->random, MIN(4, VM_PAGES - page));
+    IOMMUTLBEntry e[4];
+
+    for (uint32_t i = 0; i < n; i++) {
+        VMPage *pg = &t->vm->pages[p][page + i];
+        uint64_t version = qatomic_load_acquire(&pg->version);
+
+        e[i] = entry((page + i) * 4 * KIB,
+                     (version << 8 | p << 6 | (page + i)) << 12, 4 * KIB, R);
+    }
+    dawdle(&t->random);
+    pci_atc_fill_commit(t->vm->atc, token, vm_pasids[p], e, n);
+}
+
+static bool device_access(VMThread *t, uint32_t p, uint32_t page)
+{
+    VM *vm = t->vm;
+    VMPage *pg = &vm->pages[p][page];
+    PCIATCAccess access;
+    PCIATCRun run;
+    uint32_t version, value;
+
+    pci_atc_access_begin(vm->atc, &access);
+    if (!pci_atc_lookup(&access, vm_pasids[p], page * 4 * KIB, 4 * KIB, R,
+                        &run)) {
+        pci_atc_access_end(&access);
+        return false;
+    }
+    version = run.translated_addr >> 20;
+    if ((run.translated_addr >> 12 & 0xff) != (p << 6 | page)) {
+        qatomic_inc(&vm->foreign);
+    }
+    dawdle(&t->random);
+    /* Synchronises with the guest's write of the frame */
+    qatomic_load_acquire(&pg->version);
+    value = pg->frame[version % 2];
+    if (value != version) {
+        qatomic_inc(&vm->torn);
+    }
+    /* The entry is in use until here: nobody may have been told it is gone. */
+    if (qatomic_load_acquire(&pg->oldest) > version) {
+        qatomic_inc(&vm->stale);
+    }
+    pci_atc_access_end(&access);
+    return true;
+}
+
+static void *device_thread(void *opaque)
+{
+    VMThread *t = opaque;
+
+    while (!qatomic_read(&t->vm->stop)) {
+        uint32_t p = below(&t->random, VM_PASIDS);
+        uint32_t page = below(&t->random, VM_PAGES);
+
+        if (device_access(t, p, page)) {
+            t->vm->hits[t->index]++;
+        } else {
+            device_fill(t, p, page);
+        }
+    }
+    return NULL;
+}
+
+static void guest_invalidate(VMThread *t, uint32_t first, uint32_t n)
+{
+    PCIATC *atc = t->vm->atc;
+    uint32_t pasid = vm_pasids[t->index];
+
+    switch (below(&t->random, 16)) {
+    case 0:
+        pci_atc_invalidate(atc, pasid, 0, UINT64_MAX);
+        break;
+    case 1:
+        pci_atc_invalidate(atc, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
+        break;
+    case 2:
+        pci_atc_invalidate(atc, PCI_ATC_ANY_PASID, first * 4 * KIB,
+                           (first + n) * 4 * KIB - 1);
+        break;
+    case 3:
+        /* Page by page, and one wait for all */
+        for (uint32_t i = 0; i < n; i++) {
+            pci_atc_drop(atc, pasid, (first + i) * 4 * KIB,
+                         (first + i) * 4 * KIB + 0xfff);
+        }
+        pci_atc_drain(atc);
+        break;
+    default:
+        pci_atc_invalidate(atc, pasid, first * 4 * KIB,
+                           (first + n) * 4 * KIB - 1);
+    }
+}
+
+static void *guest_thread(void *opaque)
+{
+    VMThread *t = opaque;
+
+    while (!qatomic_read(&t->vm->stop)) {
+        uint32_t first = below(&t->random, VM_PAGES);
+        uint32_t n = 1 + below(&t->random, MIN(8, VM_PAGES - first));
+        VMPage *pages = &t->vm->pages[t->index][first];
+
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t version = pages[i].version + 1;
+
+            pages[i].frame[version % 2] = version;
+            qatomic_store_release(&pages[i].version, version);
+        }
+        guest_invalidate(t, first, n);
+        for (uint32_t i = 0; i < n; i++) {
+            qatomic_store_release(&pages[i].oldest, pages[i].version);
+            pages[i].frame[!(pages[i].version % 2)] = UINT32_MAX;
+        }
+        qatomic_set(&t->vm->moves[t->index], t->vm->moves[t->index] + 1);
+        dawdle(&t->random);
+    }
+    return NULL;
+}
+
+/* On a busy machine it may take longer until everything happened once. */
+static bool vm_ran(VM *vm)
+{
+    PCIATCStats s;
+
+    pci_atc_get_stats(vm->atc, &s);
+    return s.hits > 0 && s.refused > 0 && s.dropped > 0 &&
+           qatomic_read(&vm->moves[0]) > 0 && qatomic_read(&vm->moves[1]) > 0;
+}
+
+static void run_vm(uint32_t size, uint64_t random)
+{
+    VM *vm = g_new0(VM, 1);
+    VMThread threads[VM_DEVICES + VM_PASIDS];
+    PCIATCStats s;
+
+    vm->atc = pci_atc_new(size);
+    for (int i = 0; i < ARRAY_SIZE(threads); i++) {
+        bool device = i < VM_DEVICES;
+
+        threads[i].vm = vm;
+        threads[i].index = device ? i : i - VM_DEVICES;
+        threads[i].random = random + i;
+        qemu_thread_create(&threads[i].thread, device ? "device" : "guest",
+                           device ? device_thread : guest_thread,
+                           &threads[i], QEMU_THREAD_JOINABLE);
+    }
+    g_usleep(env_number("ATC_TEST_MS", 1000) * 1000);
+    for (int i = 0; i < 200 && !vm_ran(vm); i++) {
+        g_usleep(100000);
+    }
+    qatomic_set(&vm->stop, true);
+    for (int i = 0; i < ARRAY_SIZE(threads); i++) {
+        qemu_thread_join(&threads[i].thread);
+    }
+    s = stats_of(vm->atc);
+    print_message("# %u entries: %" PRIu64 " moves, %" PRIu64 " hits, %"
+                  PRIu64 " misses, %" PRIu64 " fills, %" PRIu64 " refused, %"
+                  PRIu64 " evicted, %" PRIu64 " dropped\n", size,
+                  vm->moves[0] + vm->moves[1], s.hits, s.misses, s.fills,
+                  s.refused, s.evictions, s.dropped);
+    assert_int_equal(vm->stale, 0);
+    assert_int_equal(vm->foreign, 0);
+    assert_int_equal(vm->torn, 0);
+    assert_int_equal(s.hits, vm->hits[0] + vm->hits[1] + vm->hits[2]);
+    assert_true(vm_ran(vm));
+    pci_atc_free(vm->atc);
+    g_free(vm);
+}
+
+static void test_threads(void **state)
+{
+    run_vm(1, seed);                    /* all in one set, which overflows */
+    run_vm(48, seed + 10);
+    run_vm(4096, seed + 20);
+}
+
+/*
+ * Threads that do nothing but look up what another one overwrites all the
+ * time: an entry must come out as one piece.
+ */
+
+#define TORN_PAGES 16
+
+typedef struct Torn {
+    PCIATC *atc;
+    bool stop;
+    uint32_t wrong;
+} Torn;
+
+static hwaddr torn_xlat(hwaddr page)
+{
+    return (page ^ 0x5555) << 20;
+}
+
+static void *torn_thread(void *opaque)
+{
+    Torn *t = opaque;
+    hwaddr page = 0;
+
+    while (!qatomic_read(&t->stop)) {
+        PCIATCAccess access;
+        PCIATCRun run;
+
+        page = (page + 1) % TORN_PAGES;
+        pci_atc_access_begin(t->atc, &access);
+        if (pci_atc_lookup(&access, 1, page * 4 * KIB, 1, R, &run) &&
+            run.translated_addr != torn_xlat(page)) {
+            qatomic_inc(&t->wrong);
+        }
+        pci_atc_access_end(&access);
+    }
+    return NULL;
+}
+
+static void test_torn(void **state)
+{
+    uint64_t end = g_get_monotonic_time() +
+                   env_number("ATC_TEST_MS", 1000) * 1000;
+    Torn t = { .atc = pci_atc_new(1) };
+    IOMMUTLBEntry e[TORN_PAGES];
+    QemuThread threads[2];
+
+    for (hwaddr i = 0; i < TORN_PAGES; i++) {
+        e[i] = entry(i * 4 * KIB, torn_xlat(i), 4 * KIB, R);
+    }
+    for (int i = 0; i < ARRAY_SIZE(threads); i++) {
+        qemu_thread_create(&threads[i], "lookup", torn_thread, &t,
+                           QEMU_THREAD_JOINABLE);
+    }
+    while (g_get_monotonic_time() < end || stats_of(t.atc).hits == 0) {
+        pci_atc_fill_commit(t.atc, pci_atc_fill_begin(t.atc), 1, e,
+                            TORN_PAGES);
+    }
+    qatomic_set(&t.stop, true);
+    for (int i = 0; i < ARRAY_SIZE(threads); i++) {
+        qemu_thread_join(&threads[i]);
+    }
+    assert_int_equal(t.wrong, 0);
+    assert_true(stats_of(t.atc).hits > 0);
+    pci_atc_free(t.atc);
+}
+
+/* Waiting for accesses */
+
+typedef struct Waiter {
+    PCIATC *atc;
+    uint32_t pasid;
+    bool done;
+} Waiter;
+
+static void *waiter_thread(void *opaque)
+{
+    Waiter *w = opaque;
+
+    pci_atc_invalidate(w->atc, w->pasid, 0x1000, 0x1fff);
+    qatomic_store_release(&w->done, true);
+    return NULL;
+}
+
+static bool waiter_done(Waiter *w, int ms)
+{
+    while (!qatomic_load_acquire(&w->done) && ms--) {
+        g_usleep(1000);
+    }
+    return qatomic_load_acquire(&w->done);
+}
+
+static void test_drain_waits(void **state)
+{
+    int passed = 0;
+
+    for (int i = 0; i < 20; i++) {
+        Waiter w = { .atc = pci_atc_new(1), .pasid = i & 1 ? 1 : 2 };
+        PCIATCAccess old, new;
+        QemuThread thread;
+        PCIATCRun run;
+
+        /*
+         * The entry in use may have been displaced, or the invalidation may
+         * be for another PASID: there is no telling what an access uses.
+         */
+        assert_true(fill(w.atc, 1, 0x1000, 0, 4 * KIB, R));
+        pci_atc_access_begin(w.atc, &old);
+        assert_true(pci_atc_lookup(&old, 1, 0x1000, 1, R, &run));
+        for (int j = 0; i & 2 && j < 2 * PCI_ATC_WAYS; j++) {
+            fill(w.atc, 1, (10 + j) * 4 * KIB, 0, 4 * KIB, R);
+        }
+        qemu_thread_create(&thread, "waiter", waiter_thread, &w,
+                           QEMU_THREAD_JOINABLE);
+        while (stats_of(w.atc).invalidations == 0) {
+            g_thread_yield();
+        }
+        assert_false(waiter_done(&w, 10));
+
+        /* Accesses that come later do not see it. */
+        pci_atc_access_begin(w.atc, &new);
+        if (w.pasid == 1) {
+            assert_false(pci_atc_lookup(&new, 1, 0x1000, 1, R, &run));
+        }
+        assert_false(waiter_done(&w, 1));
+        pci_atc_access_end(&old);
+        /* Nor are they waited for, unless they came before the wait began. */
+        passed += waiter_done(&w, 500);
+        pci_atc_access_end(&new);
+        qemu_thread_join(&thread);
+        /* And nobody is waited for twice. */
+        pci_atc_drain(w.atc);
+        pci_atc_free(w.atc);
+    }
+    assert_true(passed > 0);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_address_limits),
+        cmocka_unit_test(test_pasids),
+        cmocka_unit_test(test_bad_entries),
+        cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_ways),
+        cmocka_unit_test(test_permissions),
+        cmocka_unit_test(test_mixed_sizes),
+        cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_invalidate_all_pasids),
+        cmocka_unit_test(test_invalidate_large_range),
+        cmocka_unit_test(test_generations),
+        cmocka_unit_test(test_flush_neighbour),
+        cmocka_unit_test(test_fill_race),
+        cmocka_unit_test(test_fill_race_many),
+        cmocka_unit_test(test_fill_rain),
+        cmocka_unit_test(test_model_exact),
+        cmocka_unit_test(test_model_evicting),
+        cmocka_unit_test(test_drain_waits),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_torn),
+    };
+
+    seed = env_number("ATC_TEST_SEED", time(NULL));
+    printf("# ATC_TEST_SEED=%" PRIu64 "\n", seed);
+    fflush(stdout);
+    return cmocka_run_group_tests_name("pci-atc", tests, NULL, NULL);
+}

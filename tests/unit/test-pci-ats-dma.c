@@ -1,0 +1,788 @@
+/*
+ * Unit tests for the DMA of device models with ATS
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * hw/pci/pci_ats_dma.c, with the real ATC, between a fake function, a fake
+ * IOMMU with one page table for all PASIDs, and a fake guest that answers page
+ * requests from a thread of its own.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/cutils.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/thread.h"
+#include "hw/pci/pci_ats_dma.h"
+#include "hw/pci/pci_device.h"
+#include "hw/pci/pci-internal.h"
+
+#define PAGE            4096
+#define NR_PAGES        64
+#define RAM_SIZE        (NR_PAGES * PAGE)
+/* Input address of page 0 */
+#define IOVA            0x100000000ULL
+#define MMIO            0xf0000000ULL
+#define MAX_PASIDS      512
+
+/* ---- Fake memory ---- */
+
+static uint8_t ram[RAM_SIZE];
+static MemoryRegion ram_mr = { .ram = true };
+static MemoryRegion mmio_mr;
+static int mmio_accesses;
+static int untranslated_accesses;
+
+MemoryRegion *flatview_translate(FlatView *fv, hwaddr addr, hwaddr *xlat,
+                                 hwaddr *len, bool is_write, MemTxAttrs attrs)
+{
+    g_assert_cmpint(attrs.address_type, ==, PCI_AT_TRANSLATED);
+    if (addr >= RAM_SIZE) {
+        return &mmio_mr;
+    }
+    *xlat = addr;
+    *len = MIN(*len, RAM_SIZE - addr);
+    return &ram_mr;
+}
+
+bool memory_region_is_ram_device(MemoryRegion *mr)
+{
+    return false;
+}
+
+void *qemu_map_ram_ptr(RAMBlock *block, ram_addr_t addr)
+{
+    return ram + addr;
+}
+
+void memory_region_ref(MemoryRegion *mr)
+{
+}
+
+void address_space_unmap(AddressSpace *as, void *buffer, hwaddr len,
+                         bool is_write, hwaddr access_len)
+{
+}
+
+MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
+                             void *buf, hwaddr len, bool is_write)
+{
+    if (attrs.address_type == PCI_AT_TRANSLATED) {
+        g_assert_true(bql_locked());
+        g_assert_cmphex(addr, >=, MMIO);
+        mmio_accesses++;
+        return MEMTX_OK;
+    }
+    untranslated_accesses++;
+    return MEMTX_OK;
+}
+
+MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
+                             bool exec_req, dma_addr_t addr, void *buf,
+                             dma_addr_t len, DMADirection dir)
+{
+    untranslated_accesses++;
+    return MEMTX_ACCESS_ERROR;
+}
+
+/* ---- Fake BQL ---- */
+
+static QemuMutex bql;
+static __thread bool has_bql;
+
+bool bql_locked(void)
+{
+    return has_bql;
+}
+
+void bql_lock_impl(const char *file, int line)
+{
+    qemu_mutex_lock(&bql);
+    has_bql = true;
+}
+
+void bql_unlock(void)
+{
+    has_bql = false;
+    qemu_mutex_unlock(&bql);
+}
+
+/* ---- Fake function ---- */
+
+static PCIDevice device;
+static bool ats_on;
+static bool pri_on;
+static bool master_on;
+static uint32_t allocation;
+static uint32_t epoch;
+
+bool pcie_bus_master_enabled(const PCIDevice *dev)
+{
+    return master_on;
+}
+
+bool pcie_ats_enabled(const PCIDevice *dev)
+{
+    return ats_on;
+}
+
+bool pcie_pri_enabled(const PCIDevice *dev)
+{
+    return qatomic_read(&pri_on);
+}
+
+uint32_t pcie_pri_get_req_alloc(const PCIDevice *dev)
+{
+    return allocation;
+}
+
+unsigned pcie_ats_stu(const PCIDevice *dev)
+{
+    return 12;
+}
+
+uint32_t pcie_ats_epoch(const PCIDevice *dev)
+{
+    return epoch;
+}
+
+uint16_t pci_requester_id(PCIDevice *dev)
+{
+    return 0x20;
+}
+
+int pci_iommu_check_pasid(const PCIDevice *dev, uint32_t pasid, bool priv_req,
+                          bool exec_req)
+{
+    return 0;
+}
+
+/* ---- Fake IOMMU ---- */
+
+typedef struct Pte {
+    IOMMUAccessFlags perm;
+    hwaddr target;
+} Pte;
+
+static QemuMutex iommu_lock;
+static Pte ptes[NR_PAGES];
+static IOMMUNotifier *iotlb_notifiers[MAX_PASIDS];
+static IOMMUPRINotifier *pri_notifiers[MAX_PASIDS];
+static int registered;
+static int most_registered;
+static int translations;
+/* Called while the answer to a translation request is on its way */
+static void (*answer_hook)(void);
+
+int pci_iommu_init_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n,
+                                  IOMMUNotify fn, void *opaque)
+{
+    n->notify = fn;
+    n->opaque = opaque;
+    return 0;
+}
+
+int pci_iommu_register_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
+                                      IOMMUNotifier *n)
+{
+    QEMU_LOCK_GUARD(&iommu_lock);
+    g_assert_null(iotlb_notifiers[pasid]);
+    iotlb_notifiers[pasid] = n;
+    most_registered = MAX(most_registered, ++registered);
+    return 0;
+}
+
+int pci_iommu_unregister_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
+                                        IOMMUNotifier *n)
+{
+    QEMU_LOCK_GUARD(&iommu_lock);
+    g_assert_true(iotlb_notifiers[pasid] == n);
+    iotlb_notifiers[pasid] = NULL;
+    registered--;
+    return 0;
+}
+
+static ssize_t walk(uint32_t pasid, hwaddr addr, size_t length,
+                    IOMMUTLBEntry *result, size_t result_length)
+{
+    hwaddr page = addr & ~(hwaddr)(PAGE - 1);
+    size_t n;
+
+    QEMU_LOCK_GUARD(&iommu_lock);
+    for (n = 0; page <= addr + (length - 1); n++, page += PAGE) {
+        const Pte *pte = &ptes[(page - IOVA) / PAGE];
+
+        if (n == result_length) {
+            return -ENOMEM;
+        }
+        g_assert_cmphex(page, >=, IOVA);
+        g_assert_cmphex(page, <, IOVA + RAM_SIZE);
+        result[n] = (IOMMUTLBEntry) {
+            .iova = page,
+            .translated_addr = pte->target,
+            .addr_mask = PAGE - 1,
+            .perm = pte->perm,
+            .pasid = pasid,
+        };
+    }
+    return n;
+}
+
+ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
+                                    bool priv_req, bool exec_req, hwaddr addr,
+                                    size_t length, bool no_write,
+                                    IOMMUTLBEntry *result, size_t result_length,
+                                    uint32_t *err_count)
+{
+    ssize_t n = walk(pasid, addr, length, result, result_length);
+
+    qatomic_inc(&translations);
+    if (answer_hook) {
+        answer_hook();
+    }
+    return n;
+}
+
+static void map(unsigned page, hwaddr target, IOMMUAccessFlags perm)
+{
+    QEMU_LOCK_GUARD(&iommu_lock);
+    ptes[page] = (Pte) { .target = target, .perm = perm };
+}
+
+static void invalidate(uint32_t pasid, unsigned page)
+{
+    IOMMUTLBEntry entry = {
+        .iova = IOVA + page * PAGE,
+        .addr_mask = PAGE - 1,
+        .pasid = pasid,
+    };
+
+    /* As an IOMMU would, the notifier is called under its lock */
+    QEMU_LOCK_GUARD(&iommu_lock);
+    if (iotlb_notifiers[pasid]) {
+        iotlb_notifiers[pasid]->notify(iotlb_notifiers[pasid], &entry);
+    }
+}
+
+/* ---- Fake guest ---- */
+
+typedef struct PageRequest {
+    uint32_t pasid;
+    hwaddr addr;
+    uint16_t prgi;
+    bool is_write;
+} PageRequest;
+
+static QemuMutex guest_lock;
+static QemuCond guest_cond;
+static PageRequest queue[1024];
+static unsigned queue_head, queue_tail;
+static unsigned unanswered, most_unanswered;
+static int requests_seen;
+/* Requests to refuse because the queue is full, and to grant for nothing */
+static int refuse, lie;
+/* Do not answer requests for this page */
+static int ignored_page;
+static IOMMUPRIResponseCode guest_answer;
+static bool guest_stop;
+static QemuThread guest_thread;
+
+int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
+                              IOMMUPRINotifier *notifier)
+{
+    QEMU_LOCK_GUARD(&guest_lock);
+    g_assert_null(pri_notifiers[pasid]);
+    pri_notifiers[pasid] = notifier;
+    return 0;
+}
+
+void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
+{
+    QEMU_LOCK_GUARD(&guest_lock);
+    pri_notifiers[pasid] = NULL;
+}
+
+int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
+                         bool exec_req, hwaddr addr, bool lpig, uint16_t prgi,
+                         bool is_read, bool is_write)
+{
+    g_assert_true(lpig);
+    g_assert_true(is_read != is_write);
+    QEMU_LOCK_GUARD(&guest_lock);
+    if (refuse) {
+        refuse--;
+        return -ENOSPC;
+    }
+    qatomic_inc(&requests_seen);
+    if ((addr - IOVA) / PAGE != ignored_page) {
+        queue[queue_tail++ % ARRAY_SIZE(queue)] = (PageRequest) {
+            pasid, addr, prgi, is_write
+        };
+        most_unanswered = MAX(most_unanswered, ++unanswered);
+        qemu_cond_signal(&guest_cond);
+    }
+    return 0;
+}
+
+static void guest_handle(const PageRequest *rq)
+{
+    unsigned page = (rq->addr - IOVA) / PAGE;
+    IOMMUPRIResponse response = {
+        .prgi = rq->prgi,
+        .response_code = guest_answer,
+    };
+
+    if (lie) {
+        lie--;
+    } else if (guest_answer == IOMMU_PRI_RESP_SUCCESS) {
+        map(page, page * PAGE, rq->is_write ? IOMMU_RW : IOMMU_RO);
+    }
+    WITH_QEMU_LOCK_GUARD(&guest_lock) {
+        unanswered--;
+    }
+    pri_notifiers[rq->pasid]->notify(pri_notifiers[rq->pasid], &response);
+}
+
+static void *guest(void *opaque)
+{
+    rcu_register_thread();
+    qemu_mutex_lock(&guest_lock);
+    while (!guest_stop) {
+        if (queue_head == queue_tail) {
+            qemu_cond_wait(&guest_cond, &guest_lock);
+        } else {
+            PageRequest rq = queue[queue_head++ % ARRAY_SIZE(queue)];
+
+            qemu_mutex_unlock(&guest_lock);
+            /* Let some more come first */
+            g_usleep(1000);
+            guest_handle(&rq);
+            qemu_mutex_lock(&guest_lock);
+        }
+    }
+    qemu_mutex_unlock(&guest_lock);
+    rcu_unregister_thread();
+    return NULL;
+}
+
+static PCIATSDMA *start(void)
+{
+    int i;
+
+    memset(ptes, 0, sizeof(ptes));
+    for (i = 0; i < RAM_SIZE; i++) {
+        ram[i] = i / PAGE * 7 + i;
+    }
+    ats_on = pri_on = master_on = true;
+    allocation = 32;
+    mmio_accesses = untranslated_accesses = translations = requests_seen = 0;
+    registered = most_registered = 0;
+    refuse = lie = 0;
+    unanswered = most_unanswered = 0;
+    ignored_page = -1;
+    guest_answer = IOMMU_PRI_RESP_SUCCESS;
+    guest_stop = false;
+    qemu_thread_create(&guest_thread, "guest", guest, NULL,
+                       QEMU_THREAD_JOINABLE);
+    return pci_ats_dma_new(&device, 1024);
+}
+
+static void stop(PCIATSDMA *dma)
+{
+    pci_ats_dma_free(dma);
+    g_assert_cmpint(registered, ==, 0);
+    WITH_QEMU_LOCK_GUARD(&guest_lock) {
+        guest_stop = true;
+        qemu_cond_signal(&guest_cond);
+    }
+    qemu_thread_join(&guest_thread);
+    queue_head = queue_tail = 0;
+}
+
+static int dma_read(PCIATSDMA *dma, unsigned page, void *buf, size_t len)
+{
+    return pci_ats_dma_rw(dma, 1, 0, IOVA + page * PAGE, buf, len,
+                          DMA_DIRECTION_TO_DEVICE);
+}
+
+static int dma_write(PCIATSDMA *dma, unsigned page, void *buf, size_t len)
+{
+    return pci_ats_dma_rw(dma, 1, 0, IOVA + page * PAGE, buf, len,
+                          DMA_DIRECTION_FROM_DEVICE);
+}
+
+/* ---- Tests ---- */
+
+static void test_translated(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[3 * PAGE];
+    int before;
+
+    /* Not contiguous, and not starting at a page */
+    map(4, 9 * PAGE, IOMMU_RW);
+    map(5, 2 * PAGE, IOMMU_RW);
+    map(6, 3 * PAGE, IOMMU_RW);
+    g_assert_cmpint(pci_ats_dma_rw(dma, 1, 0, IOVA + 4 * PAGE + 100, buf,
+                                   2 * PAGE, DMA_DIRECTION_TO_DEVICE), ==, 0);
+    g_assert_cmpmem(buf, PAGE - 100, ram + 9 * PAGE + 100, PAGE - 100);
+    g_assert_cmpmem(buf + PAGE - 100, PAGE + 100, ram + 2 * PAGE, PAGE + 100);
+    before = translations;
+    g_assert_cmpint(dma_read(dma, 4, buf, 3 * PAGE), ==, 0);
+    g_assert_cmpint(translations, ==, before);
+    memset(buf, 0x5a, sizeof(buf));
+    g_assert_cmpint(dma_write(dma, 5, buf, 2 * PAGE), ==, 0);
+    g_assert_cmpmem(ram + 2 * PAGE, 2 * PAGE, buf, 2 * PAGE);
+    g_assert_cmpint(untranslated_accesses + requests_seen, ==, 0);
+    /* Nothing to do */
+    g_assert_cmpint(dma_read(dma, 20, buf, 0), ==, 0);
+    stop(dma);
+}
+
+static void test_errors(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+
+    g_assert_cmpint(pci_ats_dma_rw(dma, 1, 0, UINT64_MAX, buf, 2,
+                                   DMA_DIRECTION_TO_DEVICE), ==, -EINVAL);
+    pri_on = false;
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, -EFAULT);
+    map(1, 0, IOMMU_RO);
+    g_assert_cmpint(dma_write(dma, 1, buf, 16), ==, -EFAULT);
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
+    /* No credit, and never will be */
+    pri_on = true;
+    allocation = 0;
+    g_assert_cmpint(dma_read(dma, 2, buf, 16), ==, -EFAULT);
+    g_assert_cmpint(requests_seen, ==, 0);
+    master_on = false;
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, -EPERM);
+    stop(dma);
+}
+
+static void test_untranslated(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+
+    ats_on = false;
+    g_assert_cmpint(pci_ats_dma_rw(dma, PCI_NO_PASID, 0, IOVA, buf, 16,
+                                   DMA_DIRECTION_TO_DEVICE), ==, 0);
+    g_assert_cmpint(dma_read(dma, 0, buf, 16), ==, -EFAULT);
+    g_assert_cmpint(untranslated_accesses, ==, 2);
+    g_assert_cmpint(registered, ==, 0);
+    ats_on = true;
+    map(3, 0, IOMMU_RW | IOMMU_UNTRANSLATED_ONLY);
+    g_assert_cmpint(dma_read(dma, 3, buf, 16), ==, -EFAULT);
+    g_assert_cmpint(untranslated_accesses, ==, 3);
+    stop(dma);
+}
+
+static void test_mmio(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+
+    map(3, MMIO, IOMMU_RW);
+    g_assert_cmpint(dma_write(dma, 3, buf, 16), ==, 0);
+    g_assert_cmpint(mmio_accesses, ==, 1);
+    bql_lock();
+    g_assert_cmpint(dma_write(dma, 3, buf, 16), ==, 0);
+    bql_unlock();
+    g_assert_cmpint(mmio_accesses, ==, 2);
+    stop(dma);
+}
+
+/* Pages come in, never with more requests than the guest allows */
+static void test_page_requests(void)
+{
+    PCIATSDMA *dma = start();
+    g_autofree uint8_t *buf = g_malloc(RAM_SIZE);
+
+    allocation = 3;
+    map(5, 5 * PAGE, IOMMU_RO);
+    g_assert_cmpint(dma_read(dma, 0, buf, RAM_SIZE), ==, 0);
+    g_assert_cmpmem(buf, RAM_SIZE, ram, RAM_SIZE);
+    g_assert_cmpint(requests_seen, ==, NR_PAGES - 1);
+    g_assert_cmpint(most_unanswered, ==, 3);
+    stop(dma);
+}
+
+/* A page that can be read is asked for again when it is to be written */
+static void test_page_request_write(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16] = { 1, 2, 3 };
+
+    g_assert_cmpint(dma_read(dma, 7, buf, 16), ==, 0);
+    g_assert_cmpint(requests_seen, ==, 1);
+    memset(buf, 0x77, sizeof(buf));
+    g_assert_cmpint(dma_write(dma, 7, buf, 16), ==, 0);
+    g_assert_cmpint(requests_seen, ==, 2);
+    g_assert_cmpmem(ram + 7 * PAGE, 16, buf, 16);
+    stop(dma);
+}
+
+static void test_page_request_answers(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+
+    guest_answer = IOMMU_PRI_RESP_INVALID_REQUEST;
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, -EFAULT);
+    guest_answer = IOMMU_PRI_RESP_FAILURE;
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, -ECANCELED);
+    /* Yes, but it is not there: asks again, and does not give up */
+    guest_answer = IOMMU_PRI_RESP_SUCCESS;
+    lie = 40;
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
+    g_assert_cmpint(lie, ==, 0);
+    /* The queue is full for a while */
+    refuse = 10;
+    g_assert_cmpint(dma_read(dma, 2, buf, 16), ==, 0);
+    g_assert_cmpint(refuse, ==, 0);
+    stop(dma);
+}
+
+/* The thread that would handle the response cannot wait for it */
+static void test_bql(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+
+    bql_lock();
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, -EWOULDBLOCK);
+    g_assert_cmpint(requests_seen, ==, 0);
+    map(1, 0, IOMMU_RO);
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
+    bql_unlock();
+    stop(dma);
+}
+
+/* ATS was off in between: nothing obtained before is used */
+static void test_epoch(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+
+    map(1, 0, IOMMU_RO);
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
+    map(1, 8 * PAGE, IOMMU_RO);
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
+    g_assert_cmpmem(buf, 16, ram, 16);
+    epoch++;
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
+    g_assert_cmpmem(buf, 16, ram + 8 * PAGE, 16);
+    stop(dma);
+}
+
+/* More PASIDs than are registered at once */
+static void test_many_pasids(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+    int i;
+
+    /* Spread over the pages, so that the ATC has room for all of them */
+    for (i = 0; i < NR_PAGES; i++) {
+        map(i, 0, IOMMU_RO);
+    }
+    for (i = 0; i < 300; i++) {
+        g_assert_cmpint(pci_ats_dma_rw(dma, i, 0, IOVA + i % NR_PAGES * PAGE,
+                                       buf, 16, DMA_DIRECTION_TO_DEVICE), ==,
+                        0);
+    }
+    g_assert_cmpint(most_registered, ==, 256);
+    /* What is not registered any more is not cached either */
+    for (i = 0; i < 10; i++) {
+        map(i, 8 * PAGE, IOMMU_RO);
+        g_assert_cmpint(pci_ats_dma_rw(dma, i, 0, IOVA + i * PAGE, buf, 16,
+                                       DMA_DIRECTION_TO_DEVICE), ==, 0);
+        g_assert_cmpmem(buf, 16, ram + 8 * PAGE, 16);
+    }
+    stop(dma);
+}
+
+typedef struct Async {
+    QemuSemaphore sem;
+    int ret;
+    uint8_t buf[PAGE];
+} Async;
+
+static void async_done(void *opaque, int ret)
+{
+    Async *a = opaque;
+
+    a->ret = ret;
+    qemu_sem_post(&a->sem);
+}
+
+static void async_start(Async *a, PCIATSDMA *dma, uint32_t pasid, unsigned page)
+{
+    qemu_sem_init(&a->sem, 0);
+    a->ret = 1;
+    pci_ats_dma_rw_async(dma, pasid, 0, IOVA + page * PAGE, a->buf, PAGE,
+                         DMA_DIRECTION_TO_DEVICE, async_done, a);
+}
+
+/* One that waits for the guest does not hold up the others */
+static void test_async(void)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Async *a = g_new0(Async, 20);
+    int i;
+
+    ignored_page = 0;
+    refuse = 5;
+    for (i = 0; i < 20; i++) {
+        async_start(&a[i], dma, 1 + i % 3, i);
+    }
+    for (i = 1; i < 20; i++) {
+        qemu_sem_wait(&a[i].sem);
+        g_assert_cmpint(a[i].ret, ==, 0);
+        g_assert_cmpmem(a[i].buf, PAGE, ram + i * PAGE, PAGE);
+    }
+    g_assert_cmpint(qatomic_read(&a[0].ret), ==, 1);
+    /* It ends at last when its device goes */
+    stop(dma);
+    g_assert_cmpint(a[0].ret, ==, -ECANCELED);
+    for (i = 0; i < 20; i++) {
+        qemu_sem_destroy(&a[i].sem);
+    }
+}
+
+/* When every PASID that can be registered is in use, a further one fails */
+static void test_busy(void)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Async *a = g_new0(Async, 256);
+    uint8_t buf[16];
+    int i;
+
+    ignored_page = 0;
+    allocation = 300;
+    for (i = 0; i < 256; i++) {
+        async_start(&a[i], dma, i, 0);
+    }
+    while (qatomic_read(&requests_seen) < 256) {
+        g_usleep(1000);
+    }
+    map(1, 0, IOMMU_RO);
+    g_assert_cmpint(pci_ats_dma_rw(dma, 300, 0, IOVA + PAGE, buf, 16,
+                                   DMA_DIRECTION_TO_DEVICE), ==, -EBUSY);
+    stop(dma);
+    for (i = 0; i < 256; i++) {
+        g_assert_cmpint(a[i].ret, ==, -ECANCELED);
+        qemu_sem_destroy(&a[i].sem);
+    }
+}
+
+static void move_page(void)
+{
+    answer_hook = NULL;
+    map(1, 8 * PAGE, IOMMU_RO);
+    invalidate(1, 1);
+}
+
+/* 10.3.1: an invalidation overtakes the answer to a translation request */
+static void test_invalidation_overtakes(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+
+    map(1, 0, IOMMU_RO);
+    answer_hook = move_page;
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
+    g_assert_cmpmem(buf, 16, ram + 8 * PAGE, 16);
+    g_assert_cmpint(translations, ==, 2);
+    stop(dma);
+}
+
+/*
+ * While threads write through one input page, its target changes: after the
+ * invalidation has returned, nobody writes to the old target.
+ */
+#define STRESS_MOVES    3000
+
+static bool stress_stop;
+static PCIATSDMA *stress_dma;
+
+/* Writes to one half of the page */
+static void *stress_writer(void *opaque)
+{
+    hwaddr addr = IOVA + GPOINTER_TO_UINT(opaque) * PAGE / 2;
+    uint8_t buf[PAGE / 2];
+
+    rcu_register_thread();
+    memset(buf, 0xff, sizeof(buf));
+    while (!qatomic_read(&stress_stop)) {
+        g_assert_cmpint(pci_ats_dma_rw(stress_dma, 1, 0, addr, buf,
+                                       sizeof(buf), DMA_DIRECTION_FROM_DEVICE),
+                        ==, 0);
+    }
+    rcu_unregister_thread();
+    return NULL;
+}
+
+static void test_invalidation_race(void)
+{
+    PCIATSDMA *dma = start();
+    QemuThread threads[2];
+    int i, written = 0;
+
+    stress_stop = false;
+    stress_dma = dma;
+    map(0, 0, IOMMU_RW);
+    for (i = 0; i < 2; i++) {
+        qemu_thread_create(&threads[i], "writer", stress_writer,
+                           GUINT_TO_POINTER(i), QEMU_THREAD_JOINABLE);
+    }
+    for (i = 0; i < STRESS_MOVES; i++) {
+        uint8_t *old = ram + (i & 1) * PAGE;
+
+        map(0, !(i & 1) * PAGE, IOMMU_RW);
+        invalidate(1, 0);
+        written += qatomic_read(&old[0]) == 0xff;
+        memset(old, 0, PAGE);
+        g_usleep(20);
+        g_assert_true(buffer_is_zero(old, PAGE));
+    }
+    qatomic_set(&stress_stop, true);
+    for (i = 0; i < 2; i++) {
+        qemu_thread_join(&threads[i]);
+    }
+    /* Otherwise nothing has been tested */
+    g_assert_cmpint(written, >, 10);
+    stop(dma);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qemu_mutex_init(&bql);
+    qemu_mutex_init(&iommu_lock);
+    qemu_mutex_init(&guest_lock);
+    qemu_cond_init(&guest_cond);
+
+    g_test_add_func("/pci-ats-dma/translated", test_translated);
+    g_test_add_func("/pci-ats-dma/errors", test_errors);
+    g_test_add_func("/pci-ats-dma/untranslated", test_untranslated);
+    g_test_add_func("/pci-ats-dma/mmio", test_mmio);
+    g_test_add_func("/pci-ats-dma/page-requests", test_page_requests);
+    g_test_add_func("/pci-ats-dma/page-request-write", test_page_request_write);
+    g_test_add_func("/pci-ats-dma/page-request-answers",
+                    test_page_request_answers);
+    g_test_add_func("/pci-ats-dma/bql", test_bql);
+    g_test_add_func("/pci-ats-dma/epoch", test_epoch);
+    g_test_add_func("/pci-ats-dma/many-pasids", test_many_pasids);
+    g_test_add_func("/pci-ats-dma/async", test_async);
+    g_test_add_func("/pci-ats-dma/busy", test_busy);
+    g_test_add_func("/pci-ats-dma/invalidation-overtakes",
+                    test_invalidation_overtakes);
+    g_test_add_func("/pci-ats-dma/invalidation-race", test_invalidation_race);
+    return g_test_run();
+}
