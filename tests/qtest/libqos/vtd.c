@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libqos VT-d driver: legacy mode tables and the invalidation queue
+ * libqos VT-d driver: legacy and scalable mode tables, the invalidation queue
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -17,6 +17,9 @@
 /* Context entry, upper half: address width 010b is 4 levels, 48 bits (9.3) */
 #define CONTEXT_AW_48 2ULL
 #define CONTEXT_DID_SHIFT 8
+
+/* Granularity of a PASID-cache invalidation: global (6.5.2.2) */
+#define PC_GLOBAL (3ULL << 4)
 
 /* Second-stage entry: page size bit (9.8) */
 #define SS_PS (1ULL << 7)
@@ -54,10 +57,12 @@ static void global_command(QVtd *vtd, uint32_t bit)
 
 void qvtd_enable(QVtd *vtd)
 {
-    qtest_writeq(vtd->qts, reg(DMAR_RTADDR_REG), vtd->root);
+    qtest_writeq(vtd->qts, reg(DMAR_RTADDR_REG),
+                 vtd->root | (vtd->scalable ? VTD_RTADDR_SMT : 0));
     global_command(vtd, VTD_GCMD_SRTP);
 
-    qtest_writeq(vtd->qts, reg(DMAR_IQA_REG), vtd->iq);
+    qtest_writeq(vtd->qts, reg(DMAR_IQA_REG),
+                 vtd->iq | (vtd->scalable ? VTD_IQA_DW_MASK : 0));
     global_command(vtd, VTD_GCMD_QIE);
     qvtd_inv_global(vtd);
 
@@ -129,29 +134,59 @@ void qvtd_unmap(QVtd *vtd, uint64_t sspt, uint64_t iova)
     }
 }
 
-static void put_desc(QVtd *vtd, uint64_t lo, uint64_t hi)
+/* Scalable mode has descriptors of 256 bits (11.4.9.3) */
+static unsigned desc_size(QVtd *vtd)
 {
-    uint64_t addr = vtd->iq + vtd->iq_tail * 16;
-
-    qtest_writeq(vtd->qts, addr, lo);
-    qtest_writeq(vtd->qts, addr + 8, hi);
-    vtd->iq_tail = (vtd->iq_tail + 1) % QVTD_IQ_ENTRIES;
+    return vtd->scalable ? 32 : 16;
 }
 
-/* Put a wait descriptor (6.5.2.8) behind what is there and run all of it */
+static uint64_t put_desc(QVtd *vtd, uint64_t lo, uint64_t hi)
+{
+    uint64_t addr = vtd->iq + vtd->iq_tail * desc_size(vtd);
+
+    qtest_memset(vtd->qts, addr, 0, desc_size(vtd));
+    qtest_writeq(vtd->qts, addr, lo);
+    qtest_writeq(vtd->qts, addr + 8, hi);
+    vtd->iq_tail = (vtd->iq_tail + 1) % (PAGE_SIZE_4K / desc_size(vtd));
+    return addr;
+}
+
+static void ring(QVtd *vtd)
+{
+    qtest_writeq(vtd->qts, reg(DMAR_IQT_REG), vtd->iq_tail * desc_size(vtd));
+}
+
+/* Put a wait descriptor (6.5.2.9) behind what is there and run all of it */
 static void run_and_wait(QVtd *vtd)
 {
     vtd->seq++;
     put_desc(vtd, VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_SW |
              ((uint64_t)vtd->seq << VTD_INV_DESC_WAIT_DATA_SHIFT),
              vtd->status);
-    qtest_writeq(vtd->qts, reg(DMAR_IQT_REG), vtd->iq_tail * 16);
+    ring(vtd);
     g_assert_cmpuint(qtest_readl(vtd->qts, vtd->status), ==, vtd->seq);
+}
+
+void qvtd_submit(QVtd *vtd, uint64_t lo, uint64_t hi)
+{
+    put_desc(vtd, lo, hi);
+    run_and_wait(vtd);
+}
+
+uint64_t qvtd_submit_nowait(QVtd *vtd, uint64_t lo, uint64_t hi)
+{
+    uint64_t addr = put_desc(vtd, lo, hi);
+
+    ring(vtd);
+    return addr;
 }
 
 void qvtd_inv_global(QVtd *vtd)
 {
     put_desc(vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL, 0);
+    if (vtd->scalable) {
+        put_desc(vtd, VTD_INV_DESC_PC | PC_GLOBAL, 0);
+    }
     put_desc(vtd, VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_GLOBAL, 0);
     run_and_wait(vtd);
 }
@@ -174,4 +209,74 @@ void qvtd_inv_device_tlb(QVtd *vtd, uint16_t bdf, uint64_t addr, bool s)
 {
     put_desc(vtd, VTD_INV_DESC_DEVICE | ((uint64_t)bdf << 32), addr | s);
     run_and_wait(vtd);
+}
+
+uint64_t qvtd_map_entry(QVtd *vtd, uint64_t root, unsigned levels,
+                        uint64_t addr, uint64_t size, uint64_t entry,
+                        uint64_t table_bits)
+{
+    uint64_t table = root;
+
+    for (unsigned level = levels - 1; ; level--) {
+        unsigned shift = 12 + level * LEVEL_BITS;
+        uint64_t slot = table + extract64(addr, shift, LEVEL_BITS) * 8;
+        uint64_t val;
+
+        if (size == 1ULL << shift) {
+            qtest_writeq(vtd->qts, slot, entry | (level ? SS_PS : 0));
+            return slot;
+        }
+        g_assert(level);
+        val = qtest_readq(vtd->qts, slot);
+        if (!val) {
+            val = qvtd_new_table(vtd) | table_bits;
+            qtest_writeq(vtd->qts, slot, val);
+        }
+        table = val & ~(PAGE_SIZE_4K - 1);
+    }
+}
+
+uint64_t qvtd_sm_context(QVtd *vtd, uint16_t bdf)
+{
+    bool upper = bdf & 0x80;
+    uint64_t root_entry = vtd->root + (bdf >> 8) * sizeof(VTDRootEntry) +
+                          upper * 8;
+    uint64_t table = qtest_readq(vtd->qts, root_entry);
+
+    if (!(table & VTD_ROOT_ENTRY_P)) {
+        table = qvtd_new_table(vtd) | VTD_ROOT_ENTRY_P;
+        qtest_writeq(vtd->qts, root_entry, table);
+    }
+    return (table & VTD_ROOT_ENTRY_CTP) +
+           (bdf & 0x7f) * VTD_CTX_ENTRY_SCALABLE_SIZE;
+}
+
+uint64_t qvtd_sm_attach(QVtd *vtd, uint16_t bdf, uint64_t bits,
+                        uint32_t rid_pasid)
+{
+    uint64_t dir = qvtd_new_table(vtd);
+    uint64_t entry = qvtd_sm_context(vtd, bdf);
+
+    qtest_writeq(vtd->qts, entry + 8, rid_pasid);
+    qtest_writeq(vtd->qts, entry, dir | bits | VTD_CONTEXT_ENTRY_P);
+    return dir;
+}
+
+uint64_t qvtd_sm_pasid(QVtd *vtd, uint64_t dir, uint32_t pasid, uint64_t pe0,
+                       uint64_t pe1, uint64_t pe2)
+{
+    uint64_t slot = dir + VTD_PASID_DIR_INDEX(pasid) * VTD_PASID_DIR_ENTRY_SIZE;
+    uint64_t table = qtest_readq(vtd->qts, slot);
+    uint64_t entry;
+
+    if (!table) {
+        table = qvtd_new_table(vtd) | VTD_PASID_ENTRY_P;
+        qtest_writeq(vtd->qts, slot, table);
+    }
+    entry = (table & VTD_PASID_TABLE_BASE_ADDR_MASK) +
+            VTD_PASID_TABLE_INDEX(pasid) * VTD_PASID_ENTRY_SIZE;
+    qtest_writeq(vtd->qts, entry + 16, pe2);
+    qtest_writeq(vtd->qts, entry + 8, pe1);
+    qtest_writeq(vtd->qts, entry, pe0);
+    return entry;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libqos VT-d driver: legacy mode tables and the invalidation queue
+ * libqos VT-d driver: legacy and scalable mode tables, the invalidation queue
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -13,11 +13,8 @@
 #include "../libqtest.h"
 #include "libqos-malloc.h"
 
-/* Descriptors that fit into the invalidation queue of one page (11.4.9.3) */
-#define QVTD_IQ_ENTRIES 256
-
 /**
- * struct QVtd - a VT-d unit that translates in legacy mode
+ * struct QVtd - a VT-d unit
  * @qts: the emulator that has it; a test may set it to the destination of a
  *       migration and go on
  * @alloc: where the tables come from
@@ -26,6 +23,7 @@
  * @iq_tail: index of the next free descriptor
  * @status: guest physical address that wait descriptors write to
  * @seq: status of the last wait descriptor
+ * @scalable: use scalable mode; a test sets it before qvtd_enable()
  *
  * Nothing here is safe from several threads.
  */
@@ -37,6 +35,7 @@ typedef struct QVtd {
     unsigned iq_tail;
     uint64_t status;
     uint32_t seq;
+    bool scalable;
 } QVtd;
 
 /**
@@ -136,5 +135,75 @@ void qvtd_inv_pages(QVtd *vtd, uint16_t did, uint64_t iova, unsigned am);
  * @s: S bit of the descriptor: @addr encodes a size above 4 KiB
  */
 void qvtd_inv_device_tlb(QVtd *vtd, uint16_t bdf, uint64_t addr, bool s);
+
+/**
+ * qvtd_submit() - submit a descriptor (6.5.2) and wait for it
+ * @vtd: the driver
+ * @lo: first quadword
+ * @hi: second quadword
+ */
+void qvtd_submit(QVtd *vtd, uint64_t lo, uint64_t hi);
+
+/**
+ * qvtd_submit_nowait() - submit a descriptor with nothing behind it
+ * @vtd: the driver
+ * @lo: first quadword
+ * @hi: second quadword
+ *
+ * Returns: guest physical address of the descriptor.
+ */
+uint64_t qvtd_submit_nowait(QVtd *vtd, uint64_t lo, uint64_t hi);
+
+/**
+ * qvtd_map_entry() - put an entry into a paging structure (9.7, 9.8)
+ * @vtd: the driver
+ * @root: guest physical address of the top table
+ * @levels: number of levels, 3 to 5
+ * @addr: input address
+ * @size: size of the page: 4 KiB, 2 MiB or 1 GiB
+ * @entry: the entry; the page size bit is added
+ * @table_bits: permission bits of entries that refer to tables that are missing
+ *
+ * Returns: guest physical address of the entry.
+ */
+uint64_t qvtd_map_entry(QVtd *vtd, uint64_t root, unsigned levels,
+                        uint64_t addr, uint64_t size, uint64_t entry,
+                        uint64_t table_bits);
+
+/**
+ * qvtd_sm_attach() - write the scalable-mode context entry of a function (9.4)
+ * @vtd: the driver
+ * @bdf: bus, device and function number
+ * @bits: bits to set in the first quadword besides P
+ * @rid_pasid: PASID of requests without PASID
+ *
+ * Returns: guest physical address of the PASID directory, which has room for
+ * PASIDs up to 8191 (PDTS is 0).
+ */
+uint64_t qvtd_sm_attach(QVtd *vtd, uint16_t bdf, uint64_t bits,
+                        uint32_t rid_pasid);
+
+/**
+ * qvtd_sm_context() - locate the scalable-mode context entry of a function
+ * @vtd: the driver
+ * @bdf: bus, device and function number, after qvtd_sm_attach()
+ *
+ * Returns: its guest physical address.
+ */
+uint64_t qvtd_sm_context(QVtd *vtd, uint16_t bdf);
+
+/**
+ * qvtd_sm_pasid() - write a PASID-table entry (9.6)
+ * @vtd: the driver
+ * @dir: guest physical address of the PASID directory
+ * @pasid: 0 to 8191
+ * @pe0: first quadword
+ * @pe1: second quadword
+ * @pe2: third quadword
+ *
+ * Returns: guest physical address of the entry.
+ */
+uint64_t qvtd_sm_pasid(QVtd *vtd, uint64_t dir, uint32_t pasid, uint64_t pe0,
+                       uint64_t pe1, uint64_t pe2);
 
 #endif

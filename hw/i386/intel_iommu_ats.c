@@ -1,0 +1,390 @@
+/*
+ * VT-d: translation requests, translated requests, and requests with PASID
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/rcu.h"
+#include "hw/pci/pci_bus.h"
+#include "hw/pci/pcie_ats.h"
+#include "intel_iommu_internal.h"
+#include "intel_iommu_ats.h"
+#include "intel_iommu_dev_tlb.h"
+#include "intel_iommu_fault.h"
+#include "intel_iommu_request.h"
+#include "trace.h"
+
+/* A request, for the report of its fault */
+typedef struct Request {
+    IntelIOMMUState *s;
+    uint16_t sid;
+    uint32_t pasid;
+    VTDAddressType at;
+    bool is_write;
+    bool priv;
+    bool exec;
+} Request;
+
+static uint16_t request_sid(PCIBus *bus, int devfn)
+{
+    return PCI_BUILD_BDF(pci_bus_num(bus), devfn);
+}
+
+static void request_fault(const Request *rq, uint8_t reason, bool fpd,
+                          hwaddr addr)
+{
+    VTDFault fault = {
+        .sid = rq->sid,
+        .reason = reason,
+        .at = rq->at,
+        .addr = addr,
+        .pasid = rq->pasid,
+        .is_write = rq->is_write,
+        .priv = rq->priv,
+        .exec = rq->exec,
+    };
+
+    if (fpd && vtd_is_qualified_fault(reason)) {
+        trace_vtd_fault_disabled();
+        return;
+    }
+    vtd_fault_report(rq->s, &fault);
+}
+
+/* SPT.5, SPT.6: what the PASID-table entry does not let a request ask for */
+static uint8_t request_check(const Request *rq, const VTDTarget *t)
+{
+    if (t->fault) {
+        return t->fault;
+    }
+    if (rq->exec) {
+        return VTD_FR_PASID_ENTRY_EXEC;
+    }
+    if (rq->priv && !t->privileged) {
+        return VTD_FR_PASID_ENTRY_SRE;
+    }
+    return 0;
+}
+
+static void entry_blocked(IOMMUTLBEntry *entry, uint32_t pasid, hwaddr addr)
+{
+    *entry = (IOMMUTLBEntry) {
+        .target_as = &address_space_memory,
+        .iova = addr & VTD_PAGE_MASK_4K,
+        .addr_mask = ~VTD_PAGE_MASK_4K,
+        .perm = IOMMU_NONE,
+        .pasid = pasid,
+    };
+}
+
+static void entry_identity(IOMMUTLBEntry *entry, uint32_t pasid, hwaddr addr,
+                           hwaddr mask)
+{
+    *entry = (IOMMUTLBEntry) {
+        .target_as = &address_space_memory,
+        .iova = addr & ~mask,
+        .translated_addr = addr & ~mask,
+        .addr_mask = mask,
+        .perm = IOMMU_RW,
+        .pasid = pasid,
+    };
+}
+
+/* Translation requests (4.2.3) */
+
+/*
+ * Elements without the permission asked for are those that give none: a
+ * request for reading and writing is content with reading (table 30, SGN.6).
+ */
+static uint32_t count_errors(const IOMMUTLBEntry *result, size_t n)
+{
+    uint32_t errors = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        errors += !(result[i].perm & IOMMU_RW);
+    }
+    return errors;
+}
+
+/* PRIV says whom the permissions are for (4.2.3) */
+static void mark_privileged(IOMMUTLBEntry *result, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (result[i].perm & IOMMU_RW) {
+            result[i].perm |= IOMMU_PRIV;
+        }
+    }
+}
+
+static VTDWalkStatus ats_walk(const Request *rq, VTDWalkRequest *walk)
+{
+    VTDResolver *r = rq->s->resolver;
+    VTDTarget scratch;
+    const VTDTarget *t;
+    VTDWalkStatus status;
+    uint8_t reason;
+
+    /* 4.2.1: Unsupported Request, and not a remapping fault */
+    if (!vtd_resolver_enabled(r)) {
+        status = vtd_walk_blocked(walk, VTD_FR_CONTEXT_ENTRY_TT);
+        return status;
+    }
+    t = vtd_resolve(r, rq->sid, rq->pasid, VTD_AT_TRANSLATION, &scratch);
+    reason = request_check(rq, t);
+    if (reason) {
+        status = vtd_walk_blocked(walk, reason);
+    } else {
+        status = vtd_walk(&r->ram.mem, &t->walk, walk);
+    }
+    if (walk->error) {
+        request_fault(rq, walk->error, t->fpd, walk->error_addr);
+    }
+    return status;
+}
+
+ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
+                                    uint32_t pasid, bool priv_req,
+                                    bool exec_req, hwaddr addr, size_t length,
+                                    bool no_write, IOMMUTLBEntry *result,
+                                    size_t result_length, uint32_t *err_count)
+{
+    bool has_pasid = pasid != PCI_NO_PASID;
+    Request rq = {
+        .s = opaque,
+        .sid = request_sid(bus, devfn),
+        .pasid = pasid,
+        .at = VTD_AT_TRANSLATION,
+        .priv = has_pasid && priv_req,
+        .exec = has_pasid && exec_req,
+    };
+    VTDWalkRequest walk = {
+        .first = addr & VTD_PAGE_MASK_4K,
+        .last = addr + (length - 1),
+        .want = no_write ? IOMMU_RO : IOMMU_RW,
+        .priv = rq.priv,
+        .interrupt_input = !has_pasid,
+        .pasid = pasid,
+        .result = result,
+        .max_results = result_length,
+    };
+    VTDWalkStatus status;
+
+    if (!(rq.s->ecap & VTD_ECAP_DT)) {
+        return -ENODEV;
+    }
+    RCU_READ_LOCK_GUARD();
+    status = ats_walk(&rq, &walk);
+    if (rq.priv) {
+        mark_privileged(result, walk.num_results);
+    }
+    *err_count = count_errors(result, walk.num_results);
+    trace_vtd_ats_request(rq.sid, pasid, addr, length, walk.num_results,
+                          *err_count, walk.fault);
+    return status == VTD_WALK_FULL ? -ENOMEM : walk.num_results;
+}
+
+int vtd_get_iotlb_info(void *opaque, uint8_t *addr_width,
+                       uint32_t *min_page_size)
+{
+    IntelIOMMUState *s = opaque;
+
+    if (!(s->ecap & VTD_ECAP_DT)) {
+        return -ENODEV;
+    }
+    *addr_width = s->cap & VTD_CAP_FS5LP ? 57 : s->aw_bits;
+    *min_page_size = VTD_PAGE_SIZE;
+    return 0;
+}
+
+/* Invalidation notifiers */
+
+void vtd_init_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
+                             IOMMUNotifier *n, IOMMUNotify fn,
+                             void *user_opaque)
+{
+    iommu_notifier_init(n, fn, IOMMU_NOTIFIER_DEVIOTLB_EVENTS, 0, HWADDR_MAX,
+                        0);
+    n->opaque = user_opaque;
+}
+
+void vtd_register_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
+                                 uint32_t pasid, IOMMUNotifier *n)
+{
+    IntelIOMMUState *s = opaque;
+
+    vtd_dev_tlb_register(s->dev_tlb, bus, devfn, pasid, n);
+}
+
+void vtd_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
+                                   uint32_t pasid, IOMMUNotifier *n)
+{
+    IntelIOMMUState *s = opaque;
+
+    vtd_dev_tlb_unregister(s->dev_tlb, bus, devfn, pasid, n);
+}
+
+/* Untranslated requests */
+
+static bool untranslated_walk(const Request *rq, hwaddr addr,
+                              IOMMUTLBEntry *entry)
+{
+    VTDResolver *r = rq->s->resolver;
+    hwaddr page = addr & VTD_PAGE_MASK_4K;
+    VTDWalkRequest walk = {
+        .first = page,
+        .last = page | ~VTD_PAGE_MASK_4K,
+        .want = rq->is_write ? IOMMU_WO : IOMMU_RO,
+        .untranslated = true,
+        .priv = rq->priv,
+        .pasid = rq->pasid,
+        .result = entry,
+        .max_results = 1,
+    };
+    VTDTarget scratch;
+    const VTDTarget *t;
+    uint8_t reason;
+
+    t = vtd_resolve(r, rq->sid, rq->pasid, VTD_AT_UNTRANSLATED, &scratch);
+    reason = request_check(rq, t);
+    if (!reason) {
+        vtd_walk(&r->ram.mem, &t->walk, &walk);
+        reason = walk.fault;
+    }
+    if (reason) {
+        request_fault(rq, reason, t->fpd, addr);
+        entry_blocked(entry, rq->pasid, addr);
+        return false;
+    }
+    return true;
+}
+
+static bool untranslated(const Request *rq, hwaddr addr, IOMMUTLBEntry *entry)
+{
+    RCU_READ_LOCK_GUARD();
+    if (!vtd_resolver_enabled(rq->s->resolver)) {
+        entry_identity(entry, rq->pasid, addr, ~VTD_PAGE_MASK_4K);
+        return true;
+    }
+    return untranslated_walk(rq, addr, entry);
+}
+
+bool vtd_translate_untranslated(IntelIOMMUState *s, PCIBus *bus, int devfn,
+                                uint32_t pasid, hwaddr addr, bool is_write,
+                                IOMMUTLBEntry *entry)
+{
+    Request rq = {
+        .s = s,
+        .sid = request_sid(bus, devfn),
+        .pasid = pasid,
+        .at = VTD_AT_UNTRANSLATED,
+        .is_write = is_write,
+    };
+
+    return untranslated(&rq, addr, entry);
+}
+
+bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
+                         bool priv_req, bool exec_req, hwaddr addr,
+                         bool is_write, IOMMUTLBEntry *result)
+{
+    Request rq = {
+        .s = opaque,
+        .sid = request_sid(bus, devfn),
+        .pasid = pasid,
+        .at = VTD_AT_UNTRANSLATED,
+        .is_write = is_write,
+        .priv = priv_req,
+        .exec = exec_req,
+    };
+
+    return untranslated(&rq, addr, result);
+}
+
+/* Translated requests (4.2.5) */
+
+static bool function_may_send_translated(PCIBus *bus, int devfn)
+{
+    PCIDevice *dev = bus->devices[devfn];
+
+    /* Behind a bridge that takes over the requests there is no telling */
+    return !dev || pcie_ats_enabled(dev);
+}
+
+static uint8_t translated_check(const Request *rq, PCIBus *bus, int devfn,
+                                hwaddr addr, bool *fpd)
+{
+    VTDResolver *r = rq->s->resolver;
+    bool scalable = vtd_resolver_scalable(r);
+    uint8_t reason = vtd_resolve_translated(r, rq->sid, rq->pasid, fpd);
+
+    if (reason) {
+        return reason;
+    }
+    if (!function_may_send_translated(bus, devfn)) {
+        return scalable ? VTD_FR_SM_CONTEXT_ENTRY_DTE :
+                          VTD_FR_CONTEXT_ENTRY_TT;
+    }
+    if (addr & ~VTD_HAW_MASK(rq->s->aw_bits)) {
+        return scalable ? VTD_FR_SM_ADDR_BEYOND_HAW : VTD_FR_ADDR_BEYOND_MGAW;
+    }
+    return 0;
+}
+
+void vtd_block_translated_interrupt(IntelIOMMUState *s, uint16_t sid,
+                                    hwaddr addr, bool is_write)
+{
+    Request rq = {
+        .s = s,
+        .sid = sid,
+        .pasid = PCI_NO_PASID,
+        .at = VTD_AT_TRANSLATED,
+        .is_write = is_write,
+    };
+    bool fpd = false;
+    uint8_t reason;
+
+    RCU_READ_LOCK_GUARD();
+    if (!vtd_resolver_enabled(s->resolver)) {
+        return;
+    }
+    reason = vtd_resolve_translated(s->resolver, sid, PCI_NO_PASID, &fpd);
+    if (!reason) {
+        reason = vtd_resolver_scalable(s->resolver) ?
+                 VTD_FR_SM_INTERRUPT_ADDR : VTD_FR_INTERRUPT_ADDR;
+    }
+    request_fault(&rq, reason, fpd, addr);
+}
+
+bool vtd_translate_translated(IntelIOMMUState *s, PCIBus *bus, int devfn,
+                              uint32_t pasid, hwaddr addr, bool is_write,
+                              IOMMUTLBEntry *entry)
+{
+    Request rq = {
+        .s = s,
+        .sid = request_sid(bus, devfn),
+        .pasid = pasid,
+        .at = VTD_AT_TRANSLATED,
+        .is_write = is_write,
+    };
+    bool fpd = false;
+    uint8_t reason;
+
+    RCU_READ_LOCK_GUARD();
+    /* 4.2.1: Unsupported Request, and not a remapping fault */
+    if (!vtd_resolver_enabled(s->resolver)) {
+        entry_blocked(entry, pasid, addr);
+        return false;
+    }
+    reason = translated_check(&rq, bus, devfn, addr, &fpd);
+    if (reason) {
+        request_fault(&rq, reason, fpd, addr);
+        entry_blocked(entry, pasid, addr);
+        return false;
+    }
+    /* Blocks of this size cannot reach into the interrupt range */
+    entry_identity(entry, pasid, addr, VTD_INTERRUPT_ADDR_SIZE - 1);
+    return true;
+}

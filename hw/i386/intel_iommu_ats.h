@@ -1,0 +1,93 @@
+/*
+ * VT-d: translation requests, translated requests, and requests with PASID
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The functions here are called from any thread, with or without the BQL, and
+ * from several at once.
+ *
+ * Section numbers are those of the Intel Virtualization Technology for
+ * Directed I/O specification, revision 5.10.
+ */
+
+#ifndef HW_I386_INTEL_IOMMU_ATS_H
+#define HW_I386_INTEL_IOMMU_ATS_H
+
+#include "exec/memory.h"
+#include "hw/i386/intel_iommu.h"
+#include "hw/pci/pci.h"
+
+/* Members of PCIIOMMUOps, see there; @opaque is the IntelIOMMUState */
+int vtd_get_iotlb_info(void *opaque, uint8_t *addr_width,
+                       uint32_t *min_page_size);
+void vtd_init_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
+                             IOMMUNotifier *n, IOMMUNotify fn,
+                             void *user_opaque);
+void vtd_register_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
+                                 uint32_t pasid, IOMMUNotifier *n);
+void vtd_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
+                                   uint32_t pasid, IOMMUNotifier *n);
+ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
+                                    uint32_t pasid, bool priv_req,
+                                    bool exec_req, hwaddr addr, size_t length,
+                                    bool no_write, IOMMUTLBEntry *result,
+                                    size_t result_length, uint32_t *err_count);
+bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
+                         bool priv_req, bool exec_req, hwaddr addr,
+                         bool is_write, IOMMUTLBEntry *result);
+
+/**
+ * vtd_translate_untranslated: translate an untranslated request
+ *
+ * Blocks it and records the fault where the tables say so.
+ *
+ * @s: the IOMMU, with translation enabled or not
+ * @bus: bus of the requester
+ * @devfn: device and function number of the requester
+ * @pasid: PASID, or PCI_NO_PASID
+ * @addr: input address
+ * @is_write: a write, else a read
+ * @entry: set to the translation of a range that holds @addr, with permission
+ *         IOMMU_NONE if the request is blocked
+ *
+ * Returns: false if the request is blocked
+ */
+bool vtd_translate_untranslated(IntelIOMMUState *s, PCIBus *bus, int devfn,
+                                uint32_t pasid, hwaddr addr, bool is_write,
+                                IOMMUTLBEntry *entry);
+
+/**
+ * vtd_translate_translated: let a translated request pass, or not (4.2.5)
+ *
+ * @s: the IOMMU, with translation enabled or not
+ * @bus: bus of the requester
+ * @devfn: device and function number of the requester
+ * @pasid: PASID, or PCI_NO_PASID
+ * @addr: address of the request
+ * @is_write: a write, else a read
+ * @entry: set to the identity for a range that holds @addr, with permission
+ *         IOMMU_NONE if the request is blocked
+ *
+ * Returns: false if the request is blocked
+ */
+bool vtd_translate_translated(IntelIOMMUState *s, PCIBus *bus, int devfn,
+                              uint32_t pasid, hwaddr addr, bool is_write,
+                              IOMMUTLBEntry *entry);
+
+/**
+ * vtd_block_translated_interrupt: block a translated request to the interrupt
+ * range
+ *
+ * It is not an interrupt request (4.2.5).
+ *
+ * @s: the IOMMU, with translation enabled or not
+ * @sid: source id of the request
+ * @addr: address of the request, in the interrupt range
+ * @is_write: a write, else a read
+ */
+void vtd_block_translated_interrupt(IntelIOMMUState *s, uint16_t sid,
+                                    hwaddr addr, bool is_write);
+
+#endif

@@ -1,0 +1,334 @@
+/*
+ * VT-d: invalidation of device-TLBs
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/host-utils.h"
+#include "qemu/lockable.h"
+#include "qemu/queue.h"
+#include "qemu/thread.h"
+#include "hw/pci/pci_bus.h"
+#include "intel_iommu_internal.h"
+#include "intel_iommu_dev_tlb.h"
+#include "trace.h"
+
+#define SID_CACHE_SIZE  256
+
+/* Someone to tell; either @n or @mr is set, none after unregistering */
+typedef struct Listener {
+    IOMMUNotifier *n;
+    IOMMUMemoryRegion *mr;
+    uint32_t pasid;
+    QLIST_ENTRY(Listener) of_device;
+    QLIST_ENTRY(Listener) of_pasid;
+} Listener;
+
+typedef QLIST_HEAD(, Listener) ListenerList;
+
+/* A source.  Its number may change, when the guest numbers the buses. */
+typedef struct Source {
+    PCIBus *bus;
+    uint8_t devfn;
+    ListenerList listeners;
+    GHashTable *by_pasid;       /* PASID -> ListenerList */
+    unsigned n;
+    /* Source id that this was found under last */
+    uint16_t cached_sid;
+} Source;
+
+struct VTDDevTLB {
+    /* Recursive, so that a notifier may register and unregister */
+    QemuRecMutex lock;
+    GHashTable *sources;
+    Source *by_sid[SID_CACHE_SIZE];
+    /* Invalidations that are in progress, and whether they left rubbish */
+    unsigned depth;
+    bool dead;
+};
+
+static guint source_hash(gconstpointer v)
+{
+    const Source *src = v;
+
+    return g_direct_hash(src->bus) * 31 + src->devfn;
+}
+
+static gboolean source_equal(gconstpointer a, gconstpointer b)
+{
+    const Source *x = a, *y = b;
+
+    return x->bus == y->bus && x->devfn == y->devfn;
+}
+
+static void source_free(gpointer v)
+{
+    Source *src = v;
+
+    g_hash_table_destroy(src->by_pasid);
+    g_free(src);
+}
+
+VTDDevTLB *vtd_dev_tlb_new(void)
+{
+    VTDDevTLB *dt = g_new0(VTDDevTLB, 1);
+
+    qemu_rec_mutex_init(&dt->lock);
+    dt->sources = g_hash_table_new_full(source_hash, source_equal, NULL,
+                                        source_free);
+    return dt;
+}
+
+static Source *source_get(VTDDevTLB *dt, PCIBus *bus, int devfn)
+{
+    Source key = { .bus = bus, .devfn = devfn };
+
+    return g_hash_table_lookup(dt->sources, &key);
+}
+
+static Source *source_add(VTDDevTLB *dt, PCIBus *bus, int devfn)
+{
+    Source *src = source_get(dt, bus, devfn);
+
+    if (!src) {
+        src = g_new0(Source, 1);
+        src->bus = bus;
+        src->devfn = devfn;
+        QLIST_INIT(&src->listeners);
+        src->by_pasid = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+        g_hash_table_add(dt->sources, src);
+    }
+    return src;
+}
+
+static bool source_has_sid(const Source *src, uint16_t sid)
+{
+    return src->devfn == VTD_SID_TO_DEVFN(sid) &&
+           pci_bus_num(src->bus) == VTD_SID_TO_BUS(sid);
+}
+
+static Source **sid_slot(VTDDevTLB *dt, uint16_t sid)
+{
+    return &dt->by_sid[(sid ^ sid >> 8) % SID_CACHE_SIZE];
+}
+
+static Source *source_find(VTDDevTLB *dt, uint16_t sid)
+{
+    Source **slot = sid_slot(dt, sid);
+    Source *src = *slot;
+    GHashTableIter iter;
+
+    if (src && source_has_sid(src, sid)) {
+        return src;
+    }
+    g_hash_table_iter_init(&iter, dt->sources);
+    while (g_hash_table_iter_next(&iter, (gpointer *)&src, NULL)) {
+        if (source_has_sid(src, sid)) {
+            *slot = src;
+            src->cached_sid = sid;
+            return src;
+        }
+    }
+    return NULL;
+}
+
+static ListenerList *source_pasid(Source *src, uint32_t pasid)
+{
+    return g_hash_table_lookup(src->by_pasid, GUINT_TO_POINTER(pasid));
+}
+
+static void listener_add(VTDDevTLB *dt, PCIBus *bus, int devfn, uint32_t pasid,
+                         IOMMUNotifier *n, IOMMUMemoryRegion *mr)
+{
+    Listener *l = g_new0(Listener, 1);
+    ListenerList *list;
+    Source *src;
+
+    l->n = n;
+    l->mr = mr;
+    l->pasid = pasid;
+
+    qemu_rec_mutex_lock(&dt->lock);
+    src = source_add(dt, bus, devfn);
+    list = source_pasid(src, pasid);
+    if (!list) {
+        list = g_new0(ListenerList, 1);
+        g_hash_table_insert(src->by_pasid, GUINT_TO_POINTER(pasid), list);
+    }
+    QLIST_INSERT_HEAD(&src->listeners, l, of_device);
+    QLIST_INSERT_HEAD(list, l, of_pasid);
+    src->n++;
+    qemu_rec_mutex_unlock(&dt->lock);
+}
+
+/* Not while an invalidation goes through the lists */
+static void listener_free(VTDDevTLB *dt, Source *src, Listener *l)
+{
+    ListenerList *list = source_pasid(src, l->pasid);
+
+    QLIST_REMOVE(l, of_device);
+    QLIST_REMOVE(l, of_pasid);
+    if (QLIST_EMPTY(list)) {
+        g_hash_table_remove(src->by_pasid, GUINT_TO_POINTER(l->pasid));
+    }
+    g_free(l);
+    src->n--;
+}
+
+static gboolean source_sweep(gpointer key, gpointer value, gpointer opaque)
+{
+    VTDDevTLB *dt = opaque;
+    Source *src = key;
+    Source **slot = sid_slot(dt, src->cached_sid);
+    Listener *l, *next;
+
+    QLIST_FOREACH_SAFE(l, &src->listeners, of_device, next) {
+        if (!l->n && !l->mr) {
+            listener_free(dt, src, l);
+        }
+    }
+    if (src->n) {
+        return false;
+    }
+    if (*slot == src) {
+        *slot = NULL;
+    }
+    return true;
+}
+
+static void dev_tlb_sweep(VTDDevTLB *dt, Source *src)
+{
+    if (source_sweep(src, NULL, dt)) {
+        g_hash_table_remove(dt->sources, src);
+    }
+}
+
+static void listener_remove(VTDDevTLB *dt, PCIBus *bus, int devfn,
+                            uint32_t pasid, IOMMUNotifier *n,
+                            IOMMUMemoryRegion *mr)
+{
+    ListenerList *list;
+    Listener *l;
+    Source *src;
+
+    QEMU_LOCK_GUARD(&dt->lock);
+    src = source_get(dt, bus, devfn);
+    list = src ? source_pasid(src, pasid) : NULL;
+    if (!list) {
+        return;
+    }
+    QLIST_FOREACH(l, list, of_pasid) {
+        if (l->n == n && l->mr == mr) {
+            l->n = NULL;
+            l->mr = NULL;
+            break;
+        }
+    }
+    if (!dt->depth) {
+        dev_tlb_sweep(dt, src);
+    } else {
+        dt->dead = true;
+    }
+}
+
+void vtd_dev_tlb_register(VTDDevTLB *dt, PCIBus *bus, int devfn,
+                          uint32_t pasid, IOMMUNotifier *n)
+{
+    listener_add(dt, bus, devfn, pasid, n, NULL);
+}
+
+void vtd_dev_tlb_unregister(VTDDevTLB *dt, PCIBus *bus, int devfn,
+                            uint32_t pasid, IOMMUNotifier *n)
+{
+    listener_remove(dt, bus, devfn, pasid, n, NULL);
+}
+
+void vtd_dev_tlb_register_region(VTDDevTLB *dt, PCIBus *bus, int devfn,
+                                 uint32_t pasid, IOMMUMemoryRegion *mr)
+{
+    listener_add(dt, bus, devfn, pasid, NULL, mr);
+}
+
+void vtd_dev_tlb_unregister_region(VTDDevTLB *dt, PCIBus *bus, int devfn,
+                                   uint32_t pasid, IOMMUMemoryRegion *mr)
+{
+    listener_remove(dt, bus, devfn, pasid, NULL, mr);
+}
+
+static void listener_notify(Listener *l, IOMMUTLBEvent *event)
+{
+    event->entry.pasid = l->pasid;
+    if (l->n) {
+        memory_region_notify_iommu_one(l->n, event);
+    } else if (l->mr) {
+        memory_region_notify_iommu(l->mr, 0, *event);
+    }
+}
+
+static void source_invalidate(Source *src, VTDDevTLBScope scope,
+                              uint32_t pasid, IOMMUTLBEvent *event)
+{
+    ListenerList *list;
+    Listener *l;
+
+    if (scope == VTD_DEV_TLB_PASID) {
+        list = source_pasid(src, pasid);
+        if (!list) {
+            return;
+        }
+        QLIST_FOREACH(l, list, of_pasid) {
+            listener_notify(l, event);
+        }
+        return;
+    }
+    QLIST_FOREACH(l, &src->listeners, of_device) {
+        if (scope == VTD_DEV_TLB_NO_PASID || l->pasid != PCI_NO_PASID) {
+            listener_notify(l, event);
+        }
+    }
+}
+
+/* The size encoding of ATS Invalidate Requests (PCIe 5.0, 10.3.1) */
+static hwaddr dev_tlb_mask(hwaddr addr, bool size)
+{
+    unsigned shift = VTD_PAGE_SHIFT;
+
+    if (size) {
+        shift += 1 + cto64(addr >> VTD_PAGE_SHIFT);
+    }
+    return shift < 64 ? (1ULL << shift) - 1 : UINT64_MAX;
+}
+
+void vtd_dev_tlb_invalidate(VTDDevTLB *dt, uint16_t sid, VTDDevTLBScope scope,
+                            uint32_t pasid, hwaddr addr, bool size)
+{
+    hwaddr mask = dev_tlb_mask(addr, size);
+    IOMMUTLBEvent event = {
+        .type = IOMMU_NOTIFIER_DEVIOTLB_UNMAP,
+        .entry = {
+            .target_as = &address_space_memory,
+            .iova = addr & ~mask,
+            .addr_mask = mask,
+            .perm = IOMMU_NONE,
+        },
+    };
+    Source *src;
+
+    trace_vtd_dev_tlb_invalidate(sid, scope, pasid, event.entry.iova, mask);
+
+    QEMU_LOCK_GUARD(&dt->lock);
+    src = source_find(dt, sid);
+    if (!src) {
+        return;
+    }
+    dt->depth++;
+    source_invalidate(src, scope, pasid, &event);
+    dt->depth--;
+    if (!dt->depth && dt->dead) {
+        dt->dead = false;
+        g_hash_table_foreach_remove(dt->sources, source_sweep, dt);
+    }
+}

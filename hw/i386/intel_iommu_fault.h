@@ -1,0 +1,93 @@
+/*
+ * VT-d: reporting of address translation faults
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Section numbers are those of the Intel Virtualization Technology for
+ * Directed I/O specification, revision 5.10.
+ */
+
+#ifndef HW_I386_INTEL_IOMMU_FAULT_H
+#define HW_I386_INTEL_IOMMU_FAULT_H
+
+#include "exec/hwaddr.h"
+#include "hw/i386/intel_iommu.h"
+
+/* The AT field of a fault recording register (11.4.7.6) */
+typedef enum VTDAddressType {
+    VTD_AT_UNTRANSLATED = 0,
+    VTD_AT_TRANSLATION = 1,
+    VTD_AT_TRANSLATED = 2,
+} VTDAddressType;
+
+/**
+ * struct VTDFault: a request that was blocked
+ *
+ * @sid: source id of the request
+ * @reason: VTDFaultReason
+ * @at: kind of request
+ * @addr: input address
+ * @pasid: PASID of the request, or PCI_NO_PASID
+ * @is_write: a write, else a read
+ * @priv: privileged mode was requested
+ * @exec: execute permission was requested
+ */
+typedef struct VTDFault {
+    uint16_t sid;
+    uint8_t reason;
+    VTDAddressType at;
+    hwaddr addr;
+    uint32_t pasid;
+    bool is_write;
+    bool priv;
+    bool exec;
+} VTDFault;
+
+/**
+ * vtd_fault_queue_new: create the queue of faults met outside the BQL
+ *
+ * @s: the IOMMU
+ */
+VTDFaultQueue *vtd_fault_queue_new(IntelIOMMUState *s);
+
+/**
+ * vtd_fault_queue_clear: forget faults that have not been recorded yet
+ *
+ * Part of reset.
+ *
+ * @queue: the queue
+ */
+void vtd_fault_queue_clear(VTDFaultQueue *queue);
+
+/**
+ * vtd_fault_log: record a fault in the fault recording registers (7.2.1)
+ *
+ * The registers and the fault event interrupt belong to the BQL.  In a thread
+ * that does not hold it the fault is recorded from the main loop a little
+ * later, like hardware that takes its time.  A fault that arrives while many
+ * wait is dropped: there are more of them than registers, so that the guest
+ * is told of the overflow anyway.
+ *
+ * Callable from any thread.
+ *
+ * @s: the IOMMU
+ * @sid: source id of the request
+ * @hi: upper half of the fault recording register, F is ignored
+ * @lo: lower half of the fault recording register
+ */
+void vtd_fault_log(IntelIOMMUState *s, uint16_t sid, uint64_t hi, uint64_t lo);
+
+/**
+ * vtd_fault_report: record the fault of a DMA request
+ *
+ * The caller has seen to the Fault Processing Disable bits.  Callable from any
+ * thread.
+ *
+ * @s: the IOMMU
+ * @fault: the fault
+ */
+void vtd_fault_report(IntelIOMMUState *s, const VTDFault *fault);
+
+#endif

@@ -1,0 +1,207 @@
+/*
+ * VT-d: guest RAM for table walks, without locks
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/bswap.h"
+#include "qemu/rcu.h"
+#include "exec/address-spaces.h"
+#include "intel_iommu_internal.h"
+#include "intel_iommu_ram.h"
+
+/* A range of guest physical addresses in host memory */
+typedef struct VTDRamRange {
+    hwaddr first;
+    hwaddr last;
+    uint8_t *host;
+    bool writable;
+    MemoryRegion *mr;
+} VTDRamRange;
+
+struct VTDRamMap {
+    struct rcu_head rcu;
+    size_t n;
+    VTDRamRange range[];
+};
+
+static VTDRamMap *vtd_ram_map_new(size_t n)
+{
+    VTDRamMap *map = g_malloc0(sizeof(*map) + n * sizeof(map->range[0]));
+
+    map->n = n;
+    return map;
+}
+
+/* Runs when no reader can hold a pointer into the ranges any more */
+static void vtd_ram_map_free(VTDRamMap *map)
+{
+    for (size_t i = 0; i < map->n; i++) {
+        memory_region_unref(map->range[i].mr);
+    }
+    g_free(map);
+}
+
+static VTDRam *vtd_ram_from_listener(MemoryListener *listener)
+{
+    return container_of(listener, VTDRam, listener);
+}
+
+static void vtd_ram_begin(MemoryListener *listener)
+{
+    vtd_ram_from_listener(listener)->next = vtd_ram_map_new(0);
+}
+
+/*
+ * Only what is RAM through and through is of use: anything that needs a
+ * memory transaction is no place for translation structures.
+ */
+static bool vtd_ram_usable(const MemoryRegionSection *section)
+{
+    return memory_region_is_ram(section->mr) &&
+           !memory_region_is_ram_device(section->mr) &&
+           QEMU_IS_ALIGNED(section->offset_within_region, VTD_PAGE_SIZE) &&
+           QEMU_IS_ALIGNED(section->offset_within_address_space,
+                           VTD_PAGE_SIZE) &&
+           int128_ge(section->size, int128_make64(VTD_PAGE_SIZE));
+}
+
+static void vtd_ram_add(MemoryListener *listener, MemoryRegionSection *section)
+{
+    VTDRam *ram = vtd_ram_from_listener(listener);
+    VTDRamMap *map = ram->next;
+    VTDRamRange *range;
+
+    if (!vtd_ram_usable(section)) {
+        return;
+    }
+    map = g_realloc(map, sizeof(*map) + (map->n + 1) * sizeof(*range));
+    range = &map->range[map->n++];
+    range->first = section->offset_within_address_space;
+    range->last = range->first +
+                  (int128_get64(section->size) & ~(VTD_PAGE_SIZE - 1)) - 1;
+    range->host = (uint8_t *)memory_region_get_ram_ptr(section->mr) +
+                  section->offset_within_region;
+    range->writable = !section->readonly && !section->mr->readonly;
+    range->mr = section->mr;
+    memory_region_ref(range->mr);
+    ram->next = map;
+}
+
+static void vtd_ram_commit(MemoryListener *listener)
+{
+    VTDRam *ram = vtd_ram_from_listener(listener);
+    VTDRamMap *old = ram->map;
+
+    qatomic_rcu_set(&ram->map, ram->next);
+    ram->next = NULL;
+    call_rcu(old, vtd_ram_map_free, rcu);
+}
+
+static const VTDRamRange *vtd_ram_find(const VTDRam *ram, hwaddr addr)
+{
+    const VTDRamMap *map = qatomic_rcu_read(&ram->map);
+    size_t low = 0, high = map->n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const VTDRamRange *range = &map->range[middle];
+
+        if (addr < range->first) {
+            high = middle;
+        } else if (addr > range->last) {
+            low = middle + 1;
+        } else {
+            return range;
+        }
+    }
+    return NULL;
+}
+
+static uint64_t *vtd_ram_map_table(const VTDWalkMem *mem, hwaddr addr,
+                                   bool *writable)
+{
+    const VTDRam *ram = container_of(mem, VTDRam, mem);
+    const VTDRamRange *range = vtd_ram_find(ram, addr);
+
+    if (!range) {
+        return NULL;
+    }
+    *writable = range->writable;
+    return (uint64_t *)(range->host + (addr - range->first));
+}
+
+/*
+ * Tell migration, and TCG should there be code in the page.  Unmapping does
+ * both, and drops a reference that mapping would have taken.
+ */
+static void vtd_ram_mark_dirty(const VTDWalkMem *mem, uint64_t *table,
+                               unsigned first, unsigned last)
+{
+    ram_addr_t offset;
+    hwaddr len = (last - first + 1) * sizeof(*table);
+    MemoryRegion *mr = memory_region_from_host(&table[first], &offset);
+
+    memory_region_ref(mr);
+    address_space_unmap(&address_space_memory, &table[first], len, true, len);
+}
+
+bool vtd_ram_read(const VTDRam *ram, hwaddr addr, uint64_t *val, unsigned n)
+{
+    const VTDRamRange *range = vtd_ram_find(ram, addr);
+    const uint64_t *from;
+
+    if (!range) {
+        return false;
+    }
+    from = (const uint64_t *)(range->host + (addr - range->first));
+    for (unsigned i = 0; i < n; i++) {
+        val[i] = le64_to_cpu(qatomic_read__nocheck(&from[i]));
+    }
+    return true;
+}
+
+int vtd_ram_set_flags(const VTDRam *ram, hwaddr addr, uint64_t old,
+                      uint64_t flags)
+{
+    unsigned index = (addr & (VTD_PAGE_SIZE - 1)) / sizeof(old);
+    bool writable;
+    uint64_t *table;
+
+    if (!(flags & ~old)) {
+        return 0;
+    }
+    table = vtd_ram_map_table(&ram->mem, addr & ~(VTD_PAGE_SIZE - 1),
+                              &writable);
+    if (!table || !writable) {
+        return -EFAULT;
+    }
+    if (qatomic_cmpxchg__nocheck(&table[index], cpu_to_le64(old),
+                                 cpu_to_le64(old | flags)) !=
+        cpu_to_le64(old)) {
+        return -EAGAIN;
+    }
+    vtd_ram_mark_dirty(&ram->mem, table, index, index);
+    return 0;
+}
+
+void vtd_ram_init(VTDRam *ram)
+{
+    ram->map = vtd_ram_map_new(0);
+    ram->mem = (VTDWalkMem) {
+        .map_table = vtd_ram_map_table,
+        .mark_dirty = vtd_ram_mark_dirty,
+    };
+    ram->listener = (MemoryListener) {
+        .name = "vtd-ram",
+        .begin = vtd_ram_begin,
+        .region_add = vtd_ram_add,
+        .region_nop = vtd_ram_add,
+        .commit = vtd_ram_commit,
+    };
+    memory_listener_register(&ram->listener, &address_space_memory);
+}

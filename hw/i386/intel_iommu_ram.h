@@ -1,0 +1,77 @@
+/*
+ * VT-d: guest RAM for table walks, without locks
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A walk touches one page per level and must not pay for a memory transaction
+ * each time.  This keeps a short sorted list of the RAM in the system address
+ * space, replaced as a whole when the memory map changes and read under RCU.
+ */
+
+#ifndef HW_I386_INTEL_IOMMU_RAM_H
+#define HW_I386_INTEL_IOMMU_RAM_H
+
+#include "exec/memory.h"
+#include "intel_iommu_walk.h"
+
+typedef struct VTDRamMap VTDRamMap;
+
+/**
+ * struct VTDRam: view of guest RAM
+ *
+ * @mem: for vtd_walk()
+ * @listener: keeps @map up to date
+ * @map: what is there, read under RCU
+ * @next: what will be there, while a transaction of the memory map is open
+ */
+typedef struct VTDRam {
+    VTDWalkMem mem;
+    MemoryListener listener;
+    VTDRamMap *map;
+    VTDRamMap *next;
+} VTDRam;
+
+/**
+ * vtd_ram_init: start following the system address space
+ *
+ * Called once, with the BQL; there is no counterpart, as an IOMMU lives as long
+ * as the machine.
+ *
+ * @ram: what to initialize
+ */
+void vtd_ram_init(VTDRam *ram);
+
+/**
+ * vtd_ram_read: read quadwords of a translation structure
+ *
+ * Each quadword is read at once, and converted from little endian.  Callable
+ * from any thread, within an RCU read-side critical section.
+ *
+ * @ram: view of guest RAM
+ * @addr: guest physical address, a multiple of the size of what is read
+ * @val: where to put the quadwords
+ * @n: their number, a power of two up to 512
+ *
+ * Returns: false if @addr is not RAM or ROM
+ */
+bool vtd_ram_read(const VTDRam *ram, hwaddr addr, uint64_t *val, unsigned n);
+
+/**
+ * vtd_ram_set_flags: set bits in a paging entry, unless it has changed
+ *
+ * Callable from any thread, within an RCU read-side critical section.
+ *
+ * @ram: view of guest RAM
+ * @addr: guest physical address of the entry, a multiple of 8
+ * @old: what the entry was when it was read
+ * @flags: bits to set
+ *
+ * Returns: 0, also if the bits were set in @old; -EAGAIN if the entry is not
+ * @old any more; -EFAULT if @addr is not RAM, or read-only
+ */
+int vtd_ram_set_flags(const VTDRam *ram, hwaddr addr, uint64_t old,
+                      uint64_t flags);
+
+#endif

@@ -1,0 +1,155 @@
+/*
+ * VT-d: from a request's source and PASID to the tables that translate it
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Looks up root, context, PASID-directory and PASID-table entries.  Present and
+ * valid results are cached per source and PASID, and dropped by context-cache
+ * and PASID-cache invalidations and by changes of the root table.
+ *
+ * Section numbers are those of the Intel Virtualization Technology for
+ * Directed I/O specification, revision 5.10.
+ */
+
+#ifndef HW_I386_INTEL_IOMMU_REQUEST_H
+#define HW_I386_INTEL_IOMMU_REQUEST_H
+
+#include "hw/i386/intel_iommu.h"
+#include "intel_iommu_fault.h"
+#include "intel_iommu_ram.h"
+#include "intel_iommu_walk.h"
+
+/**
+ * struct VTDTarget: how requests of one source with one PASID are handled
+ *
+ * @sid: source id
+ * @pasid: PASID of the request, or PCI_NO_PASID
+ * @gen: generation of the caches that this belongs to
+ * @fault: VTDFaultReason why requests are blocked, or 0
+ * @fpd: faults that a Fault Processing Disable bit qualifies are not reported
+ * @ats: translation requests and translated requests are allowed
+ * @privileged: privileged requests are allowed (SRE)
+ * @walk: what translates, unless @fault
+ */
+typedef struct VTDTarget {
+    struct rcu_head rcu;
+    uint16_t sid;
+    uint32_t pasid;
+    uint32_t gen;
+    uint8_t fault;
+    bool fpd;
+    bool ats;
+    bool privileged;
+    VTDWalkConfig walk;
+} VTDTarget;
+
+/* Targets that are cached; a power of two */
+#define VTD_TARGET_CACHE_SIZE   1024
+
+typedef struct VTDRootConfig VTDRootConfig;
+
+/**
+ * struct VTDResolver: looks up and caches targets
+ *
+ * @s: the IOMMU
+ * @ram: guest memory
+ * @root: what the registers say, read under RCU
+ * @gen: incremented to drop all cached targets
+ * @rsvd: reserved bits of paging entries
+ * @cache: cached targets by hash of source and PASID, read under RCU
+ */
+struct VTDResolver {
+    IntelIOMMUState *s;
+    VTDRam ram;
+    VTDRootConfig *root;
+    uint32_t gen;
+    VTDWalkRsvd rsvd;
+    VTDTarget *cache[VTD_TARGET_CACHE_SIZE];
+};
+
+/**
+ * vtd_resolver_new: create a resolver, with translation disabled
+ *
+ * Called once, with the BQL.
+ *
+ * @s: the IOMMU, with its properties set
+ */
+VTDResolver *vtd_resolver_new(IntelIOMMUState *s);
+
+/**
+ * vtd_resolver_update: take over the registers
+ *
+ * Called with the BQL whenever root table pointer, translation table mode or
+ * translation enable status have changed.  Requests that begin after this
+ * returned follow the new setting.
+ *
+ * @r: the resolver
+ */
+void vtd_resolver_update(VTDResolver *r);
+
+/**
+ * vtd_resolver_invalidate: drop all cached targets
+ *
+ * For context-cache and PASID-cache invalidations of every granularity: coarser
+ * than asked for is allowed (6.5.2.1, 6.5.2.2), and the cost does not depend on
+ * what is cached.  Callable from any thread.
+ *
+ * @r: the resolver
+ */
+void vtd_resolver_invalidate(VTDResolver *r);
+
+/**
+ * vtd_resolver_enabled: whether DMA remapping is enabled (GSTS.TES)
+ *
+ * Callable from any thread, within an RCU read-side critical section.
+ *
+ * @r: the resolver
+ */
+bool vtd_resolver_enabled(const VTDResolver *r);
+
+/**
+ * vtd_resolver_scalable: whether the root table is one of scalable mode
+ *
+ * Callable from any thread, within an RCU read-side critical section.
+ *
+ * @r: the resolver
+ */
+bool vtd_resolver_scalable(const VTDResolver *r);
+
+/**
+ * vtd_resolve: find the target of an untranslated or translation request
+ *
+ * Callable from any thread, within an RCU read-side critical section.
+ *
+ * @r: the resolver
+ * @sid: source id of the request
+ * @pasid: PASID, or PCI_NO_PASID
+ * @at: VTD_AT_UNTRANSLATED or VTD_AT_TRANSLATION
+ * @scratch: room for a result that is not cached
+ *
+ * Returns: the target, valid until the end of the critical section and, should
+ * it be @scratch, no longer than that.  Its @fault tells whether the request
+ * is blocked.
+ */
+const VTDTarget *vtd_resolve(VTDResolver *r, uint16_t sid, uint32_t pasid,
+                             VTDAddressType at, VTDTarget *scratch);
+
+/**
+ * vtd_resolve_translated: find out whether translated requests are allowed
+ *
+ * They bypass the tables, so that the context entry alone decides (4.2.5).
+ * Callable from any thread, within an RCU read-side critical section.
+ *
+ * @r: the resolver
+ * @sid: source id of the request
+ * @pasid: PASID, or PCI_NO_PASID
+ * @fpd: set to whether a fault is not to be reported
+ *
+ * Returns: 0, or the VTDFaultReason why the request is blocked
+ */
+uint8_t vtd_resolve_translated(VTDResolver *r, uint16_t sid, uint32_t pasid,
+                               bool *fpd);
+
+#endif

@@ -1,0 +1,190 @@
+/*
+ * libqos driver for pci-ats-testdev, and for PCIe topologies on q35
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "standard-headers/linux/pci_regs.h"
+#include "pci-ats-testdev.h"
+
+#define ECAM_BASE       0xb0000000
+#define Q35_PCIEXBAR    0x60
+/* Where all BARs are; every bridge forwards it */
+#define WINDOW_BASE     0xd0000000
+#define WINDOW_LIMIT    0xdfffffff
+#define BAR_STRIDE      0x01000000
+
+void qecam_enable(QTestState *qts)
+{
+    qtest_outl(qts, 0xcf8, 0x80000000 | (Q35_PCIEXBAR + 4));
+    qtest_outl(qts, 0xcfc, 0);
+    qtest_outl(qts, 0xcf8, 0x80000000 | Q35_PCIEXBAR);
+    qtest_outl(qts, 0xcfc, ECAM_BASE | 1);
+}
+
+static uint64_t ecam(uint16_t bdf, uint16_t reg)
+{
+    return ECAM_BASE + ((uint64_t)bdf << 12) + reg;
+}
+
+uint8_t qecam_readb(QTestState *qts, uint16_t bdf, uint16_t reg)
+{
+    return qtest_readb(qts, ecam(bdf, reg));
+}
+
+uint16_t qecam_readw(QTestState *qts, uint16_t bdf, uint16_t reg)
+{
+    return qtest_readw(qts, ecam(bdf, reg));
+}
+
+uint32_t qecam_readl(QTestState *qts, uint16_t bdf, uint16_t reg)
+{
+    return qtest_readl(qts, ecam(bdf, reg));
+}
+
+void qecam_writeb(QTestState *qts, uint16_t bdf, uint16_t reg, uint8_t val)
+{
+    qtest_writeb(qts, ecam(bdf, reg), val);
+}
+
+void qecam_writew(QTestState *qts, uint16_t bdf, uint16_t reg, uint16_t val)
+{
+    qtest_writew(qts, ecam(bdf, reg), val);
+}
+
+void qecam_writel(QTestState *qts, uint16_t bdf, uint16_t reg, uint32_t val)
+{
+    qtest_writel(qts, ecam(bdf, reg), val);
+}
+
+uint16_t qecam_ext_cap(QTestState *qts, uint16_t bdf, uint16_t id)
+{
+    uint16_t pos = 0x100;
+
+    while (pos) {
+        uint32_t header = qecam_readl(qts, bdf, pos);
+
+        if (!header || header == UINT32_MAX) {
+            return 0;
+        }
+        if (PCI_EXT_CAP_ID(header) == id) {
+            return pos;
+        }
+        pos = PCI_EXT_CAP_NEXT(header);
+    }
+    return 0;
+}
+
+void qecam_setup_bridge(QTestState *qts, uint16_t bdf, uint8_t secondary,
+                        uint8_t subordinate)
+{
+    qecam_writeb(qts, bdf, PCI_PRIMARY_BUS, bdf >> 8);
+    qecam_writeb(qts, bdf, PCI_SECONDARY_BUS, secondary);
+    qecam_writeb(qts, bdf, PCI_SUBORDINATE_BUS, subordinate);
+    qecam_writew(qts, bdf, PCI_MEMORY_BASE, WINDOW_BASE >> 16);
+    qecam_writew(qts, bdf, PCI_MEMORY_LIMIT, WINDOW_LIMIT >> 16);
+    qecam_writew(qts, bdf, PCI_COMMAND,
+                 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
+void qatd_init(QATD *d, QTestState *qts, uint16_t bdf, unsigned index)
+{
+    d->qts = qts;
+    d->bdf = bdf;
+    g_assert_cmphex(qecam_readl(qts, bdf, PCI_VENDOR_ID), ==,
+                    ATD_DEVICE_ID << 16 | 0x1234);
+
+    d->regs = WINDOW_BASE + index * BAR_STRIDE;
+    d->data = d->regs + BAR_STRIDE / 2;
+    qecam_writel(qts, bdf, PCI_BASE_ADDRESS_0, d->regs);
+    qecam_writel(qts, bdf, PCI_BASE_ADDRESS_1, 0);
+    qecam_writel(qts, bdf, PCI_BASE_ADDRESS_2, d->data);
+    qecam_writel(qts, bdf, PCI_BASE_ADDRESS_3, 0);
+    qecam_writew(qts, bdf, PCI_COMMAND,
+                 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+
+    d->ats = qecam_ext_cap(qts, bdf, PCI_EXT_CAP_ID_ATS);
+    d->pasid = qecam_ext_cap(qts, bdf, PCI_EXT_CAP_ID_PASID);
+    d->pri = qecam_ext_cap(qts, bdf, PCI_EXT_CAP_ID_PRI);
+    g_assert_cmphex(qatd_read(d, ATD_ID), ==, ATD_ID_VALUE);
+}
+
+void qatd_enable_all(QATD *d, uint32_t pri_alloc)
+{
+    /* PASID must not be changed while ATS is enabled (PCIe 5.0, 7.8.8.3) */
+    qecam_writew(d->qts, d->bdf, d->pasid + PCI_PASID_CTRL,
+                 PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_EXEC |
+                 PCI_PASID_CTRL_PRIV);
+    qecam_writel(d->qts, d->bdf, d->pri + PCI_PRI_ALLOC_REQ, pri_alloc);
+    qecam_writew(d->qts, d->bdf, d->pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
+    qecam_writew(d->qts, d->bdf, d->ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+}
+
+uint64_t qatd_read(QATD *d, unsigned reg)
+{
+    return qtest_readq(d->qts, d->regs + reg);
+}
+
+void qatd_write(QATD *d, unsigned reg, uint64_t val)
+{
+    qtest_writeq(d->qts, d->regs + reg, val);
+}
+
+void qatd_start(QATD *d, unsigned command, uint32_t pasid, uint64_t addr,
+                uint64_t length, uint64_t flags)
+{
+    qatd_write(d, ATD_PASID, pasid);
+    qatd_write(d, ATD_ADDR, addr);
+    qatd_write(d, ATD_LENGTH, length);
+    qatd_write(d, ATD_FLAGS, flags);
+    qatd_write(d, ATD_COMMAND, command);
+}
+
+int64_t qatd_wait(QATD *d)
+{
+    int64_t deadline = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+
+    while (qatd_read(d, ATD_BUSY)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_usleep(100);
+    }
+    return qatd_read(d, ATD_RETURN);
+}
+
+int64_t qatd_command(QATD *d, unsigned command, uint32_t pasid, uint64_t addr,
+                     uint64_t length, uint64_t flags)
+{
+    qatd_start(d, command, pasid, addr, length, flags);
+    return qatd_wait(d);
+}
+
+int64_t qatd_translate(QATD *d, uint32_t pasid, uint64_t addr, uint64_t length,
+                       uint64_t flags, QATDResult *results, size_t max_results)
+{
+    int64_t ret, n;
+    int i;
+
+    qatd_write(d, ATD_MAX_RESULTS, max_results);
+    ret = qatd_command(d, ATD_CMD_TRANSLATE, pasid, addr, length, flags);
+    n = ret == -ENOMEM ? (int64_t)max_results : MAX(ret, 0);
+    for (i = 0; i < n; i++) {
+        uint64_t p = d->data + ATD_RESULTS_OFFSET + i * ATD_RESULT_SIZE;
+
+        results[i].iova = qtest_readq(d->qts, p);
+        results[i].translated_addr = qtest_readq(d->qts, p + 8);
+        results[i].addr_mask = qtest_readq(d->qts, p + 16);
+        results[i].perm = qtest_readl(d->qts, p + 24);
+        results[i].pasid = qtest_readl(d->qts, p + 28);
+    }
+    return ret;
+}
+
+int64_t qatd_page_request(QATD *d, uint32_t pasid, uint64_t addr,
+                          uint16_t prgi, uint64_t flags)
+{
+    qatd_write(d, ATD_PRGI, prgi);
+    return qatd_command(d, ATD_CMD_PAGE_REQUEST, pasid, addr, 0, flags);
+}

@@ -1,0 +1,165 @@
+/*
+ * libqos driver for pci-ats-testdev, and for PCIe topologies on q35
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LIBQOS_PCI_ATS_TESTDEV_H
+#define LIBQOS_PCI_ATS_TESTDEV_H
+
+#include "../libqtest.h"
+#include "hw/misc/pci-ats-testdev.h"
+
+#define QATD_NO_PASID UINT32_MAX
+
+/**
+ * struct QATD - a pci-ats-testdev
+ * @qts: the emulator; a test may set it to the destination of a migration
+ * @bdf: bus, device and function number
+ * @regs: guest physical address of BAR 0
+ * @data: guest physical address of BAR 2
+ * @ats: offset of the ATS capability, 0 if there is none
+ * @pasid: offset of the PASID capability, 0 if there is none
+ * @pri: offset of the PRI capability, 0 if there is none
+ */
+typedef struct QATD {
+    QTestState *qts;
+    uint16_t bdf;
+    uint64_t regs;
+    uint64_t data;
+    uint16_t ats;
+    uint16_t pasid;
+    uint16_t pri;
+} QATD;
+
+#define QATD_BDF(bus, slot, fn) ((bus) << 8 | (slot) << 3 | (fn))
+
+/**
+ * qecam_enable() - enable and locate extended configuration space of a q35
+ * @qts: the emulator
+ */
+void qecam_enable(QTestState *qts);
+
+/*
+ * qecam_read*(), qecam_write*() - access configuration space
+ * @qts: the emulator, after qecam_enable()
+ * @bdf: bus, device and function number
+ * @reg: offset, 0 to 0xfff
+ */
+uint8_t qecam_readb(QTestState *qts, uint16_t bdf, uint16_t reg);
+uint16_t qecam_readw(QTestState *qts, uint16_t bdf, uint16_t reg);
+uint32_t qecam_readl(QTestState *qts, uint16_t bdf, uint16_t reg);
+void qecam_writeb(QTestState *qts, uint16_t bdf, uint16_t reg, uint8_t val);
+void qecam_writew(QTestState *qts, uint16_t bdf, uint16_t reg, uint16_t val);
+void qecam_writel(QTestState *qts, uint16_t bdf, uint16_t reg, uint32_t val);
+
+/**
+ * qecam_ext_cap() - find an extended capability
+ * @qts: the emulator
+ * @bdf: bus, device and function number
+ * @id: PCI_EXT_CAP_ID_*
+ *
+ * Returns: its offset, or 0.
+ */
+uint16_t qecam_ext_cap(QTestState *qts, uint16_t bdf, uint16_t id);
+
+/**
+ * qecam_setup_bridge() - number the buses of a bridge and open its window
+ * @qts: the emulator
+ * @bdf: the bridge
+ * @secondary: number of the bus behind it
+ * @subordinate: highest number of a bus behind it
+ */
+void qecam_setup_bridge(QTestState *qts, uint16_t bdf, uint8_t secondary,
+                        uint8_t subordinate);
+
+/**
+ * qatd_init() - find the device, place its BARs, enable bus mastering
+ * @d: the driver to fill in
+ * @qts: the emulator, after qecam_enable()
+ * @bdf: bus, device and function number
+ * @index: 0 to 15, different for each device of the machine
+ */
+void qatd_init(QATD *d, QTestState *qts, uint16_t bdf, unsigned index);
+
+/**
+ * qatd_enable_all() - enable ATS, PRI and PASID with all that it has
+ * @d: the driver
+ * @pri_alloc: Outstanding Page Request Allocation
+ */
+void qatd_enable_all(QATD *d, uint32_t pri_alloc);
+
+/* Registers, ATD_* */
+uint64_t qatd_read(QATD *d, unsigned reg);
+void qatd_write(QATD *d, unsigned reg, uint64_t val);
+
+/**
+ * qatd_command() - run a command and wait until it has ended
+ * @d: the driver
+ * @command: ATD_CMD_*
+ * @pasid: the PASID, or QATD_NO_PASID
+ * @addr: address
+ * @length: length
+ * @flags: ATD_FLAG_*
+ *
+ * Returns: what it returned.
+ */
+int64_t qatd_command(QATD *d, unsigned command, uint32_t pasid, uint64_t addr,
+                     uint64_t length, uint64_t flags);
+
+/**
+ * qatd_start() - run a command, without waiting
+ */
+void qatd_start(QATD *d, unsigned command, uint32_t pasid, uint64_t addr,
+                uint64_t length, uint64_t flags);
+
+/**
+ * qatd_wait() - wait until the command has ended
+ * @d: the driver
+ *
+ * Returns: what it returned.  Fails the test after ten seconds.
+ */
+int64_t qatd_wait(QATD *d);
+
+/**
+ * struct QATDResult - one result of ATD_CMD_TRANSLATE
+ */
+typedef struct QATDResult {
+    uint64_t iova;
+    uint64_t translated_addr;
+    uint64_t addr_mask;
+    uint32_t perm;
+    uint32_t pasid;
+} QATDResult;
+
+/**
+ * qatd_translate() - ATD_CMD_TRANSLATE
+ * @d: the driver
+ * @pasid: the PASID, or QATD_NO_PASID
+ * @addr: first address
+ * @length: in bytes
+ * @flags: ATD_FLAG_*
+ * @results: filled in
+ * @max_results: elements in @results
+ *
+ * Returns: what pci_ats_request_translation() returned.
+ */
+int64_t qatd_translate(QATD *d, uint32_t pasid, uint64_t addr, uint64_t length,
+                       uint64_t flags, QATDResult *results, size_t max_results);
+
+/**
+ * qatd_page_request() - ATD_CMD_PAGE_REQUEST
+ * @d: the driver
+ * @pasid: the PASID, or QATD_NO_PASID
+ * @addr: address
+ * @prgi: page request group index
+ * @flags: ATD_FLAG_*
+ *
+ * Returns: what pci_pri_request_page() returned.
+ */
+int64_t qatd_page_request(QATD *d, uint32_t pasid, uint64_t addr,
+                          uint16_t prgi, uint64_t flags);
+
+#endif
