@@ -37,7 +37,7 @@ class VhostUserPing(SvmGuestTest):
     def start_backend(self):
         """testpmd with one vhost port; returns the path of its socket."""
         if not shutil.which('dpdk-testpmd'):
-            self.skipTest('dpdk-testpmd is not there: install package dpdk')
+            self.skipTest('dpdk-testpmd is not there: install package dpdk-dev')
         path = os.path.join(self.socket_dir().name, 'backend')
         log = self.log_file('testpmd.log')
         processors = ','.join(map(str, sorted(os.sched_getaffinity(0))))
