@@ -13,7 +13,7 @@ class Failure(Exception):
     """A sentence for the user: what went wrong and what to do next."""
 
 
-def say(message):
+def say(message=''):
     """Print a line at once, also into a pipe."""
     print(message, flush=True)
 
