@@ -26,6 +26,8 @@ typedef struct VTDRamRange {
 struct VTDRamMap {
     struct rcu_head rcu;
     size_t n;
+    /* Index of the largest range: most tables are there */
+    size_t largest;
     VTDRamRange range[];
 };
 
@@ -89,6 +91,10 @@ static void vtd_ram_add(MemoryListener *listener, MemoryRegionSection *section)
     range->writable = !section->readonly && !section->mr->readonly;
     range->mr = section->mr;
     memory_region_ref(range->mr);
+    if (range->last - range->first >
+        map->range[map->largest].last - map->range[map->largest].first) {
+        map->largest = map->n - 1;
+    }
     ram->next = map;
 }
 
@@ -102,11 +108,19 @@ static void vtd_ram_commit(MemoryListener *listener)
     call_rcu(old, vtd_ram_map_free, rcu);
 }
 
+static inline bool vtd_ram_holds(const VTDRamRange *range, hwaddr addr)
+{
+    return addr >= range->first && addr <= range->last;
+}
+
 static const VTDRamRange *vtd_ram_find(const VTDRam *ram, hwaddr addr)
 {
     const VTDRamMap *map = qatomic_rcu_read(&ram->map);
     size_t low = 0, high = map->n;
 
+    if (likely(high && vtd_ram_holds(&map->range[map->largest], addr))) {
+        return &map->range[map->largest];
+    }
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         const VTDRamRange *range = &map->range[middle];

@@ -29,6 +29,14 @@
 /* Extended-accessed flag of a first-stage entry (9.7) */
 #define WALK_FS_EA              (1ull << 10)
 
+/* What the second stage says about a guest physical address, for nesting */
+typedef struct SSPage {
+    uint64_t base;
+    uint64_t size;
+    hwaddr out;
+    IOMMUAccessFlags perm;
+} SSPage;
+
 typedef struct Walk {
     const VTDWalkMem *mem;
     const VTDWalkConfig *cfg;
@@ -44,6 +52,8 @@ typedef struct Walk {
     uint64_t *ss_leaf_table;
     uint64_t ss_leaf_region;
     IOMMUAccessFlags ss_leaf_perm;
+    /* The second-stage page used last, for nesting; its size is 0 for none */
+    SSPage ss_page;
 } Walk;
 
 static inline unsigned walk_shift(unsigned level)
@@ -447,16 +457,8 @@ static bool ss_walk(Walk *w, uint64_t at, uint64_t last)
                      ss_reason(w, SS_TOO_WIDE));
 }
 
-/* What the second stage says about a guest physical address, for nesting */
-typedef struct SSPage {
-    uint64_t base;
-    uint64_t size;
-    hwaddr out;
-    IOMMUAccessFlags perm;
-} SSPage;
-
 /* Returns a fault reason, or 0; @page->base and @page->size are set always */
-static uint8_t ss_lookup(Walk *w, uint64_t gpa, SSPage *page)
+static uint8_t ss_descend(Walk *w, uint64_t gpa, SSPage *page)
 {
     const VTDWalkConfig *cfg = w->cfg;
     unsigned level = cfg->ss_levels;
@@ -509,6 +511,20 @@ static uint8_t ss_lookup(Walk *w, uint64_t gpa, SSPage *page)
         addr = pte & WALK_ADDR_MASK;
         table = NULL;
     }
+}
+
+static inline uint8_t ss_lookup(Walk *w, uint64_t gpa, SSPage *page)
+{
+    if (gpa - w->ss_page.base >= w->ss_page.size) {
+        uint8_t reason = ss_descend(w, gpa, page);
+
+        if (reason) {
+            return reason;
+        }
+        w->ss_page = *page;
+    }
+    *page = w->ss_page;
+    return 0;
 }
 
 /* First stage (3.6), alone or nested in a second stage (3.8) */
@@ -780,13 +796,12 @@ static FSResult fs_page(Walk *w, const FSPage *p, uint64_t at, uint64_t end)
 static bool fs_table(Walk *w, unsigned level, hwaddr addr, uint64_t at,
                      uint64_t last, bool write);
 
-static FSResult fs_entry(Walk *w, FSTable *table, unsigned level, uint64_t at,
-                         uint64_t end, bool write)
+static FSResult fs_entry(Walk *w, FSTable *table, unsigned level, uint64_t pte,
+                         uint64_t at, uint64_t end, bool write)
 {
     uint64_t size = walk_size(level);
     uint64_t base = at & ~(size - 1);
     unsigned index = (at >> walk_shift(level)) & WALK_INDEX_MASK;
-    uint64_t pte = le64_to_cpu(qatomic_read__nocheck(&table->entries[index]));
     uint8_t reason = fs_check(w, pte, level);
 
     if (!reason) {
@@ -819,20 +834,21 @@ static FSResult fs_entry(Walk *w, FSTable *table, unsigned level, uint64_t at,
 
 /*
  * The bits that an entry for 4 KiB must have for the shortest way: the page
- * gives all that is wanted, and its flags are set already.  UINT64_MAX, which
- * no entry can meet, when that way does not apply.
+ * gives all that is wanted.  UINT64_MAX, which no entry can meet, when that way
+ * does not apply.
  */
-static uint64_t fs_plain_bits(const Walk *w, unsigned level, bool write)
+static uint64_t fs_plain_bits(const Walk *w, const FSTable *table,
+                              unsigned level, bool write)
 {
     const VTDWalkRequest *req = w->req;
-    uint64_t bits = VTD_FL_P | fs_accessed(w) | (req->priv ? 0 : VTD_FL_US);
+    uint64_t bits = VTD_FL_P | (req->priv ? 0 : VTD_FL_US);
 
-    if (level != VTD_PT_LEVEL || req->untranslated ||
+    if (level != VTD_PT_LEVEL || req->untranslated || table->no_update ||
         w->cfg->type == VTD_WALK_NESTED) {
         return UINT64_MAX;
     }
     if (req->want & IOMMU_WO) {
-        return write ? bits | VTD_FL_RW | VTD_FL_D : UINT64_MAX;
+        return write ? bits | VTD_FL_RW : UINT64_MAX;
     }
     return bits;
 }
@@ -846,38 +862,46 @@ static inline bool fs_is_plain(const Walk *w, uint64_t pte, uint64_t bits)
            !walk_overlaps_interrupts(out, out);
 }
 
+static inline FSResult fs_plain_page(Walk *w, FSTable *table, unsigned index,
+                                     uint64_t at, uint64_t pte, uint64_t flags)
+{
+    uint8_t no_reason;
+    FSResult res = fs_set_flags(table, index, pte, flags, &no_reason);
+
+    if (likely(res == FS_NEXT) &&
+        !walk_push(w, at & ~(WALK_PAGE_SIZE - 1), pte & WALK_ADDR_MASK,
+                   WALK_PAGE_SIZE - 1, w->req->want)) {
+        return FS_STOP;
+    }
+    return res;
+}
+
 static bool fs_entries(Walk *w, FSTable *table, unsigned level, uint64_t at,
                        uint64_t last, bool write)
 {
     uint64_t size = walk_size(level);
-    uint64_t plain = fs_plain_bits(w, level, write);
+    uint64_t plain = fs_plain_bits(w, table, level, write);
+    uint64_t flags = fs_page_bits(w, w->req->want);
 
     for (;;) {
         uint64_t end = MIN(at | (size - 1), last);
-        uint64_t *slot = &table->entries[(at >> walk_shift(level)) &
-                                         WALK_INDEX_MASK];
-        uint64_t pte = le64_to_cpu(qatomic_read__nocheck(slot));
+        unsigned index = (at >> walk_shift(level)) & WALK_INDEX_MASK;
         FSResult res;
 
-        if (fs_is_plain(w, pte, plain)) {
-            if (!walk_spend(w) ||
-                !walk_push(w, at & ~(size - 1), pte & WALK_ADDR_MASK, size - 1,
-                           w->req->want)) {
-                return false;
-            }
-            if (end == last) {
-                return true;
-            }
-            at = end + 1;
-            continue;
-        }
         do {
+            uint64_t pte = le64_to_cpu(qatomic_read__nocheck(
+                                           &table->entries[index]));
+
             if (!walk_spend(w)) {
                 return false;
             }
-            res = fs_entry(w, table, level, at, end, write);
-        } while (res == FS_RETRY);
-        if (res == FS_STOP) {
+            if (fs_is_plain(w, pte, plain)) {
+                res = fs_plain_page(w, table, index, at, pte, flags);
+            } else {
+                res = fs_entry(w, table, level, pte, at, end, write);
+            }
+        } while (unlikely(res == FS_RETRY));
+        if (unlikely(res == FS_STOP)) {
             return false;
         }
         if (end == last) {
@@ -1009,6 +1033,7 @@ static void walk_init(Walk *w, VTDWalkRequest *req)
     w->limit_first = 0;
     w->limit_last = UINT64_MAX;
     w->ss_leaf_table = NULL;
+    w->ss_page.size = 0;
 }
 
 VTDWalkStatus vtd_walk(const VTDWalkMem *mem, const VTDWalkConfig *cfg,
