@@ -15,6 +15,7 @@
 #include "qemu/module.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
+#include "qemu/timer.h"
 #include "qemu/units.h"
 #include "hw/misc/pci-ats-testdev.h"
 #include "hw/pci/pci_ats_dma.h"
@@ -42,6 +43,8 @@ typedef struct ATDRequest {
     uint64_t flags;
     uint64_t prgi;
     uint64_t max_results;
+    uint64_t repeat;
+    uint64_t step;
 } ATDRequest;
 
 /* A PASID whose invalidations or responses are recorded */
@@ -91,6 +94,8 @@ struct PCIATSTestDev {
     uint64_t err_count;
     uint64_t addr_width;
     uint64_t min_page_size;
+    uint64_t nanoseconds;
+    IOMMUTLBEntry *results;
     uint8_t *data;
 
     ATDListener listeners[ATD_LISTENERS];
@@ -266,24 +271,28 @@ static void atd_store_result(PCIATSTestDev *d, size_t i,
 
 static int64_t atd_translate(PCIATSTestDev *d, const ATDRequest *req)
 {
-    size_t n = MIN(req->max_results, ATD_RESULTS_MAX);
-    g_autofree IOMMUTLBEntry *results = g_new0(IOMMUTLBEntry, n);
     uint32_t err_count = 0;
-    size_t i, valid;
     ssize_t ret;
 
     ret = pci_ats_request_translation(PCI_DEVICE(d), req->pasid,
                                       req->flags & ATD_FLAG_PRIV,
                                       req->flags & ATD_FLAG_EXEC, req->addr,
                                       req->length,
-                                      req->flags & ATD_FLAG_NO_WRITE, results,
-                                      n, &err_count);
-    valid = ret == -ENOMEM ? n : MAX(ret, 0);
-    for (i = 0; i < valid; i++) {
-        atd_store_result(d, i, &results[i]);
-    }
+                                      req->flags & ATD_FLAG_NO_WRITE,
+                                      d->results, req->max_results,
+                                      &err_count);
     d->err_count = err_count;
     return ret;
+}
+
+static void atd_store_results(PCIATSTestDev *d, const ATDRequest *req,
+                              int64_t ret)
+{
+    size_t i, n = ret == -ENOMEM ? req->max_results : MAX(ret, 0);
+
+    for (i = 0; i < n; i++) {
+        atd_store_result(d, i, &d->results[i]);
+    }
 }
 
 static int64_t atd_dma(PCIATSTestDev *d, const ATDRequest *req,
@@ -370,6 +379,28 @@ static int64_t atd_run(PCIATSTestDev *d, const ATDRequest *req)
     }
 }
 
+/* Run it as often as it says, for as long as it succeeds */
+static int64_t atd_run_repeatedly(PCIATSTestDev *d, ATDRequest req)
+{
+    int64_t start = get_clock();
+    int64_t ret;
+
+    for (;;) {
+        ret = atd_run(d, &req);
+        if (ret < 0 || req.repeat <= 1 || qatomic_read(&d->stopping)) {
+            break;
+        }
+        req.repeat--;
+        req.addr += req.step;
+        req.prgi = (req.prgi + 1) & PCI_PRGI_MAX;
+    }
+    d->nanoseconds = get_clock() - start;
+    if (req.command == ATD_CMD_TRANSLATE) {
+        atd_store_results(d, &req, ret);
+    }
+    return ret;
+}
+
 static void atd_finish(PCIATSTestDev *d, int64_t ret)
 {
     QEMU_LOCK_GUARD(&d->lock);
@@ -394,7 +425,7 @@ static void *atd_thread(void *opaque)
 
             d->thread_req.command = 0;
             qemu_mutex_unlock(&d->lock);
-            atd_finish(d, atd_run(d, &req));
+            atd_finish(d, atd_run_repeatedly(d, req));
             qemu_mutex_lock(&d->lock);
         } else {
             qemu_cond_wait(&d->cond, &d->lock);
@@ -407,6 +438,7 @@ static void *atd_thread(void *opaque)
 
 static void atd_start(PCIATSTestDev *d)
 {
+    ATDRequest once;
     const ATDRequest *req = &d->req;
 
     WITH_QEMU_LOCK_GUARD(&d->lock) {
@@ -432,7 +464,10 @@ static void atd_start(PCIATSTestDev *d)
                              : DMA_DIRECTION_FROM_DEVICE, atd_svm_done, d);
         return;
     }
-    atd_finish(d, atd_run(d, req));
+    /* With the BQL held, work is bounded by not being repeated */
+    once = *req;
+    once.repeat = 1;
+    atd_finish(d, atd_run_repeatedly(d, once));
 }
 
 /* ---- Registers ---- */
@@ -507,8 +542,10 @@ static uint64_t atd_result_read(PCIATSTestDev *d, hwaddr addr)
         return d->err_count;
     case ATD_ADDR_WIDTH:
         return d->addr_width;
-    default:
+    case ATD_MIN_PAGE_SIZE:
         return d->min_page_size;
+    default:
+        return d->nanoseconds;
     }
 }
 
@@ -533,7 +570,12 @@ static uint64_t atd_regs_read(void *opaque, hwaddr addr, unsigned size)
         return d->req.prgi;
     case ATD_MAX_RESULTS:
         return d->req.max_results;
+    case ATD_REPEAT:
+        return d->req.repeat;
+    case ATD_STEP:
+        return d->req.step;
     case ATD_BUSY ... ATD_MIN_PAGE_SIZE:
+    case ATD_NANOSECONDS:
         return atd_result_read(d, addr);
     case ATD_OUTSTANDING:
         return pcie_pri_outstanding(PCI_DEVICE(d));
@@ -577,7 +619,13 @@ static void atd_regs_write(void *opaque, hwaddr addr, uint64_t val,
         d->req.prgi = val & UINT16_MAX;
         break;
     case ATD_MAX_RESULTS:
-        d->req.max_results = val;
+        d->req.max_results = MIN(val, ATD_RESULTS_MAX);
+        break;
+    case ATD_REPEAT:
+        d->req.repeat = val;
+        break;
+    case ATD_STEP:
+        d->req.step = val;
         break;
     case ATD_COMMAND:
         d->req.command = val;
@@ -662,6 +710,7 @@ static void atd_realize(PCIDevice *pci, Error **errp)
         d->has_ats = d->has_pasid = d->has_pri = false;
     }
 
+    d->results = g_new(IOMMUTLBEntry, ATD_RESULTS_MAX);
     d->dma = pci_ats_dma_new(pci, d->atc_entries);
     qemu_mutex_init(&d->lock);
     qemu_cond_init(&d->cond);
@@ -674,7 +723,7 @@ static void atd_exit(PCIDevice *pci)
     PCIATSTestDev *d = PCI_ATS_TESTDEV(pci);
 
     WITH_QEMU_LOCK_GUARD(&d->lock) {
-        d->stopping = true;
+        qatomic_set(&d->stopping, true);
         qemu_cond_signal(&d->cond);
     }
     /* The thread may be waiting for the BQL */
@@ -683,6 +732,7 @@ static void atd_exit(PCIDevice *pci)
     bql_lock();
 
     pci_ats_dma_free(d->dma);
+    g_free(d->results);
     atd_unregister_all(d);
     qemu_cond_destroy(&d->cond);
     qemu_mutex_destroy(&d->lock);

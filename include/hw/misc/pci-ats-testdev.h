@@ -46,6 +46,9 @@
 #define ATD_ATC_HITS            0x108
 #define ATD_ATC_MISSES          0x110
 #define ATD_ATC_INVALIDATIONS   0x118
+#define ATD_REPEAT              0x140
+#define ATD_STEP                0x148
+#define ATD_NANOSECONDS         0x150
 
 /* ATD_ENABLES */
 #define ATD_ENABLE_BUS_MASTER   (1ULL << 0)

@@ -15,7 +15,7 @@
 /* Where all BARs are; every bridge forwards it */
 #define WINDOW_BASE     0xd0000000
 #define WINDOW_LIMIT    0xdfffffff
-#define BAR_STRIDE      0x01000000
+#define BAR_STRIDE      0x00080000
 
 void qecam_enable(QTestState *qts)
 {

@@ -80,7 +80,7 @@ void qecam_setup_bridge(QTestState *qts, uint16_t bdf, uint8_t secondary,
  * @d: the driver to fill in
  * @qts: the emulator, after qecam_enable()
  * @bdf: bus, device and function number
- * @index: 0 to 15, different for each device of the machine
+ * @index: 0 to 255, different for each device of the machine
  */
 void qatd_init(QATD *d, QTestState *qts, uint16_t bdf, unsigned index);
 
