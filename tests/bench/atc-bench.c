@@ -5,11 +5,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * One line per operation, for one thread and for two threads at once, with
- * an empty and with a full cache: the median of many short slices, so that
- * other load on the machine does little harm.  ATC_BENCH_MS sets the time
- * spent on each figure (default 100), ATC_BENCH_ENTRIES the size (default
- * 4096).
+ * For one thread and for two threads at once, with an empty and with a full
+ * cache: the median of many short slices, so that other load on the machine
+ * does little harm.  Prints a line for each figure, for tests/bench/run-bench:
+ * group, series, column and nanoseconds, separated by tabs.  ATC_BENCH_MS sets
+ * the time spent on each figure (default 100), ATC_BENCH_ENTRIES the size
+ * (default 4096).
  */
 
 #include "qemu/osdep.h"
@@ -323,21 +324,19 @@ int main(int argc, char **argv)
 
     run_ns = env_number("ATC_BENCH_MS", 100) * 1000 * 1000;
     entries = env_number("ATC_BENCH_ENTRIES", 4096);
-    printf("ns per operation, %u entries%16s%20s\n", entries, "1 thread",
-           "2 threads");
-    printf("%-30s%10s%10s%10s%10s\n", "", "empty", "full", "empty", "full");
     for (int i = 0; i < ARRAY_SIZE(ops); i++) {
-        printf("%-30s", ops[i].name);
         for (int threads = 1; threads <= MAX_THREADS; threads++) {
             for (int full = 0; full < 2; full++) {
                 if (full ? ops[i].full : ops[i].empty) {
-                    printf("%10.1f", measure(ops[i].op, threads, full));
-                } else {
-                    printf("%10s", "-");
+                    printf("cache of %u entries, ns per operation\t%s\t"
+                           "%d thread%s, %s\t%.1f\n", entries, ops[i].name,
+                           threads, threads > 1 ? "s" : "",
+                           full ? "full" : "empty",
+                           measure(ops[i].op, threads, full));
+                    fflush(stdout);
                 }
             }
         }
-        printf("\n");
     }
     return 0;
 }
