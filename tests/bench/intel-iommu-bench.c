@@ -1,5 +1,5 @@
 /*
- * Cost of translation requests and device-TLB invalidations of intel-iommu
+ * Cost of translation requests, invalidations and page requests of intel-iommu
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -20,10 +20,10 @@
 #include "hw/i386/intel_iommu_internal.h"
 #include "libqos/malloc-pc.h"
 #include "libqos/pci-ats-testdev.h"
+#include "libqos/vtd-prq.h"
 #include "libqos/vtd.h"
 
-#define IOMMU "intel-iommu,device-iotlb=on,x-scalable-mode=on,x-flts=on," \
-              "x-pasid-mode=on"
+#define IOMMU "intel-iommu,svm=on"
 
 #define MAX_DEVICES     256
 #define MAX_RUNS        101
@@ -40,7 +40,14 @@
 #define SS              (VTD_SL_R | VTD_SL_W)
 #define PE_AW_48        (2ULL << 2)
 #define PE1             (1ULL | VTD_SM_PASID_ENTRY_PWSNP)
-#define CE              (VTD_SM_CONTEXT_ENTRY_DTE | VTD_SM_CONTEXT_ENTRY_PASIDE)
+#define CE              (VTD_SM_CONTEXT_ENTRY_DTE | \
+                         VTD_SM_CONTEXT_ENTRY_PASIDE | \
+                         VTD_SM_CONTEXT_ENTRY_PRE)
+
+/* Page requests of a device in a run, each a group; the queue holds them all */
+#define GROUPS          256
+#define PRQ_DEVICES     16
+#define PQS             6           /* 2^6 pages */
 
 /* Descriptors that a queue of a page holds beside the one that waits */
 #define BATCH           120
@@ -127,7 +134,8 @@ static void add_devices(GString *args, unsigned n)
                                    "chassis=%d,addr=1e.%d,multifunction=on",
                                    bdf >> 8, bdf >> 8, (bdf >> 8) - 1);
         }
-        g_string_append(args, " -device pci-ats-testdev,multifunction=on,");
+        g_string_append(args, " -device pci-ats-testdev,multifunction=on,"
+                        "pri-capacity=" stringify(GROUPS) ",");
         if (bdf >> 8) {
             g_string_append_printf(args, "bus=rp%d,", bdf >> 8);
         }
@@ -158,7 +166,7 @@ static void start(Bench *b, unsigned num_devs)
         /* All share the PASID directory of the first */
         qtest_writeq(b->qts, qvtd_sm_context(&b->vtd, device_bdf(i)), context);
         qatd_init(&b->devs[i], b->qts, device_bdf(i), i);
-        qatd_enable_all(&b->devs[i], 32);
+        qatd_enable_all(&b->devs[i], GROUPS);
     }
     qvtd_enable(&b->vtd);
 }
@@ -355,18 +363,23 @@ static void put_desc(Bench *b, unsigned i, uint64_t lo, uint64_t hi)
                    desc, sizeof(desc));
 }
 
-/* Returns: nanoseconds until all @n descriptors and a wait have been done */
-static double submit_batch(Bench *b, unsigned n, uint64_t lo, uint64_t hi)
+/* Returns: nanoseconds until the @n descriptors and a wait have been done */
+static double run_batch(Bench *b, unsigned n)
 {
     int64_t begin;
 
-    for (unsigned i = 0; i < n; i++) {
-        put_desc(b, i, lo, hi);
-    }
     b->vtd.iq_tail = (b->vtd.iq_tail + n) % (4 * KiB / 32);
     begin = g_get_monotonic_time();
     qvtd_submit(&b->vtd, VTD_INV_DESC_WAIT, 0);
     return (g_get_monotonic_time() - begin) * 1000.0;
+}
+
+static double submit_batch(Bench *b, unsigned n, uint64_t lo, uint64_t hi)
+{
+    for (unsigned i = 0; i < n; i++) {
+        put_desc(b, i, lo, hi);
+    }
+    return run_batch(b, n);
 }
 
 /* Every device uses the PASID, and caches one page or as many as it can */
@@ -426,6 +439,74 @@ static void bench_invalidations(Bench *b)
     }
 }
 
+/* Page requests */
+
+static void start_page_requests(QATD *dev)
+{
+    qatd_write(dev, ATD_REPEAT, GROUPS);
+    qatd_write(dev, ATD_STEP, 4 * KiB);
+    qatd_write(dev, ATD_PRGI, 0);
+    qatd_start(dev, ATD_CMD_PAGE_REQUEST, PASID, IOVA, 0,
+               ATD_FLAG_THREAD | ATD_FLAG_READ | ATD_FLAG_LAST);
+}
+
+/* Returns: nanoseconds for each response */
+static double answer_groups(Bench *b, QATD *dev)
+{
+    double batch = 0;
+
+    for (unsigned done = 0; done < GROUPS; done += GROUPS / 4) {
+        double base = submit_batch(b, 0, 0, 0);
+
+        for (unsigned i = 0; i < GROUPS / 4; i++) {
+            put_desc(b, i, VTD_INV_DESC_PAGE_RESPONSE |
+                           VTD_INV_DESC_PAGE_RESP_PP | dev->bdf << 16 |
+                           (uint64_t)PASID << 32, (done + i) << 3);
+        }
+        batch += run_batch(b, GROUPS / 4) - base;
+    }
+    g_assert_cmpuint(qatd_read(dev, ATD_OUTSTANDING), ==, 0);
+    return batch / GROUPS;
+}
+
+static void bench_page_requests(Bench *b)
+{
+    g_autofree char *column = g_strdup_printf("%u device%s", b->num_devs,
+                                              b->num_devs > 1 ? "s" : "");
+    double request[MAX_RUNS], response[MAX_RUNS];
+    QVtdPrq prq;
+
+    set_pasid(b, FIRST, qvtd_new_table(&b->vtd));
+    qvtd_prq_init(&prq, &b->vtd, PQS);
+    for (unsigned i = 0; i < b->num_devs; i++) {
+        g_assert_cmpint(qatd_command(&b->devs[i], ATD_CMD_REGISTER_PRI, PASID,
+                                     0, 0, 0), ==, 0);
+    }
+    for (unsigned run = 0; run < runs; run++) {
+        request[run] = 0;
+        response[run] = 0;
+        for (unsigned i = 0; i < b->num_devs; i++) {
+            start_page_requests(&b->devs[i]);
+        }
+        for (unsigned i = 0; i < b->num_devs; i++) {
+            g_assert_cmpint(qatd_wait(&b->devs[i]), ==, 0);
+            request[run] += (double)qatd_read(&b->devs[i], ATD_NANOSECONDS) /
+                            GROUPS / b->num_devs;
+        }
+        g_assert_cmpuint(qvtd_prq_count(&prq), ==, GROUPS * b->num_devs);
+        qtest_writeq(b->qts, Q35_HOST_BRIDGE_IOMMU_ADDR + DMAR_PQH_REG,
+                     qtest_readq(b->qts, Q35_HOST_BRIDGE_IOMMU_ADDR +
+                                         DMAR_PQT_REG));
+        for (unsigned i = 0; i < b->num_devs; i++) {
+            response[run] += answer_groups(b, &b->devs[i]) / b->num_devs;
+        }
+    }
+    report("page requests, ns", "request: device to queue", column,
+           median(request, runs));
+    report("page requests, ns", "response: descriptor to notifier", column,
+           median(response, runs));
+}
+
 int main(void)
 {
     static const unsigned counts[] = { 1, 16, MAX_DEVICES };
@@ -444,6 +525,11 @@ int main(void)
     for (int i = 0; i < ARRAY_SIZE(counts); i++) {
         start(b, counts[i]);
         bench_invalidations(b);
+        stop(b);
+    }
+    for (unsigned n = 1; n <= PRQ_DEVICES; n *= PRQ_DEVICES) {
+        start(b, n);
+        bench_page_requests(b);
         stop(b);
     }
     g_free(b);
