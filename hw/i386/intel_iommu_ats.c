@@ -28,9 +28,15 @@ typedef struct Request {
     bool exec;
 } Request;
 
-static uint16_t request_sid(PCIBus *bus, int devfn)
+static Request request(IntelIOMMUState *s, PCIBus *bus, int devfn,
+                       uint32_t pasid, VTDAddressType at)
 {
-    return PCI_BUILD_BDF(pci_bus_num(bus), devfn);
+    return (Request) {
+        .s = s,
+        .sid = PCI_BUILD_BDF(pci_bus_num(bus), devfn),
+        .pasid = pasid,
+        .at = at,
+    };
 }
 
 void vtd_fault_report_unless(IntelIOMMUState *s, const VTDFault *fault,
@@ -158,19 +164,12 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
                                     size_t result_length, uint32_t *err_count)
 {
     bool has_pasid = pasid != PCI_NO_PASID;
-    Request rq = {
-        .s = opaque,
-        .sid = request_sid(bus, devfn),
-        .pasid = pasid,
-        .at = VTD_AT_TRANSLATION,
-        .priv = has_pasid && priv_req,
-        .exec = has_pasid && exec_req,
-    };
+    Request rq = request(opaque, bus, devfn, pasid, VTD_AT_TRANSLATION);
     VTDWalkRequest walk = {
         .first = addr & VTD_PAGE_MASK_4K,
         .last = addr + (length - 1),
         .want = no_write ? IOMMU_RO : IOMMU_RW,
-        .priv = rq.priv,
+        .priv = has_pasid && priv_req,
         .interrupt_input = !has_pasid,
         .pasid = pasid,
         .result = result,
@@ -181,6 +180,8 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
     if (!(rq.s->ecap & VTD_ECAP_DT)) {
         return -ENODEV;
     }
+    rq.priv = walk.priv;
+    rq.exec = has_pasid && exec_req;
     RCU_READ_LOCK_GUARD();
     status = ats_walk(&rq, &walk);
     if (rq.priv) {
@@ -281,14 +282,9 @@ bool vtd_translate_untranslated(IntelIOMMUState *s, PCIBus *bus, int devfn,
                                 uint32_t pasid, hwaddr addr, bool is_write,
                                 IOMMUTLBEntry *entry)
 {
-    Request rq = {
-        .s = s,
-        .sid = request_sid(bus, devfn),
-        .pasid = pasid,
-        .at = VTD_AT_UNTRANSLATED,
-        .is_write = is_write,
-    };
+    Request rq = request(s, bus, devfn, pasid, VTD_AT_UNTRANSLATED);
 
+    rq.is_write = is_write;
     return untranslated(&rq, addr, entry);
 }
 
@@ -296,16 +292,11 @@ bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
                          bool priv_req, bool exec_req, hwaddr addr,
                          bool is_write, IOMMUTLBEntry *result)
 {
-    Request rq = {
-        .s = opaque,
-        .sid = request_sid(bus, devfn),
-        .pasid = pasid,
-        .at = VTD_AT_UNTRANSLATED,
-        .is_write = is_write,
-        .priv = priv_req,
-        .exec = exec_req,
-    };
+    Request rq = request(opaque, bus, devfn, pasid, VTD_AT_UNTRANSLATED);
 
+    rq.is_write = is_write;
+    rq.priv = priv_req;
+    rq.exec = exec_req;
     return untranslated(&rq, addr, result);
 }
 
@@ -368,16 +359,11 @@ bool vtd_translate_translated(IntelIOMMUState *s, PCIBus *bus, int devfn,
                               uint32_t pasid, hwaddr addr, bool is_write,
                               IOMMUTLBEntry *entry)
 {
-    Request rq = {
-        .s = s,
-        .sid = request_sid(bus, devfn),
-        .pasid = pasid,
-        .at = VTD_AT_TRANSLATED,
-        .is_write = is_write,
-    };
+    Request rq = request(s, bus, devfn, pasid, VTD_AT_TRANSLATED);
     bool fpd = false;
     uint8_t reason;
 
+    rq.is_write = is_write;
     RCU_READ_LOCK_GUARD();
     /* 4.2.1: Unsupported Request, and not a remapping fault */
     if (!vtd_resolver_enabled(s->resolver)) {
@@ -392,5 +378,29 @@ bool vtd_translate_translated(IntelIOMMUState *s, PCIBus *bus, int devfn,
     }
     /* Blocks of this size cannot reach into the interrupt range */
     entry_identity(entry, pasid, addr, VTD_INTERRUPT_ADDR_SIZE - 1);
+    return true;
+}
+
+bool vtd_translated_request(PCIBus *bus, void *opaque, int devfn, hwaddr addr,
+                            hwaddr *len, bool is_write)
+{
+    IntelIOMMUState *s = opaque;
+    IOMMUTLBEntry entry;
+    hwaddr rest;
+
+    if (vtd_is_interrupt_addr(addr)) {
+        vtd_block_translated_interrupt(s,
+                                       PCI_BUILD_BDF(pci_bus_num(bus), devfn),
+                                       addr, is_write);
+        return false;
+    }
+    if (!vtd_translate_translated(s, bus, devfn, PCI_NO_PASID, addr, is_write,
+                                  &entry)) {
+        return false;
+    }
+    rest = entry.addr_mask - (addr & entry.addr_mask);
+    if (*len - 1 > rest) {
+        *len = rest + 1;
+    }
     return true;
 }

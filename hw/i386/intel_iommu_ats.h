@@ -30,6 +30,8 @@ void vtd_register_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
                                  uint32_t pasid, IOMMUNotifier *n);
 void vtd_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
                                    uint32_t pasid, IOMMUNotifier *n);
+bool vtd_translated_request(PCIBus *bus, void *opaque, int devfn, hwaddr addr,
+                            hwaddr *len, bool is_write);
 ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
                                     uint32_t pasid, bool priv_req,
                                     bool exec_req, hwaddr addr, size_t length,

@@ -8,6 +8,10 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/bswap.h"
+#include "qemu/error-report.h"
+#include "cpu.h"
+#include "hw/core/cpu.h"
 #include "hw/qdev-properties.h"
 #include "intel_iommu_internal.h"
 #include "intel_iommu_svm.h"
@@ -33,6 +37,18 @@ static bool switch_on(IntelIOMMUState *s, const char *name, bool *field,
     }
     *field = true;
     return true;
+}
+
+/*
+ * The tables of a process may map pages of 1 GiB if the CPU has them: guests
+ * then give up shared memory on an IOMMU without them.
+ */
+static bool decide_page_size(IntelIOMMUState *s, Error **errp)
+{
+    uint32_t features = X86_CPU(first_cpu)->env.features[FEAT_8000_0001_EDX];
+
+    return !(features & CPUID_EXT2_PDPE1GB) ||
+           switch_on(s, "fs1gp", &s->fs1gp, errp);
 }
 
 static bool decide_width(IntelIOMMUState *s, Error **errp)
@@ -67,5 +83,26 @@ bool vtd_svm_decide_config(IntelIOMMUState *s, Error **errp)
             return false;
         }
     }
-    return decide_width(s, errp);
+    return decide_page_size(s, errp) && decide_width(s, errp);
+}
+
+int vtd_svm_check_incoming(const IntelIOMMUState *s)
+{
+    uint64_t cap = ldq_le_p(&s->csr[DMAR_CAP_REG]);
+    uint64_t ecap = ldq_le_p(&s->csr[DMAR_ECAP_REG]);
+
+    /* Page requests are announced with svm=on only */
+    if (!s->svm && !(ecap & VTD_ECAP_PRS)) {
+        return 0;
+    }
+    if (cap == s->cap && ecap == s->ecap) {
+        return 0;
+    }
+    error_report("intel-iommu: the incoming state has svm=%s, CAP 0x%" PRIx64
+                 " and ECAP 0x%" PRIx64 ", but the device has svm=%s, CAP 0x%"
+                 PRIx64 " and ECAP 0x%" PRIx64 ": give the device the "
+                 "properties that it has at the source",
+                 ecap & VTD_ECAP_PRS ? "on" : "off", cap, ecap,
+                 s->svm ? "on" : "off", s->cap, s->ecap);
+    return -EINVAL;
 }

@@ -27,4 +27,20 @@
  */
 bool vtd_svm_decide_config(IntelIOMMUState *s, Error **errp);
 
+/**
+ * vtd_svm_check_incoming: refuse the state of an IOMMU that is set up otherwise
+ *
+ * The guest has read the capability registers, and they arrive with the other
+ * registers.  With svm=on, here or at the source, they have to be the same:
+ * what the guest uses has to be there.  Other set-ups are left to the user, as
+ * ever.
+ *
+ * Called with the BQL, when the registers have been loaded.
+ *
+ * @s: the IOMMU
+ *
+ * Returns: 0, or -EINVAL after an error report
+ */
+int vtd_svm_check_incoming(const IntelIOMMUState *s);
+
 #endif

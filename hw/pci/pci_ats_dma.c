@@ -297,12 +297,15 @@ static uint32_t dma_need(const DMARequest *req)
 static size_t dma_copy_ram(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
                            size_t len)
 {
-    AddressSpace *as = pci_get_address_space(dma->dev);
     MemTxAttrs attrs = dma_translated_attrs(dma);
     bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
+    AddressSpace *as = pci_dma_target(dma->dev, addr, len, is_write, attrs);
     uint8_t *buf = req->buf;
     size_t left = len;
 
+    if (!as) {
+        return 0;
+    }
     RCU_READ_LOCK_GUARD();
     while (left) {
         hwaddr xlat, n = left;

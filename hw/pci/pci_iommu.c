@@ -143,6 +143,28 @@ ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
     return ret;
 }
 
+AddressSpace *pci_translated_target(PCIDevice *dev, dma_addr_t addr,
+                                    dma_addr_t len, bool is_write)
+{
+    const PCIIOMMUBinding *b = &dev->iommu;
+    dma_addr_t covered;
+
+    if (!b->ops || !b->ops->translated_request) {
+        return pci_get_address_space(dev);
+    }
+    if (!pcie_bus_master_enabled(dev) || (len && addr + (len - 1) < addr)) {
+        return NULL;
+    }
+    for (; len; addr += covered, len -= covered) {
+        covered = len;
+        if (!b->ops->translated_request(b->bus, b->opaque, b->devfn, addr,
+                                        &covered, is_write)) {
+            return NULL;
+        }
+    }
+    return &address_space_memory;
+}
+
 /* Transfer as much of the request as one translation covers; 0 on error */
 static dma_addr_t pasid_dma_rw_one(PCIDevice *dev, uint32_t pasid,
                                    bool priv_req, bool exec_req,

@@ -32,6 +32,12 @@ static uint32_t request_enables(const PCIDevice *dev)
     return qatomic_read(&dev->exp.request_enables);
 }
 
+/* VFs share the PASID configuration of their PF (9.3.7.14) */
+static uint32_t pasid_enables(const PCIDevice *dev)
+{
+    return request_enables(pci_is_vf(dev) ? dev->exp.sriov_vf.pf : dev);
+}
+
 void pcie_pasid_init(PCIDevice *dev, uint16_t offset, uint8_t pasid_width,
                      bool exec_perm, bool priv_mod)
 {
@@ -39,6 +45,7 @@ void pcie_pasid_init(PCIDevice *dev, uint16_t offset, uint8_t pasid_width,
                          (priv_mod ? PCI_PASID_CAP_PRIV : 0);
 
     assert(pasid_width <= PCI_PASID_WIDTH_MAX);
+    assert(!pci_is_vf(dev));
     QEMU_BUILD_BUG_ON(PCI_PASID_CAP_EXEC != PCI_PASID_CTRL_EXEC ||
                       PCI_PASID_CAP_PRIV != PCI_PASID_CTRL_PRIV);
 
@@ -71,27 +78,32 @@ unsigned pcie_ats_stu(const PCIDevice *dev)
 
 bool pcie_pasid_enabled(const PCIDevice *dev)
 {
-    return request_enables(dev) & ENABLE_PASID;
+    return pasid_enables(dev) & ENABLE_PASID;
 }
 
 bool pcie_pasid_exec_enabled(const PCIDevice *dev)
 {
-    return request_enables(dev) & ENABLE_EXEC;
+    return pasid_enables(dev) & ENABLE_EXEC;
 }
 
 bool pcie_pasid_priv_enabled(const PCIDevice *dev)
 {
-    return request_enables(dev) & ENABLE_PRIV;
+    return pasid_enables(dev) & ENABLE_PRIV;
 }
 
 unsigned pcie_pasid_width(const PCIDevice *dev)
 {
-    return (request_enables(dev) >> PASID_WIDTH_SHIFT) & PASID_WIDTH_MASK;
+    return (pasid_enables(dev) >> PASID_WIDTH_SHIFT) & PASID_WIDTH_MASK;
 }
 
 uint32_t pcie_ats_epoch(const PCIDevice *dev)
 {
-    return qatomic_read(&dev->exp.ats_epoch);
+    uint32_t epoch = qatomic_read(&dev->exp.ats_epoch);
+
+    if (pci_is_vf(dev)) {
+        epoch += qatomic_read(&dev->exp.sriov_vf.pf->exp.ats_epoch);
+    }
+    return epoch;
 }
 
 static uint32_t ats_bits(const PCIDevice *dev)

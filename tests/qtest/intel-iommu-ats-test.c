@@ -373,6 +373,104 @@ static void test_translated_legacy(void)
     stop(&t);
 }
 
+/* Expect that a translated request is blocked, and does not write */
+static void translated_blocked(Test *t, uint64_t data)
+{
+    qtest_writel(t->qts, data, 0x11223344);
+    qtest_writel(t->qts, t->dev.data, 0x55667788);
+    g_assert_cmpint(dma(t, ATD_CMD_DMA_WRITE, QATD_NO_PASID, data,
+                        ATD_FLAG_TRANSLATED), !=, 0);
+    g_assert_cmphex(qtest_readl(t->qts, data), ==, 0x11223344);
+    g_assert_cmpint(dma(t, ATD_CMD_DMA_READ, QATD_NO_PASID, data,
+                        ATD_FLAG_TRANSLATED), !=, 0);
+    g_assert_cmphex(qtest_readl(t->qts, t->dev.data), ==, 0x55667788);
+}
+
+/* 4.2.1: Unsupported Request and no fault while translation is disabled */
+static void test_translated_disabled(void)
+{
+    uint64_t data;
+    Test t;
+
+    start_legacy(&t);
+    data = page(&t);
+    qtest_writel(t.qts, csr(DMAR_GCMD_REG), VTD_GCMD_QIE);
+    translated_blocked(&t, data);
+    no_fault(&t);
+    /* Untranslated requests pass */
+    g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, data, 0), ==, 0);
+    stop(&t);
+}
+
+/* LCT.5: pass-through (TT is 10b) is for untranslated requests only */
+static void test_translated_pass_through(void)
+{
+    uint64_t data, ce;
+    Test t;
+
+    start_legacy(&t);
+    data = page(&t);
+    ce = (qtest_readq(t.qts, t.vtd.root) & ~(KIB4 - 1)) + DEV * 16;
+    qtest_writeq(t.qts, ce, VTD_CONTEXT_TT_PASS_THROUGH | VTD_CONTEXT_ENTRY_P);
+    qvtd_inv_global(&t.vtd);
+    g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, data, 0), ==, 0);
+    no_fault(&t);
+    translated_blocked(&t, data);
+    fault(&t, VTD_FR_CONTEXT_ENTRY_TT, 2, QATD_NO_PASID, data, true);
+    stop(&t);
+}
+
+/* 4.2.5: with PGTT 100b the context entry decides, and ATS Enable */
+static void test_translated_pass_through_scalable(void)
+{
+    uint64_t data, ce;
+    Test t;
+
+    start_scalable(&t);
+    data = page(&t);
+    ce = qvtd_sm_context(&t.vtd, DEV);
+    qvtd_sm_pasid(&t.vtd, t.dir, 0, PE_PASS, PE_DID, 0);
+    qvtd_inv_global(&t.vtd);
+    g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, data,
+                        ATD_FLAG_TRANSLATED), ==, 0);
+    g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, 0xfee01000,
+                        ATD_FLAG_TRANSLATED), !=, 0);
+    fault(&t, VTD_FR_SM_INTERRUPT_ADDR, 2, QATD_NO_PASID, 0xfee01000, false);
+    /* ATS is off in the function */
+    qecam_writew(t.qts, DEV, t.dev.ats + PCI_ATS_CTRL, 0);
+    translated_blocked(&t, data);
+    fault(&t, VTD_FR_SM_CONTEXT_ENTRY_DTE, 2, QATD_NO_PASID, data, true);
+    /* SCT.5 */
+    qecam_writew(t.qts, DEV, t.dev.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+    qtest_writeq(t.qts, ce, t.dir | CE_PASID | 1);
+    qvtd_inv_global(&t.vtd);
+    translated_blocked(&t, data);
+    fault(&t, VTD_FR_SM_CONTEXT_ENTRY_DTE, 2, QATD_NO_PASID, data, true);
+    g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, data, 0), ==, 0);
+    no_fault(&t);
+    stop(&t);
+}
+
+/* LCT.3 is qualified: FPD suppresses its report (9.3) */
+static void test_context_reserved(void)
+{
+    uint64_t ce;
+    Test t;
+
+    start_legacy(&t);
+    ce = (qtest_readq(t.qts, t.vtd.root) & ~(KIB4 - 1)) + DEV * 16;
+    qtest_writeq(t.qts, ce + 8, qtest_readq(t.qts, ce + 8) | 1ULL << 63);
+    qvtd_inv_global(&t.vtd);
+    g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, IOVA, 0), !=, 0);
+    fault(&t, VTD_FR_CONTEXT_ENTRY_RSVD, 0, QATD_NO_PASID, IOVA, false);
+    qtest_writeq(t.qts, ce, qtest_readq(t.qts, ce) | VTD_CONTEXT_ENTRY_FPD);
+    qvtd_inv_global(&t.vtd);
+    g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, IOVA, 0), !=, 0);
+    ask(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
+    no_fault(&t);
+    stop(&t);
+}
+
 /* 6.5.2.5: the range of a device-TLB invalidation, and whom it is for */
 static void test_dev_tlb(void)
 {
@@ -985,6 +1083,12 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-ats/interrupt-range", test_interrupt_range);
     qtest_add_func("/vtd-ats/legacy-faults", test_legacy_faults);
     qtest_add_func("/vtd-ats/translated-legacy", test_translated_legacy);
+    qtest_add_func("/vtd-ats/translated-disabled", test_translated_disabled);
+    qtest_add_func("/vtd-ats/translated-pass-through",
+                   test_translated_pass_through);
+    qtest_add_func("/vtd-ats/translated-pass-through-scalable",
+                   test_translated_pass_through_scalable);
+    qtest_add_func("/vtd-ats/context-reserved", test_context_reserved);
     qtest_add_func("/vtd-ats/dev-tlb", test_dev_tlb);
     qtest_add_func("/vtd-ats/dev-tlb-pasid", test_dev_tlb_pasid);
     qtest_add_func("/vtd-ats/wait", test_wait);

@@ -15,6 +15,7 @@
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "hw/i386/amd_iommu.h"
+#include "hw/i386/intel_iommu_internal.h"
 #include "hw/pci/pci_regs.h"
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_iommu.h"
@@ -835,6 +836,50 @@ static void test_migrate_off(void)
 
 /* IOMMUs that know no device-TLBs */
 
+/* Table 28: device-selective invalidation of the context cache */
+static void inv_context(Guest *g)
+{
+    qvtd_submit(&g->vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_DEVICE |
+                         DOMAIN << 16 | (uint64_t)DEVICE_BDF << 32, 0);
+}
+
+/*
+ * VT-d 4.2.3, LCT.5: while the context entry blocks translation requests (TT
+ * is 00b) there is nothing in a device-TLB, and the guest does not invalidate
+ * any, whether ATS is enabled in the function or not.
+ */
+static void test_blocked(void)
+{
+    Guest *g = guest_new(VTD_ATS, 1);
+
+    guest_setup_vtd(g, false);
+    driver_start(g);
+    set_ats(g, true);
+    check_heeds_unmap(g, true);
+    fetch(g);
+    unmap_pages(g);
+    qvtd_inv_domain(&g->vtd, DOMAIN);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+    map_pages(g);
+
+    /* What was obtained before device-TLBs are allowed is dropped */
+    fetch(g);
+    unmap_pages(g);
+    qvtd_attach(&g->vtd, DEVICE_BDF, DOMAIN, g->sspt, true);
+    inv_context(g);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+    map_pages(g);
+    check_ats(g, true);
+    fetch(g);
+    unmap_pages(g);
+    qvtd_attach(&g->vtd, DEVICE_BDF, DOMAIN, g->sspt, false);
+    qvtd_submit(&g->vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL, 0);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
+    map_pages(g);
+    check_heeds_unmap(g, true);
+    guest_free_all(g);
+}
+
 /* VT-d without ECAP_REG.DT: translation type 01b is reserved (9.3) */
 static void test_fallback_vtd(void)
 {
@@ -1213,6 +1258,7 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/replug", test_replug);
     qtest_add_func("/virtio-pci-ats/migrate/on", test_migrate_on);
     qtest_add_func("/virtio-pci-ats/migrate/off", test_migrate_off);
+    qtest_add_func("/virtio-pci-ats/blocked", test_blocked);
     qtest_add_func("/virtio-pci-ats/fallback/vtd", test_fallback_vtd);
     qtest_add_func("/virtio-pci-ats/fallback/amd-iommu", test_fallback_amdvi);
     qtest_add_func("/virtio-pci-ats/fallback/virtio-iommu",

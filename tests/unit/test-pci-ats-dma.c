@@ -113,11 +113,19 @@ void bql_unlock(void)
 /* ---- Fake function ---- */
 
 static PCIDevice device;
+/* The IOMMU blocks translated requests */
+static bool blocked;
 static bool ats_on;
 static bool pri_on;
 static bool master_on;
 static uint32_t allocation;
 static uint32_t epoch;
+
+AddressSpace *pci_translated_target(PCIDevice *dev, dma_addr_t addr,
+                                    dma_addr_t len, bool is_write)
+{
+    return blocked ? NULL : pci_get_address_space(dev);
+}
 
 bool pcie_bus_master_enabled(const PCIDevice *dev)
 {
@@ -482,6 +490,23 @@ static void test_untranslated(void)
     stop(dma);
 }
 
+/* Nothing moves when the IOMMU blocks the translated request */
+static void test_blocked(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16] = { };
+
+    map(3, 0, IOMMU_RW);
+    blocked = true;
+    g_assert_cmpint(dma_write(dma, 3, buf, 16), ==, -EFAULT);
+    g_assert_cmpint(ram[1], ==, 1);
+    blocked = false;
+    g_assert_cmpint(dma_write(dma, 3, buf, 16), ==, 0);
+    g_assert_cmpint(ram[1], ==, 0);
+    g_assert_cmpint(mmio_accesses, ==, 0);
+    stop(dma);
+}
+
 static void test_mmio(void)
 {
     PCIATSDMA *dma = start();
@@ -771,6 +796,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pci-ats-dma/translated", test_translated);
     g_test_add_func("/pci-ats-dma/errors", test_errors);
     g_test_add_func("/pci-ats-dma/untranslated", test_untranslated);
+    g_test_add_func("/pci-ats-dma/blocked", test_blocked);
     g_test_add_func("/pci-ats-dma/mmio", test_mmio);
     g_test_add_func("/pci-ats-dma/page-requests", test_page_requests);
     g_test_add_func("/pci-ats-dma/page-request-write", test_page_request_write);

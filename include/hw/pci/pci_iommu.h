@@ -264,6 +264,24 @@ MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
                              bool exec_req, dma_addr_t addr, void *buf,
                              dma_addr_t len, DMADirection dir);
 
+/**
+ * pci_translated_target: find where a translated request goes
+ *
+ * For pci_dma_target(), which is what to use.  Asks the IOMMU whether the
+ * request may pass, so that it is blocked also where requests of the function
+ * bypass the IOMMU's memory region.
+ *
+ * @dev: the function.
+ * @addr: first address, any alignment.
+ * @len: in bytes.
+ * @is_write: a write, else a read.
+ *
+ * Returns: the address space, or NULL when bus mastering is off, the range
+ * wraps, or the IOMMU blocks any part of it.
+ */
+AddressSpace *pci_translated_target(PCIDevice *dev, dma_addr_t addr,
+                                    dma_addr_t len, bool is_write);
+
 /*
  * The IOMMU that translates for a function, and the source that it sees.  Kept
  * in the function so that its threads need not walk the bus topology.

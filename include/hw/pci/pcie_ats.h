@@ -17,7 +17,8 @@
 /**
  * pcie_pasid_init: add a PASID extended capability (PCIe 5.0, 7.8.8)
  *
- * Call it while the function is being realized, with the BQL.
+ * Call it while the function is being realized, with the BQL.  Not for VFs,
+ * which use the capability of their PF (9.3.7.14).
  *
  * @dev: a PCI Express function.
  * @offset: of the capability in configuration space; PCI_EXT_CAP_PASID_SIZEOF
@@ -32,6 +33,7 @@ void pcie_pasid_init(PCIDevice *dev, uint16_t offset, uint8_t pasid_width,
 /*
  * The functions below tell what the guest has enabled.  They may be called
  * from any thread without a lock; without the capability the answer is false.
+ * For VFs, those about PASIDs look at the PF.
  */
 
 /**
@@ -105,8 +107,8 @@ unsigned pcie_pasid_width(const PCIDevice *dev);
  * @dev: any PCI function.
  *
  * Returns: a number that changes whenever the guest, or a reset, switches ATS
- * or PASID off: translations obtained before must not be used any more
- * (PCIe 5.0, 10.5.1.3).
+ * or PASID off, in a VF or in its PF: translations obtained before must not be
+ * used any more (PCIe 5.0, 10.5.1.3).
  */
 uint32_t pcie_ats_epoch(const PCIDevice *dev);
 

@@ -23,7 +23,9 @@ typedef struct PCIEPRIState PCIEPRIState;
 /**
  * pcie_pri_init: add a Page Request extended capability (PCIe 5.0, 10.5.2)
  *
- * Call it while the function is being realized, with the BQL.
+ * Call it while the function is being realized, with the BQL.  Not for VFs:
+ * they would share the capability of their PF (9.3.7.11), which is not
+ * implemented, so that VFs have no page requests.
  *
  * @dev: a PCI Express function.
  * @offset: of the capability in configuration space; PCI_EXT_CAP_PRI_SIZEOF

@@ -1,0 +1,503 @@
+/*
+ * QTest testcase for the svm property of intel-iommu
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Section numbers are those of the Intel Virtualization Technology for
+ * Directed I/O specification, revision 5.10.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "libqtest.h"
+#include "qobject/qdict.h"
+#include "qobject/qjson.h"
+#include "qobject/qlist.h"
+#include "hw/i386/intel_iommu_internal.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/pci-ats-testdev.h"
+#include "libqos/vtd.h"
+
+#define DEV         QATD_BDF(0, 4, 0)
+#define PASID       5
+#define IOVA        0x12340000ULL
+#define KIB4        0x1000ULL
+#define R           1
+#define W           2
+
+/* 11.4.2, 11.4.3: what svm=on announces with the default properties */
+#define SVM_CAP     0x11d2008c222f0606
+#define SVM_ECAP    0x3cd9ea4f00f4eULL
+
+static uint64_t csr(uint64_t offset)
+{
+    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
+}
+
+typedef struct Registers {
+    const char *args;
+    uint64_t cap;
+    uint64_t ecap;
+} Registers;
+
+static void check_registers(const Registers *r, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        QTestState *qts = qtest_initf("-nodefaults %s", r[i].args);
+
+        g_test_message("%s", r[i].args);
+        g_assert_cmphex(qtest_readq(qts, csr(DMAR_CAP_REG)), ==, r[i].cap);
+        g_assert_cmphex(qtest_readq(qts, csr(DMAR_ECAP_REG)), ==, r[i].ecap);
+        qtest_quit(qts);
+    }
+}
+
+/* Without svm=on: what QEMU 10.0 announces */
+static void test_plain(void)
+{
+    static const Registers registers[] = {
+        { "-M q35 -device intel-iommu", 0xd2008c222f0606, 0xf00f4a },
+        { "-M q35 -device intel-iommu,svm=off", 0xd2008c222f0606, 0xf00f4a },
+        { "-M q35 -device intel-iommu,intremap=off", 0xd2008c222f0606, 0xf42 },
+        { "-M q35 -device intel-iommu,eim=on", 0xd2008c222f0606, 0xf00f5a },
+        { "-M q35 -device intel-iommu,caching-mode=on",
+          0xd2008c222f0686, 0xf00f4a },
+        { "-M q35 -device intel-iommu,device-iotlb=on",
+          0xd2008c222f0606, 0xf00f4e },
+        { "-M q35 -device intel-iommu,x-scalable-mode=on",
+          0xd2008c222f0606, 0x480080f00f4a },
+        { "-M q35 -device intel-iommu,x-scalable-mode=on,x-pasid-mode=on",
+          0xd2008c222f0606, 0x490080f00f4a },
+        { "-M q35 -device intel-iommu,x-scalable-mode=on,x-flts=on",
+          0x1d2008c222f0606, 0x880000f00f4a },
+        { "-M q35 -device intel-iommu,x-scalable-mode=on,x-flts=on,"
+          "x-pasid-mode=on", 0x1d2008c222f0606, 0x890000f00f4a },
+        { "-M pc-q35-9.1 -device intel-iommu", 0xd2008c22260206, 0xf00f4a },
+        { "-M pc-q35-3.1 -device intel-iommu", 0x12008c22260206, 0xf00f4a },
+    };
+
+    check_registers(registers, ARRAY_SIZE(registers));
+}
+
+/* The names that are older than svm=on, and know of no page requests */
+static void test_old_names(void)
+{
+    static const Registers registers[] = {
+        { "-M q35 -device intel-iommu,x-scalable-mode=on,x-flts=on,"
+          "x-pasid-mode=on,device-iotlb=on",
+          SVM_CAP, SVM_ECAP & ~(VTD_ECAP_PRS | VTD_ECAP_PDS) },
+    };
+
+    check_registers(registers, ARRAY_SIZE(registers));
+}
+
+/* 11.4.2, 11.4.3: what svm=on announces, with what goes together with it */
+static void test_svm(void)
+{
+    static const Registers registers[] = {
+        { "-M q35 -device intel-iommu,svm=on", SVM_CAP, SVM_ECAP },
+        { "-M q35 -global intel-iommu.svm=on -device intel-iommu",
+          SVM_CAP, SVM_ECAP },
+        { "-M q35 -cpu max -device intel-iommu,svm=on", SVM_CAP, SVM_ECAP },
+        /* The machine type has other defaults */
+        { "-M pc-q35-9.1 -device intel-iommu,svm=on", SVM_CAP, SVM_ECAP },
+        { "-M pc-q35-3.1 -device intel-iommu,svm=on", SVM_CAP, SVM_ECAP },
+        /* Said twice */
+        { "-M q35 -device intel-iommu,svm=on,x-scalable-mode=on,x-flts=on,"
+          "x-pasid-mode=on,device-iotlb=on,dma-drain=on,dma-translation=on,"
+          "aw-bits=48,fs1gp=on", SVM_CAP, SVM_ECAP },
+        { "-M q35 -device intel-iommu,svm=on,intremap=off",
+          SVM_CAP, SVM_ECAP & ~(VTD_ECAP_IR | VTD_ECAP_MHMV) },
+        { "-M q35 -device intel-iommu,svm=on,intremap=on,eim=on",
+          SVM_CAP, SVM_ECAP | VTD_ECAP_EIM },
+        { "-M q35 -device intel-iommu,svm=on,pt=off",
+          SVM_CAP, SVM_ECAP & ~VTD_ECAP_PT },
+        { "-M q35 -device intel-iommu,svm=on,snoop-control=on",
+          SVM_CAP, SVM_ECAP | VTD_ECAP_SC },
+        { "-M q35 -device intel-iommu,svm=on,caching-mode=on",
+          SVM_CAP | VTD_CAP_CM, SVM_ECAP },
+        { "-M q35 -cpu qemu64,pdpe1gb=off "
+          "-device intel-iommu,svm=on,fs1gp=off",
+          SVM_CAP & ~VTD_CAP_FS1GP, SVM_ECAP },
+    };
+
+    check_registers(registers, ARRAY_SIZE(registers));
+}
+
+/*
+ * Run an emulator that fails, if only because of a device that does not exist,
+ * and return what it says.
+ */
+static char *complaint(const char *args)
+{
+    g_autofree char *command =
+        g_strdup_printf("%s -accel qtest -display none -nodefaults %s "
+                        "-device '{\"driver\":\"no-such-device\"}'",
+                        getenv("QTEST_QEMU_BINARY"), args);
+    g_autoptr(GError) err = NULL;
+    char *text = NULL;
+    int status;
+
+    g_assert_true(g_spawn_command_line_sync(command, NULL, &text, &status,
+                                            &err));
+    g_assert_no_error(err);
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 1);
+    g_test_message("%s: %s", args, text);
+    return text;
+}
+
+/* What the user set by hand contradicts: both are named, and the way out */
+static void test_conflicts(void)
+{
+    static const struct {
+        const char *by_hand;
+        const char *instead;
+    } conflicts[] = {
+        { "x-scalable-mode=off", "x-scalable-mode=on" },
+        { "x-flts=off", "x-flts=on" },
+        { "x-pasid-mode=off", "x-pasid-mode=on" },
+        { "device-iotlb=off", "device-iotlb=on" },
+        { "dma-drain=off", "dma-drain=on" },
+        { "dma-translation=off", "dma-translation=on" },
+        { "aw-bits=39", "aw-bits=48" },
+        { "aw-bits=57", "aw-bits=48" },
+        { "fs1gp=off", "fs1gp=on" },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(conflicts); i++) {
+        const char *format[] = {
+            "-M q35 -cpu qemu64,pdpe1gb=on -device intel-iommu,svm=on,%s",
+            "-M q35 -cpu qemu64,pdpe1gb=on -device intel-iommu,%s,svm=on",
+            "-M q35 -cpu qemu64,pdpe1gb=on -global intel-iommu.%s "
+            "-device intel-iommu,svm=on",
+            "-M pc-q35-3.1 -cpu qemu64,pdpe1gb=on "
+            "-device intel-iommu,svm=on,%s",
+        };
+        g_autofree char *expected =
+            g_strdup_printf("svm=on contradicts %s: leave out one of them, or "
+                            "use %s\n", conflicts[i].by_hand,
+                            conflicts[i].instead);
+
+        for (size_t j = 0; j < ARRAY_SIZE(format); j++) {
+            g_autofree char *args = g_strdup_printf(format[j],
+                                                    conflicts[i].by_hand);
+            g_autofree char *text = complaint(args);
+
+            g_assert_nonnull(strstr(text, expected));
+            g_assert_null(strstr(text, "no-such-device"));
+        }
+    }
+}
+
+static void test_conflict_json(void)
+{
+    g_autofree char *text =
+        complaint("-M q35 -device '{\"driver\":\"intel-iommu\",\"svm\":true,"
+                  "\"x-flts\":false}'");
+
+    g_assert_nonnull(strstr(text, "svm=on contradicts x-flts=off"));
+}
+
+/* The same by hand without svm=on is for the checks there have always been */
+static void test_no_conflict(void)
+{
+    g_autofree char *text =
+        complaint("-M q35 -device intel-iommu,svm=off,x-flts=off,aw-bits=39");
+
+    g_assert_nonnull(strstr(text, "no-such-device"));
+}
+
+/* A reset brings back all registers */
+static void test_reset(void)
+{
+    uint8_t before[DMAR_REG_SIZE], after[DMAR_REG_SIZE];
+    QTestState *qts = qtest_init("-M q35 -device intel-iommu,svm=on");
+
+    qtest_memread(qts, csr(0), before, sizeof(before));
+    qtest_writeq(qts, csr(DMAR_RTADDR_REG), 0x1000);
+    qtest_writeq(qts, csr(DMAR_IQA_REG), 0x2000);
+    qtest_writel(qts, csr(DMAR_IEADDR_REG), 0x12345678);
+    qtest_writel(qts, csr(DMAR_GCMD_REG), VTD_GCMD_QIE);
+    qtest_memread(qts, csr(0), after, sizeof(after));
+    g_assert_cmpint(memcmp(before, after, sizeof(before)), !=, 0);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'system_reset' }");
+    qtest_qmp_eventwait(qts, "RESET");
+    qtest_memread(qts, csr(0), after, sizeof(after));
+    g_assert_cmpmem(before, sizeof(before), after, sizeof(after));
+    qtest_quit(qts);
+}
+
+/* Migration */
+
+typedef struct Guest {
+    QTestState *qts;
+    QGuestAllocator alloc;
+    QVtd vtd;
+    QATD dev;
+    uint64_t dir;
+    char *path;
+    char *uri;
+} Guest;
+
+static QTestState *start(const char *iommu, const char *incoming)
+{
+    return qtest_initf("-M q35 -nodefaults -device intel-iommu,%s "
+                       "-device pci-ats-testdev,addr=4 %s", iommu, incoming);
+}
+
+static void guest_start(Guest *g, const char *iommu)
+{
+    int fd;
+
+    *g = (Guest) { };
+    fd = g_file_open_tmp("intel-iommu-svm-test-XXXXXX", &g->path, NULL);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    g->uri = g_strdup_printf("file:%s", g->path);
+    g->qts = start(iommu, "");
+    qecam_enable(g->qts);
+    pc_alloc_init(&g->alloc, g->qts, 0);
+    qvtd_init(&g->vtd, g->qts, &g->alloc);
+    qatd_init(&g->dev, g->qts, DEV, 0);
+    qatd_enable_all(&g->dev, 32);
+}
+
+static void guest_stop(Guest *g)
+{
+    qtest_quit(g->qts);
+    alloc_destroy(&g->alloc);
+    unlink(g->path);
+    g_free(g->path);
+    g_free(g->uri);
+}
+
+/* Wait for the end of a migration, and return how it ended */
+static char *migration_end(QTestState *qts)
+{
+    char *end = NULL;
+
+    while (!end) {
+        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-migrate' }");
+        const char *status = qdict_get_try_str(qdict_get_qdict(rsp, "return"),
+                                               "status");
+
+        if (!g_strcmp0(status, "completed") || !g_strcmp0(status, "failed")) {
+            end = g_strdup(status);
+        }
+        qobject_unref(rsp);
+        g_usleep(1000);
+    }
+    return end;
+}
+
+static void guest_save(Guest *g)
+{
+    g_autofree char *end = NULL;
+
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate', "
+                             "'arguments': { 'uri': %s } }", g->uri);
+    end = migration_end(g->qts);
+    g_assert_cmpstr(end, ==, "completed");
+    qtest_quit(g->qts);
+}
+
+static void guest_load(Guest *g, const char *iommu, const char *expected)
+{
+    g_autofree char *end = NULL;
+
+    g->qts = start(iommu, "-incoming defer");
+    g->vtd.qts = g->dev.qts = g->qts;
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate-incoming', "
+                             "'arguments': { 'uri': %s, "
+                             "'exit-on-error': false } }", g->uri);
+    end = migration_end(g->qts);
+    g_assert_cmpstr(end, ==, expected);
+}
+
+/* 9.6: tables of a PASID with a page at IOVA, through each PGTT */
+static void guest_map(Guest *g, uint64_t page)
+{
+    const uint64_t fs = VTD_FL_P | VTD_FL_RW | VTD_FL_US;
+    const uint64_t ss = VTD_SL_R | VTD_SL_W;
+    const uint64_t aw48 = 2ULL << 2, pwsnp = VTD_SM_PASID_ENTRY_PWSNP;
+    uint64_t root5 = qvtd_new_table(&g->vtd);
+    uint64_t root4 = qvtd_new_table(&g->vtd);
+    uint64_t second = qvtd_new_table(&g->vtd);
+
+    g->vtd.scalable = true;
+    g->dir = qvtd_sm_attach(&g->vtd, DEV, VTD_SM_CONTEXT_ENTRY_DTE |
+                            VTD_SM_CONTEXT_ENTRY_PASIDE, 0);
+    qvtd_map_entry(&g->vtd, root4, 4, IOVA, KIB4, page | fs, fs);
+    qvtd_map_entry(&g->vtd, root5, 5, IOVA, KIB4, page | fs, fs);
+    qvtd_map_entry(&g->vtd, second, 4, IOVA, KIB4, page | ss, ss);
+    for (uint64_t gpa = 0; gpa < 128 * MiB; gpa += 2 * MiB) {
+        qvtd_map_entry(&g->vtd, second, 4, gpa, 2 * MiB, gpa | ss, ss);
+    }
+    qvtd_sm_pasid(&g->vtd, g->dir, 0, VTD_PASID_ENTRY_P |
+                  VTD_SM_PASID_ENTRY_PT, 1 | pwsnp, 0);
+    qvtd_sm_pasid(&g->vtd, g->dir, PASID, VTD_PASID_ENTRY_P |
+                  VTD_SM_PASID_ENTRY_FLT, 1 | pwsnp, root4);
+    qvtd_sm_pasid(&g->vtd, g->dir, PASID + 1, VTD_PASID_ENTRY_P |
+                  VTD_SM_PASID_ENTRY_FLT, 1 | pwsnp, root5 | 1 << 2);
+    qvtd_sm_pasid(&g->vtd, g->dir, PASID + 2, VTD_PASID_ENTRY_P |
+                  VTD_SM_PASID_ENTRY_SLT | aw48 | second, 1 | pwsnp, 0);
+    qvtd_sm_pasid(&g->vtd, g->dir, PASID + 3, VTD_PASID_ENTRY_P |
+                  VTD_SM_PASID_ENTRY_NESTED | aw48 | second, 1 | pwsnp, root4);
+    qvtd_enable(&g->vtd);
+}
+
+static void guest_translates(Guest *g, uint32_t pasid, uint64_t out)
+{
+    QATDResult r;
+
+    g_assert_cmpint(qatd_translate(&g->dev, pasid, IOVA, KIB4, 0, &r, 1), ==,
+                    1);
+    g_assert_cmphex(r.perm & (R | W), ==, out ? R | W : 0);
+    if (out) {
+        g_assert_cmphex(r.translated_addr | (IOVA & r.addr_mask), ==, out);
+    }
+}
+
+/* All that requests may use is the same, and invalidations work */
+static void guest_check(Guest *g, uint64_t page)
+{
+    uint64_t dte = VTD_SM_CONTEXT_ENTRY_DTE, ce;
+
+    for (uint32_t pasid = PASID; pasid < PASID + 4; pasid++) {
+        guest_translates(g, pasid, page);
+        qtest_writel(g->qts, page, 0x1000 + pasid);
+        g_assert_cmpint(qatd_command(&g->dev, ATD_CMD_DMA_READ, pasid, IOVA, 4,
+                                     0), ==, 0);
+        g_assert_cmphex(qtest_readl(g->qts, g->dev.data), ==, 0x1000 + pasid);
+    }
+    /* Pass-through, untranslated and translated */
+    g_assert_cmpint(qatd_command(&g->dev, ATD_CMD_DMA_READ, QATD_NO_PASID, page,
+                                 4, 0), ==, 0);
+    g_assert_cmpint(qatd_command(&g->dev, ATD_CMD_DMA_READ, QATD_NO_PASID, page,
+                                 4, ATD_FLAG_TRANSLATED), ==, 0);
+    ce = qvtd_sm_context(&g->vtd, DEV);
+    qtest_writeq(g->qts, ce, qtest_readq(g->qts, ce) & ~dte);
+    qvtd_inv_global(&g->vtd);
+    guest_translates(g, PASID, 0);
+    g_assert_cmpint(qatd_command(&g->dev, ATD_CMD_DMA_READ, QATD_NO_PASID, page,
+                                 4, ATD_FLAG_TRANSLATED), !=, 0);
+    qtest_writeq(g->qts, ce, qtest_readq(g->qts, ce) | dte);
+    qvtd_inv_global(&g->vtd);
+    guest_translates(g, PASID, page);
+}
+
+/* What the IOMMU keeps besides its registers is there after a migration */
+static void test_migration(void)
+{
+    static const char *const iommu[] = {
+        "svm=on", "svm=on,intremap=off", "svm=on,eim=on",
+        "svm=on,caching-mode=on",
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(iommu); i++) {
+        uint64_t page;
+        Guest g;
+
+        guest_start(&g, iommu[i]);
+        page = qvtd_new_table(&g.vtd);
+        guest_map(&g, page);
+        guest_check(&g, page);
+        guest_save(&g);
+        guest_load(&g, iommu[i], "completed");
+        guest_check(&g, page);
+        guest_stop(&g);
+    }
+}
+
+/* The guest must not find less, or more, than it has been told */
+static void test_migration_mismatch(void)
+{
+    static const struct {
+        const char *from;
+        const char *to;
+        const char *end;
+    } pairs[] = {
+        { "svm=on", "svm=off", "failed" },
+        { "svm=off", "svm=on", "failed" },
+        { "svm=on", "x-scalable-mode=on,x-flts=on,x-pasid-mode=on,"
+                    "device-iotlb=on", "failed" },
+        { "svm=on", "svm=on,pt=off", "failed" },
+        { "svm=on,intremap=off", "svm=on,intremap=on", "failed" },
+        { "svm=on,caching-mode=on", "svm=on", "failed" },
+        { "svm=on", "svm=on,x-flts=on,aw-bits=48", "completed" },
+        /* As ever */
+        { "pt=on", "pt=off", "completed" },
+        { "aw-bits=48", "aw-bits=39", "completed" },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+        Guest g;
+
+        g_test_message("from %s to %s", pairs[i].from, pairs[i].to);
+        guest_start(&g, pairs[i].from);
+        guest_save(&g);
+        guest_load(&g, pairs[i].to, pairs[i].end);
+        guest_stop(&g);
+    }
+}
+
+/* The fields that QEMU 10.0 migrates: later ones are in subsections */
+static void test_vmstate(void)
+{
+    static const struct {
+        const char *name;
+        int size;
+    } fields[] = {
+        { "root", 8 }, { "intr_root", 8 }, { "iq", 8 }, { "intr_size", 4 },
+        { "iq_head", 2 }, { "iq_tail", 2 }, { "iq_size", 2 },
+        { "next_frcd_reg", 2 }, { "csr", 1 }, { "iq_last_desc_type", 1 },
+        { "unused", 1 }, { "dmar_enabled", 1 }, { "qi_enabled", 1 },
+        { "intr_enabled", 1 }, { "intr_eime", 1 },
+    };
+    g_autofree char *command =
+        g_strdup_printf("%s -M q35 -dump-vmstate /dev/stdout",
+                        getenv("QTEST_QEMU_BINARY"));
+    g_autofree char *text = NULL;
+    g_autoptr(GError) err = NULL;
+    QDict *all, *iommu, *vmsd;
+    const QListEntry *entry;
+    size_t i = 0;
+
+    g_assert_true(g_spawn_command_line_sync(command, &text, NULL, NULL, &err));
+    g_assert_no_error(err);
+    all = qobject_to(QDict, qobject_from_json(text, &error_abort));
+    iommu = qdict_get_qdict(all, "intel-iommu");
+    vmsd = qdict_get_qdict(iommu, "Description");
+    g_assert_cmpstr(qdict_get_str(vmsd, "name"), ==, "iommu-intel");
+    g_assert_cmpint(qdict_get_int(vmsd, "version_id"), ==, 1);
+    g_assert_cmpint(qdict_get_int(vmsd, "minimum_version_id"), ==, 1);
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(vmsd, "Fields"), entry) {
+        QDict *field = qobject_to(QDict, qlist_entry_obj(entry));
+
+        g_assert_cmpuint(i, <, ARRAY_SIZE(fields));
+        g_assert_cmpstr(qdict_get_str(field, "field"), ==, fields[i].name);
+        g_assert_cmpint(qdict_get_int(field, "size"), ==, fields[i].size);
+        i++;
+    }
+    g_assert_cmpuint(i, ==, ARRAY_SIZE(fields));
+    qobject_unref(all);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/vtd-svm/plain", test_plain);
+    qtest_add_func("/vtd-svm/old-names", test_old_names);
+    qtest_add_func("/vtd-svm/svm", test_svm);
+    qtest_add_func("/vtd-svm/conflicts", test_conflicts);
+    qtest_add_func("/vtd-svm/conflict-json", test_conflict_json);
+    qtest_add_func("/vtd-svm/no-conflict", test_no_conflict);
+    qtest_add_func("/vtd-svm/reset", test_reset);
+    qtest_add_func("/vtd-svm/migration", test_migration);
+    qtest_add_func("/vtd-svm/migration-mismatch", test_migration_mismatch);
+    qtest_add_func("/vtd-svm/vmstate", test_vmstate);
+    return g_test_run();
+}
