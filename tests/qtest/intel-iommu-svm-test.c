@@ -29,7 +29,7 @@
 
 /* 11.4.2, 11.4.3: what svm=on announces with the default properties */
 #define SVM_CAP     0x11d2008c222f0606
-#define SVM_ECAP    0x3cd9ea4f00f4eULL
+#define SVM_ECAP    0x403cd9ea4f00f4eULL
 
 static uint64_t csr(uint64_t offset)
 {
@@ -87,7 +87,7 @@ static void test_old_names(void)
     static const Registers registers[] = {
         { "-M q35 -device intel-iommu,x-scalable-mode=on,x-flts=on,"
           "x-pasid-mode=on,device-iotlb=on",
-          SVM_CAP, SVM_ECAP & ~(VTD_ECAP_PRS | VTD_ECAP_PDS) },
+          SVM_CAP, SVM_ECAP & ~(VTD_ECAP_PRS | VTD_ECAP_PDS | VTD_ECAP_SMS) },
     };
 
     check_registers(registers, ARRAY_SIZE(registers));
