@@ -16,7 +16,6 @@
 #include "qemu/queue.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
-#include "hw/i386/apic_internal.h"
 #include "hw/pci/msi.h"
 #include "hw/pci/pci_bus.h"
 #include "system/runstate.h"
@@ -185,8 +184,7 @@ static void send_event(VTDPageRequests *pri)
     if (vtd_prq_take_event(pri->queue, &addr, &data)) {
         MSIMessage msi = { .address = addr, .data = data };
 
-        trace_vtd_irq_generate(addr, data);
-        apic_get_class(NULL)->send_msi(&msi);
+        vtd_send_msi(&msi);
     }
 }
 

@@ -66,13 +66,6 @@ VTDPageRequestQueue *vtd_prq_new(unsigned haw, bool eim, VTDPRQWrite *write,
     return q;
 }
 
-void vtd_prq_free(VTDPageRequestQueue *q)
-{
-    qemu_event_destroy(&q->idle);
-    qemu_mutex_destroy(&q->lock);
-    g_free(q);
-}
-
 void vtd_prq_reset(VTDPageRequestQueue *q)
 {
     QEMU_LOCK_GUARD(&q->lock);

@@ -90,6 +90,8 @@ typedef enum VTDPRQResult {
 /**
  * vtd_prq_new: create a queue, with the registers as after reset
  *
+ * There is no counterpart, as an IOMMU lives as long as the machine.
+ *
  * @haw: host address width, in bits; bits of PQA_REG above are not implemented
  * @eim: Extended Interrupt Mode is supported: PEUADDR_REG is implemented
  * @write: writes descriptors to guest memory
@@ -97,13 +99,6 @@ typedef enum VTDPRQResult {
  */
 VTDPageRequestQueue *vtd_prq_new(unsigned haw, bool eim, VTDPRQWrite *write,
                                  void *opaque);
-
-/**
- * vtd_prq_free: undo vtd_prq_new()
- *
- * @q: the queue, not in use any more
- */
-void vtd_prq_free(VTDPageRequestQueue *q);
 
 /**
  * vtd_prq_reset: give the registers their default values

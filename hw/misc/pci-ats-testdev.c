@@ -775,6 +775,13 @@ static void atd_dc_realize(DeviceState *qdev, Error **errp)
     k->parent_dc_realize(qdev, errp);
 }
 
+/* Those of the machine as it was before loadvm */
+static int atd_pre_load(void *opaque)
+{
+    atd_unregister_all(opaque);
+    return 0;
+}
+
 static int atd_post_load(void *opaque, int version_id)
 {
     PCIATSTestDev *d = opaque;
@@ -811,6 +818,7 @@ static const VMStateDescription vmstate_atd = {
     .name = TYPE_PCI_ATS_TESTDEV,
     .version_id = 1,
     .minimum_version_id = 1,
+    .pre_load = atd_pre_load,
     .post_load = atd_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_PCI_DEVICE(parent_obj, PCIATSTestDev),

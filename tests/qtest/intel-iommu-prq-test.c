@@ -12,6 +12,8 @@
 
 #include "qemu/osdep.h"
 #include "libqtest.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_prq.h"
@@ -102,12 +104,17 @@ static void hear_responses(QATD *d)
                     0);
 }
 
+static QTestState *start_machine(const char *iommu, const char *more)
+{
+    return qtest_initf("-M q35 -nodefaults -device intel-iommu,%s "
+                       "-device pci-ats-testdev,addr=4,pri-capacity=512 "
+                       "-device pci-ats-testdev,addr=5 %s", iommu, more);
+}
+
 static void start_with(Test *t, const char *iommu)
 {
     *t = (Test) { };
-    t->qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,%s "
-                         "-device pci-ats-testdev,addr=4,pri-capacity=512 "
-                         "-device pci-ats-testdev,addr=5", iommu);
+    t->qts = start_machine(iommu, "");
     qecam_enable(t->qts);
     pc_alloc_init(&t->alloc, t->qts, 0);
     qvtd_init(&t->vtd, t->qts, &t->alloc);
@@ -855,6 +862,336 @@ static void test_unbind(void)
     stop(&t);
 }
 
+/* ---- Terminal conditions (7.9) ---- */
+
+/* What the guest answers after that is discarded, without harm */
+static void late_response(Test *t)
+{
+    g_assert_cmpuint(qatd_read(&t->dev, ATD_OUTSTANDING), ==, 0);
+    qvtd_page_response(&t->vtd, DEV, PASID, 1, VTD_PAGE_RESP_SUCCESS);
+    response(&t->dev, 1, PASID, 1, FAILURE);
+    no_fault(t);
+}
+
+/* PCIe 5.0, 10.5.2.2: reset of the page request interface */
+static void test_pri_reset(void)
+{
+    Test t;
+
+    start(&t);
+    request(&t.dev, PASID, ADDR, 1, LAST | RD);
+    qecam_writew(t.qts, DEV, t.dev.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_RESET);
+    response(&t.dev, 1, PASID, 1, FAILURE);
+    late_response(&t);
+    /* And off it is */
+    request_fails(&t.dev, PASID, ADDR, 2, LAST | RD, -EPERM);
+    qecam_writew(t.qts, DEV, t.dev.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
+    request(&t.dev, PASID, ADDR, 2, LAST | RD);
+    qvtd_page_response(&t.vtd, DEV, PASID, 2, VTD_PAGE_RESP_SUCCESS);
+    response(&t.dev, 2, PASID, 2, SUCCESS);
+    stop(&t);
+}
+
+static uint8_t pcie_cap(Test *t, uint16_t bdf)
+{
+    uint8_t pos = qecam_readb(t->qts, bdf, PCI_CAPABILITY_LIST);
+
+    while (qecam_readb(t->qts, bdf, pos) != PCI_CAP_ID_EXP) {
+        pos = qecam_readb(t->qts, bdf, pos + PCI_CAP_LIST_NEXT);
+        g_assert_cmphex(pos, !=, 0);
+    }
+    return pos;
+}
+
+/* PCIe 5.0, 6.6.2: Function Level Reset, of this function only */
+static void test_flr(void)
+{
+    Test t;
+
+    start(&t);
+    request(&t.dev, PASID, ADDR, 1, LAST | RD);
+    request(&t.dev2, PASID, ADDR, 1, LAST | RD);
+    qecam_writew(t.qts, DEV, pcie_cap(&t, DEV) + PCI_EXP_DEVCTL,
+                 PCI_EXP_DEVCTL_BCR_FLR);
+    g_assert_cmpuint(qatd_read(&t.dev2, ATD_OUTSTANDING), ==, 1);
+    qatd_init(&t.dev, t.qts, DEV, 0);
+    response(&t.dev, 1, PASID, 1, FAILURE);
+    qatd_enable_all(&t.dev, 512);
+    late_response(&t);
+    qvtd_page_response(&t.vtd, DEV2, PASID, 1, VTD_PAGE_RESP_SUCCESS);
+    response(&t.dev2, 1, PASID, 1, SUCCESS);
+    no_fault(&t);
+    stop(&t);
+}
+
+/* A function that is gone, with a request in the queue */
+static void test_unplug(void)
+{
+    const uint16_t port = QATD_BDF(0, 6, 0), bdf = QATD_BDF(1, 0, 0);
+    QATD plugged;
+    Test t;
+
+    t = (Test) { };
+    t.qts = start_machine("svm=on", "-global ICH9-LPC."
+                          "acpi-pci-hotplug-with-bridge-support=off "
+                          "-device pcie-root-port,id=rp,addr=6,chassis=1 "
+                          "-device pci-ats-testdev,id=dev,bus=rp,addr=0");
+    pc_alloc_init(&t.alloc, t.qts, 0);
+    qvtd_init(&t.vtd, t.qts, &t.alloc);
+    t.vtd.scalable = true;
+    qecam_enable(t.qts);
+    qecam_setup_bridge(t.qts, port, 1, 1);
+    qatd_init(&plugged, t.qts, bdf, 0);
+    qatd_enable_all(&plugged, 32);
+    attach(&t, bdf);
+    qvtd_enable(&t.vtd);
+    qvtd_prq_init(&t.prq, &t.vtd, 0);
+    hear_responses(&plugged);
+    request(&plugged, PASID, ADDR, 1, LAST | RD);
+    qtest_qmp_device_del_send(t.qts, "dev");
+    /* The guest's part: it switches the slot off (PCIe 5.0, 6.7.1) */
+    qecam_writew(t.qts, port, pcie_cap(&t, port) + PCI_EXP_SLTCTL,
+                 PCI_EXP_SLTCTL_PWR_OFF | PCI_EXP_SLTCTL_PWR_IND_OFF);
+    qtest_qmp_eventwait(t.qts, "DEVICE_DELETED");
+    queued(&t, 1);
+    qvtd_page_response(&t.vtd, bdf, PASID, 1, VTD_PAGE_RESP_SUCCESS);
+    no_fault(&t);
+    stop(&t);
+}
+
+/* A system reset empties the queue and forgets the event */
+static void test_system_reset(void)
+{
+    Test t;
+
+    start(&t);
+    set_vector(&t, 0x47);
+    request(&t.dev, PASID, ADDR, 1, LAST | RD);
+    status(&t, VTD_PRS_PPR, true);
+    qtest_system_reset(t.qts);
+    status(&t, 0, false);
+    g_assert_cmphex(readl(&t, DMAR_PECTL_REG), ==, VTD_PECTL_IM);
+    g_assert_cmphex(readq(&t, DMAR_PQT_REG), ==, 0);
+    g_assert_cmphex(readq(&t, DMAR_PQA_REG), ==, 0);
+    stop(&t);
+}
+
+/* ---- Migration ---- */
+
+static void migrate(Test *t)
+{
+    g_autofree char *path = qatd_save_machine(t->qts);
+
+    t->qts = start_machine("svm=on", "-incoming defer");
+    t->vtd.qts = t->qts;
+    t->dev.qts = t->qts;
+    t->dev2.qts = t->qts;
+    qatd_load_machine(t->qts, path);
+}
+
+/* Requests in the queue, groups open, an event pending: nothing is lost */
+static void test_migration(void)
+{
+    QVtdPageReq first = { .sid = DEV, .pasid = PASID, .addr = ADDR, .prgi = 1,
+                          .last = true, .read = true };
+    QVtdPageReq second = { .sid = DEV2, .pasid = NONE, .addr = ADDR,
+                           .prgi = 2, .last = true, .write = true };
+    uint64_t regs[6];
+    Test t;
+
+    start(&t);
+    set_vector(&t, 0x48);
+    request(&t.dev, PASID, ADDR, 1, LAST | RD);
+    request(&t.dev2, NONE, ADDR, 2, LAST | WR);
+    next(&t, &first);
+    for (int i = 0; i < ARRAY_SIZE(regs); i++) {
+        regs[i] = readq(&t, DMAR_PQH_REG + i * 8);
+    }
+    migrate(&t);
+    for (int i = 0; i < ARRAY_SIZE(regs); i++) {
+        g_assert_cmphex(readq(&t, DMAR_PQH_REG + i * 8), ==, regs[i]);
+    }
+    status(&t, VTD_PRS_PPR, true);
+    g_assert_false(interrupted(&t, 0x48));
+    writel(&t, DMAR_PECTL_REG, 0);
+    g_assert_true(interrupted(&t, 0x48));
+    queued(&t, 1);
+    next(&t, &second);
+    responses(&t.dev, 0);
+    responses(&t.dev2, 0);
+    for (int i = 0; i < 2; i++) {
+        qvtd_page_response(&t.vtd, DEV, PASID, 1, VTD_PAGE_RESP_SUCCESS);
+        qvtd_page_response(&t.vtd, DEV2, NONE, 2, VTD_PAGE_RESP_INVALID);
+    }
+    response(&t.dev, 1, PASID, 1, SUCCESS);
+    response(&t.dev2, 1, NONE, 2, INVALID);
+    g_assert_cmpuint(qatd_read(&t.dev, ATD_OUTSTANDING), ==, 0);
+    g_assert_cmpuint(qatd_read(&t.dev2, ATD_OUTSTANDING), ==, 0);
+    request(&t.dev, PASID, ADDR, 1, LAST | RD);
+    queued(&t, 1);
+    no_fault(&t);
+    stop(&t);
+}
+
+/* PRO survives, and an event that has been raised is not lost on the way */
+static void test_migration_overflow(void)
+{
+    Test t;
+
+    start(&t);
+    set_vector(&t, 0x49);
+    writel(&t, DMAR_PECTL_REG, 0);
+    writeq(&t, DMAR_PQH_REG, 0x20);
+    request(&t.dev, PASID, ADDR, 1, LAST | RD | ATD_FLAG_THREAD);
+    migrate(&t);
+    g_assert_true(interrupted(&t, 0x49));
+    status(&t, VTD_PRS_PRO, false);
+    writeq(&t, DMAR_PQH_REG, 0);
+    request_fails(&t.dev, PASID, ADDR, 2, RD, -ENOSPC);
+    writel(&t, DMAR_PRS_REG, VTD_PRS_PRO);
+    request(&t.dev, PASID, ADDR, 2, RD);
+    stop(&t);
+}
+
+/* Wait for a job, which must not fail */
+static void finish_job(QTestState *qts)
+{
+    bool concluded = false;
+
+    while (!concluded) {
+        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-jobs' }");
+        QList *jobs = qdict_get_qlist(rsp, "return");
+        QDict *job = qobject_to(QDict, qlist_peek(jobs));
+
+        g_assert_null(qdict_get_try_str(job, "error"));
+        concluded = g_str_equal(qdict_get_str(job, "status"), "concluded");
+        qobject_unref(rsp);
+        g_usleep(1000);
+    }
+    qtest_qmp_assert_success(qts, "{ 'execute': 'job-dismiss', "
+                             "'arguments': { 'id': 'job' } }");
+}
+
+static void add_disk(QTestState *qts, const char *path)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': "
+                             "{ 'driver': 'file', 'node-name': 'file', "
+                             "'filename': %s } }", path);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-create', "
+                             "'arguments': { 'job-id': 'job', 'options': "
+                             "{ 'driver': 'qcow2', 'file': 'file', "
+                             "'size': 1048576 } } }");
+    finish_job(qts);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': "
+                             "{ 'driver': 'qcow2', 'node-name': 'disk', "
+                             "'file': 'file' } }");
+}
+
+static void snapshot(QTestState *qts, const char *command)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': %s, 'arguments': "
+                             "{ 'job-id': 'job', 'tag': 'one', "
+                             "'vmstate': 'disk', 'devices': [ 'disk' ] } }",
+                             command);
+    finish_job(qts);
+}
+
+/* Back to a snapshot: groups of then are open, those of since are closed */
+static void test_snapshot(void)
+{
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("qtest-snapshot-XXXXXX", &path, NULL);
+    Test t;
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    start(&t);
+    add_disk(t.qts, path);
+    request(&t.dev, PASID, ADDR, 1, LAST | RD);
+    snapshot(t.qts, "snapshot-save");
+    request(&t.dev, PASID, ADDR, 2, LAST | RD);
+    qvtd_page_response(&t.vtd, DEV, PASID, 1, VTD_PAGE_RESP_SUCCESS);
+    status(&t, VTD_PRS_PPR, true);
+    writel(&t, DMAR_PRS_REG, VTD_PRS_PPR);
+    snapshot(t.qts, "snapshot-load");
+    status(&t, VTD_PRS_PPR, true);
+    queued(&t, 1);
+    g_assert_cmpuint(qatd_read(&t.dev, ATD_OUTSTANDING), ==, 1);
+    /* The queue of the guest is as it was then, too */
+    t.vtd.iq_tail -= 2;
+    t.vtd.seq--;
+    for (int i = 0; i < 2; i++) {
+        unsigned count = qatd_read(&t.dev, ATD_RESP_COUNT);
+
+        qvtd_page_response(&t.vtd, DEV, PASID, 1, VTD_PAGE_RESP_SUCCESS);
+        g_assert_cmpuint(qatd_read(&t.dev, ATD_RESP_COUNT), ==, count + !i);
+    }
+    g_assert_cmpuint(qatd_read(&t.dev, ATD_OUTSTANDING), ==, 0);
+    no_fault(&t);
+    stop(&t);
+    unlink(path);
+}
+
+/* ---- Stress ---- */
+
+/*
+ * Two devices with threads of their own, and a guest that answers late, the
+ * wrong one, twice, or not at all until it resets the interface.
+ */
+static void test_stress(void)
+{
+    enum { ROUNDS = 300 };
+    QATD *devs[2];
+    unsigned sent[2] = { };
+    Test t;
+
+    start(&t);
+    devs[0] = &t.dev;
+    devs[1] = &t.dev2;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        for (int d = 0; d < 2; d++) {
+            qatd_wait(devs[d]);
+            if (qatd_read(devs[d], ATD_OUTSTANDING) >= 16) {
+                continue;
+            }
+            qatd_write(devs[d], ATD_PRGI, sent[d]++ % 512);
+            qatd_start(devs[d], ATD_CMD_PAGE_REQUEST, PASID, ADDR, 0,
+                       LAST | RD | ATD_FLAG_THREAD);
+        }
+        if (i % 5 == 4) {
+            for (unsigned n = qvtd_prq_count(&t.prq); n; n--) {
+                QVtdPageReq req;
+
+                qvtd_prq_next(&t.prq, &req);
+                if (n % 7 == 3) {
+                    continue;
+                }
+                if (n % 7 == 4) {
+                    qvtd_page_response(&t.vtd, req.sid ^ 0x800, req.pasid,
+                                       req.prgi, VTD_PAGE_RESP_SUCCESS);
+                }
+                if (n % 7 == 5) {
+                    qvtd_page_response(&t.vtd, req.sid, req.pasid, req.prgi,
+                                       VTD_PAGE_RESP_INVALID);
+                }
+                qvtd_page_response(&t.vtd, req.sid, req.pasid, req.prgi,
+                                   VTD_PAGE_RESP_INVALID);
+            }
+            writel(&t, DMAR_PRS_REG, VTD_PRS_PPR | VTD_PRS_PRO);
+        }
+    }
+    /* All that is left, and one answer to each group in the end */
+    for (int d = 0; d < 2; d++) {
+        g_assert_cmpint(qatd_wait(devs[d]), ==, 0);
+        qecam_writew(t.qts, devs[d]->bdf, devs[d]->pri + PCI_PRI_CTRL,
+                     PCI_PRI_CTRL_RESET);
+        g_assert_cmpuint(qatd_read(devs[d], ATD_OUTSTANDING), ==, 0);
+        responses(devs[d], sent[d]);
+    }
+    no_fault(&t);
+    stop(&t);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -882,5 +1219,13 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-prq/fpd", test_fpd);
     qtest_add_func("/vtd-prq/legacy-mode", test_legacy_mode);
     qtest_add_func("/vtd-prq/unbind", test_unbind);
+    qtest_add_func("/vtd-prq/pri-reset", test_pri_reset);
+    qtest_add_func("/vtd-prq/flr", test_flr);
+    qtest_add_func("/vtd-prq/unplug", test_unplug);
+    qtest_add_func("/vtd-prq/system-reset", test_system_reset);
+    qtest_add_func("/vtd-prq/migration", test_migration);
+    qtest_add_func("/vtd-prq/migration-overflow", test_migration_overflow);
+    qtest_add_func("/vtd-prq/snapshot", test_snapshot);
+    qtest_add_func("/vtd-prq/stress", test_stress);
     return g_test_run();
 }

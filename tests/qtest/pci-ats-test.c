@@ -344,37 +344,13 @@ static void test_system_reset(void)
     qtest_quit(d.qts);
 }
 
-static void migrate_to_file(QTestState *qts, const char *uri)
-{
-    bool completed = false;
-
-    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', "
-                             "'arguments': { 'uri': %s } }", uri);
-    while (!completed) {
-        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-migrate' }");
-        const char *status = qdict_get_str(qdict_get_qdict(rsp, "return"),
-                                           "status");
-
-        g_assert_cmpstr(status, !=, "failed");
-        completed = g_str_equal(status, "completed");
-        qobject_unref(rsp);
-        g_usleep(1000);
-    }
-}
-
 /* What has been enabled, and the status bits, survive a migration */
 static void test_migration(void)
 {
     g_autofree char *path = NULL;
-    g_autofree char *uri = NULL;
     uint64_t enabled;
     uint16_t status;
-    int fd = g_file_open_tmp("pci-ats-test-XXXXXX", &path, NULL);
     QATD d;
-
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    uri = g_strdup_printf("file:%s", path);
 
     start_dev(&d, "");
     qatd_enable_all(&d, 0x55);
@@ -388,18 +364,14 @@ static void test_migration(void)
                     0x55ULL << ATD_ENABLE_ALLOC_SHIFT);
     status = pri_status(&d);
     g_assert_cmphex(status, ==, PCI_PRI_STATUS_PASID | PCI_PRI_STATUS_UPRGI);
-    migrate_to_file(d.qts, uri);
-    qtest_quit(d.qts);
+    path = qatd_save_machine(d.qts);
 
     d.qts = qtest_initf("-M q35 -nodefaults -device pci-ats-testdev,addr=4 "
                         "-incoming defer");
-    qtest_qmp_assert_success(d.qts, "{ 'execute': 'migrate-incoming', "
-                             "'arguments': { 'uri': %s } }", uri);
-    qtest_qmp_eventwait(d.qts, "RESUME");
+    qatd_load_machine(d.qts, path);
     g_assert_cmphex(enables(&d), ==, enabled);
     g_assert_cmphex(pri_status(&d), ==, status);
     qtest_quit(d.qts);
-    unlink(path);
 }
 
 static int64_t translate(QATD *d, uint32_t pasid, uint64_t length,

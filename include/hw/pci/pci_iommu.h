@@ -231,8 +231,13 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid);
  * and @exec_req is set; -EINVAL when @prgi or @pasid is out of range, neither
  * read nor write is asked for in anything but a Stop Marker, or no notifier is
  * registered for @pasid; -ENODEV when no IOMMU that takes page requests
- * translates for @dev; -ENOSPC when the IOMMU's page request queue overflows.
- * After an error there is no response for this request.
+ * translates for @dev; -ENOSPC when the IOMMU's page request queue overflows,
+ * -EFAULT when the IOMMU does not let @dev ask for this page.  VT-d answers the
+ * last request of a group in the last two cases (with Success and with Invalid
+ * Request), so that it returns 0, and these errors are for the other requests
+ * and for Stop Markers only; that a request of the group was dropped does not
+ * relieve @dev of sending the last.  After an error there is no response for
+ * this request.
  */
 int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
                          bool exec_req, hwaddr addr, bool lpig,

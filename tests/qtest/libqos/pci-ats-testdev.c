@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qobject/qdict.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "pci-ats-testdev.h"
 
@@ -187,4 +188,39 @@ int64_t qatd_page_request(QATD *d, uint32_t pasid, uint64_t addr,
 {
     qatd_write(d, ATD_PRGI, prgi);
     return qatd_command(d, ATD_CMD_PAGE_REQUEST, pasid, addr, 0, flags);
+}
+
+char *qatd_save_machine(QTestState *qts)
+{
+    char *path = NULL;
+    int fd = g_file_open_tmp("qtest-migrate-XXXXXX", &path, NULL);
+    g_autofree char *uri = g_strdup_printf("file:%s", path);
+    bool completed = false;
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', "
+                             "'arguments': { 'uri': %s } }", uri);
+    while (!completed) {
+        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-migrate' }");
+        const char *status = qdict_get_str(qdict_get_qdict(rsp, "return"),
+                                           "status");
+
+        g_assert_cmpstr(status, !=, "failed");
+        completed = g_str_equal(status, "completed");
+        qobject_unref(rsp);
+        g_usleep(1000);
+    }
+    qtest_quit(qts);
+    return path;
+}
+
+void qatd_load_machine(QTestState *qts, const char *path)
+{
+    g_autofree char *uri = g_strdup_printf("file:%s", path);
+
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-incoming', "
+                             "'arguments': { 'uri': %s } }", uri);
+    qtest_qmp_eventwait(qts, "RESUME");
+    unlink(path);
 }

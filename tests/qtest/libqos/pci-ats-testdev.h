@@ -162,4 +162,19 @@ int64_t qatd_translate(QATD *d, uint32_t pasid, uint64_t addr, uint64_t length,
 int64_t qatd_page_request(QATD *d, uint32_t pasid, uint64_t addr,
                           uint16_t prgi, uint64_t flags);
 
+/**
+ * qatd_save_machine() - migrate a machine into a file, and end the emulator
+ * @qts: the emulator; not usable any more
+ *
+ * Returns: the path of the file, for qatd_load_machine(); to be freed.
+ */
+char *qatd_save_machine(QTestState *qts);
+
+/**
+ * qatd_load_machine() - go on with a machine that was saved
+ * @qts: an emulator started with the same devices and -incoming defer
+ * @path: of the file, which is deleted
+ */
+void qatd_load_machine(QTestState *qts, const char *path);
+
 #endif

@@ -1,0 +1,439 @@
+/*
+ * Unit tests of the VT-d page request queue
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Section numbers are those of the Intel Virtualization Technology for
+ * Directed I/O specification, revision 5.10.
+ *
+ * Environment:
+ *   PRQ_TEST_SEED    seed of the random sequences (printed; default: the time)
+ *   PRQ_TEST_STEPS   number of steps
+ */
+
+#include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
+#include "qemu/atomic.h"
+#include "qemu/bitops.h"
+#include "qemu/thread.h"
+#include "hw/i386/intel_iommu_internal.h"
+#include "hw/i386/intel_iommu_prq.h"
+
+#define HAW         48
+
+/* Guest memory: a queue of the largest size, and what is behind it */
+#define MEM_FIRST   0x100000ull
+#define MEM_SIZE    (2 * 0x80000)
+
+static uint64_t memory[MEM_SIZE / 8];
+
+/* Without and with Extended Interrupt Mode */
+static VTDPageRequestQueue *queues[2];
+
+static bool write_memory(void *opaque, hwaddr addr, const uint64_t *desc)
+{
+    uint64_t *mem = opaque;
+
+    assert_int_equal(addr % VTD_PRQ_DESC_SIZE, 0);
+    if (addr < MEM_FIRST || addr >= MEM_FIRST + MEM_SIZE) {
+        return false;
+    }
+    memcpy(&mem[(addr - MEM_FIRST) / 8], desc, VTD_PRQ_DESC_SIZE);
+    return true;
+}
+
+/* ---- A plain model, with the registers as the specification has them ---- */
+
+typedef struct Model {
+    bool eim;
+    uint64_t pqh;
+    uint64_t pqt;
+    uint64_t pqa;
+    bool ppr;
+    bool pro;
+    bool im;
+    bool ip;
+    uint16_t data;
+    uint32_t addr;
+    uint32_t upper;
+    uint64_t memory[MEM_SIZE / 8];
+} Model;
+
+static Model model;
+
+static uint32_t model_read(const Model *m, hwaddr reg)
+{
+    switch (reg) {
+    case DMAR_PQH_REG:
+        return m->pqh;
+    case DMAR_PQT_REG:
+        return m->pqt;
+    case DMAR_PQA_REG:
+        return m->pqa;
+    case DMAR_PQA_REG_HI:
+        return m->pqa >> 32;
+    case DMAR_PRS_REG:
+        return m->pro * 2 + m->ppr;
+    case DMAR_PECTL_REG:
+        return (uint32_t)m->im << 31 | (uint32_t)m->ip << 30;
+    case DMAR_PEDATA_REG:
+        return m->data;
+    case DMAR_PEADDR_REG:
+        return m->addr;
+    case DMAR_PEUADDR_REG:
+        return m->upper;
+    default:
+        return 0;
+    }
+}
+
+static void model_write(Model *m, hwaddr reg, uint32_t val)
+{
+    switch (reg) {
+    case DMAR_PQH_REG:
+        m->pqh = val % 0x80000 / 32 * 32;
+        break;
+    case DMAR_PQT_REG:
+        m->pqt = val % 0x80000 / 32 * 32;
+        break;
+    case DMAR_PQA_REG:
+        m->pqa = m->pqa >> 32 << 32 | val / 0x1000 * 0x1000 | val % 8;
+        break;
+    case DMAR_PQA_REG_HI:
+        m->pqa = (m->pqa & UINT32_MAX) | (uint64_t)(val % 0x10000) << 32;
+        break;
+    case DMAR_PRS_REG:
+        m->ppr = m->ppr && !(val & 1);
+        m->pro = m->pro && !(val & 2);
+        m->ip = m->ip && (m->ppr || m->pro);
+        break;
+    case DMAR_PECTL_REG:
+        m->im = val >> 31;
+        break;
+    case DMAR_PEDATA_REG:
+        m->data = val;
+        break;
+    case DMAR_PEADDR_REG:
+        m->addr = val / 4 * 4;
+        break;
+    case DMAR_PEUADDR_REG:
+        m->upper = m->eim ? val : 0;
+        break;
+    }
+}
+
+static VTDPRQResult model_put(Model *m, const uint64_t *desc)
+{
+    uint64_t base = m->pqa / 0x1000 * 0x1000;
+    uint64_t entries = 128 << m->pqa % 8;
+    uint64_t head = m->pqh / 32 % entries;
+    uint64_t tail = m->pqt / 32 % entries;
+    bool was_set = m->ppr || m->pro;
+
+    if (!base) {
+        return VTD_PRQ_NO_QUEUE;
+    }
+    if (m->pro) {
+        return VTD_PRQ_OVERFLOW;
+    }
+    if ((tail + 1) % entries == head) {
+        m->pro = true;
+        m->ip |= !was_set;
+        return VTD_PRQ_OVERFLOW;
+    }
+    if (!write_memory(m->memory, base + tail * 32, desc)) {
+        return VTD_PRQ_NO_QUEUE;
+    }
+    m->pqt = (tail + 1) % entries * 32;
+    m->ppr = true;
+    m->ip |= !was_set;
+    return VTD_PRQ_DELIVERED;
+}
+
+static void model_reset(Model *m, bool eim)
+{
+    memset(m, 0, sizeof(*m));
+    m->im = true;
+    m->eim = eim;
+}
+
+/* ---- Random sequences ---- */
+
+static GRand *rnd;
+
+static uint32_t below(uint32_t n)
+{
+    return g_rand_int(rnd) % n;
+}
+
+/* A value for a register, more often than not one that makes sense there */
+static uint64_t random_value(hwaddr reg)
+{
+    uint64_t any = (uint64_t)g_rand_int(rnd) << 32 | g_rand_int(rnd);
+
+    if (!below(8)) {
+        return any;
+    }
+    switch (reg) {
+    case DMAR_PQH_REG:
+        return below(2) ? model.pqt : any & 0x1fff;
+    case DMAR_PQT_REG:
+        return any & 0x1fff;
+    case DMAR_PQA_REG:
+        return MEM_FIRST + below(2) * 0x80000 + below(3);
+    case DMAR_PQA_REG_HI:
+        return 0;
+    default:
+        return any;
+    }
+}
+
+static void check_registers(VTDPageRequestQueue *q)
+{
+    for (hwaddr reg = VTD_PRQ_FIRST_REG; reg <= VTD_PRQ_LAST_REG; reg += 4) {
+        assert_int_equal(vtd_prq_read(q, reg, 4), model_read(&model, reg));
+    }
+}
+
+static void step_write(VTDPageRequestQueue *q)
+{
+    unsigned size = below(2) ? 8 : 4;
+    hwaddr reg = VTD_PRQ_FIRST_REG +
+                 below((VTD_PRQ_LAST_REG + 1 - VTD_PRQ_FIRST_REG) / size) *
+                 size;
+    uint64_t val = random_value(reg);
+
+    vtd_prq_write(q, reg, val, size);
+    model_write(&model, reg, val);
+    if (size == 8) {
+        model_write(&model, reg + 4, val >> 32);
+    }
+    assert_int_equal(vtd_prq_read(q, reg & ~7ull, 8),
+                     model_read(&model, reg & ~7ull) |
+                     (uint64_t)model_read(&model, (reg & ~7ull) + 4) << 32);
+}
+
+static void step_put(VTDPageRequestQueue *q)
+{
+    uint64_t desc[VTD_PRQ_DESC_QUADS] = {
+        g_rand_int(rnd), g_rand_int(rnd), g_rand_int(rnd), g_rand_int(rnd),
+    };
+    bool was_due = model.ip && !model.im;
+    VTDPRQResult want = model_put(&model, desc);
+    bool event = below(2);
+
+    assert_int_equal(vtd_prq_put(q, desc, &event), want);
+    assert_int_equal(event, !was_due && model.ip && !model.im);
+}
+
+static void step_take(VTDPageRequestQueue *q)
+{
+    uint64_t addr = 0;
+    uint32_t data = 0;
+    bool due = model.ip && !model.im;
+
+    assert_int_equal(vtd_prq_take_event(q, &addr, &data), due);
+    if (due) {
+        assert_int_equal(addr, (uint64_t)model.upper << 32 | model.addr);
+        assert_int_equal(data, model.data);
+        model.ip = false;
+    }
+}
+
+/* Through a stream, in which a hostile source has set all reserved bits */
+static void step_migrate(VTDPageRequestQueue *q, bool hostile)
+{
+    uint32_t words[VTD_PRQ_WORDS];
+
+    vtd_prq_save(q, words);
+    vtd_prq_reset(q);
+    if (hostile) {
+        words[1] = words[3] = words[6] = UINT32_MAX;
+        words[0] |= 0xfff8001f;
+        words[7] |= ~3u;
+        words[8] |= 0x3fffffff;
+    }
+    vtd_prq_load(q, words);
+}
+
+static void test_random(void **state)
+{
+    const char *steps = g_getenv("PRQ_TEST_STEPS");
+    VTDPageRequestQueue *q = queues[false];
+    unsigned results[2] = { };
+
+    model_reset(&model, false);
+    for (unsigned i = steps ? strtoul(steps, NULL, 0) : 300000; i; i--) {
+        unsigned what = below(100);
+
+        if (what < 8) {
+            step_write(q);
+        } else if (what < 12) {
+            step_take(q);
+        } else if (what < 13) {
+            step_migrate(q, below(2));
+        } else if (!below(1000)) {
+            bool eim = below(2);
+
+            q = queues[eim];
+            vtd_prq_reset(q);
+            model_reset(&model, eim);
+            memset(memory, 0, sizeof(memory));
+        } else {
+            results[model.pro] += 1;
+            step_put(q);
+        }
+        check_registers(q);
+    }
+    assert_memory_equal(memory, model.memory, sizeof(memory));
+    /* The sequences have been worth something */
+    assert_true(results[0] > 100 && results[1] > 100);
+}
+
+/* 11.4.11: default values after reset */
+static void test_reset(void **state)
+{
+    VTDPageRequestQueue *q = queues[true];
+
+    for (hwaddr reg = VTD_PRQ_FIRST_REG; reg <= VTD_PRQ_LAST_REG; reg += 8) {
+        vtd_prq_write(q, reg, UINT64_MAX, 8);
+    }
+    vtd_prq_reset(q);
+    model_reset(&model, true);
+    check_registers(q);
+}
+
+/* ---- Threads ---- */
+
+#define THREADS     4
+#define PER_THREAD  20000
+
+static unsigned running;
+
+/* Puts numbers into the queue, in order; what is dropped is tried again */
+static void *producer(void *opaque)
+{
+    uint64_t id = (uintptr_t)opaque;
+    bool event;
+
+    for (uint64_t i = 0; i < PER_THREAD; i++) {
+        uint64_t desc[VTD_PRQ_DESC_QUADS] = { id << 32 | i, ~i, id, i };
+
+        while (vtd_prq_put(queues[false], desc, &event) == VTD_PRQ_OVERFLOW) {
+            g_thread_yield();
+        }
+    }
+    qatomic_dec(&running);
+    return NULL;
+}
+
+/* 7.4.1: several threads, and a guest that empties the queue */
+static void test_producers(void **state)
+{
+    QemuThread thread[THREADS];
+    uint64_t next[THREADS] = { };
+    uint64_t head = 0, sum = 0;
+
+    vtd_prq_reset(queues[false]);
+    vtd_prq_write(queues[false], DMAR_PQA_REG, MEM_FIRST, 8);
+    running = THREADS;
+    for (uintptr_t i = 0; i < THREADS; i++) {
+        qemu_thread_create(&thread[i], "producer", producer, (void *)i,
+                           QEMU_THREAD_JOINABLE);
+    }
+    while (sum < THREADS * PER_THREAD) {
+        uint64_t tail = vtd_prq_read(queues[false], DMAR_PQT_REG, 8);
+
+        for (; head != tail; head = (head + 32) % 0x1000) {
+            uint64_t *desc = &memory[head / 8];
+            uint64_t val = desc[0];
+
+            assert_true(val >> 32 < THREADS);
+            assert_int_equal((uint32_t)val, next[val >> 32]++);
+            assert_int_equal(desc[1], ~(val & UINT32_MAX));
+            assert_int_equal(desc[3], val & UINT32_MAX);
+            sum++;
+        }
+        vtd_prq_write(queues[false], DMAR_PQH_REG, head, 8);
+        vtd_prq_write(queues[false], DMAR_PRS_REG, VTD_PRS_PRO | VTD_PRS_PPR, 4);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        qemu_thread_join(&thread[i]);
+    }
+}
+
+/* Requests that threads have begun, and those that they have delivered */
+static uint64_t begun[THREADS];
+static uint64_t delivered[THREADS];
+
+static void *receiver(void *opaque)
+{
+    uint64_t id = (uintptr_t)opaque;
+
+    for (uint64_t i = 1; i <= PER_THREAD; i++) {
+        unsigned token = vtd_prq_enter(queues[false]);
+
+        qatomic_set(&begun[id], i);
+        if (i % 64 == 0) {
+            g_thread_yield();
+        }
+        qatomic_store_release(&delivered[id], i);
+        vtd_prq_leave(queues[false], token);
+    }
+    qatomic_dec(&running);
+    return NULL;
+}
+
+/* 7.7: what has been received before is delivered when the drain returns */
+static void test_drain(void **state)
+{
+    QemuThread thread[THREADS];
+
+    vtd_prq_drain(queues[false]);
+    running = THREADS;
+    for (uintptr_t i = 0; i < THREADS; i++) {
+        qemu_thread_create(&thread[i], "receiver", receiver, (void *)i,
+                           QEMU_THREAD_JOINABLE);
+    }
+    while (qatomic_read(&running)) {
+        uint64_t seen[THREADS];
+
+        for (int i = 0; i < THREADS; i++) {
+            seen[i] = qatomic_read(&begun[i]);
+        }
+        vtd_prq_drain(queues[false]);
+        for (int i = 0; i < THREADS; i++) {
+            assert_true(qatomic_load_acquire(&delivered[i]) >= seen[i]);
+        }
+    }
+    for (int i = 0; i < THREADS; i++) {
+        qemu_thread_join(&thread[i]);
+    }
+    vtd_prq_drain(queues[false]);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_producers),
+        cmocka_unit_test(test_drain),
+    };
+    const char *seed = g_getenv("PRQ_TEST_SEED");
+    uint32_t value = seed ? strtoul(seed, NULL, 0) : g_get_real_time();
+    int ret;
+
+    printf("# PRQ_TEST_SEED=%" PRIu32 "\n", value);
+    fflush(stdout);
+    rnd = g_rand_new_with_seed(value);
+    for (int eim = 0; eim < 2; eim++) {
+        queues[eim] = vtd_prq_new(HAW, eim, write_memory, memory);
+    }
+    ret = cmocka_run_group_tests(tests, NULL, NULL);
+    g_rand_free(rnd);
+    return ret;
+}
