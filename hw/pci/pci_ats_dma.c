@@ -8,6 +8,11 @@
  * A request is run by dma_step() until it has ended or waits: in the thread of
  * the caller if it is synchronous, in the worker otherwise.
  *
+ * Data is moved in the order of its addresses.  Ahead of it, as far as the
+ * window and the page request allocation reach, translations and pages are
+ * asked for: while the guest brings in pages, the request goes on with those
+ * that are there, and it waits only at a page that it cannot go past.
+ *
  * Locks: @ctx_lock protects the table of PASIDs and is held while notifiers
  * are registered and unregistered; no notifier takes it.  @lock protects the
  * rest; nothing is called with it held.
@@ -18,16 +23,19 @@
 #include "qemu/queue.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
+#include "qemu/units.h"
 #include "hw/pci/pci_ats_dma.h"
 #include "hw/pci/pci_device.h"
 #include "pci-internal.h"
 
 /* PASIDs that are registered with the IOMMU at once */
 #define MAX_PASIDS          256
-/* Page requests that one DMA request sends before it waits */
-#define MAX_PAGE_REQUESTS   16
 /* Translations that one DMA request asks for at once */
-#define MAX_TRANSLATIONS    64
+#define MAX_TRANSLATIONS    256
+/* How far ahead of the data translations and pages are asked for */
+#define WINDOW              (8 * MiB)
+/* Data moved before an invalidation gets its turn */
+#define CHUNK               (256 * KiB)
 /* Times that a request asks in a row before it takes a rest */
 #define MAX_ATTEMPTS        16
 /* How long it rests, also when there is no room for its page requests */
@@ -38,6 +46,7 @@ typedef struct DMAContext {
     PCIATSDMA *dma;
     uint32_t pasid;
     unsigned users;             /* requests under way; under @ctx_lock */
+    unsigned groups;            /* that are open; under @lock */
     bool has_pri;
     IOMMUNotifier iotlb;
     IOMMUPRINotifier pri;
@@ -49,13 +58,18 @@ typedef struct DMARequest {
     uint32_t pasid;
     unsigned flags;
     hwaddr addr;
-    uint8_t *buf;
+    uint8_t *buf;               /* or: */
+    PCIATSDMAVisit *visit;
     size_t len;
+    size_t ahead;               /* from @addr on: asked for already */
     DMADirection dir;
     unsigned attempts;
-    /* Under @lock: responses awaited, and what they said */
-    unsigned pending;
-    int response;
+    uint32_t cancels;           /* when it began */
+    /* Written under @lock */
+    unsigned open_groups;
+    struct DMAGroup *awaited;   /* that it cannot go on without */
+    int response;               /* an error that a response brought */
+    bool no_credit;             /* until the next response */
     bool parked;
     /* Asynchronous requests */
     PCIATSDMADone *done;
@@ -65,10 +79,19 @@ typedef struct DMARequest {
 
 typedef QTAILQ_HEAD(, DMARequest) DMARequestList;
 
+/* A page request group whose response has not come; under @lock */
+typedef struct DMAGroup {
+    DMAContext *ctx;            /* NULL: the index is free */
+    DMARequest *req;            /* NULL: it has ended without the response */
+    hwaddr first;
+    hwaddr last;
+} DMAGroup;
+
 struct PCIATSDMA {
     PCIDevice *dev;
     PCIATC *atc;
     uint32_t epoch;             /* of ATS, when @atc was last flushed */
+    uint32_t cancels;           /* number of pci_ats_dma_cancel() */
 
     QemuMutex ctx_lock;
     GHashTable *contexts;
@@ -77,7 +100,7 @@ struct PCIATSDMA {
     QemuMutex lock;
     QemuCond responded;
     QemuCond work;
-    DMARequest *by_prgi[PCI_PRGI_MAX + 1];
+    DMAGroup groups[PCI_PRGI_MAX + 1];
     unsigned next_prgi;
     uint32_t inflight;
     DMARequestList runnable;
@@ -91,7 +114,7 @@ struct PCIATSDMA {
 typedef enum DMAStep {
     DMA_ENDED,
     DMA_CONTINUES,
-    DMA_WAITS,                  /* for responses */
+    DMA_WAITS,                  /* for a response */
     DMA_DELAYED,                /* until BACKOFF_MS have passed */
 } DMAStep;
 
@@ -105,32 +128,59 @@ static void dma_invalidate(IOMMUNotifier *n, IOMMUTLBEntry *entry)
                        entry->iova + entry->addr_mask);
 }
 
-static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
+/* Let a request that waits look again; with the lock */
+static void dma_wake(PCIATSDMA *dma, DMARequest *req)
 {
-    DMAContext *ctx = container_of(notifier, DMAContext, pri);
-    PCIATSDMA *dma = ctx->dma;
-    DMARequest *req;
-
-    QEMU_LOCK_GUARD(&dma->lock);
-    req = dma->by_prgi[response->prgi & PCI_PRGI_MAX];
-    if (!req || req->ctx != ctx) {
-        return;
-    }
-    dma->by_prgi[response->prgi & PCI_PRGI_MAX] = NULL;
-    dma->inflight--;
-    if (response->response_code == IOMMU_PRI_RESP_FAILURE) {
-        req->response = -ECANCELED;
-    } else if (response->response_code != IOMMU_PRI_RESP_SUCCESS) {
-        req->response = req->response ?: -EFAULT;
-    }
-    req->pending--;
-    if (!req->pending && req->parked) {
+    req->awaited = NULL;
+    if (req->parked) {
         req->parked = false;
         QTAILQ_REMOVE(&dma->parked, req, entry);
         QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
         qemu_cond_signal(&dma->work);
     }
     qemu_cond_broadcast(&dma->responded);
+}
+
+/* With the lock; returns the request that opened the group, or NULL */
+static DMARequest *dma_close_group(PCIATSDMA *dma, DMAGroup *group)
+{
+    DMARequest *req = group->req;
+
+    group->ctx->groups--;
+    group->ctx = NULL;
+    group->req = NULL;
+    dma->inflight--;
+    if (req) {
+        req->open_groups--;
+    }
+    return req;
+}
+
+static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
+{
+    DMAContext *ctx = container_of(notifier, DMAContext, pri);
+    PCIATSDMA *dma = ctx->dma;
+    DMAGroup *group = &dma->groups[response->prgi & PCI_PRGI_MAX];
+    DMARequest *req;
+
+    QEMU_LOCK_GUARD(&dma->lock);
+    if (group->ctx != ctx) {
+        return;
+    }
+    req = dma_close_group(dma, group);
+    if (!req) {
+        return;
+    }
+    if (response->response_code == IOMMU_PRI_RESP_FAILURE) {
+        qatomic_set(&req->response, -ECANCELED);
+    } else if (response->response_code != IOMMU_PRI_RESP_SUCCESS &&
+               !req->response) {
+        qatomic_set(&req->response, -EFAULT);
+    }
+    qatomic_set(&req->no_credit, false);
+    if (req->awaited == group || req->response) {
+        dma_wake(dma, req);
+    }
 }
 
 /* With @ctx_lock */
@@ -149,6 +199,13 @@ static void dma_context_free(DMAContext *ctx)
     g_free(ctx);
 }
 
+/* With @ctx_lock */
+static bool dma_context_busy(PCIATSDMA *dma, DMAContext *ctx)
+{
+    QEMU_LOCK_GUARD(&dma->lock);
+    return ctx->users || ctx->groups;
+}
+
 /* With @ctx_lock; false if every PASID is in use */
 static bool dma_make_room(PCIATSDMA *dma)
 {
@@ -158,7 +215,7 @@ static bool dma_make_room(PCIATSDMA *dma)
         return true;
     }
     QTAILQ_FOREACH(ctx, &dma->lru, lru) {
-        if (!ctx->users) {
+        if (!dma_context_busy(dma, ctx)) {
             dma_context_free(ctx);
             return true;
         }
@@ -215,12 +272,22 @@ static int dma_context_get(PCIATSDMA *dma, DMARequest *req)
     return ret;
 }
 
+/* The request has ended: responses to its groups are nobody's from here on */
 static void dma_context_put(PCIATSDMA *dma, DMARequest *req)
 {
-    if (req->ctx) {
-        QEMU_LOCK_GUARD(&dma->ctx_lock);
-        req->ctx->users--;
+    if (!req->ctx) {
+        return;
     }
+    WITH_QEMU_LOCK_GUARD(&dma->lock) {
+        for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
+            if (dma->groups[i].req == req) {
+                dma->groups[i].req = NULL;
+                req->open_groups--;
+            }
+        }
+    }
+    QEMU_LOCK_GUARD(&dma->ctx_lock);
+    req->ctx->users--;
 }
 
 static bool dma_context_add_pri(PCIATSDMA *dma, DMAContext *ctx)
@@ -247,20 +314,56 @@ static int dma_result(MemTxResult result)
 static void dma_advance(DMARequest *req, size_t n)
 {
     req->addr += n;
-    req->buf += n;
     req->len -= n;
+    req->ahead -= MIN(req->ahead, n);
     req->attempts = 0;
+    if (req->buf) {
+        req->buf += n;
+    }
+}
+
+static MemTxAttrs dma_attrs(PCIATSDMA *dma, PCIAddressType type)
+{
+    return (MemTxAttrs) {
+        .requester_id = pci_requester_id(dma->dev),
+        .address_type = type,
+    };
+}
+
+static uint32_t dma_need(const DMARequest *req)
+{
+    return (req->dir == DMA_DIRECTION_FROM_DEVICE ? PCI_ATC_WRITE
+                                                  : PCI_ATC_READ) |
+           (req->flags & PCI_ATS_DMA_EXEC ? PCI_ATC_EXEC : 0) |
+           (req->flags & PCI_ATS_DMA_PRIV ? PCI_ATC_PRIV : 0);
+}
+
+/* May the request go on? */
+static int dma_check(PCIATSDMA *dma, const DMARequest *req)
+{
+    if (qatomic_read(&dma->stopping) ||
+        qatomic_read(&dma->cancels) != req->cancels) {
+        return -ECANCELED;
+    }
+    if (!pcie_bus_master_enabled(dma->dev) ||
+        (req->visit && !pcie_ats_enabled(dma->dev))) {
+        return -EPERM;
+    }
+    return pci_iommu_check_pasid(dma->dev, req->pasid,
+                                 req->flags & PCI_ATS_DMA_PRIV,
+                                 req->flags & PCI_ATS_DMA_EXEC);
 }
 
 static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, size_t len)
 {
     MemTxResult result;
 
+    if (req->visit) {
+        return -EFAULT;
+    }
     if (req->pasid == PCI_NO_PASID) {
-        MemTxAttrs attrs = { .requester_id = pci_requester_id(dma->dev) };
-
         result = pci_dma_rw(dma->dev, req->addr, req->buf, len, req->dir,
-                            attrs);
+                            dma_attrs(dma, PCI_AT_UNTRANSLATED));
     } else {
         result = pci_pasid_dma_rw(dma->dev, req->pasid,
                                   req->flags & PCI_ATS_DMA_PRIV,
@@ -273,20 +376,16 @@ static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, size_t len)
     return dma_result(result);
 }
 
-static MemTxAttrs dma_translated_attrs(PCIATSDMA *dma)
+static void dma_move(DMARequest *req, void *ram, size_t n)
 {
-    return (MemTxAttrs) {
-        .requester_id = pci_requester_id(dma->dev),
-        .address_type = PCI_AT_TRANSLATED,
-    };
-}
-
-static uint32_t dma_need(const DMARequest *req)
-{
-    return (req->dir == DMA_DIRECTION_FROM_DEVICE ? PCI_ATC_WRITE
-                                                  : PCI_ATC_READ) |
-           (req->flags & PCI_ATS_DMA_EXEC ? PCI_ATC_EXEC : 0) |
-           (req->flags & PCI_ATS_DMA_PRIV ? PCI_ATC_PRIV : 0);
+    if (req->visit) {
+        req->visit(req->opaque, ram, n);
+    } else if (req->dir == DMA_DIRECTION_FROM_DEVICE) {
+        memcpy(ram, req->buf, n);
+    } else {
+        memcpy(req->buf, ram, n);
+    }
+    dma_advance(req, n);
 }
 
 /*
@@ -294,13 +393,12 @@ static uint32_t dma_need(const DMARequest *req)
  * ATC: nothing here takes the BQL.  Returns how much was moved; less than @len
  * if something that is not RAM follows.
  */
-static size_t dma_copy_ram(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
+static size_t dma_move_ram(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
                            size_t len)
 {
     AddressSpace *as = pci_get_address_space(dma->dev);
-    MemTxAttrs attrs = dma_translated_attrs(dma);
+    MemTxAttrs attrs = dma_attrs(dma, PCI_AT_TRANSLATED);
     bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
-    uint8_t *buf = req->buf;
     size_t left = len;
 
     RCU_READ_LOCK_GUARD();
@@ -314,32 +412,14 @@ static size_t dma_copy_ram(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
             break;
         }
         ram = qemu_map_ram_ptr(mr->ram_block, xlat);
-        if (is_write) {
-            memcpy(ram, buf, n);
-        } else {
-            memcpy(buf, ram, n);
-        }
+        dma_move(req, ram, n);
         /* For dirty tracking and translated code; consumes the reference */
         memory_region_ref(mr);
         address_space_unmap(as, ram, n, is_write, n);
         addr += n;
-        buf += n;
         left -= n;
     }
     return len - left;
-}
-
-/* Use the ATC's translation for what is left of the request, if it has one */
-static bool dma_lookup(PCIATSDMA *dma, DMARequest *req, PCIATCAccess *access,
-                       PCIATCRun *run)
-{
-    pci_atc_access_begin(dma->atc, access);
-    if (pci_atc_lookup(access, req->pasid, req->addr, req->len, dma_need(req),
-                       run)) {
-        return true;
-    }
-    pci_atc_access_end(access);
-    return false;
 }
 
 /*
@@ -351,80 +431,116 @@ static int dma_translated_mmio(PCIATSDMA *dma, DMARequest *req)
     PCIATCAccess access;
     PCIATCRun run;
     MemTxResult result;
+    bool hit;
 
+    if (req->visit) {
+        return -EFAULT;
+    }
     BQL_LOCK_GUARD();
-    if (!dma_lookup(dma, req, &access, &run)) {
+    pci_atc_access_begin(dma->atc, &access);
+    hit = pci_atc_lookup(&access, req->pasid, req->addr, req->len,
+                         dma_need(req), &run);
+    pci_atc_access_end(&access);
+    if (!hit) {
         return 0;
     }
-    pci_atc_access_end(&access);
     if (run.flags & PCI_ATC_UNTRANSLATED) {
         return dma_untranslated(dma, req, run.length);
     }
     result = pci_dma_rw(dma->dev, run.translated_addr, req->buf, run.length,
-                        req->dir, dma_translated_attrs(dma));
+                        req->dir, dma_attrs(dma, PCI_AT_TRANSLATED));
     if (result == MEMTX_OK) {
         dma_advance(req, run.length);
     }
     return dma_result(result);
 }
 
+/*
+ * Move what lies in RAM, as far as the ATC reaches.  Returns how much; if this
+ * is nothing, @hit tells whether there is a translation, and @run holds it.
+ */
+static size_t dma_translated_ram(PCIATSDMA *dma, DMARequest *req, bool *hit,
+                                 PCIATCRun *run)
+{
+    size_t end = req->len - MIN(req->len, CHUNK);
+    size_t before = req->len;
+    PCIATCAccess access;
+
+    *hit = false;
+    pci_atc_access_begin(dma->atc, &access);
+    /*
+     * Who switches something off and then calls pci_ats_dma_recheck() either
+     * waits for this access, or is seen here.
+     */
+    while (req->len > end && !dma_check(dma, req) &&
+           pcie_ats_epoch(dma->dev) == qatomic_read(&dma->epoch) &&
+           pci_atc_lookup(&access, req->pasid, req->addr, req->len - end,
+                          dma_need(req), run)) {
+        *hit = true;
+        if ((run->flags & PCI_ATC_UNTRANSLATED) ||
+            dma_move_ram(dma, req, run->translated_addr, run->length) <
+            run->length) {
+            break;
+        }
+    }
+    pci_atc_access_end(&access);
+    return before - req->len;
+}
+
 /* Returns 1 if the ATC had a translation, 0 if not, or an error */
 static int dma_translated(PCIATSDMA *dma, DMARequest *req)
 {
-    PCIATCAccess access;
     PCIATCRun run;
-    size_t moved;
-    int ret = 0;
+    bool hit;
+    int ret;
 
-    if (!dma_lookup(dma, req, &access, &run)) {
+    if (dma_translated_ram(dma, req, &hit, &run)) {
+        return 1;
+    }
+    if (!hit) {
         return 0;
     }
-    if (run.flags & PCI_ATC_UNTRANSLATED) {
-        pci_atc_access_end(&access);
-        ret = dma_untranslated(dma, req, run.length);
-    } else {
-        moved = dma_copy_ram(dma, req, run.translated_addr, run.length);
-        pci_atc_access_end(&access);
-        if (moved) {
-            dma_advance(req, moved);
-        } else {
-            ret = dma_translated_mmio(dma, req);
-        }
-    }
+    ret = run.flags & PCI_ATC_UNTRANSLATED ?
+          dma_untranslated(dma, req, run.length) :
+          dma_translated_mmio(dma, req);
     return ret ?: 1;
 }
 
 /* ---- Page requests ---- */
 
-/* Claim a group index; negative if there is none, or no credit */
-static int dma_claim_prgi(PCIATSDMA *dma, DMARequest *req)
+/* Open a group for a page; NULL if there is no index, or no credit */
+static DMAGroup *dma_open_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
+                                hwaddr last)
 {
     unsigned i;
 
     QEMU_LOCK_GUARD(&dma->lock);
-    if (dma->inflight >= pcie_pri_get_req_alloc(dma->dev)) {
-        return -1;
-    }
-    for (i = 0; i <= PCI_PRGI_MAX; i++) {
-        unsigned prgi = dma->next_prgi++ & PCI_PRGI_MAX;
+    for (i = 0; i <= PCI_PRGI_MAX &&
+         dma->inflight < pcie_pri_get_req_alloc(dma->dev); i++) {
+        DMAGroup *group = &dma->groups[dma->next_prgi++ & PCI_PRGI_MAX];
 
-        if (!dma->by_prgi[prgi]) {
-            dma->by_prgi[prgi] = req;
+        if (!group->ctx) {
+            group->ctx = req->ctx;
+            group->ctx->groups++;
+            group->req = req;
+            group->first = addr;
+            group->last = last;
+            req->open_groups++;
             dma->inflight++;
-            req->pending++;
-            return prgi;
+            return group;
         }
     }
-    return -1;
+    qatomic_set(&req->no_credit, true);
+    return NULL;
 }
 
-static void dma_return_prgi(PCIATSDMA *dma, DMARequest *req, uint16_t prgi)
+/* The request for it could not be sent */
+static void dma_cancel_group(PCIATSDMA *dma, DMARequest *req, DMAGroup *group)
 {
     QEMU_LOCK_GUARD(&dma->lock);
-    if (dma->by_prgi[prgi] == req) {
-        dma->by_prgi[prgi] = NULL;
-        dma->inflight--;
-        req->pending--;
+    /* A reset may have answered it */
+    if (group->req == req) {
+        dma_close_group(dma, group);
     }
 }
 
@@ -435,69 +551,53 @@ static void dma_return_prgi(PCIATSDMA *dma, DMARequest *req, uint16_t prgi)
 static int dma_request_page(PCIATSDMA *dma, DMARequest *req, hwaddr addr)
 {
     bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
-    int prgi = dma_claim_prgi(dma, req);
+    hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
+    DMAGroup *group = dma_open_group(dma, req, addr & ~(unit - 1),
+                                     addr | (unit - 1));
     int ret;
 
-    if (prgi < 0) {
+    if (!group) {
         return pcie_pri_get_req_alloc(dma->dev) ? -ENOSPC : -EFAULT;
     }
     ret = pci_pri_request_page(dma->dev, req->pasid,
                                req->flags & PCI_ATS_DMA_PRIV,
-                               req->flags & PCI_ATS_DMA_EXEC, addr, true, prgi,
-                               !is_write, is_write);
+                               req->flags & PCI_ATS_DMA_EXEC, addr, true,
+                               group - dma->groups, !is_write, is_write);
     if (ret) {
-        dma_return_prgi(dma, req, prgi);
+        dma_cancel_group(dma, req, group);
     }
     return ret;
 }
 
-/*
- * Ask for the pages that @entries, which begin at the request's address, do
- * not give access to.
- */
-static DMAStep dma_request_pages(PCIATSDMA *dma, DMARequest *req,
-                                 const IOMMUTLBEntry *entries, size_t n,
-                                 int *error)
+/* Is a response for the page at the request's address on its way? */
+static bool dma_await(PCIATSDMA *dma, DMARequest *req)
 {
-    hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
-    hwaddr last = req->addr + (req->len - 1);
-    IOMMUAccessFlags need = dma_need(req) & (IOMMU_RW | IOMMU_EXEC);
-    unsigned sent = 0;
-    size_t i;
-    int ret = 0;
+    QEMU_LOCK_GUARD(&dma->lock);
+    for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
+        DMAGroup *group = &dma->groups[i];
 
-    for (i = 0; i < n && !ret; i++) {
-        hwaddr first = entries[i].iova & ~entries[i].addr_mask;
-        hwaddr end = MIN(first + entries[i].addr_mask, last);
-        hwaddr addr = MAX(first, QEMU_ALIGN_DOWN(req->addr, unit));
-
-        if ((entries[i].perm & need) == need) {
-            continue;
-        }
-        for (; sent < MAX_PAGE_REQUESTS; sent++) {
-            ret = dma_request_page(dma, req, addr);
-            if (ret || end - addr < unit) {
-                sent += !ret;
-                break;
-            }
-            addr += unit;
+        if (group->req == req && group->first <= req->addr &&
+            req->addr <= group->last) {
+            req->awaited = group;
+            return true;
         }
     }
-    if (sent) {
-        return DMA_WAITS;
-    }
-    if (ret == -ENOSPC) {
-        return DMA_DELAYED;
-    }
-    *error = ret == -EPERM ? -ECANCELED : -EFAULT;
-    return DMA_ENDED;
+    return false;
 }
 
-/* ---- Running a request ---- */
+static bool dma_can_request_pages(PCIATSDMA *dma, DMARequest *req)
+{
+    return pcie_pri_enabled(dma->dev) && dma_context_add_pri(dma, req->ctx);
+}
 
-/* Ask the IOMMU.  Sets @error if it answers with one. */
-static size_t dma_ask(PCIATSDMA *dma, DMARequest *req, IOMMUTLBEntry *entries,
-                      int *error)
+/* ---- Translation requests ---- */
+
+/*
+ * Ask the IOMMU for translations of @len bytes from @addr on, and enter them
+ * into the ATC.  Returns how many were given, or an error.
+ */
+static ssize_t dma_ask(PCIATSDMA *dma, DMARequest *req, hwaddr addr, size_t len,
+                       IOMMUTLBEntry *entries)
 {
     uint64_t token = pci_atc_fill_begin(dma->atc);
     bool no_write = req->dir == DMA_DIRECTION_TO_DEVICE;
@@ -506,27 +606,129 @@ static size_t dma_ask(PCIATSDMA *dma, DMARequest *req, IOMMUTLBEntry *entries,
 
     n = pci_ats_request_translation(dma->dev, req->pasid,
                                     req->flags & PCI_ATS_DMA_PRIV,
-                                    req->flags & PCI_ATS_DMA_EXEC, req->addr,
-                                    req->len, no_write, entries,
-                                    MAX_TRANSLATIONS, &err_count);
+                                    req->flags & PCI_ATS_DMA_EXEC, addr, len,
+                                    no_write, entries, MAX_TRANSLATIONS,
+                                    &err_count);
     if (n == -ENOMEM) {
         n = MAX_TRANSLATIONS;
     }
     if (n <= 0) {
-        *error = n ?: -EFAULT;
-        return 0;
+        return n ?: -EFAULT;
     }
     pci_atc_fill_commit(dma->atc, token, req->pasid, entries, n);
     return n;
 }
 
-/* The first translation of the range does not give the access wanted */
-static bool dma_first_is_missing(const DMARequest *req,
-                                 const IOMMUTLBEntry *entry)
+static bool dma_is_missing(const DMARequest *req, const IOMMUTLBEntry *entry)
 {
     IOMMUAccessFlags need = dma_need(req) & (IOMMU_RW | IOMMU_EXEC);
 
     return (entry->perm & need) != need;
+}
+
+/* ---- Looking ahead ---- */
+
+/* Ask for the pages from @addr to @last; false if not for all */
+static bool dma_request_pages(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
+                              hwaddr last)
+{
+    hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
+
+    for (;;) {
+        if (dma_request_page(dma, req, addr)) {
+            return false;
+        }
+        /* What follows the page begins at the next one */
+        addr |= unit - 1;
+        req->ahead = addr - req->addr + 1;
+        if (addr >= last) {
+            return true;
+        }
+        addr++;
+    }
+}
+
+/*
+ * Ask for the translations, and for the pages, that are missing between
+ * @ahead and @limit.  Returns false if this cannot be gone on with now.
+ */
+static bool dma_fetch(PCIATSDMA *dma, DMARequest *req, size_t limit)
+{
+    IOMMUTLBEntry entries[MAX_TRANSLATIONS];
+    hwaddr addr = req->addr + req->ahead;
+    hwaddr last = req->addr + (limit - 1);
+    ssize_t n = dma_ask(dma, req, addr, limit - req->ahead, entries);
+    bool can_request = n > 0 && dma_can_request_pages(dma, req);
+
+    for (ssize_t i = 0; i < n; i++) {
+        hwaddr first = MAX(addr, entries[i].iova & ~entries[i].addr_mask);
+        hwaddr end = MIN(last, entries[i].iova | entries[i].addr_mask);
+
+        if (dma_is_missing(req, &entries[i]) &&
+            !(can_request && dma_request_pages(dma, req, first, end))) {
+            return false;
+        }
+        req->ahead = MIN(end - req->addr + 1, req->len);
+    }
+    return n > 0;
+}
+
+/* Asks for what comes after the page that the data is at, if it is not there */
+static void dma_look_ahead(PCIATSDMA *dma, DMARequest *req)
+{
+    size_t limit = MIN(req->len, WINDOW);
+    bool more = true;
+
+    while (more && req->ahead < limit) {
+        PCIATCAccess access;
+        PCIATCRun run;
+
+        pci_atc_access_begin(dma->atc, &access);
+        more = pci_atc_lookup(&access, req->pasid, req->addr + req->ahead,
+                              limit - req->ahead, dma_need(req), &run);
+        pci_atc_access_end(&access);
+        if (more) {
+            req->ahead += run.length;
+        } else {
+            more = dma_fetch(dma, req, limit);
+        }
+    }
+}
+
+static bool dma_should_look_ahead(PCIATSDMA *dma, const DMARequest *req)
+{
+    hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
+
+    return req->len > unit - (req->addr & (unit - 1)) &&
+           req->ahead < MIN(req->len, WINDOW / 2) &&
+           !qatomic_read(&req->no_credit);
+}
+
+/* ---- Running a request ---- */
+
+/* The page at the request's address is not there */
+static DMAStep dma_fault(PCIATSDMA *dma, DMARequest *req, bool may_wait,
+                         int *error)
+{
+    int ret;
+
+    if (!dma_can_request_pages(dma, req)) {
+        *error = -EFAULT;
+        return DMA_ENDED;
+    }
+    if (!may_wait) {
+        *error = -EWOULDBLOCK;
+        return DMA_ENDED;
+    }
+    ret = dma_request_page(dma, req, req->addr);
+    if (!ret) {
+        return dma_await(dma, req) ? DMA_WAITS : DMA_CONTINUES;
+    }
+    if (ret == -ENOSPC) {
+        return DMA_DELAYED;
+    }
+    *error = ret == -EPERM ? -ECANCELED : -EFAULT;
+    return DMA_ENDED;
 }
 
 /* The ATC holds nothing for the address: see that it does */
@@ -534,8 +736,16 @@ static DMAStep dma_miss(PCIATSDMA *dma, DMARequest *req, bool may_wait,
                         int *error)
 {
     IOMMUTLBEntry entries[MAX_TRANSLATIONS];
-    size_t n;
+    ssize_t n;
 
+    if (dma_await(dma, req)) {
+        if (pcie_pri_enabled(dma->dev)) {
+            return DMA_WAITS;
+        }
+        /* The guest need not answer any more */
+        *error = -ECANCELED;
+        return DMA_ENDED;
+    }
     if (++req->attempts > MAX_ATTEMPTS) {
         /*
          * Translations are invalidated as soon as they have been obtained, or
@@ -545,22 +755,15 @@ static DMAStep dma_miss(PCIATSDMA *dma, DMARequest *req, bool may_wait,
         *error = may_wait ? 0 : -EBUSY;
         return may_wait ? DMA_DELAYED : DMA_ENDED;
     }
-    n = dma_ask(dma, req, entries, error);
-    if (*error) {
+    n = dma_ask(dma, req, req->addr, MIN(req->len, WINDOW), entries);
+    if (n < 0) {
+        *error = n;
         return DMA_ENDED;
     }
-    if (!dma_first_is_missing(req, entries)) {
+    if (!dma_is_missing(req, entries)) {
         return DMA_CONTINUES;
     }
-    if (!pcie_pri_enabled(dma->dev) || !dma_context_add_pri(dma, req->ctx)) {
-        *error = -EFAULT;
-        return DMA_ENDED;
-    }
-    if (!may_wait) {
-        *error = -EWOULDBLOCK;
-        return DMA_ENDED;
-    }
-    return dma_request_pages(dma, req, entries, n, error);
+    return dma_fault(dma, req, may_wait, error);
 }
 
 /* Translations obtained before ATS or PASID was switched off are void */
@@ -574,36 +777,28 @@ static void dma_check_epoch(PCIATSDMA *dma)
     }
 }
 
-static int dma_check(PCIATSDMA *dma, const DMARequest *req)
-{
-    if (!pcie_bus_master_enabled(dma->dev)) {
-        return -EPERM;
-    }
-    return req->addr + (req->len - 1) < req->addr ? -EINVAL :
-           pci_iommu_check_pasid(dma->dev, req->pasid,
-                                 req->flags & PCI_ATS_DMA_PRIV,
-                                 req->flags & PCI_ATS_DMA_EXEC);
-}
-
-/* One translation's worth of a request */
+/* As much of a request as can be done without waiting for the guest */
 static DMAStep dma_step_one(PCIATSDMA *dma, DMARequest *req, bool may_wait,
                             int *error)
 {
     int ret;
 
-    *error = dma_check(dma, req);
+    *error = qatomic_read(&req->response) ?: dma_check(dma, req);
     if (*error) {
         return DMA_ENDED;
     }
     dma_check_epoch(dma);
     ret = pcie_ats_enabled(dma->dev) ? dma_context_get(dma, req) : -ENODEV;
-    if (ret == -ENODEV) {
+    if (ret == -ENODEV && !req->visit) {
         *error = dma_untranslated(dma, req, req->len);
         return DMA_CONTINUES;
     }
     if (ret) {
         *error = ret;
         return DMA_ENDED;
+    }
+    if (may_wait && dma_should_look_ahead(dma, req)) {
+        dma_look_ahead(dma, req);
     }
     ret = dma_translated(dma, req);
     if (ret) {
@@ -613,15 +808,18 @@ static DMAStep dma_step_one(PCIATSDMA *dma, DMARequest *req, bool may_wait,
     return dma_miss(dma, req, may_wait, error);
 }
 
+static void dma_request_init(PCIATSDMA *dma, DMARequest *req)
+{
+    req->cancels = qatomic_read(&dma->cancels);
+}
+
 /* Run a request as far as possible.  DMA_ENDED sets @error. */
 static DMAStep dma_step(PCIATSDMA *dma, DMARequest *req, bool may_wait,
                         int *error)
 {
     DMAStep step = DMA_CONTINUES;
 
-    WITH_QEMU_LOCK_GUARD(&dma->lock) {
-        *error = req->response;
-    }
+    *error = req->len && req->addr + (req->len - 1) < req->addr ? -EINVAL : 0;
     while (req->len && !*error && step == DMA_CONTINUES) {
         step = dma_step_one(dma, req, may_wait, error);
     }
@@ -643,13 +841,14 @@ int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
     DMAStep step;
     int ret;
 
+    dma_request_init(dma, &req);
     while ((step = dma_step(dma, &req, may_wait, &ret)) != DMA_ENDED) {
         if (step == DMA_DELAYED) {
             g_usleep(BACKOFF_MS * 1000);
             continue;
         }
         QEMU_LOCK_GUARD(&dma->lock);
-        while (req.pending) {
+        while (req.awaited) {
             qemu_cond_wait(&dma->responded, &dma->lock);
         }
     }
@@ -679,7 +878,7 @@ static void dma_run(PCIATSDMA *dma, DMARequest *req)
     QEMU_LOCK_GUARD(&dma->lock);
     if (step == DMA_DELAYED) {
         QTAILQ_INSERT_TAIL(&dma->delayed, req, entry);
-    } else if (req->pending) {
+    } else if (req->awaited) {
         req->parked = true;
         QTAILQ_INSERT_TAIL(&dma->parked, req, entry);
     } else {
@@ -736,21 +935,11 @@ static void *dma_worker(void *opaque)
     return NULL;
 }
 
-void pci_ats_dma_rw_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
-                          hwaddr addr, void *buf, size_t len,
-                          DMADirection dir, PCIATSDMADone *done, void *opaque)
+static void dma_submit(PCIATSDMA *dma, const DMARequest *template)
 {
-    DMARequest *req = g_new0(DMARequest, 1);
+    DMARequest *req = g_memdup2(template, sizeof(*template));
 
-    req->pasid = pasid;
-    req->flags = flags;
-    req->addr = addr;
-    req->buf = buf;
-    req->len = len;
-    req->dir = dir;
-    req->done = done;
-    req->opaque = opaque;
-
+    dma_request_init(dma, req);
     QEMU_LOCK_GUARD(&dma->lock);
     QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
     if (!dma->has_worker) {
@@ -759,6 +948,58 @@ void pci_ats_dma_rw_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
                            QEMU_THREAD_JOINABLE);
     }
     qemu_cond_signal(&dma->work);
+}
+
+void pci_ats_dma_rw_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                          hwaddr addr, void *buf, size_t len,
+                          DMADirection dir, PCIATSDMADone *done, void *opaque)
+{
+    dma_submit(dma, &(DMARequest) {
+        .pasid = pasid,
+        .flags = flags,
+        .addr = addr,
+        .buf = buf,
+        .len = len,
+        .dir = dir,
+        .done = done,
+        .opaque = opaque,
+    });
+}
+
+void pci_ats_dma_visit_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                             hwaddr addr, size_t len, DMADirection dir,
+                             PCIATSDMAVisit *visit, PCIATSDMADone *done,
+                             void *opaque)
+{
+    dma_submit(dma, &(DMARequest) {
+        .pasid = pasid,
+        .flags = flags,
+        .addr = addr,
+        .visit = visit,
+        .len = len,
+        .dir = dir,
+        .done = done,
+        .opaque = opaque,
+    });
+}
+
+/* ---- What the guest or the device changes meanwhile ---- */
+
+void pci_ats_dma_recheck(PCIATSDMA *dma)
+{
+    pci_atc_drain(dma->atc);
+    QEMU_LOCK_GUARD(&dma->lock);
+    for (int i = 0; i <= PCI_PRGI_MAX; i++) {
+        if (dma->groups[i].req) {
+            dma_wake(dma, dma->groups[i].req);
+        }
+    }
+}
+
+void pci_ats_dma_cancel(PCIATSDMA *dma)
+{
+    qatomic_inc(&dma->cancels);
+    pci_ats_dma_recheck(dma);
 }
 
 /* ---- Life ---- */
@@ -787,7 +1028,7 @@ static void dma_stop_worker(PCIATSDMA *dma)
     bool had_bql = bql_locked();
 
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
-        dma->stopping = true;
+        qatomic_set(&dma->stopping, true);
         qemu_cond_signal(&dma->work);
     }
     if (!dma->has_worker) {
