@@ -33,6 +33,16 @@ static uint16_t request_sid(PCIBus *bus, int devfn)
     return PCI_BUILD_BDF(pci_bus_num(bus), devfn);
 }
 
+void vtd_fault_report_unless(IntelIOMMUState *s, const VTDFault *fault,
+                             bool fpd)
+{
+    if (fpd && vtd_is_qualified_fault(fault->reason)) {
+        trace_vtd_fault_disabled();
+        return;
+    }
+    vtd_fault_report(s, fault);
+}
+
 static void request_fault(const Request *rq, uint8_t reason, bool fpd,
                           hwaddr addr)
 {
@@ -47,11 +57,7 @@ static void request_fault(const Request *rq, uint8_t reason, bool fpd,
         .exec = rq->exec,
     };
 
-    if (fpd && vtd_is_qualified_fault(reason)) {
-        trace_vtd_fault_disabled();
-        return;
-    }
-    vtd_fault_report(rq->s, &fault);
+    vtd_fault_report_unless(rq->s, &fault, fpd);
 }
 
 /* SPT.5, SPT.6: what the PASID-table entry does not let a request ask for */

@@ -18,6 +18,7 @@
 #include "exec/memory.h"
 #include "hw/i386/intel_iommu.h"
 #include "hw/pci/pci.h"
+#include "intel_iommu_fault.h"
 
 /* Members of PCIIOMMUOps, see there; @opaque is the IntelIOMMUState */
 int vtd_get_iotlb_info(void *opaque, uint8_t *addr_width,
@@ -37,6 +38,17 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
 bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
                          bool priv_req, bool exec_req, hwaddr addr,
                          bool is_write, IOMMUTLBEntry *result);
+
+/**
+ * vtd_fault_report_unless: record a fault, unless it is disabled (7.1.1)
+ *
+ * @s: the IOMMU
+ * @fault: the fault
+ * @fpd: a Fault Processing Disable bit was met: faults that these qualify are
+ *       not reported
+ */
+void vtd_fault_report_unless(IntelIOMMUState *s, const VTDFault *fault,
+                             bool fpd);
 
 /**
  * vtd_translate_untranslated: translate an untranslated request

@@ -80,21 +80,29 @@ void vtd_fault_log(IntelIOMMUState *s, uint16_t sid, uint64_t hi, uint64_t lo)
     qemu_bh_schedule(queue->bh);
 }
 
+/* T1, T2 and AT (11.4.7.6) */
+static uint64_t vtd_fault_kind(IntelIOMMUState *s, const VTDFault *fault)
+{
+    uint64_t hi;
+
+    if (fault->at == VTD_AT_PAGE_REQUEST) {
+        return VTD_FRCD_T2;
+    }
+    hi = fault->is_write ? 0 : VTD_FRCD_T;
+    /* Reserved without device-TLBs */
+    return s->ecap & VTD_ECAP_DT ? hi | VTD_FRCD_AT(fault->at) : hi;
+}
+
 void vtd_fault_report(IntelIOMMUState *s, const VTDFault *fault)
 {
     bool has_pasid = fault->pasid != PCI_NO_PASID;
-    uint64_t hi = VTD_FRCD_SID(fault->sid) | VTD_FRCD_FR(fault->reason);
+    uint64_t hi = VTD_FRCD_SID(fault->sid) | VTD_FRCD_FR(fault->reason) |
+                  vtd_fault_kind(s, fault);
 
     trace_vtd_dmar_fault(fault->sid, fault->reason, fault->addr,
                          fault->is_write);
 
-    if (!fault->is_write) {
-        hi |= VTD_FRCD_T;
-    }
-    /* Reserved without device-TLBs and PASIDs (11.4.7.6) */
-    if (s->ecap & VTD_ECAP_DT) {
-        hi |= VTD_FRCD_AT(fault->at);
-    }
+    /* Reserved without PASIDs (11.4.7.6) */
     if (has_pasid && (s->ecap & VTD_ECAP_PASID)) {
         hi |= VTD_FRCD_PP(1) | VTD_FRCD_PV(fault->pasid);
         hi |= fault->priv ? VTD_FRCD_PRIV : 0;

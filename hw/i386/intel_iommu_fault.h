@@ -15,11 +15,15 @@
 #include "exec/hwaddr.h"
 #include "hw/i386/intel_iommu.h"
 
-/* The AT field of a fault recording register (11.4.7.6) */
+/*
+ * The AT field of a fault recording register (11.4.7.6); a page request has no
+ * address type, and is told by T1 and T2
+ */
 typedef enum VTDAddressType {
     VTD_AT_UNTRANSLATED = 0,
     VTD_AT_TRANSLATION = 1,
     VTD_AT_TRANSLATED = 2,
+    VTD_AT_PAGE_REQUEST,
 } VTDAddressType;
 
 /**
@@ -30,7 +34,7 @@ typedef enum VTDAddressType {
  * @at: kind of request
  * @addr: input address
  * @pasid: PASID of the request, or PCI_NO_PASID
- * @is_write: a write, else a read
+ * @is_write: a write, else a read; not used for a page request
  * @priv: privileged mode was requested
  * @exec: execute permission was requested
  */
@@ -80,7 +84,7 @@ void vtd_fault_queue_clear(VTDFaultQueue *queue);
 void vtd_fault_log(IntelIOMMUState *s, uint16_t sid, uint64_t hi, uint64_t lo);
 
 /**
- * vtd_fault_report: record the fault of a DMA request
+ * vtd_fault_report: record the fault of a request
  *
  * The caller has seen to the Fault Processing Disable bits.  Callable from any
  * thread.

@@ -1,5 +1,5 @@
 /*
- * VT-d: guest RAM for table walks, without locks
+ * VT-d: guest RAM for tables and queues, without locks
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -165,19 +165,48 @@ bool vtd_ram_read(const VTDRam *ram, hwaddr addr, uint64_t *val, unsigned n)
     return true;
 }
 
+/* NULL if the page of @addr is not RAM, or read-only */
+static uint64_t *vtd_ram_map_writable(const VTDRam *ram, hwaddr addr)
+{
+    bool writable;
+    uint64_t *table = vtd_ram_map_table(&ram->mem, addr & ~(VTD_PAGE_SIZE - 1),
+                                        &writable);
+
+    return table && writable ? table : NULL;
+}
+
+static unsigned vtd_ram_index(hwaddr addr)
+{
+    return (addr & (VTD_PAGE_SIZE - 1)) / sizeof(uint64_t);
+}
+
+bool vtd_ram_write(const VTDRam *ram, hwaddr addr, const uint64_t *val,
+                   unsigned n)
+{
+    unsigned first = vtd_ram_index(addr);
+    uint64_t *table = vtd_ram_map_writable(ram, addr);
+
+    if (!table) {
+        return false;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        qatomic_set__nocheck(&table[first + i], cpu_to_le64(val[i]));
+    }
+    vtd_ram_mark_dirty(&ram->mem, table, first, first + n - 1);
+    return true;
+}
+
 int vtd_ram_set_flags(const VTDRam *ram, hwaddr addr, uint64_t old,
                       uint64_t flags)
 {
-    unsigned index = (addr & (VTD_PAGE_SIZE - 1)) / sizeof(old);
-    bool writable;
+    unsigned index = vtd_ram_index(addr);
     uint64_t *table;
 
     if (!(flags & ~old)) {
         return 0;
     }
-    table = vtd_ram_map_table(&ram->mem, addr & ~(VTD_PAGE_SIZE - 1),
-                              &writable);
-    if (!table || !writable) {
+    table = vtd_ram_map_writable(ram, addr);
+    if (!table) {
         return -EFAULT;
     }
     if (qatomic_cmpxchg__nocheck(&table[index], cpu_to_le64(old),

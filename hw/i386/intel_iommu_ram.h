@@ -1,5 +1,5 @@
 /*
- * VT-d: guest RAM for table walks, without locks
+ * VT-d: guest RAM for tables and queues, without locks
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -57,6 +57,22 @@ void vtd_ram_init(VTDRam *ram);
  * Returns: false if @addr is not RAM or ROM
  */
 bool vtd_ram_read(const VTDRam *ram, hwaddr addr, uint64_t *val, unsigned n);
+
+/**
+ * vtd_ram_write: write quadwords
+ *
+ * Each quadword is written at once, in little endian.  Callable from any
+ * thread, within an RCU read-side critical section.
+ *
+ * @ram: view of guest RAM
+ * @addr: guest physical address, a multiple of the size of what is written
+ * @val: the quadwords
+ * @n: their number, a power of two up to 512
+ *
+ * Returns: false if @addr is not RAM, or read-only
+ */
+bool vtd_ram_write(const VTDRam *ram, hwaddr addr, const uint64_t *val,
+                   unsigned n);
 
 /**
  * vtd_ram_set_flags: set bits in a paging entry, unless it has changed

@@ -121,13 +121,16 @@ static uint8_t lookup_legacy_context(Lookup *l)
     return fault;
 }
 
-static uint8_t lookup_legacy(Lookup *l)
+static uint8_t lookup_legacy(Lookup *l, VTDAddressType at)
 {
     const IntelIOMMUState *s = l->r->s;
     VTDWalkConfig *walk = &l->t->walk;
     unsigned aw;
     uint8_t fault;
 
+    if (at == VTD_AT_PAGE_REQUEST) {
+        return VTD_FR_RTADDR_LEGACY_PRS;
+    }
     /* RTA.2: requests with PASID are blocked before the root table is read */
     if (l->pasid != PCI_NO_PASID) {
         return VTD_FR_RTADDR_LEGACY_PASID;
@@ -135,6 +138,9 @@ static uint8_t lookup_legacy(Lookup *l)
     fault = lookup_legacy_context(l);
     if (fault) {
         return fault;
+    }
+    if (at == VTD_AT_TRANSLATION && !l->t->ats) {
+        return VTD_FR_CONTEXT_ENTRY_TT;
     }
     aw = l->ce[1] & VTD_CONTEXT_ENTRY_AW;
     walk->type = (l->ce[0] & VTD_CONTEXT_ENTRY_TT) ==
@@ -197,6 +203,7 @@ static uint8_t lookup_scalable_context(Lookup *l)
     l->t->fpd = l->ce[0] & VTD_CONTEXT_ENTRY_FPD;
     fault = scalable_context_check(l);
     l->t->ats = l->ce[0] & VTD_SM_CONTEXT_ENTRY_DTE;
+    l->t->page_requests = l->ce[0] & VTD_SM_CONTEXT_ENTRY_PRE;
     return fault;
 }
 
@@ -364,6 +371,9 @@ static uint8_t lookup_scalable(Lookup *l, VTDAddressType at)
     if (at == VTD_AT_TRANSLATION && !l->t->ats) {
         return VTD_FR_SM_CONTEXT_ENTRY_DTE;
     }
+    if (at == VTD_AT_PAGE_REQUEST && !l->t->page_requests) {
+        return VTD_FR_SM_CONTEXT_ENTRY_PRE;
+    }
     if (pasid == PCI_NO_PASID) {
         pasid = l->ce[1] & VTD_SM_CONTEXT_ENTRY_RID2PASID_MASK;
     } else {
@@ -428,13 +438,25 @@ static void cache_insert(VTDResolver *r, const VTDTarget *t)
     }
 }
 
+static bool target_allows(const VTDTarget *t, VTDAddressType at)
+{
+    switch (at) {
+    case VTD_AT_TRANSLATION:
+        return t->ats;
+    case VTD_AT_PAGE_REQUEST:
+        return t->page_requests;
+    default:
+        return true;
+    }
+}
+
 const VTDTarget *vtd_resolve(VTDResolver *r, uint16_t sid, uint32_t pasid,
                              VTDAddressType at, VTDTarget *scratch)
 {
     const VTDTarget *t = cache_find(r, sid, pasid);
     Lookup l;
 
-    if (likely(t && (at != VTD_AT_TRANSLATION || t->ats))) {
+    if (likely(t && target_allows(t, at))) {
         return t;
     }
     lookup_init(&l, r, sid, pasid, scratch);
@@ -443,10 +465,7 @@ const VTDTarget *vtd_resolve(VTDResolver *r, uint16_t sid, uint32_t pasid,
     } else if (l.root->scalable) {
         scratch->fault = lookup_scalable(&l, at);
     } else {
-        scratch->fault = lookup_legacy(&l);
-        if (!scratch->fault && at == VTD_AT_TRANSLATION && !scratch->ats) {
-            scratch->fault = VTD_FR_CONTEXT_ENTRY_TT;
-        }
+        scratch->fault = lookup_legacy(&l, at);
     }
     if (!scratch->fault) {
         cache_insert(r, scratch);

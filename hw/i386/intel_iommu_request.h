@@ -30,6 +30,7 @@
  * @fault: VTDFaultReason why requests are blocked, or 0
  * @fpd: faults that a Fault Processing Disable bit qualifies are not reported
  * @ats: translation requests and translated requests are allowed
+ * @page_requests: page requests are allowed (PRE)
  * @privileged: privileged requests are allowed (SRE)
  * @walk: what translates, unless @fault
  */
@@ -41,6 +42,7 @@ typedef struct VTDTarget {
     uint8_t fault;
     bool fpd;
     bool ats;
+    bool page_requests;
     bool privileged;
     VTDWalkConfig walk;
 } VTDTarget;
@@ -119,14 +121,14 @@ bool vtd_resolver_enabled(const VTDResolver *r);
 bool vtd_resolver_scalable(const VTDResolver *r);
 
 /**
- * vtd_resolve: find the target of an untranslated or translation request
+ * vtd_resolve: find the target of an untranslated, translation or page request
  *
  * Callable from any thread, within an RCU read-side critical section.
  *
  * @r: the resolver
  * @sid: source id of the request
  * @pasid: PASID, or PCI_NO_PASID
- * @at: VTD_AT_UNTRANSLATED or VTD_AT_TRANSLATION
+ * @at: VTD_AT_UNTRANSLATED, VTD_AT_TRANSLATION or VTD_AT_PAGE_REQUEST
  * @scratch: room for a result that is not cached
  *
  * Returns: the target, valid until the end of the critical section and, should

@@ -181,6 +181,17 @@ uint64_t qvtd_submit_nowait(QVtd *vtd, uint64_t lo, uint64_t hi)
     return addr;
 }
 
+uint64_t qvtd_submit_all_nowait(QVtd *vtd, const uint64_t val[4])
+{
+    uint64_t addr = put_desc(vtd, val[0], val[1]);
+
+    g_assert(vtd->scalable);
+    qtest_writeq(vtd->qts, addr + 16, val[2]);
+    qtest_writeq(vtd->qts, addr + 24, val[3]);
+    ring(vtd);
+    return addr;
+}
+
 void qvtd_inv_global(QVtd *vtd)
 {
     put_desc(vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL, 0);

@@ -155,6 +155,15 @@ void qvtd_submit(QVtd *vtd, uint64_t lo, uint64_t hi);
 uint64_t qvtd_submit_nowait(QVtd *vtd, uint64_t lo, uint64_t hi);
 
 /**
+ * qvtd_submit_all_nowait() - like qvtd_submit_nowait(), with all quadwords
+ * @vtd: the driver, in scalable mode
+ * @val: the descriptor, of 256 bits
+ *
+ * Returns: guest physical address of the descriptor.
+ */
+uint64_t qvtd_submit_all_nowait(QVtd *vtd, const uint64_t val[4]);
+
+/**
  * qvtd_map_entry() - put an entry into a paging structure (9.7, 9.8)
  * @vtd: the driver
  * @root: guest physical address of the top table

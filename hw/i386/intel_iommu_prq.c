@@ -1,0 +1,251 @@
+/*
+ * VT-d: page request queue
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/bitops.h"
+#include "qemu/lockable.h"
+#include "qemu/thread.h"
+#include "intel_iommu_prq.h"
+
+/* Words of the register block */
+enum {
+    PQH = 0,
+    PQT = 2,
+    PQA = 4,
+    PQA_HI = 5,
+    PRS = 7,
+    PECTL = 8,
+    PEDATA = 9,
+    PEADDR = 10,
+    PEUADDR = 11,
+};
+
+#define PRS_MASK (VTD_PRS_PPR | VTD_PRS_PRO)
+
+struct VTDPageRequestQueue {
+    VTDPRQWrite *write;
+    void *opaque;
+    uint32_t rw[VTD_PRQ_WORDS];         /* writable bits */
+    /* Protects the registers, and the part of the ring that is not pending */
+    QemuMutex lock;
+    uint32_t reg[VTD_PRQ_WORDS];
+    /*
+     * Requests that have been received and not been delivered.  To drain the
+     * queue, @phase is flipped, and those that entered before are waited for.
+     */
+    unsigned phase;
+    unsigned receiving[2];
+    QemuEvent idle;
+};
+
+VTDPageRequestQueue *vtd_prq_new(unsigned haw, bool eim, VTDPRQWrite *write,
+                                 void *opaque)
+{
+    VTDPageRequestQueue *q = g_new0(VTDPageRequestQueue, 1);
+    uint64_t pqa = MAKE_64BIT_MASK(12, haw - 12) | VTD_PQA_PQS;
+
+    q->write = write;
+    q->opaque = opaque;
+    q->rw[PQH] = VTD_PRQ_OFFSET_MASK;
+    q->rw[PQT] = VTD_PRQ_OFFSET_MASK;
+    q->rw[PQA] = extract64(pqa, 0, 32);
+    q->rw[PQA_HI] = extract64(pqa, 32, 32);
+    q->rw[PECTL] = VTD_PECTL_IM;
+    q->rw[PEDATA] = UINT16_MAX;
+    q->rw[PEADDR] = ~3u;
+    q->rw[PEUADDR] = eim ? UINT32_MAX : 0;
+    qemu_mutex_init(&q->lock);
+    qemu_event_init(&q->idle, true);
+    vtd_prq_reset(q);
+    return q;
+}
+
+void vtd_prq_free(VTDPageRequestQueue *q)
+{
+    qemu_event_destroy(&q->idle);
+    qemu_mutex_destroy(&q->lock);
+    g_free(q);
+}
+
+void vtd_prq_reset(VTDPageRequestQueue *q)
+{
+    QEMU_LOCK_GUARD(&q->lock);
+    memset(q->reg, 0, sizeof(q->reg));
+    q->reg[PECTL] = VTD_PECTL_IM;
+}
+
+/* ---- Registers; with the lock ---- */
+
+static bool event_due(const VTDPageRequestQueue *q)
+{
+    return (q->reg[PECTL] & (VTD_PECTL_IP | VTD_PECTL_IM)) == VTD_PECTL_IP;
+}
+
+/* A condition for an event; PPR or PRO, which is set (7.5) */
+static void event_condition(VTDPageRequestQueue *q, uint32_t bit)
+{
+    if (!(q->reg[PRS] & PRS_MASK)) {
+        q->reg[PECTL] |= VTD_PECTL_IP;
+    }
+    q->reg[PRS] |= bit;
+}
+
+static void write_word(VTDPageRequestQueue *q, unsigned i, uint32_t val)
+{
+    if (i == PRS) {
+        q->reg[PRS] &= ~(val & PRS_MASK);
+        if (!q->reg[PRS]) {
+            q->reg[PECTL] &= ~VTD_PECTL_IP;
+        }
+        return;
+    }
+    q->reg[i] = (q->reg[i] & ~q->rw[i]) | (val & q->rw[i]);
+}
+
+uint64_t vtd_prq_read(VTDPageRequestQueue *q, hwaddr reg, unsigned size)
+{
+    unsigned i = (reg - VTD_PRQ_FIRST_REG) / 4;
+
+    QEMU_LOCK_GUARD(&q->lock);
+    return size == 8 ? deposit64(q->reg[i], 32, 32, q->reg[i + 1]) : q->reg[i];
+}
+
+void vtd_prq_write(VTDPageRequestQueue *q, hwaddr reg, uint64_t val,
+                   unsigned size)
+{
+    unsigned i = (reg - VTD_PRQ_FIRST_REG) / 4;
+
+    QEMU_LOCK_GUARD(&q->lock);
+    write_word(q, i, extract64(val, 0, 32));
+    if (size == 8) {
+        write_word(q, i + 1, extract64(val, 32, 32));
+    }
+}
+
+void vtd_prq_save(VTDPageRequestQueue *q, uint32_t words[VTD_PRQ_WORDS])
+{
+    QEMU_LOCK_GUARD(&q->lock);
+    memcpy(words, q->reg, sizeof(q->reg));
+}
+
+void vtd_prq_load(VTDPageRequestQueue *q, const uint32_t words[VTD_PRQ_WORDS])
+{
+    QEMU_LOCK_GUARD(&q->lock);
+    for (unsigned i = 0; i < VTD_PRQ_WORDS; i++) {
+        q->reg[i] = words[i] & q->rw[i];
+    }
+    q->reg[PRS] = words[PRS] & PRS_MASK;
+    q->reg[PECTL] |= words[PECTL] & VTD_PECTL_IP;
+}
+
+/* ---- Ring ---- */
+
+static hwaddr ring_base(const VTDPageRequestQueue *q)
+{
+    return deposit64(q->reg[PQA], 32, 32, q->reg[PQA_HI]) & ~0xfffULL;
+}
+
+/* Offsets that a guest has set too large wrap, too (11.4.11.3) */
+static uint32_t ring_mask(const VTDPageRequestQueue *q)
+{
+    return (0x1000u << (q->reg[PQA] & VTD_PQA_PQS)) - VTD_PRQ_DESC_SIZE;
+}
+
+/* With the lock */
+static VTDPRQResult put(VTDPageRequestQueue *q, const uint64_t *desc)
+{
+    hwaddr base = ring_base(q);
+    uint32_t mask = ring_mask(q);
+    uint32_t tail = q->reg[PQT] & mask;
+    uint32_t next = (tail + VTD_PRQ_DESC_SIZE) & mask;
+
+    if (!base) {
+        return VTD_PRQ_NO_QUEUE;
+    }
+    if (q->reg[PRS] & VTD_PRS_PRO) {
+        return VTD_PRQ_OVERFLOW;
+    }
+    if (next == (q->reg[PQH] & mask)) {
+        event_condition(q, VTD_PRS_PRO);
+        return VTD_PRQ_OVERFLOW;
+    }
+    if (!q->write(q->opaque, base + tail, desc)) {
+        return VTD_PRQ_NO_QUEUE;
+    }
+    q->reg[PQT] = next;
+    event_condition(q, VTD_PRS_PPR);
+    return VTD_PRQ_DELIVERED;
+}
+
+VTDPRQResult vtd_prq_put(VTDPageRequestQueue *q, const uint64_t *desc,
+                         bool *event)
+{
+    VTDPRQResult result;
+    bool due;
+
+    QEMU_LOCK_GUARD(&q->lock);
+    due = event_due(q);
+    result = put(q, desc);
+    *event = !due && event_due(q);
+    return result;
+}
+
+bool vtd_prq_take_event(VTDPageRequestQueue *q, uint64_t *addr, uint32_t *data)
+{
+    QEMU_LOCK_GUARD(&q->lock);
+    if (!event_due(q)) {
+        return false;
+    }
+    q->reg[PECTL] &= ~VTD_PECTL_IP;
+    *addr = deposit64(q->reg[PEADDR], 32, 32, q->reg[PEUADDR]);
+    *data = q->reg[PEDATA];
+    return true;
+}
+
+/* ---- Draining (7.7) ---- */
+
+static void leave(VTDPageRequestQueue *q, unsigned phase)
+{
+    if (qatomic_fetch_dec(&q->receiving[phase]) == 1) {
+        qemu_event_set(&q->idle);
+    }
+}
+
+unsigned vtd_prq_enter(VTDPageRequestQueue *q)
+{
+    for (;;) {
+        unsigned phase = qatomic_read(&q->phase);
+
+        qatomic_inc(&q->receiving[phase]);
+        smp_mb__after_rmw();
+        /* Else vtd_prq_drain() may have looked before */
+        if (likely(qatomic_read(&q->phase) == phase)) {
+            return phase;
+        }
+        leave(q, phase);
+    }
+}
+
+void vtd_prq_leave(VTDPageRequestQueue *q, unsigned token)
+{
+    leave(q, token);
+}
+
+void vtd_prq_drain(VTDPageRequestQueue *q)
+{
+    unsigned phase = qatomic_read(&q->phase);
+
+    qatomic_xchg(&q->phase, !phase);
+    smp_mb__after_rmw();
+    qemu_event_reset(&q->idle);
+    while (qatomic_read(&q->receiving[phase])) {
+        qemu_event_wait(&q->idle);
+        qemu_event_reset(&q->idle);
+    }
+}
