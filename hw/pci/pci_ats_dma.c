@@ -27,6 +27,7 @@
 #include "hw/pci/pci_ats_dma.h"
 #include "hw/pci/pci_device.h"
 #include "pci-internal.h"
+#include "trace.h"
 
 /* PASIDs that are registered with the IOMMU at once */
 #define MAX_PASIDS          256
@@ -85,6 +86,11 @@ typedef struct DMAGroup {
     DMARequest *req;            /* NULL: it has ended without the response */
     hwaddr first;
     hwaddr last;
+    /* Faults on purpose: nothing will come, or it comes at that time */
+    bool dropped;
+    bool delayed;
+    int64_t due;
+    IOMMUPRIResponseCode code;
 } DMAGroup;
 
 struct PCIATSDMA {
@@ -92,6 +98,8 @@ struct PCIATSDMA {
     PCIATC *atc;
     uint32_t epoch;             /* of ATS, when @atc was last flushed */
     uint32_t cancels;           /* number of pci_ats_dma_cancel() */
+    PCIATSInject *inject;       /* or NULL */
+    QEMUTimer *delay_timer;     /* if there is @inject */
 
     QemuMutex ctx_lock;
     GHashTable *contexts;
@@ -123,9 +131,16 @@ typedef enum DMAStep {
 static void dma_invalidate(IOMMUNotifier *n, IOMMUTLBEntry *entry)
 {
     DMAContext *ctx = n->opaque;
+    PCIATSDMA *dma = ctx->dma;
+    bool ignored = dma->inject &&
+                   qatomic_read(&dma->inject->ignore_invalidations);
 
-    pci_atc_invalidate(ctx->dma->atc, ctx->pasid, entry->iova,
-                       entry->iova + entry->addr_mask);
+    if (!ignored) {
+        pci_atc_invalidate(dma->atc, ctx->pasid, entry->iova,
+                           entry->iova + entry->addr_mask);
+    }
+    trace_pci_ats_dma_invalidate(dma->dev->name, dma->dev->devfn, ctx->pasid,
+                                 entry->iova, entry->addr_mask, ignored);
 }
 
 /* Let a request that waits look again; with the lock */
@@ -147,8 +162,7 @@ static DMARequest *dma_close_group(PCIATSDMA *dma, DMAGroup *group)
     DMARequest *req = group->req;
 
     group->ctx->groups--;
-    group->ctx = NULL;
-    group->req = NULL;
+    *group = (DMAGroup) { };
     dma->inflight--;
     if (req) {
         req->open_groups--;
@@ -156,31 +170,86 @@ static DMARequest *dma_close_group(PCIATSDMA *dma, DMAGroup *group)
     return req;
 }
 
-static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
+/* With the lock */
+static void dma_take_response(PCIATSDMA *dma, DMAGroup *group,
+                              IOMMUPRIResponseCode code)
 {
-    DMAContext *ctx = container_of(notifier, DMAContext, pri);
-    PCIATSDMA *dma = ctx->dma;
-    DMAGroup *group = &dma->groups[response->prgi & PCI_PRGI_MAX];
-    DMARequest *req;
+    DMARequest *req = dma_close_group(dma, group);
 
-    QEMU_LOCK_GUARD(&dma->lock);
-    if (group->ctx != ctx) {
-        return;
-    }
-    req = dma_close_group(dma, group);
     if (!req) {
         return;
     }
-    if (response->response_code == IOMMU_PRI_RESP_FAILURE) {
+    if (code == IOMMU_PRI_RESP_FAILURE) {
         qatomic_set(&req->response, -ECANCELED);
-    } else if (response->response_code != IOMMU_PRI_RESP_SUCCESS &&
-               !req->response) {
+    } else if (code != IOMMU_PRI_RESP_SUCCESS && !req->response) {
         qatomic_set(&req->response, -EFAULT);
     }
     qatomic_set(&req->no_credit, false);
     if (req->awaited == group || req->response) {
         dma_wake(dma, req);
     }
+}
+
+/* Lose or delay the response, if that is wanted; with the lock */
+static bool dma_inject_response(PCIATSDMA *dma, DMAGroup *group,
+                                IOMMUPRIResponseCode code)
+{
+    int64_t now;
+    uint32_t delay;
+
+    if (!dma->inject) {
+        return false;
+    }
+    delay = qatomic_read(&dma->inject->delay_responses);
+    group->dropped = pci_ats_inject_take(&dma->inject->drop_responses);
+    if (!group->dropped && delay) {
+        now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+        group->delayed = true;
+        group->due = now + delay * SCALE_MS;
+        group->code = code;
+        timer_mod_anticipate_ns(dma->delay_timer, group->due);
+    }
+    if (group->dropped || group->delayed) {
+        trace_pci_ats_dma_inject_response(dma->dev->name, dma->dev->devfn,
+                                          group->ctx->pasid,
+                                          group - dma->groups, group->first,
+                                          code, group->dropped ? 0 : delay);
+        return true;
+    }
+    return false;
+}
+
+static void dma_delay_expired(void *opaque)
+{
+    PCIATSDMA *dma = opaque;
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+
+    QEMU_LOCK_GUARD(&dma->lock);
+    for (int i = 0; i <= PCI_PRGI_MAX; i++) {
+        DMAGroup *group = &dma->groups[i];
+
+        if (group->delayed && group->due <= now) {
+            dma_take_response(dma, group, group->code);
+        } else if (group->delayed) {
+            timer_mod_anticipate_ns(dma->delay_timer, group->due);
+        }
+    }
+}
+
+static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
+{
+    DMAContext *ctx = container_of(notifier, DMAContext, pri);
+    PCIATSDMA *dma = ctx->dma;
+    DMAGroup *group = &dma->groups[response->prgi & PCI_PRGI_MAX];
+
+    QEMU_LOCK_GUARD(&dma->lock);
+    if (group->ctx != ctx || group->dropped || group->delayed) {
+        return;
+    }
+    if (dma_inject_response(dma, group, response->response_code)) {
+        return;
+    }
+    dma_take_response(dma, group, response->response_code);
 }
 
 /* With @ctx_lock */
@@ -280,7 +349,12 @@ static void dma_context_put(PCIATSDMA *dma, DMARequest *req)
     }
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
         for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
-            if (dma->groups[i].req == req) {
+            if (dma->groups[i].req != req) {
+                continue;
+            }
+            if (dma->groups[i].dropped) {
+                dma_close_group(dma, &dma->groups[i]);
+            } else {
                 dma->groups[i].req = NULL;
                 req->open_groups--;
             }
@@ -558,6 +632,13 @@ static int dma_request_page(PCIATSDMA *dma, DMARequest *req, hwaddr addr)
 
     if (!group) {
         return pcie_pri_get_req_alloc(dma->dev) ? -ENOSPC : -EFAULT;
+    }
+    if (dma->inject && pci_ats_inject_take(&dma->inject->deny_requests)) {
+        trace_pci_ats_dma_deny_request(dma->dev->name, dma->dev->devfn,
+                                       req->pasid, addr);
+        QEMU_LOCK_GUARD(&dma->lock);
+        dma_take_response(dma, group, IOMMU_PRI_RESP_INVALID_REQUEST);
+        return 0;
     }
     ret = pci_pri_request_page(dma->dev, req->pasid,
                                req->flags & PCI_ATS_DMA_PRIV,
@@ -1002,6 +1083,33 @@ void pci_ats_dma_cancel(PCIATSDMA *dma)
     pci_ats_dma_recheck(dma);
 }
 
+/* ---- Faults on purpose ---- */
+
+void pci_ats_dma_set_inject(PCIATSDMA *dma, PCIATSInject *inject)
+{
+    dma->delay_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, dma_delay_expired, dma);
+    dma->inject = inject;
+}
+
+uint32_t pci_ats_dma_flood(PCIATSDMA *dma, uint32_t pasid, hwaddr addr,
+                           uint32_t n)
+{
+    hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
+    DMARequest req = { .pasid = pasid };
+    uint32_t sent = 0;
+
+    if (pcie_ats_enabled(dma->dev) && !dma_context_get(dma, &req) &&
+        dma_can_request_pages(dma, &req)) {
+        for (uint32_t i = 0; i < n; i++) {
+            sent += !pci_pri_request_page(dma->dev, pasid, false, false,
+                                          addr + i * unit, true,
+                                          i & PCI_PRGI_MAX, true, false);
+        }
+    }
+    dma_context_put(dma, &req);
+    return sent;
+}
+
 /* ---- Life ---- */
 
 PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries)
@@ -1052,6 +1160,7 @@ void pci_ats_dma_free(PCIATSDMA *dma)
     if (!dma) {
         return;
     }
+    timer_free(dma->delay_timer);
     dma_stop_worker(dma);
 
     /* After this no response arrives */

@@ -28,6 +28,7 @@
 #include "exec/memory.h"
 #include "system/dma.h"
 #include "hw/pci/pci_atc.h"
+#include "hw/pci/pci_ats_inject.h"
 
 typedef struct PCIATSDMA PCIATSDMA;
 
@@ -184,6 +185,34 @@ void pci_ats_dma_recheck(PCIATSDMA *dma);
  * @dma: from pci_ats_dma_new()
  */
 void pci_ats_dma_cancel(PCIATSDMA *dma);
+
+/**
+ * pci_ats_dma_set_inject: let things go wrong
+ *
+ * Call it once, directly after pci_ats_dma_new().
+ *
+ * @dma: from pci_ats_dma_new()
+ * @inject: what shall go wrong; must stay until pci_ats_dma_free()
+ */
+void pci_ats_dma_set_inject(PCIATSDMA *dma, PCIATSInject *inject);
+
+/**
+ * pci_ats_dma_flood: send page requests without regard to the allocation
+ *
+ * Each is a group of its own, for reading one page.  Nobody waits for the
+ * responses.
+ *
+ * With the BQL.
+ *
+ * @dma: from pci_ats_dma_new()
+ * @pasid: as for pci_ats_dma_rw()
+ * @addr: of the first page; the others follow it
+ * @n: how many
+ *
+ * Returns: how many were taken by the IOMMU; 0 while ATS or PRI is off.
+ */
+uint32_t pci_ats_dma_flood(PCIATSDMA *dma, uint32_t pasid, hwaddr addr,
+                           uint32_t n);
 
 /**
  * pci_ats_dma_get_stats: statistics of the ATC
