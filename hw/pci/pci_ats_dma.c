@@ -34,7 +34,9 @@
 /* Translations that one DMA request asks for at once */
 #define MAX_TRANSLATIONS    256
 /* How far ahead of the data translations and pages are asked for */
-#define WINDOW              (8 * MiB)
+#define WINDOW              (4 * MiB)
+/* Pages that one group asks for: one response for all is cheaper */
+#define GROUP_PAGES         32
 /* Data moved before an invalidation gets its turn */
 #define CHUNK               (256 * KiB)
 /* Times that a request asks in a row before it takes a rest */
@@ -69,6 +71,7 @@ typedef struct DMARequest {
     /* Written under @lock */
     unsigned open_groups;
     struct DMAGroup *awaited;   /* that it cannot go on without */
+    struct DMAGroup *unclosed;  /* whose last request found no room */
     int response;               /* an error that a response brought */
     bool no_credit;             /* until the next response */
     bool parked;
@@ -86,6 +89,7 @@ typedef struct DMAGroup {
     DMARequest *req;            /* NULL: it has ended without the response */
     hwaddr first;
     hwaddr last;
+    unsigned requests;          /* one for each unit from @first to @last */
     /* Faults on purpose: nothing will come, or it comes at that time */
     bool dropped;
     bool delayed;
@@ -110,7 +114,7 @@ struct PCIATSDMA {
     QemuCond work;
     DMAGroup groups[PCI_PRGI_MAX + 1];
     unsigned next_prgi;
-    uint32_t inflight;
+    uint32_t inflight;          /* requests of @groups */
     DMARequestList runnable;
     DMARequestList delayed;
     DMARequestList parked;
@@ -162,10 +166,13 @@ static DMARequest *dma_close_group(PCIATSDMA *dma, DMAGroup *group)
     DMARequest *req = group->req;
 
     group->ctx->groups--;
+    dma->inflight -= group->requests;
     *group = (DMAGroup) { };
-    dma->inflight--;
     if (req) {
         req->open_groups--;
+        if (req->unclosed == group) {
+            qatomic_set(&req->unclosed, NULL);
+        }
     }
     return req;
 }
@@ -352,7 +359,7 @@ static void dma_context_put(PCIATSDMA *dma, DMARequest *req)
             if (dma->groups[i].req != req) {
                 continue;
             }
-            if (dma->groups[i].dropped) {
+            if (dma->groups[i].dropped || req->unclosed == &dma->groups[i]) {
                 dma_close_group(dma, &dma->groups[i]);
             } else {
                 dma->groups[i].req = NULL;
@@ -582,25 +589,30 @@ static int dma_translated(PCIATSDMA *dma, DMARequest *req)
 
 /* ---- Page requests ---- */
 
-/* Open a group for a page; NULL if there is no index, or no credit */
+/*
+ * Open a group for as many as there is credit for of @n pages from @addr on.
+ * NULL if there is none, or no index.
+ */
 static DMAGroup *dma_open_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
-                                hwaddr last)
+                                unsigned n)
 {
+    uint32_t alloc = pcie_pri_get_req_alloc(dma->dev);
+    unsigned stu = pcie_ats_stu(dma->dev);
     unsigned i;
 
     QEMU_LOCK_GUARD(&dma->lock);
-    for (i = 0; i <= PCI_PRGI_MAX &&
-         dma->inflight < pcie_pri_get_req_alloc(dma->dev); i++) {
+    for (i = 0; i <= PCI_PRGI_MAX && dma->inflight < alloc; i++) {
         DMAGroup *group = &dma->groups[dma->next_prgi++ & PCI_PRGI_MAX];
 
         if (!group->ctx) {
             group->ctx = req->ctx;
             group->ctx->groups++;
             group->req = req;
-            group->first = addr;
-            group->last = last;
+            group->requests = MIN(n, alloc - dma->inflight);
+            group->first = addr >> stu << stu;
+            group->last = group->first + ((hwaddr)group->requests << stu) - 1;
             req->open_groups++;
-            dma->inflight++;
+            dma->inflight += group->requests;
             return group;
         }
     }
@@ -608,44 +620,89 @@ static DMAGroup *dma_open_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
     return NULL;
 }
 
-/* The request for it could not be sent */
-static void dma_cancel_group(PCIATSDMA *dma, DMARequest *req, DMAGroup *group)
+/* Only the first @sent requests of the group could be sent, without the last */
+static void dma_cut_group(PCIATSDMA *dma, DMARequest *req, DMAGroup *group,
+                          unsigned sent)
 {
     QEMU_LOCK_GUARD(&dma->lock);
     /* A reset may have answered it */
-    if (group->req == req) {
-        dma_close_group(dma, group);
+    if (group->req != req) {
+        return;
     }
+    if (!sent) {
+        dma_close_group(dma, group);
+        return;
+    }
+    /* Keep the credit for the request that closes it */
+    dma->inflight -= group->requests - (sent + 1);
+    group->requests = sent + 1;
+    qatomic_set(&req->unclosed, group);
+}
+
+static int dma_send_request(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
+                            bool last, unsigned prgi)
+{
+    bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
+
+    return pci_pri_request_page(dma->dev, req->pasid,
+                                req->flags & PCI_ATS_DMA_PRIV,
+                                req->flags & PCI_ATS_DMA_EXEC, addr, last, prgi,
+                                !is_write, is_write);
 }
 
 /*
- * Ask for one page, as a group of its own: the response to it then does not
- * depend on whether there is room for a next one.
+ * Ask for @n pages from @addr on, as one group.  Returns the number that there
+ * was credit for, or an error.
  */
-static int dma_request_page(PCIATSDMA *dma, DMARequest *req, hwaddr addr)
+static int dma_request_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
+                             unsigned n)
 {
-    bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
-    hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
-    DMAGroup *group = dma_open_group(dma, req, addr & ~(unit - 1),
-                                     addr | (unit - 1));
+    DMAGroup *group = dma_open_group(dma, req, addr, n);
+    unsigned stu = pcie_ats_stu(dma->dev);
+    hwaddr first;
+    unsigned i;
     int ret;
 
     if (!group) {
         return pcie_pri_get_req_alloc(dma->dev) ? -ENOSPC : -EFAULT;
     }
+    n = group->requests;
+    first = group->first;
     if (dma->inject && pci_ats_inject_take(&dma->inject->deny_requests)) {
         trace_pci_ats_dma_deny_request(dma->dev->name, dma->dev->devfn,
                                        req->pasid, addr);
         QEMU_LOCK_GUARD(&dma->lock);
         dma_take_response(dma, group, IOMMU_PRI_RESP_INVALID_REQUEST);
+        return n;
+    }
+    for (i = 0; i < n; i++) {
+        ret = dma_send_request(dma, req, first + ((hwaddr)i << stu), i == n - 1,
+                               group - dma->groups);
+        if (ret) {
+            dma_cut_group(dma, req, group, i);
+            return ret;
+        }
+    }
+    return n;
+}
+
+/* A group lacks its last request: see whether there is room for it now */
+static int dma_send_last(PCIATSDMA *dma, DMARequest *req)
+{
+    DMAGroup *group;
+    hwaddr addr;
+    int ret;
+
+    WITH_QEMU_LOCK_GUARD(&dma->lock) {
+        group = req->unclosed;
+        addr = req->unclosed ? req->unclosed->first : 0;
+    }
+    if (!group) {
         return 0;
     }
-    ret = pci_pri_request_page(dma->dev, req->pasid,
-                               req->flags & PCI_ATS_DMA_PRIV,
-                               req->flags & PCI_ATS_DMA_EXEC, addr, true,
-                               group - dma->groups, !is_write, is_write);
-    if (ret) {
-        dma_cancel_group(dma, req, group);
+    ret = dma_send_request(dma, req, addr, true, group - dma->groups);
+    if (!ret) {
+        qatomic_set(&req->unclosed, NULL);
     }
     return ret;
 }
@@ -713,20 +770,20 @@ static bool dma_is_missing(const DMARequest *req, const IOMMUTLBEntry *entry)
 static bool dma_request_pages(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
                               hwaddr last)
 {
-    hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
+    unsigned stu = pcie_ats_stu(dma->dev);
+    hwaddr left = (last >> stu) - (addr >> stu) + 1;
 
-    for (;;) {
-        if (dma_request_page(dma, req, addr)) {
+    while (left) {
+        int n = dma_request_group(dma, req, addr, MIN(left, GROUP_PAGES));
+
+        if (n < 0) {
             return false;
         }
-        /* What follows the page begins at the next one */
-        addr |= unit - 1;
-        req->ahead = addr - req->addr + 1;
-        if (addr >= last) {
-            return true;
-        }
-        addr++;
+        left -= n;
+        addr = ((addr >> stu) + n) << stu;
+        req->ahead = MIN(addr - req->addr, req->len);
     }
+    return true;
 }
 
 /*
@@ -740,16 +797,22 @@ static bool dma_fetch(PCIATSDMA *dma, DMARequest *req, size_t limit)
     hwaddr last = req->addr + (limit - 1);
     ssize_t n = dma_ask(dma, req, addr, limit - req->ahead, entries);
     bool can_request = n > 0 && dma_can_request_pages(dma, req);
+    ssize_t i = 0;
 
-    for (ssize_t i = 0; i < n; i++) {
+    while (i < n) {
         hwaddr first = MAX(addr, entries[i].iova & ~entries[i].addr_mask);
-        hwaddr end = MIN(last, entries[i].iova | entries[i].addr_mask);
+        bool missing = dma_is_missing(req, &entries[i]);
+        hwaddr end;
 
-        if (dma_is_missing(req, &entries[i]) &&
+        /* What is missing in a row is asked for together */
+        do {
+            end = MIN(last, entries[i].iova | entries[i].addr_mask);
+        } while (++i < n && missing && dma_is_missing(req, &entries[i]));
+        if (missing &&
             !(can_request && dma_request_pages(dma, req, first, end))) {
             return false;
         }
-        req->ahead = MIN(end - req->addr + 1, req->len);
+        req->ahead = end - req->addr + 1;
     }
     return n > 0;
 }
@@ -782,7 +845,7 @@ static bool dma_should_look_ahead(PCIATSDMA *dma, const DMARequest *req)
 
     return req->len > unit - (req->addr & (unit - 1)) &&
            req->ahead < MIN(req->len, WINDOW / 2) &&
-           !qatomic_read(&req->no_credit);
+           !qatomic_read(&req->no_credit) && !qatomic_read(&req->unclosed);
 }
 
 /* ---- Running a request ---- */
@@ -801,8 +864,8 @@ static DMAStep dma_fault(PCIATSDMA *dma, DMARequest *req, bool may_wait,
         *error = -EWOULDBLOCK;
         return DMA_ENDED;
     }
-    ret = dma_request_page(dma, req, req->addr);
-    if (!ret) {
+    ret = dma_request_group(dma, req, req->addr, 1);
+    if (ret > 0) {
         return dma_await(dma, req) ? DMA_WAITS : DMA_CONTINUES;
     }
     if (ret == -ENOSPC) {
@@ -818,7 +881,13 @@ static DMAStep dma_miss(PCIATSDMA *dma, DMARequest *req, bool may_wait,
 {
     IOMMUTLBEntry entries[MAX_TRANSLATIONS];
     ssize_t n;
+    int ret;
 
+    ret = dma_send_last(dma, req);
+    if (ret) {
+        *error = ret == -ENOSPC ? 0 : ret;
+        return ret == -ENOSPC ? DMA_DELAYED : DMA_ENDED;
+    }
     if (dma_await(dma, req)) {
         if (pcie_pri_enabled(dma->dev)) {
             return DMA_WAITS;

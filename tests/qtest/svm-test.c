@@ -325,6 +325,25 @@ static void check_alive(Test *t)
     unmap(t, ADDR + 64 * KIB4);
 }
 
+/* ---- Faults on purpose ---- */
+
+static void inject(Test *t, const char *name, unsigned value)
+{
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'qom-set', 'arguments': "
+                             "{ 'path': 'svm0', 'property': %s, 'value': %u } "
+                             "}", name, value);
+}
+
+static unsigned injected(Test *t, const char *name)
+{
+    QDict *rsp = qtest_qmp(t->qts, "{ 'execute': 'qom-get', 'arguments': "
+                           "{ 'path': 'svm0', 'property': %s } }", name);
+    unsigned value = qdict_get_int(rsp, "return");
+
+    qobject_unref(rsp);
+    return value;
+}
+
 /* ---- Configuration space and registers ---- */
 
 static void test_config(void)
@@ -703,27 +722,99 @@ static void test_overlap(void)
     stop(&t);
 }
 
-/* 10.5.2.5: as many requests as are allowed, and no more */
+/*
+ * 10.5.2.5: as many requests as are allowed, and no more.  Pages in a row are
+ * one group.
+ */
 static void test_allocation(void)
 {
     const unsigned alloc = 7, pages = 20;
-    QVtdPageReq rq[20];
+    QVtdPageReq rq;
     Test t;
 
     start_with(&t, alloc, "");
     begin(&t, SVM_START_WRITE, ADDR, pages * KIB4);
-    for (int i = 0; i < alloc; i++) {
-        expect_request(&t, ADDR + i * KIB4, true, &rq[i]);
-    }
-    for (int i = 0; i < pages; i++) {
-        g_assert_false(has_requests(&t, 1));
-        map(&t, ADDR + i * KIB4, FS);
-        respond(&t, &rq[i], SUCCESS);
-        if (i + alloc < pages) {
-            expect_request(&t, ADDR + (i + alloc) * KIB4, true, &rq[i + alloc]);
+    for (unsigned done = 0; done < pages; ) {
+        unsigned n = MIN(alloc, pages - done);
+
+        for (unsigned i = 0; i < n; i++) {
+            expect_request(&t, ADDR + (done + i) * KIB4, true, &rq);
+            g_assert_cmpint(rq.last, ==, i == n - 1);
         }
+        g_assert_false(has_requests(&t, 1));
+        for (unsigned i = 0; i < n; i++) {
+            map(&t, ADDR + (done + i) * KIB4, FS);
+        }
+        respond(&t, &rq, SUCCESS);
+        done += n;
     }
     g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    stop(&t);
+}
+
+/* Several groups are open at once, and answered in any order */
+static void test_groups(void)
+{
+    const unsigned pages = 100;
+    QVtdPageReq last[100];
+    uint64_t gpa[100];
+    unsigned groups = 0;
+    Test t;
+
+    start_with(&t, 2048, "");
+    begin(&t, SVM_START_WRITE, ADDR, pages * KIB4);
+    for (unsigned i = 0; i < pages; i++) {
+        expect_request(&t, ADDR + i * KIB4, true, &last[groups]);
+        groups += last[groups].last;
+        gpa[i] = map(&t, ADDR + i * KIB4, FS);
+    }
+    g_assert_cmpuint(groups, >, 1);
+    while (groups) {
+        g_assert_false(msi_arrived(&t, 0));
+        respond(&t, &last[--groups], SUCCESS);
+    }
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_false(has_requests(&t, 1));
+    for (unsigned i = 0; i < pages; i++) {
+        check_pattern(&t, gpa[i], KIB4, i * KIB4);
+    }
+    stop(&t);
+}
+
+/*
+ * The queue overflows in the middle of a group: what was lost is asked for
+ * again, when there is room.
+ */
+static void test_overflow(void)
+{
+    const unsigned room = (KIB4 << 2) / VTD_PRQ_DESC_SIZE - 1;
+    QVtdPageReq rq;
+    uint64_t gpa[40];
+    Test t;
+
+    start_with(&t, 2048, "");
+    wr(&t, SVM_REG_ADDR, ADDR + 1000 * KIB4);
+    inject(&t, "x-flood", room - 10);
+    begin(&t, SVM_START_WRITE, ADDR, ARRAY_SIZE(gpa) * KIB4);
+    wait_until(&t, has_requests, room);
+    for (unsigned i = 0; i < ARRAY_SIZE(gpa); i++) {
+        gpa[i] = map(&t, ADDR + i * KIB4, FS);
+    }
+    while (!msi_arrived(&t, 0)) {
+        while (has_requests(&t, 1)) {
+            qvtd_prq_next(&t.prq, &rq);
+            if (rq.last) {
+                respond(&t, &rq, SUCCESS);
+            }
+        }
+        qtest_writel(t.qts, Q35_HOST_BRIDGE_IOMMU_ADDR + DMAR_PRS_REG,
+                     VTD_PRS_PRO);
+        g_usleep(100);
+    }
+    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    for (unsigned i = 0; i < ARRAY_SIZE(gpa); i++) {
+        check_pattern(&t, gpa[i], KIB4, i * KIB4);
+    }
     stop(&t);
 }
 
@@ -915,24 +1006,7 @@ static void test_invalidation(void)
     stop(&t);
 }
 
-/* ---- Faults on purpose ---- */
-
-static void inject(Test *t, const char *name, unsigned value)
-{
-    qtest_qmp_assert_success(t->qts, "{ 'execute': 'qom-set', 'arguments': "
-                             "{ 'path': 'svm0', 'property': %s, 'value': %u } "
-                             "}", name, value);
-}
-
-static unsigned injected(Test *t, const char *name)
-{
-    QDict *rsp = qtest_qmp(t->qts, "{ 'execute': 'qom-get', 'arguments': "
-                           "{ 'path': 'svm0', 'property': %s } }", name);
-    unsigned value = qdict_get_int(rsp, "return");
-
-    qobject_unref(rsp);
-    return value;
-}
+/* ---- What faults on purpose do ---- */
 
 /* The opposite of test_invalidation(): that test would catch it */
 static void test_inject_stale(void)
@@ -1130,6 +1204,8 @@ int main(int argc, char **argv)
     qtest_add_func("/svm/page-request/overlap", test_overlap);
     qtest_add_func("/svm/page-request/allocation", test_allocation);
     qtest_add_func("/svm/page-request/no-allocation", test_no_allocation);
+    qtest_add_func("/svm/page-request/groups", test_groups);
+    qtest_add_func("/svm/page-request/overflow", test_overflow);
     qtest_add_func("/svm/busy/start", test_start_while_busy);
     qtest_add_func("/svm/busy/pasid", test_pasid_while_busy);
     qtest_add_func("/svm/busy/off", test_off_while_busy);

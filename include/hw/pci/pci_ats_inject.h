@@ -27,9 +27,9 @@
  *     until it is cancelled.
  * @delay_responses: property "x-delay-responses": a response to a page request
  *     takes effect so many milliseconds of the virtual clock later
- * @deny_requests: property "x-deny-requests": so many of the next page
- *     requests are not sent; the function goes on as if the response to them
- *     had been Invalid Request
+ * @deny_requests: property "x-deny-requests": so many of the next page request
+ *     groups are not sent; the function goes on as if the response to them had
+ *     been Invalid Request
  * @ignore_invalidations: property "x-ignore-invalidations": the ATC keeps what
  *     the guest invalidates, and the function goes on using it
  */
