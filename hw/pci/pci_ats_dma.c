@@ -20,6 +20,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
+#include "qemu/processor.h"
 #include "qemu/queue.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
@@ -41,6 +42,8 @@
 #define CHUNK               (256 * KiB)
 /* Times that a request asks in a row before it takes a rest */
 #define MAX_ATTEMPTS        16
+/* Times to look whether a call of the IOMMU is over before sleeping */
+#define CALL_SPINS          1000
 /* How long it rests, also when there is no room for its page requests */
 #define BACKOFF_MS          1
 
@@ -102,6 +105,8 @@ struct PCIATSDMA {
     PCIATC *atc;
     uint32_t epoch;             /* of ATS, when @atc was last flushed */
     uint32_t cancels;           /* number of pci_ats_dma_cancel() */
+    unsigned call_phase;        /* written with the BQL */
+    uint32_t calls[2];          /* of the IOMMU under way, by phase */
     PCIATSInject *inject;       /* or NULL */
     QEMUTimer *delay_timer;     /* if there is @inject */
 
@@ -587,6 +592,52 @@ static int dma_translated(PCIATSDMA *dma, DMARequest *req)
     return ret ?: 1;
 }
 
+/* ---- Calls of the IOMMU ---- */
+
+/*
+ * Translation and page requests of a request that has been cancelled, or whose
+ * function may not send them any more, have to be over when the guest is told
+ * so: it takes the tables away then.  Who begins a call counts it and then
+ * looks whether it is allowed; dma_wait_for_calls() is called by who has just
+ * forbidden it.
+ */
+static void dma_call_end(PCIATSDMA *dma, unsigned phase)
+{
+    qatomic_dec(&dma->calls[phase]);
+}
+
+static int dma_call_begin(PCIATSDMA *dma, const DMARequest *req,
+                          unsigned *phase)
+{
+    int ret;
+
+    *phase = qatomic_read(&dma->call_phase);
+    qatomic_inc(&dma->calls[*phase]);
+    smp_mb__after_rmw();
+    ret = dma_check(dma, req);
+    if (ret) {
+        dma_call_end(dma, *phase);
+    }
+    return ret;
+}
+
+/* With the BQL, which no call waits for */
+static void dma_wait_for_calls(PCIATSDMA *dma)
+{
+    unsigned phase = dma->call_phase;
+    unsigned spins = 0;
+
+    /* Those that begin from here on are not waited for */
+    qatomic_set_mb(&dma->call_phase, !phase);
+    while (qatomic_load_acquire(&dma->calls[phase])) {
+        if (++spins % CALL_SPINS) {
+            cpu_relax();
+        } else {
+            g_usleep(1);
+        }
+    }
+}
+
 /* ---- Page requests ---- */
 
 /*
@@ -643,11 +694,17 @@ static int dma_send_request(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
                             bool last, unsigned prgi)
 {
     bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
+    unsigned phase;
+    int ret = dma_call_begin(dma, req, &phase);
 
-    return pci_pri_request_page(dma->dev, req->pasid,
-                                req->flags & PCI_ATS_DMA_PRIV,
-                                req->flags & PCI_ATS_DMA_EXEC, addr, last, prgi,
-                                !is_write, is_write);
+    if (!ret) {
+        ret = pci_pri_request_page(dma->dev, req->pasid,
+                                   req->flags & PCI_ATS_DMA_PRIV,
+                                   req->flags & PCI_ATS_DMA_EXEC, addr, last,
+                                   prgi, !is_write, is_write);
+        dma_call_end(dma, phase);
+    }
+    return ret;
 }
 
 /*
@@ -740,13 +797,18 @@ static ssize_t dma_ask(PCIATSDMA *dma, DMARequest *req, hwaddr addr, size_t len,
     uint64_t token = pci_atc_fill_begin(dma->atc);
     bool no_write = req->dir == DMA_DIRECTION_TO_DEVICE;
     uint32_t err_count;
-    ssize_t n;
+    unsigned phase;
+    ssize_t n = dma_call_begin(dma, req, &phase);
 
+    if (n) {
+        return n;
+    }
     n = pci_ats_request_translation(dma->dev, req->pasid,
                                     req->flags & PCI_ATS_DMA_PRIV,
                                     req->flags & PCI_ATS_DMA_EXEC, addr, len,
                                     no_write, entries, MAX_TRANSLATIONS,
                                     &err_count);
+    dma_call_end(dma, phase);
     if (n == -ENOMEM) {
         n = MAX_TRANSLATIONS;
     }
@@ -871,7 +933,7 @@ static DMAStep dma_fault(PCIATSDMA *dma, DMARequest *req, bool may_wait,
     if (ret == -ENOSPC) {
         return DMA_DELAYED;
     }
-    *error = ret == -EPERM ? -ECANCELED : -EFAULT;
+    *error = ret == -EPERM || ret == -ECANCELED ? -ECANCELED : -EFAULT;
     return DMA_ENDED;
 }
 
@@ -1138,6 +1200,7 @@ void pci_ats_dma_visit_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
 void pci_ats_dma_recheck(PCIATSDMA *dma)
 {
     pci_atc_drain(dma->atc);
+    dma_wait_for_calls(dma);
     QEMU_LOCK_GUARD(&dma->lock);
     for (int i = 0; i <= PCI_PRGI_MAX; i++) {
         if (dma->groups[i].req) {

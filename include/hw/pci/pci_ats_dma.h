@@ -163,9 +163,9 @@ void pci_ats_dma_visit_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
  * pci_ats_dma_recheck: the guest has changed what the function may do
  *
  * Call it when configuration space has been written.  When it returns, no
- * translated request to RAM that has been switched off is under way, and
- * requests that wait for a response to a page request end with an error if
- * they could not be gone on with.
+ * translation request, page request or translated request to RAM that has been
+ * switched off is under way, and requests that wait for a response to a page
+ * request end with an error if they could not be gone on with.
  *
  * With the BQL.
  *
@@ -177,8 +177,9 @@ void pci_ats_dma_recheck(PCIATSDMA *dma);
  * pci_ats_dma_cancel: end all requests with -ECANCELED
  *
  * When it returns, no @visit is under way or will be called for a request that
- * was started before, and these requests move no more data to or from RAM by
- * translated requests.  Their ends are reported some time later.
+ * was started before, and for these requests no translation request, page
+ * request or translated request to RAM is sent any more.  Their ends are
+ * reported some time later.
  *
  * With the BQL.
  *
