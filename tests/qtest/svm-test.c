@@ -1182,6 +1182,139 @@ static void test_stop_while_busy(void)
     stop(&t);
 }
 
+/* ---- Everything at once ---- */
+
+#define CHAOS_PAGES     12
+#define CHAOS_STEPS     4000
+
+typedef struct Chaos {
+    Test t;
+    uint64_t mapped[CHAOS_PAGES];   /* or 0 */
+    uint64_t taken[CHAOS_PAGES];    /* what was mapped there before */
+} Chaos;
+
+static void chaos_start(Chaos *c)
+{
+    uint64_t addr = ADDR + g_test_rand_int_range(0, CHAOS_PAGES * KIB4);
+    uint64_t size = g_test_rand_int_range(0, CHAOS_PAGES * KIB4);
+
+    wr(&c->t, SVM_REG_ADDR, g_test_rand_int_range(0, 20) ? addr : UINT64_MAX);
+    wr(&c->t, SVM_REG_SIZE, size);
+    wr(&c->t, SVM_REG_START, g_test_rand_int_range(1, 3));
+}
+
+/* What the guest takes back has to stay as it leaves it */
+static void chaos_map(Chaos *c)
+{
+    int i = g_test_rand_int_range(0, CHAOS_PAGES);
+    uint64_t addr = ADDR + i * KIB4;
+
+    if (c->taken[i]) {
+        check_untouched(&c->t, c->taken[i], KIB4);
+    }
+    if (c->mapped[i]) {
+        unmap(&c->t, addr);
+        qtest_memset(c->t.qts, c->mapped[i], 0, KIB4);
+        c->taken[i] = c->mapped[i];
+        c->mapped[i] = 0;
+    } else {
+        c->mapped[i] = c->taken[i] ?: page(&c->t);
+        c->taken[i] = 0;
+        qvtd_map_entry(&c->t.vtd, c->t.root, 4, addr, KIB4,
+                       c->mapped[i] | FS, FS);
+    }
+}
+
+static void chaos_respond(Chaos *c)
+{
+    QVtdPageReq rq;
+
+    while (has_requests(&c->t, 1)) {
+        qvtd_prq_next(&c->t.prq, &rq);
+        if (rq.last) {
+            respond(&c->t, &rq, g_test_rand_int_range(0, 8) ? SUCCESS :
+                                                              INVALID);
+        }
+    }
+    qtest_writel(c->t.qts, Q35_HOST_BRIDGE_IOMMU_ADDR + DMAR_PRS_REG,
+                 VTD_PRS_PRO);
+}
+
+static void chaos_switch(Chaos *c)
+{
+    const uint16_t regs[] = {
+        c->t.ats + PCI_ATS_CTRL, c->t.pasid + PCI_PASID_CTRL,
+        c->t.pri + PCI_PRI_CTRL, PCI_COMMAND,
+    };
+    uint16_t reg = regs[g_test_rand_int_range(0, ARRAY_SIZE(regs))];
+    uint16_t on = conf_readw(&c->t, reg);
+
+    conf_writew(&c->t, reg, reg == PCI_COMMAND ? on & ~PCI_COMMAND_MASTER : 0);
+    conf_writew(&c->t, reg, on);
+}
+
+static void chaos_flr(Chaos *c)
+{
+    conf_writew(&c->t, conf_cap(&c->t, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL,
+                PCI_EXP_DEVCTL_BCR_FLR);
+    conf_enable(&c->t, g_test_rand_int_range(0, 64));
+}
+
+static void chaos_pause(Chaos *c)
+{
+    qtest_qmp_assert_success(c->t.qts, "{ 'execute': 'stop' }");
+    qtest_qmp_assert_success(c->t.qts, "{ 'execute': 'cont' }");
+}
+
+static void chaos_pasid(Chaos *c)
+{
+    wr(&c->t, SVM_REG_PASID, SVM_PASID_NONE);
+    wr(&c->t, SVM_REG_PASID, PASID);
+}
+
+static void chaos_inject(Chaos *c)
+{
+    static const char *const names[] = {
+        "x-drop-responses", "x-delay-responses", "x-deny-requests", "x-flood",
+    };
+
+    inject(&c->t, names[g_test_rand_int_range(0, ARRAY_SIZE(names))],
+           g_test_rand_int_range(0, 3));
+    qtest_clock_step(c->t.qts, 1000 * 1000);
+}
+
+static void test_chaos(void)
+{
+    static void (*const actions[])(Chaos *c) = {
+        chaos_start, chaos_start, chaos_start, chaos_start, chaos_map,
+        chaos_map, chaos_map, chaos_map, chaos_respond, chaos_respond,
+        chaos_respond, chaos_switch, chaos_pasid,
+    };
+    static void (*const rare[])(Chaos *c) = {
+        chaos_flr, chaos_pause, chaos_inject,
+    };
+    Chaos c = { };
+
+    start(&c.t);
+    for (int i = 0; i < CHAOS_STEPS; i++) {
+        if (i % 50) {
+            actions[g_test_rand_int_range(0, ARRAY_SIZE(actions))](&c);
+        } else {
+            rare[g_test_rand_int_range(0, ARRAY_SIZE(rare))](&c);
+        }
+    }
+    for (int i = 0; i < CHAOS_PAGES; i++) {
+        if (c.taken[i]) {
+            check_untouched(&c.t, c.taken[i], KIB4);
+        }
+    }
+    inject(&c.t, "x-deny-requests", 0);
+    chaos_flr(&c);
+    chaos_respond(&c);
+    check_alive(&c.t);
+    stop(&c.t);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1220,5 +1353,6 @@ int main(int argc, char **argv)
     qtest_add_func("/svm/inject/drop", test_inject_drop);
     qtest_add_func("/svm/inject/delay", test_inject_delay);
     qtest_add_func("/svm/inject/flood", test_inject_flood);
+    qtest_add_func("/svm/chaos", test_chaos);
     return g_test_run();
 }
