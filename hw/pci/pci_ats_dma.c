@@ -8,6 +8,11 @@
  * A request is run by dma_step() until it has ended or waits: in the thread of
  * the caller if it is synchronous, in the worker otherwise.
  *
+ * Data is moved in the order of its addresses.  Ahead of it, as far as the
+ * window and the page request allocation reach, translations and pages are
+ * asked for: while the guest brings in pages, the request goes on with those
+ * that are there, and it waits only at a page that it cannot go past.
+ *
  * Locks: @ctx_lock protects the table of PASIDs and is held while notifiers
  * are registered and unregistered; no notifier takes it.  @lock protects the
  * rest; nothing is called with it held.
@@ -15,21 +20,30 @@
 
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
+#include "qemu/processor.h"
 #include "qemu/queue.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
+#include "qemu/units.h"
 #include "hw/pci/pci_ats_dma.h"
 #include "hw/pci/pci_device.h"
 #include "pci-internal.h"
+#include "trace.h"
 
 /* PASIDs that are registered with the IOMMU at once */
 #define MAX_PASIDS          256
-/* Page requests that one DMA request sends before it waits */
-#define MAX_PAGE_REQUESTS   16
 /* Translations that one DMA request asks for at once */
-#define MAX_TRANSLATIONS    64
+#define MAX_TRANSLATIONS    256
+/* How far ahead of the data translations and pages are asked for */
+#define WINDOW              (4 * MiB)
+/* Pages that one group asks for: one response for all is cheaper */
+#define GROUP_PAGES         32
+/* Data moved before an invalidation gets its turn */
+#define CHUNK               (256 * KiB)
 /* Times that a request asks in a row before it takes a rest */
 #define MAX_ATTEMPTS        16
+/* Times to look whether a call of the IOMMU is over before sleeping */
+#define CALL_SPINS          1000
 /* How long it rests, also when there is no room for its page requests */
 #define BACKOFF_MS          1
 
@@ -38,6 +52,7 @@ typedef struct DMAContext {
     PCIATSDMA *dma;
     uint32_t pasid;
     unsigned users;             /* requests under way; under @ctx_lock */
+    unsigned groups;            /* that are open; under @lock */
     bool has_pri;
     IOMMUNotifier iotlb;
     IOMMUPRINotifier pri;
@@ -49,13 +64,19 @@ typedef struct DMARequest {
     uint32_t pasid;
     unsigned flags;
     hwaddr addr;
-    uint8_t *buf;
+    uint8_t *buf;               /* or: */
+    PCIATSDMAVisit *visit;
     size_t len;
+    size_t ahead;               /* from @addr on: asked for already */
     DMADirection dir;
     unsigned attempts;
-    /* Under @lock: responses awaited, and what they said */
-    unsigned pending;
-    int response;
+    uint32_t cancels;           /* when it began */
+    /* Written under @lock */
+    unsigned open_groups;
+    struct DMAGroup *awaited;   /* that it cannot go on without */
+    struct DMAGroup *unclosed;  /* whose last request found no room */
+    int response;               /* an error that a response brought */
+    bool no_credit;             /* until the next response */
     bool parked;
     /* Asynchronous requests */
     PCIATSDMADone *done;
@@ -65,10 +86,29 @@ typedef struct DMARequest {
 
 typedef QTAILQ_HEAD(, DMARequest) DMARequestList;
 
+/* A page request group whose response has not come; under @lock */
+typedef struct DMAGroup {
+    DMAContext *ctx;            /* NULL: the index is free */
+    DMARequest *req;            /* NULL: it has ended without the response */
+    hwaddr first;
+    hwaddr last;
+    unsigned requests;          /* one for each unit from @first to @last */
+    /* Faults on purpose: nothing will come, or it comes at that time */
+    bool dropped;
+    bool delayed;
+    int64_t due;
+    IOMMUPRIResponseCode code;
+} DMAGroup;
+
 struct PCIATSDMA {
     PCIDevice *dev;
     PCIATC *atc;
     uint32_t epoch;             /* of ATS, when @atc was last flushed */
+    uint32_t cancels;           /* number of pci_ats_dma_cancel() */
+    unsigned call_phase;        /* written with the BQL */
+    uint32_t calls[2];          /* of the IOMMU under way, by phase */
+    PCIATSInject *inject;       /* or NULL */
+    QEMUTimer *delay_timer;     /* if there is @inject */
 
     QemuMutex ctx_lock;
     GHashTable *contexts;
@@ -77,9 +117,9 @@ struct PCIATSDMA {
     QemuMutex lock;
     QemuCond responded;
     QemuCond work;
-    DMARequest *by_prgi[PCI_PRGI_MAX + 1];
+    DMAGroup groups[PCI_PRGI_MAX + 1];
     unsigned next_prgi;
-    uint32_t inflight;
+    uint32_t inflight;          /* requests of @groups */
     DMARequestList runnable;
     DMARequestList delayed;
     DMARequestList parked;
@@ -91,7 +131,7 @@ struct PCIATSDMA {
 typedef enum DMAStep {
     DMA_ENDED,
     DMA_CONTINUES,
-    DMA_WAITS,                  /* for responses */
+    DMA_WAITS,                  /* for a response */
     DMA_DELAYED,                /* until BACKOFF_MS have passed */
 } DMAStep;
 
@@ -100,37 +140,128 @@ typedef enum DMAStep {
 static void dma_invalidate(IOMMUNotifier *n, IOMMUTLBEntry *entry)
 {
     DMAContext *ctx = n->opaque;
+    PCIATSDMA *dma = ctx->dma;
+    bool ignored = dma->inject &&
+                   qatomic_read(&dma->inject->ignore_invalidations);
 
-    pci_atc_invalidate(ctx->dma->atc, ctx->pasid, entry->iova,
-                       entry->iova + entry->addr_mask);
+    if (!ignored) {
+        pci_atc_invalidate(dma->atc, ctx->pasid, entry->iova,
+                           entry->iova + entry->addr_mask);
+    }
+    trace_pci_ats_dma_invalidate(dma->dev->name, dma->dev->devfn, ctx->pasid,
+                                 entry->iova, entry->addr_mask, ignored);
 }
 
-static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
+/* Let a request that waits look again; with the lock */
+static void dma_wake(PCIATSDMA *dma, DMARequest *req)
 {
-    DMAContext *ctx = container_of(notifier, DMAContext, pri);
-    PCIATSDMA *dma = ctx->dma;
-    DMARequest *req;
-
-    QEMU_LOCK_GUARD(&dma->lock);
-    req = dma->by_prgi[response->prgi & PCI_PRGI_MAX];
-    if (!req || req->ctx != ctx) {
-        return;
-    }
-    dma->by_prgi[response->prgi & PCI_PRGI_MAX] = NULL;
-    dma->inflight--;
-    if (response->response_code == IOMMU_PRI_RESP_FAILURE) {
-        req->response = -ECANCELED;
-    } else if (response->response_code != IOMMU_PRI_RESP_SUCCESS) {
-        req->response = req->response ?: -EFAULT;
-    }
-    req->pending--;
-    if (!req->pending && req->parked) {
+    req->awaited = NULL;
+    if (req->parked) {
         req->parked = false;
         QTAILQ_REMOVE(&dma->parked, req, entry);
         QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
         qemu_cond_signal(&dma->work);
     }
     qemu_cond_broadcast(&dma->responded);
+}
+
+/* With the lock; returns the request that opened the group, or NULL */
+static DMARequest *dma_close_group(PCIATSDMA *dma, DMAGroup *group)
+{
+    DMARequest *req = group->req;
+
+    group->ctx->groups--;
+    dma->inflight -= group->requests;
+    *group = (DMAGroup) { };
+    if (req) {
+        req->open_groups--;
+        if (req->unclosed == group) {
+            qatomic_set(&req->unclosed, NULL);
+        }
+    }
+    return req;
+}
+
+/* With the lock */
+static void dma_take_response(PCIATSDMA *dma, DMAGroup *group,
+                              IOMMUPRIResponseCode code)
+{
+    DMARequest *req = dma_close_group(dma, group);
+
+    if (!req) {
+        return;
+    }
+    if (code == IOMMU_PRI_RESP_FAILURE) {
+        qatomic_set(&req->response, -ECANCELED);
+    } else if (code != IOMMU_PRI_RESP_SUCCESS && !req->response) {
+        qatomic_set(&req->response, -EFAULT);
+    }
+    qatomic_set(&req->no_credit, false);
+    if (req->awaited == group || req->response) {
+        dma_wake(dma, req);
+    }
+}
+
+/* Lose or delay the response, if that is wanted; with the lock */
+static bool dma_inject_response(PCIATSDMA *dma, DMAGroup *group,
+                                IOMMUPRIResponseCode code)
+{
+    int64_t now;
+    uint32_t delay;
+
+    if (!dma->inject) {
+        return false;
+    }
+    delay = qatomic_read(&dma->inject->delay_responses);
+    group->dropped = pci_ats_inject_take(&dma->inject->drop_responses);
+    if (!group->dropped && delay) {
+        now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+        group->delayed = true;
+        group->due = now + delay * SCALE_MS;
+        group->code = code;
+        timer_mod_anticipate_ns(dma->delay_timer, group->due);
+    }
+    if (group->dropped || group->delayed) {
+        trace_pci_ats_dma_inject_response(dma->dev->name, dma->dev->devfn,
+                                          group->ctx->pasid,
+                                          group - dma->groups, group->first,
+                                          code, group->dropped ? 0 : delay);
+        return true;
+    }
+    return false;
+}
+
+static void dma_delay_expired(void *opaque)
+{
+    PCIATSDMA *dma = opaque;
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+
+    QEMU_LOCK_GUARD(&dma->lock);
+    for (int i = 0; i <= PCI_PRGI_MAX; i++) {
+        DMAGroup *group = &dma->groups[i];
+
+        if (group->delayed && group->due <= now) {
+            dma_take_response(dma, group, group->code);
+        } else if (group->delayed) {
+            timer_mod_anticipate_ns(dma->delay_timer, group->due);
+        }
+    }
+}
+
+static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
+{
+    DMAContext *ctx = container_of(notifier, DMAContext, pri);
+    PCIATSDMA *dma = ctx->dma;
+    DMAGroup *group = &dma->groups[response->prgi & PCI_PRGI_MAX];
+
+    QEMU_LOCK_GUARD(&dma->lock);
+    if (group->ctx != ctx || group->dropped || group->delayed) {
+        return;
+    }
+    if (dma_inject_response(dma, group, response->response_code)) {
+        return;
+    }
+    dma_take_response(dma, group, response->response_code);
 }
 
 /* With @ctx_lock */
@@ -149,6 +280,13 @@ static void dma_context_free(DMAContext *ctx)
     g_free(ctx);
 }
 
+/* With @ctx_lock */
+static bool dma_context_busy(PCIATSDMA *dma, DMAContext *ctx)
+{
+    QEMU_LOCK_GUARD(&dma->lock);
+    return ctx->users || ctx->groups;
+}
+
 /* With @ctx_lock; false if every PASID is in use */
 static bool dma_make_room(PCIATSDMA *dma)
 {
@@ -158,7 +296,7 @@ static bool dma_make_room(PCIATSDMA *dma)
         return true;
     }
     QTAILQ_FOREACH(ctx, &dma->lru, lru) {
-        if (!ctx->users) {
+        if (!dma_context_busy(dma, ctx)) {
             dma_context_free(ctx);
             return true;
         }
@@ -215,12 +353,27 @@ static int dma_context_get(PCIATSDMA *dma, DMARequest *req)
     return ret;
 }
 
+/* The request has ended: responses to its groups are nobody's from here on */
 static void dma_context_put(PCIATSDMA *dma, DMARequest *req)
 {
-    if (req->ctx) {
-        QEMU_LOCK_GUARD(&dma->ctx_lock);
-        req->ctx->users--;
+    if (!req->ctx) {
+        return;
     }
+    WITH_QEMU_LOCK_GUARD(&dma->lock) {
+        for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
+            if (dma->groups[i].req != req) {
+                continue;
+            }
+            if (dma->groups[i].dropped || req->unclosed == &dma->groups[i]) {
+                dma_close_group(dma, &dma->groups[i]);
+            } else {
+                dma->groups[i].req = NULL;
+                req->open_groups--;
+            }
+        }
+    }
+    QEMU_LOCK_GUARD(&dma->ctx_lock);
+    req->ctx->users--;
 }
 
 static bool dma_context_add_pri(PCIATSDMA *dma, DMAContext *ctx)
@@ -247,20 +400,56 @@ static int dma_result(MemTxResult result)
 static void dma_advance(DMARequest *req, size_t n)
 {
     req->addr += n;
-    req->buf += n;
     req->len -= n;
+    req->ahead -= MIN(req->ahead, n);
     req->attempts = 0;
+    if (req->buf) {
+        req->buf += n;
+    }
+}
+
+static MemTxAttrs dma_attrs(PCIATSDMA *dma, PCIAddressType type)
+{
+    return (MemTxAttrs) {
+        .requester_id = pci_requester_id(dma->dev),
+        .address_type = type,
+    };
+}
+
+static uint32_t dma_need(const DMARequest *req)
+{
+    return (req->dir == DMA_DIRECTION_FROM_DEVICE ? PCI_ATC_WRITE
+                                                  : PCI_ATC_READ) |
+           (req->flags & PCI_ATS_DMA_EXEC ? PCI_ATC_EXEC : 0) |
+           (req->flags & PCI_ATS_DMA_PRIV ? PCI_ATC_PRIV : 0);
+}
+
+/* May the request go on? */
+static int dma_check(PCIATSDMA *dma, const DMARequest *req)
+{
+    if (qatomic_read(&dma->stopping) ||
+        qatomic_read(&dma->cancels) != req->cancels) {
+        return -ECANCELED;
+    }
+    if (!pcie_bus_master_enabled(dma->dev) ||
+        (req->visit && !pcie_ats_enabled(dma->dev))) {
+        return -EPERM;
+    }
+    return pci_iommu_check_pasid(dma->dev, req->pasid,
+                                 req->flags & PCI_ATS_DMA_PRIV,
+                                 req->flags & PCI_ATS_DMA_EXEC);
 }
 
 static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, size_t len)
 {
     MemTxResult result;
 
+    if (req->visit) {
+        return -EFAULT;
+    }
     if (req->pasid == PCI_NO_PASID) {
-        MemTxAttrs attrs = { .requester_id = pci_requester_id(dma->dev) };
-
         result = pci_dma_rw(dma->dev, req->addr, req->buf, len, req->dir,
-                            attrs);
+                            dma_attrs(dma, PCI_AT_UNTRANSLATED));
     } else {
         result = pci_pasid_dma_rw(dma->dev, req->pasid,
                                   req->flags & PCI_ATS_DMA_PRIV,
@@ -273,20 +462,16 @@ static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, size_t len)
     return dma_result(result);
 }
 
-static MemTxAttrs dma_translated_attrs(PCIATSDMA *dma)
+static void dma_move(DMARequest *req, void *ram, size_t n)
 {
-    return (MemTxAttrs) {
-        .requester_id = pci_requester_id(dma->dev),
-        .address_type = PCI_AT_TRANSLATED,
-    };
-}
-
-static uint32_t dma_need(const DMARequest *req)
-{
-    return (req->dir == DMA_DIRECTION_FROM_DEVICE ? PCI_ATC_WRITE
-                                                  : PCI_ATC_READ) |
-           (req->flags & PCI_ATS_DMA_EXEC ? PCI_ATC_EXEC : 0) |
-           (req->flags & PCI_ATS_DMA_PRIV ? PCI_ATC_PRIV : 0);
+    if (req->visit) {
+        req->visit(req->opaque, ram, n);
+    } else if (req->dir == DMA_DIRECTION_FROM_DEVICE) {
+        memcpy(ram, req->buf, n);
+    } else {
+        memcpy(req->buf, ram, n);
+    }
+    dma_advance(req, n);
 }
 
 /*
@@ -294,13 +479,12 @@ static uint32_t dma_need(const DMARequest *req)
  * ATC: nothing here takes the BQL.  Returns how much was moved; less than @len
  * if something that is not RAM follows.
  */
-static size_t dma_copy_ram(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
+static size_t dma_move_ram(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
                            size_t len)
 {
-    MemTxAttrs attrs = dma_translated_attrs(dma);
+    MemTxAttrs attrs = dma_attrs(dma, PCI_AT_TRANSLATED);
     bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
     AddressSpace *as = pci_dma_target(dma->dev, addr, len, is_write, attrs);
-    uint8_t *buf = req->buf;
     size_t left = len;
 
     if (!as) {
@@ -317,32 +501,14 @@ static size_t dma_copy_ram(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
             break;
         }
         ram = qemu_map_ram_ptr(mr->ram_block, xlat);
-        if (is_write) {
-            memcpy(ram, buf, n);
-        } else {
-            memcpy(buf, ram, n);
-        }
+        dma_move(req, ram, n);
         /* For dirty tracking and translated code; consumes the reference */
         memory_region_ref(mr);
         address_space_unmap(as, ram, n, is_write, n);
         addr += n;
-        buf += n;
         left -= n;
     }
     return len - left;
-}
-
-/* Use the ATC's translation for what is left of the request, if it has one */
-static bool dma_lookup(PCIATSDMA *dma, DMARequest *req, PCIATCAccess *access,
-                       PCIATCRun *run)
-{
-    pci_atc_access_begin(dma->atc, access);
-    if (pci_atc_lookup(access, req->pasid, req->addr, req->len, dma_need(req),
-                       run)) {
-        return true;
-    }
-    pci_atc_access_end(access);
-    return false;
 }
 
 /*
@@ -354,182 +520,424 @@ static int dma_translated_mmio(PCIATSDMA *dma, DMARequest *req)
     PCIATCAccess access;
     PCIATCRun run;
     MemTxResult result;
+    bool hit;
 
+    if (req->visit) {
+        return -EFAULT;
+    }
     BQL_LOCK_GUARD();
-    if (!dma_lookup(dma, req, &access, &run)) {
+    pci_atc_access_begin(dma->atc, &access);
+    hit = pci_atc_lookup(&access, req->pasid, req->addr, req->len,
+                         dma_need(req), &run);
+    pci_atc_access_end(&access);
+    if (!hit) {
         return 0;
     }
-    pci_atc_access_end(&access);
     if (run.flags & PCI_ATC_UNTRANSLATED) {
         return dma_untranslated(dma, req, run.length);
     }
     result = pci_dma_rw(dma->dev, run.translated_addr, req->buf, run.length,
-                        req->dir, dma_translated_attrs(dma));
+                        req->dir, dma_attrs(dma, PCI_AT_TRANSLATED));
     if (result == MEMTX_OK) {
         dma_advance(req, run.length);
     }
     return dma_result(result);
 }
 
+/*
+ * Move what lies in RAM, as far as the ATC reaches.  Returns how much; if this
+ * is nothing, @hit tells whether there is a translation, and @run holds it.
+ */
+static size_t dma_translated_ram(PCIATSDMA *dma, DMARequest *req, bool *hit,
+                                 PCIATCRun *run)
+{
+    size_t end = req->len - MIN(req->len, CHUNK);
+    size_t before = req->len;
+    PCIATCAccess access;
+
+    *hit = false;
+    pci_atc_access_begin(dma->atc, &access);
+    /*
+     * Who switches something off and then calls pci_ats_dma_recheck() either
+     * waits for this access, or is seen here.
+     */
+    while (req->len > end && !dma_check(dma, req) &&
+           pcie_ats_epoch(dma->dev) == qatomic_read(&dma->epoch) &&
+           pci_atc_lookup(&access, req->pasid, req->addr, req->len - end,
+                          dma_need(req), run)) {
+        *hit = true;
+        if ((run->flags & PCI_ATC_UNTRANSLATED) ||
+            dma_move_ram(dma, req, run->translated_addr, run->length) <
+            run->length) {
+            break;
+        }
+    }
+    pci_atc_access_end(&access);
+    return before - req->len;
+}
+
 /* Returns 1 if the ATC had a translation, 0 if not, or an error */
 static int dma_translated(PCIATSDMA *dma, DMARequest *req)
 {
-    PCIATCAccess access;
     PCIATCRun run;
-    size_t moved;
-    int ret = 0;
+    bool hit;
+    int ret;
 
-    if (!dma_lookup(dma, req, &access, &run)) {
+    if (dma_translated_ram(dma, req, &hit, &run)) {
+        return 1;
+    }
+    if (!hit) {
         return 0;
     }
-    if (run.flags & PCI_ATC_UNTRANSLATED) {
-        pci_atc_access_end(&access);
-        ret = dma_untranslated(dma, req, run.length);
-    } else {
-        moved = dma_copy_ram(dma, req, run.translated_addr, run.length);
-        pci_atc_access_end(&access);
-        if (moved) {
-            dma_advance(req, moved);
+    ret = run.flags & PCI_ATC_UNTRANSLATED ?
+          dma_untranslated(dma, req, run.length) :
+          dma_translated_mmio(dma, req);
+    return ret ?: 1;
+}
+
+/* ---- Calls of the IOMMU ---- */
+
+/*
+ * Translation and page requests of a request that has been cancelled, or whose
+ * function may not send them any more, have to be over when the guest is told
+ * so: it takes the tables away then.  Who begins a call counts it and then
+ * looks whether it is allowed; dma_wait_for_calls() is called by who has just
+ * forbidden it.
+ */
+static void dma_call_end(PCIATSDMA *dma, unsigned phase)
+{
+    qatomic_dec(&dma->calls[phase]);
+}
+
+static int dma_call_begin(PCIATSDMA *dma, const DMARequest *req,
+                          unsigned *phase)
+{
+    int ret;
+
+    *phase = qatomic_read(&dma->call_phase);
+    qatomic_inc(&dma->calls[*phase]);
+    smp_mb__after_rmw();
+    ret = dma_check(dma, req);
+    if (ret) {
+        dma_call_end(dma, *phase);
+    }
+    return ret;
+}
+
+/* With the BQL, which no call waits for */
+static void dma_wait_for_calls(PCIATSDMA *dma)
+{
+    unsigned phase = dma->call_phase;
+    unsigned spins = 0;
+
+    /* Those that begin from here on are not waited for */
+    qatomic_set_mb(&dma->call_phase, !phase);
+    while (qatomic_load_acquire(&dma->calls[phase])) {
+        if (++spins % CALL_SPINS) {
+            cpu_relax();
         } else {
-            ret = dma_translated_mmio(dma, req);
+            g_usleep(1);
         }
     }
-    return ret ?: 1;
 }
 
 /* ---- Page requests ---- */
 
-/* Claim a group index; negative if there is none, or no credit */
-static int dma_claim_prgi(PCIATSDMA *dma, DMARequest *req)
+/*
+ * Open a group for as many as there is credit for of @n pages from @addr on.
+ * NULL if there is none, or no index.
+ */
+static DMAGroup *dma_open_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
+                                unsigned n)
 {
+    uint32_t alloc = pcie_pri_get_req_alloc(dma->dev);
+    unsigned stu = pcie_ats_stu(dma->dev);
     unsigned i;
 
     QEMU_LOCK_GUARD(&dma->lock);
-    if (dma->inflight >= pcie_pri_get_req_alloc(dma->dev)) {
-        return -1;
-    }
-    for (i = 0; i <= PCI_PRGI_MAX; i++) {
-        unsigned prgi = dma->next_prgi++ & PCI_PRGI_MAX;
+    for (i = 0; i <= PCI_PRGI_MAX && dma->inflight < alloc; i++) {
+        DMAGroup *group = &dma->groups[dma->next_prgi++ & PCI_PRGI_MAX];
 
-        if (!dma->by_prgi[prgi]) {
-            dma->by_prgi[prgi] = req;
-            dma->inflight++;
-            req->pending++;
-            return prgi;
+        if (!group->ctx) {
+            group->ctx = req->ctx;
+            group->ctx->groups++;
+            group->req = req;
+            group->requests = MIN(n, alloc - dma->inflight);
+            group->first = addr >> stu << stu;
+            group->last = group->first + ((hwaddr)group->requests << stu) - 1;
+            req->open_groups++;
+            dma->inflight += group->requests;
+            return group;
         }
     }
-    return -1;
+    qatomic_set(&req->no_credit, true);
+    return NULL;
 }
 
-static void dma_return_prgi(PCIATSDMA *dma, DMARequest *req, uint16_t prgi)
+/* Only the first @sent requests of the group could be sent, without the last */
+static void dma_cut_group(PCIATSDMA *dma, DMARequest *req, DMAGroup *group,
+                          unsigned sent)
 {
     QEMU_LOCK_GUARD(&dma->lock);
-    if (dma->by_prgi[prgi] == req) {
-        dma->by_prgi[prgi] = NULL;
-        dma->inflight--;
-        req->pending--;
+    /* A reset may have answered it */
+    if (group->req != req) {
+        return;
     }
+    if (!sent) {
+        dma_close_group(dma, group);
+        return;
+    }
+    /* Keep the credit for the request that closes it */
+    dma->inflight -= group->requests - (sent + 1);
+    group->requests = sent + 1;
+    qatomic_set(&req->unclosed, group);
 }
 
-/*
- * Ask for one page, as a group of its own: the response to it then does not
- * depend on whether there is room for a next one.
- */
-static int dma_request_page(PCIATSDMA *dma, DMARequest *req, hwaddr addr)
+static int dma_send_request(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
+                            bool last, unsigned prgi)
 {
     bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
-    int prgi = dma_claim_prgi(dma, req);
-    int ret;
+    unsigned phase;
+    int ret = dma_call_begin(dma, req, &phase);
 
-    if (prgi < 0) {
-        return pcie_pri_get_req_alloc(dma->dev) ? -ENOSPC : -EFAULT;
-    }
-    ret = pci_pri_request_page(dma->dev, req->pasid,
-                               req->flags & PCI_ATS_DMA_PRIV,
-                               req->flags & PCI_ATS_DMA_EXEC, addr, true, prgi,
-                               !is_write, is_write);
-    if (ret) {
-        dma_return_prgi(dma, req, prgi);
+    if (!ret) {
+        ret = pci_pri_request_page(dma->dev, req->pasid,
+                                   req->flags & PCI_ATS_DMA_PRIV,
+                                   req->flags & PCI_ATS_DMA_EXEC, addr, last,
+                                   prgi, !is_write, is_write);
+        dma_call_end(dma, phase);
     }
     return ret;
 }
 
 /*
- * Ask for the pages that @entries, which begin at the request's address, do
- * not give access to.
+ * Ask for @n pages from @addr on, as one group.  Returns the number that there
+ * was credit for, or an error.
  */
-static DMAStep dma_request_pages(PCIATSDMA *dma, DMARequest *req,
-                                 const IOMMUTLBEntry *entries, size_t n,
-                                 int *error)
+static int dma_request_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
+                             unsigned n)
 {
-    hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
-    hwaddr last = req->addr + (req->len - 1);
-    IOMMUAccessFlags need = dma_need(req) & (IOMMU_RW | IOMMU_EXEC);
-    unsigned sent = 0;
-    size_t i;
-    int ret = 0;
+    DMAGroup *group = dma_open_group(dma, req, addr, n);
+    unsigned stu = pcie_ats_stu(dma->dev);
+    hwaddr first;
+    unsigned i;
+    int ret;
 
-    for (i = 0; i < n && !ret; i++) {
-        hwaddr first = entries[i].iova & ~entries[i].addr_mask;
-        hwaddr end = MIN(first + entries[i].addr_mask, last);
-        hwaddr addr = MAX(first, QEMU_ALIGN_DOWN(req->addr, unit));
-
-        if ((entries[i].perm & need) == need) {
-            continue;
+    if (!group) {
+        return pcie_pri_get_req_alloc(dma->dev) ? -ENOSPC : -EFAULT;
+    }
+    n = group->requests;
+    first = group->first;
+    if (dma->inject && pci_ats_inject_take(&dma->inject->deny_requests)) {
+        trace_pci_ats_dma_deny_request(dma->dev->name, dma->dev->devfn,
+                                       req->pasid, addr);
+        QEMU_LOCK_GUARD(&dma->lock);
+        dma_take_response(dma, group, IOMMU_PRI_RESP_INVALID_REQUEST);
+        return n;
+    }
+    for (i = 0; i < n; i++) {
+        ret = dma_send_request(dma, req, first + ((hwaddr)i << stu), i == n - 1,
+                               group - dma->groups);
+        if (ret) {
+            dma_cut_group(dma, req, group, i);
+            return ret;
         }
-        for (; sent < MAX_PAGE_REQUESTS; sent++) {
-            ret = dma_request_page(dma, req, addr);
-            if (ret || end - addr < unit) {
-                sent += !ret;
-                break;
-            }
-            addr += unit;
-        }
     }
-    if (sent) {
-        return DMA_WAITS;
-    }
-    if (ret == -ENOSPC) {
-        return DMA_DELAYED;
-    }
-    *error = ret == -EPERM ? -ECANCELED : -EFAULT;
-    return DMA_ENDED;
+    return n;
 }
 
-/* ---- Running a request ---- */
+/* A group lacks its last request: see whether there is room for it now */
+static int dma_send_last(PCIATSDMA *dma, DMARequest *req)
+{
+    DMAGroup *group;
+    hwaddr addr;
+    int ret;
 
-/* Ask the IOMMU.  Sets @error if it answers with one. */
-static size_t dma_ask(PCIATSDMA *dma, DMARequest *req, IOMMUTLBEntry *entries,
-                      int *error)
+    WITH_QEMU_LOCK_GUARD(&dma->lock) {
+        group = req->unclosed;
+        addr = req->unclosed ? req->unclosed->first : 0;
+    }
+    if (!group) {
+        return 0;
+    }
+    ret = dma_send_request(dma, req, addr, true, group - dma->groups);
+    if (!ret) {
+        qatomic_set(&req->unclosed, NULL);
+    }
+    return ret;
+}
+
+/* Is a response for the page at the request's address on its way? */
+static bool dma_await(PCIATSDMA *dma, DMARequest *req)
+{
+    QEMU_LOCK_GUARD(&dma->lock);
+    for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
+        DMAGroup *group = &dma->groups[i];
+
+        if (group->req == req && group->first <= req->addr &&
+            req->addr <= group->last) {
+            req->awaited = group;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool dma_can_request_pages(PCIATSDMA *dma, DMARequest *req)
+{
+    return pcie_pri_enabled(dma->dev) && dma_context_add_pri(dma, req->ctx);
+}
+
+/* ---- Translation requests ---- */
+
+/*
+ * Ask the IOMMU for translations of @len bytes from @addr on, and enter them
+ * into the ATC.  Returns how many were given, or an error.
+ */
+static ssize_t dma_ask(PCIATSDMA *dma, DMARequest *req, hwaddr addr, size_t len,
+                       IOMMUTLBEntry *entries)
 {
     uint64_t token = pci_atc_fill_begin(dma->atc);
     bool no_write = req->dir == DMA_DIRECTION_TO_DEVICE;
     uint32_t err_count;
-    ssize_t n;
+    unsigned phase;
+    ssize_t n = dma_call_begin(dma, req, &phase);
 
+    if (n) {
+        return n;
+    }
     n = pci_ats_request_translation(dma->dev, req->pasid,
                                     req->flags & PCI_ATS_DMA_PRIV,
-                                    req->flags & PCI_ATS_DMA_EXEC, req->addr,
-                                    req->len, no_write, entries,
-                                    MAX_TRANSLATIONS, &err_count);
+                                    req->flags & PCI_ATS_DMA_EXEC, addr, len,
+                                    no_write, entries, MAX_TRANSLATIONS,
+                                    &err_count);
+    dma_call_end(dma, phase);
     if (n == -ENOMEM) {
         n = MAX_TRANSLATIONS;
     }
     if (n <= 0) {
-        *error = n ?: -EFAULT;
-        return 0;
+        return n ?: -EFAULT;
     }
     pci_atc_fill_commit(dma->atc, token, req->pasid, entries, n);
     return n;
 }
 
-/* The first translation of the range does not give the access wanted */
-static bool dma_first_is_missing(const DMARequest *req,
-                                 const IOMMUTLBEntry *entry)
+static bool dma_is_missing(const DMARequest *req, const IOMMUTLBEntry *entry)
 {
     IOMMUAccessFlags need = dma_need(req) & (IOMMU_RW | IOMMU_EXEC);
 
     return (entry->perm & need) != need;
+}
+
+/* ---- Looking ahead ---- */
+
+/* Ask for the pages from @addr to @last; false if not for all */
+static bool dma_request_pages(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
+                              hwaddr last)
+{
+    unsigned stu = pcie_ats_stu(dma->dev);
+    hwaddr left = (last >> stu) - (addr >> stu) + 1;
+
+    while (left) {
+        int n = dma_request_group(dma, req, addr, MIN(left, GROUP_PAGES));
+
+        if (n < 0) {
+            return false;
+        }
+        left -= n;
+        addr = ((addr >> stu) + n) << stu;
+        req->ahead = MIN(addr - req->addr, req->len);
+    }
+    return true;
+}
+
+/*
+ * Ask for the translations, and for the pages, that are missing between
+ * @ahead and @limit.  Returns false if this cannot be gone on with now.
+ */
+static bool dma_fetch(PCIATSDMA *dma, DMARequest *req, size_t limit)
+{
+    IOMMUTLBEntry entries[MAX_TRANSLATIONS];
+    hwaddr addr = req->addr + req->ahead;
+    hwaddr last = req->addr + (limit - 1);
+    ssize_t n = dma_ask(dma, req, addr, limit - req->ahead, entries);
+    bool can_request = n > 0 && dma_can_request_pages(dma, req);
+    ssize_t i = 0;
+
+    while (i < n) {
+        hwaddr first = MAX(addr, entries[i].iova & ~entries[i].addr_mask);
+        bool missing = dma_is_missing(req, &entries[i]);
+        hwaddr end;
+
+        /* What is missing in a row is asked for together */
+        do {
+            end = MIN(last, entries[i].iova | entries[i].addr_mask);
+        } while (++i < n && missing && dma_is_missing(req, &entries[i]));
+        if (missing &&
+            !(can_request && dma_request_pages(dma, req, first, end))) {
+            return false;
+        }
+        req->ahead = end - req->addr + 1;
+    }
+    return n > 0;
+}
+
+/* Asks for what comes after the page that the data is at, if it is not there */
+static void dma_look_ahead(PCIATSDMA *dma, DMARequest *req)
+{
+    size_t limit = MIN(req->len, WINDOW);
+    bool more = true;
+
+    while (more && req->ahead < limit) {
+        PCIATCAccess access;
+        PCIATCRun run;
+
+        pci_atc_access_begin(dma->atc, &access);
+        more = pci_atc_lookup(&access, req->pasid, req->addr + req->ahead,
+                              limit - req->ahead, dma_need(req), &run);
+        pci_atc_access_end(&access);
+        if (more) {
+            req->ahead += run.length;
+        } else {
+            more = dma_fetch(dma, req, limit);
+        }
+    }
+}
+
+static bool dma_should_look_ahead(PCIATSDMA *dma, const DMARequest *req)
+{
+    hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
+
+    return req->len > unit - (req->addr & (unit - 1)) &&
+           req->ahead < MIN(req->len, WINDOW / 2) &&
+           !qatomic_read(&req->no_credit) && !qatomic_read(&req->unclosed);
+}
+
+/* ---- Running a request ---- */
+
+/* The page at the request's address is not there */
+static DMAStep dma_fault(PCIATSDMA *dma, DMARequest *req, bool may_wait,
+                         int *error)
+{
+    int ret;
+
+    if (!dma_can_request_pages(dma, req)) {
+        *error = -EFAULT;
+        return DMA_ENDED;
+    }
+    if (!may_wait) {
+        *error = -EWOULDBLOCK;
+        return DMA_ENDED;
+    }
+    ret = dma_request_group(dma, req, req->addr, 1);
+    if (ret > 0) {
+        return dma_await(dma, req) ? DMA_WAITS : DMA_CONTINUES;
+    }
+    if (ret == -ENOSPC) {
+        return DMA_DELAYED;
+    }
+    *error = ret == -EPERM || ret == -ECANCELED ? -ECANCELED : -EFAULT;
+    return DMA_ENDED;
 }
 
 /* The ATC holds nothing for the address: see that it does */
@@ -537,8 +945,22 @@ static DMAStep dma_miss(PCIATSDMA *dma, DMARequest *req, bool may_wait,
                         int *error)
 {
     IOMMUTLBEntry entries[MAX_TRANSLATIONS];
-    size_t n;
+    ssize_t n;
+    int ret;
 
+    ret = dma_send_last(dma, req);
+    if (ret) {
+        *error = ret == -ENOSPC ? 0 : ret;
+        return ret == -ENOSPC ? DMA_DELAYED : DMA_ENDED;
+    }
+    if (dma_await(dma, req)) {
+        if (pcie_pri_enabled(dma->dev)) {
+            return DMA_WAITS;
+        }
+        /* The guest need not answer any more */
+        *error = -ECANCELED;
+        return DMA_ENDED;
+    }
     if (++req->attempts > MAX_ATTEMPTS) {
         /*
          * Translations are invalidated as soon as they have been obtained, or
@@ -548,22 +970,15 @@ static DMAStep dma_miss(PCIATSDMA *dma, DMARequest *req, bool may_wait,
         *error = may_wait ? 0 : -EBUSY;
         return may_wait ? DMA_DELAYED : DMA_ENDED;
     }
-    n = dma_ask(dma, req, entries, error);
-    if (*error) {
+    n = dma_ask(dma, req, req->addr, MIN(req->len, WINDOW), entries);
+    if (n < 0) {
+        *error = n;
         return DMA_ENDED;
     }
-    if (!dma_first_is_missing(req, entries)) {
+    if (!dma_is_missing(req, entries)) {
         return DMA_CONTINUES;
     }
-    if (!pcie_pri_enabled(dma->dev) || !dma_context_add_pri(dma, req->ctx)) {
-        *error = -EFAULT;
-        return DMA_ENDED;
-    }
-    if (!may_wait) {
-        *error = -EWOULDBLOCK;
-        return DMA_ENDED;
-    }
-    return dma_request_pages(dma, req, entries, n, error);
+    return dma_fault(dma, req, may_wait, error);
 }
 
 /* Translations obtained before ATS or PASID was switched off are void */
@@ -577,36 +992,28 @@ static void dma_check_epoch(PCIATSDMA *dma)
     }
 }
 
-static int dma_check(PCIATSDMA *dma, const DMARequest *req)
-{
-    if (!pcie_bus_master_enabled(dma->dev)) {
-        return -EPERM;
-    }
-    return req->addr + (req->len - 1) < req->addr ? -EINVAL :
-           pci_iommu_check_pasid(dma->dev, req->pasid,
-                                 req->flags & PCI_ATS_DMA_PRIV,
-                                 req->flags & PCI_ATS_DMA_EXEC);
-}
-
-/* One translation's worth of a request */
+/* As much of a request as can be done without waiting for the guest */
 static DMAStep dma_step_one(PCIATSDMA *dma, DMARequest *req, bool may_wait,
                             int *error)
 {
     int ret;
 
-    *error = dma_check(dma, req);
+    *error = qatomic_read(&req->response) ?: dma_check(dma, req);
     if (*error) {
         return DMA_ENDED;
     }
     dma_check_epoch(dma);
     ret = pcie_ats_enabled(dma->dev) ? dma_context_get(dma, req) : -ENODEV;
-    if (ret == -ENODEV) {
+    if (ret == -ENODEV && !req->visit) {
         *error = dma_untranslated(dma, req, req->len);
         return DMA_CONTINUES;
     }
     if (ret) {
         *error = ret;
         return DMA_ENDED;
+    }
+    if (may_wait && dma_should_look_ahead(dma, req)) {
+        dma_look_ahead(dma, req);
     }
     ret = dma_translated(dma, req);
     if (ret) {
@@ -616,15 +1023,18 @@ static DMAStep dma_step_one(PCIATSDMA *dma, DMARequest *req, bool may_wait,
     return dma_miss(dma, req, may_wait, error);
 }
 
+static void dma_request_init(PCIATSDMA *dma, DMARequest *req)
+{
+    req->cancels = qatomic_read(&dma->cancels);
+}
+
 /* Run a request as far as possible.  DMA_ENDED sets @error. */
 static DMAStep dma_step(PCIATSDMA *dma, DMARequest *req, bool may_wait,
                         int *error)
 {
     DMAStep step = DMA_CONTINUES;
 
-    WITH_QEMU_LOCK_GUARD(&dma->lock) {
-        *error = req->response;
-    }
+    *error = req->len && req->addr + (req->len - 1) < req->addr ? -EINVAL : 0;
     while (req->len && !*error && step == DMA_CONTINUES) {
         step = dma_step_one(dma, req, may_wait, error);
     }
@@ -646,13 +1056,14 @@ int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
     DMAStep step;
     int ret;
 
+    dma_request_init(dma, &req);
     while ((step = dma_step(dma, &req, may_wait, &ret)) != DMA_ENDED) {
         if (step == DMA_DELAYED) {
             g_usleep(BACKOFF_MS * 1000);
             continue;
         }
         QEMU_LOCK_GUARD(&dma->lock);
-        while (req.pending) {
+        while (req.awaited) {
             qemu_cond_wait(&dma->responded, &dma->lock);
         }
     }
@@ -682,7 +1093,7 @@ static void dma_run(PCIATSDMA *dma, DMARequest *req)
     QEMU_LOCK_GUARD(&dma->lock);
     if (step == DMA_DELAYED) {
         QTAILQ_INSERT_TAIL(&dma->delayed, req, entry);
-    } else if (req->pending) {
+    } else if (req->awaited) {
         req->parked = true;
         QTAILQ_INSERT_TAIL(&dma->parked, req, entry);
     } else {
@@ -739,21 +1150,11 @@ static void *dma_worker(void *opaque)
     return NULL;
 }
 
-void pci_ats_dma_rw_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
-                          hwaddr addr, void *buf, size_t len,
-                          DMADirection dir, PCIATSDMADone *done, void *opaque)
+static void dma_submit(PCIATSDMA *dma, const DMARequest *template)
 {
-    DMARequest *req = g_new0(DMARequest, 1);
+    DMARequest *req = g_memdup2(template, sizeof(*template));
 
-    req->pasid = pasid;
-    req->flags = flags;
-    req->addr = addr;
-    req->buf = buf;
-    req->len = len;
-    req->dir = dir;
-    req->done = done;
-    req->opaque = opaque;
-
+    dma_request_init(dma, req);
     QEMU_LOCK_GUARD(&dma->lock);
     QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
     if (!dma->has_worker) {
@@ -762,6 +1163,86 @@ void pci_ats_dma_rw_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
                            QEMU_THREAD_JOINABLE);
     }
     qemu_cond_signal(&dma->work);
+}
+
+void pci_ats_dma_rw_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                          hwaddr addr, void *buf, size_t len,
+                          DMADirection dir, PCIATSDMADone *done, void *opaque)
+{
+    dma_submit(dma, &(DMARequest) {
+        .pasid = pasid,
+        .flags = flags,
+        .addr = addr,
+        .buf = buf,
+        .len = len,
+        .dir = dir,
+        .done = done,
+        .opaque = opaque,
+    });
+}
+
+void pci_ats_dma_visit_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                             hwaddr addr, size_t len, DMADirection dir,
+                             PCIATSDMAVisit *visit, PCIATSDMADone *done,
+                             void *opaque)
+{
+    dma_submit(dma, &(DMARequest) {
+        .pasid = pasid,
+        .flags = flags,
+        .addr = addr,
+        .visit = visit,
+        .len = len,
+        .dir = dir,
+        .done = done,
+        .opaque = opaque,
+    });
+}
+
+/* ---- What the guest or the device changes meanwhile ---- */
+
+void pci_ats_dma_recheck(PCIATSDMA *dma)
+{
+    pci_atc_drain(dma->atc);
+    dma_wait_for_calls(dma);
+    QEMU_LOCK_GUARD(&dma->lock);
+    for (int i = 0; i <= PCI_PRGI_MAX; i++) {
+        if (dma->groups[i].req) {
+            dma_wake(dma, dma->groups[i].req);
+        }
+    }
+}
+
+void pci_ats_dma_cancel(PCIATSDMA *dma)
+{
+    qatomic_inc(&dma->cancels);
+    pci_ats_dma_recheck(dma);
+}
+
+/* ---- Faults on purpose ---- */
+
+void pci_ats_dma_set_inject(PCIATSDMA *dma, PCIATSInject *inject)
+{
+    dma->delay_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, dma_delay_expired, dma);
+    dma->inject = inject;
+}
+
+uint32_t pci_ats_dma_flood(PCIATSDMA *dma, uint32_t pasid, hwaddr addr,
+                           uint32_t n)
+{
+    hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
+    DMARequest req = { .pasid = pasid };
+    uint32_t sent = 0;
+
+    if (pcie_ats_enabled(dma->dev) && !dma_context_get(dma, &req) &&
+        dma_can_request_pages(dma, &req)) {
+        for (uint32_t i = 0; i < n; i++) {
+            sent += !pci_pri_request_page(dma->dev, pasid, false, false,
+                                          addr + i * unit, true,
+                                          i & PCI_PRGI_MAX, true, false);
+        }
+    }
+    dma_context_put(dma, &req);
+    return sent;
 }
 
 /* ---- Life ---- */
@@ -790,7 +1271,7 @@ static void dma_stop_worker(PCIATSDMA *dma)
     bool had_bql = bql_locked();
 
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
-        dma->stopping = true;
+        qatomic_set(&dma->stopping, true);
         qemu_cond_signal(&dma->work);
     }
     if (!dma->has_worker) {
@@ -814,6 +1295,7 @@ void pci_ats_dma_free(PCIATSDMA *dma)
     if (!dma) {
         return;
     }
+    timer_free(dma->delay_timer);
     dma_stop_worker(dma);
 
     /* After this no response arrives */

@@ -282,6 +282,7 @@ typedef struct PageRequest {
     hwaddr addr;
     uint16_t prgi;
     bool is_write;
+    bool last;
 } PageRequest;
 
 static QemuMutex guest_lock;
@@ -317,7 +318,6 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
                          bool exec_req, hwaddr addr, bool lpig, uint16_t prgi,
                          bool is_read, bool is_write)
 {
-    g_assert_true(lpig);
     g_assert_true(is_read != is_write);
     QEMU_LOCK_GUARD(&guest_lock);
     if (refuse) {
@@ -327,7 +327,7 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
     qatomic_inc(&requests_seen);
     if ((addr - IOVA) / PAGE != ignored_page) {
         queue[queue_tail++ % ARRAY_SIZE(queue)] = (PageRequest) {
-            pasid, addr, prgi, is_write
+            pasid, addr, prgi, is_write, lpig
         };
         most_unanswered = MAX(most_unanswered, ++unanswered);
         qemu_cond_signal(&guest_cond);
@@ -351,7 +351,9 @@ static void guest_handle(const PageRequest *rq)
     WITH_QEMU_LOCK_GUARD(&guest_lock) {
         unanswered--;
     }
-    pri_notifiers[rq->pasid]->notify(pri_notifiers[rq->pasid], &response);
+    if (rq->last) {
+        pri_notifiers[rq->pasid]->notify(pri_notifiers[rq->pasid], &response);
+    }
 }
 
 static void *guest(void *opaque)

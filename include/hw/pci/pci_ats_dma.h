@@ -12,6 +12,10 @@
  * enabled them.  A device model needs pcie_ats_init(), pcie_pasid_init() and
  * pcie_pri_init() for the capabilities that it wants, and this.
  *
+ * Data is moved in the order of addresses.  Pages that are missing are asked
+ * for ahead of it, as many at once as the Outstanding Page Request Allocation
+ * and the 512 group indices allow.
+ *
  * While ATS is off, requests go untranslated.  While PRI is off, or where
  * pages have been asked for in vain, a request for a page that is missing
  * fails.  All page requests of the function have to come from here: group
@@ -24,6 +28,7 @@
 #include "exec/memory.h"
 #include "system/dma.h"
 #include "hw/pci/pci_atc.h"
+#include "hw/pci/pci_ats_inject.h"
 
 typedef struct PCIATSDMA PCIATSDMA;
 
@@ -41,6 +46,21 @@ typedef struct PCIATSDMA PCIATSDMA;
  * @ret: as pci_ats_dma_rw() would have returned it
  */
 typedef void PCIATSDMADone(void *opaque, int ret);
+
+/**
+ * PCIATSDMAVisit: work on guest memory in place
+ *
+ * Called for one piece of the request after the other, in the order of their
+ * addresses, from a thread of the library.  An invalidation of the
+ * translation waits until it returns: it must not take the BQL, wait, call
+ * the IOMMU, or start a request.
+ *
+ * @opaque: as handed to pci_ats_dma_visit_async()
+ * @data: the memory; to be written if the request is
+ *        %DMA_DIRECTION_FROM_DEVICE, and else to be read
+ * @len: in bytes, 1 to 256 KiB
+ */
+typedef void PCIATSDMAVisit(void *opaque, void *data, size_t len);
 
 /**
  * pci_ats_dma_new: create what a function needs for its DMA
@@ -84,7 +104,8 @@ void pci_ats_dma_free(PCIATSDMA *dma);
  * permission, and the guest, if it could be asked, would not map it, or the
  * IOMMU blocked the request; -EIO when memory answered with an error;
  * -ECANCELED when the guest reset or disabled the page request interface, or
- * answered with Response Failure; -EWOULDBLOCK when the BQL is held and
+ * answered with Response Failure, or pci_ats_dma_cancel() was called;
+ * -EWOULDBLOCK when the BQL is held and
  * a page has to be asked for: use pci_ats_dma_rw_async(); -EBUSY when so many
  * PASIDs are in use at this moment that no further can be served, or the BQL is
  * held and the translation was invalidated each time it had been obtained.
@@ -113,6 +134,86 @@ int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
 void pci_ats_dma_rw_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
                           hwaddr addr, void *buf, size_t len,
                           DMADirection dir, PCIATSDMADone *done, void *opaque);
+
+/**
+ * pci_ats_dma_visit_async: let a function work on memory, and call back
+ *
+ * Like pci_ats_dma_rw_async(), but without a buffer: @visit gets the memory
+ * itself.  Therefore only RAM, and only by translated requests: ends with
+ * -EPERM while ATS is off, -ENODEV when no IOMMU answers translation requests,
+ * and -EFAULT at an address that is not RAM or may be accessed untranslated
+ * only.
+ *
+ * @dma: from pci_ats_dma_new()
+ * @pasid: as for pci_ats_dma_rw()
+ * @flags: as for pci_ats_dma_rw()
+ * @addr: as for pci_ats_dma_rw()
+ * @len: as for pci_ats_dma_rw()
+ * @dir: as for pci_ats_dma_rw()
+ * @visit: called for each piece
+ * @done: as for pci_ats_dma_rw_async(); after the last call of @visit
+ * @opaque: for @visit and @done
+ */
+void pci_ats_dma_visit_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                             hwaddr addr, size_t len, DMADirection dir,
+                             PCIATSDMAVisit *visit, PCIATSDMADone *done,
+                             void *opaque);
+
+/**
+ * pci_ats_dma_recheck: the guest has changed what the function may do
+ *
+ * Call it when configuration space has been written.  When it returns, no
+ * translation request, page request or translated request to RAM that has been
+ * switched off is under way, and requests that wait for a response to a page
+ * request end with an error if they could not be gone on with.
+ *
+ * With the BQL.
+ *
+ * @dma: from pci_ats_dma_new()
+ */
+void pci_ats_dma_recheck(PCIATSDMA *dma);
+
+/**
+ * pci_ats_dma_cancel: end all requests with -ECANCELED
+ *
+ * When it returns, no @visit is under way or will be called for a request that
+ * was started before, and for these requests no translation request, page
+ * request or translated request to RAM is sent any more.  Their ends are
+ * reported some time later.
+ *
+ * With the BQL.
+ *
+ * @dma: from pci_ats_dma_new()
+ */
+void pci_ats_dma_cancel(PCIATSDMA *dma);
+
+/**
+ * pci_ats_dma_set_inject: let things go wrong
+ *
+ * Call it once, directly after pci_ats_dma_new().
+ *
+ * @dma: from pci_ats_dma_new()
+ * @inject: what shall go wrong; must stay until pci_ats_dma_free()
+ */
+void pci_ats_dma_set_inject(PCIATSDMA *dma, PCIATSInject *inject);
+
+/**
+ * pci_ats_dma_flood: send page requests without regard to the allocation
+ *
+ * Each is a group of its own, for reading one page.  Nobody waits for the
+ * responses.
+ *
+ * With the BQL.
+ *
+ * @dma: from pci_ats_dma_new()
+ * @pasid: as for pci_ats_dma_rw()
+ * @addr: of the first page; the others follow it
+ * @n: how many
+ *
+ * Returns: how many were taken by the IOMMU; 0 while ATS or PRI is off.
+ */
+uint32_t pci_ats_dma_flood(PCIATSDMA *dma, uint32_t pasid, hwaddr addr,
+                           uint32_t n);
 
 /**
  * pci_ats_dma_get_stats: statistics of the ATC

@@ -1,0 +1,537 @@
+/*
+ * Demo device for shared virtual memory
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Writes a pattern to memory, or checks the CRC of memory, at addresses of a
+ * process.  The interface is described in docs/specs/svm.rst.
+ *
+ * Registers and operations belong to the BQL.  The data is worked on in the
+ * thread of the device's PCIATSDMA, as a job; when it ends, a bottom half ends
+ * the operation.  An operation that is stopped disowns its job first.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/log.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "qemu/thread.h"
+#include "hw/misc/svm.h"
+#include "hw/misc/svm-data.h"
+#include "hw/pci/msi.h"
+#include "hw/pci/pci_ats_dma.h"
+#include "hw/pci/pci_bus.h"
+#include "hw/pci/pci_device.h"
+#include "hw/qdev-properties.h"
+#include "migration/vmstate.h"
+#include "qapi/error.h"
+#include "qapi/visitor.h"
+#include "qom/object.h"
+#include "system/runstate.h"
+#include "trace.h"
+
+#define TYPE_SVM "svm"
+OBJECT_DECLARE_SIMPLE_TYPE(SVMState, SVM)
+
+#define SVM_PCIE_CAP            0x80
+#define SVM_PRI_CAPACITY        2048
+/* At most in one go, for it is done with the BQL */
+#define SVM_FLOOD_MAX           65536
+
+/* What an operation was started with, and how far it is */
+typedef struct SVMOperation {
+    uint64_t command;           /* SVM_START_*, 0 if there is none */
+    uint32_t pasid;             /* PCI_NO_PASID or what the guest wrote */
+    uint64_t addr;
+    uint64_t size;
+    uint64_t options;
+    uint64_t expected_crc;
+    uint64_t pos;               /* bytes done */
+    uint8_t crc;                /* of these bytes */
+} SVMOperation;
+
+/* What the thread works on: reference counted, one owner each side */
+typedef struct SVMJob {
+    SVMState *s;
+    SVMOperation op;
+} SVMJob;
+
+struct SVMState {
+    PCIDevice parent_obj;
+    MemoryRegion regs;
+    uint32_t atc_entries;
+    PCIATSInject inject;
+    uint32_t flooded;           /* page requests taken of the last flood */
+    PCIATSDMA *dma;
+    VMChangeStateEntry *vm_state;
+    bool vm_running;
+
+    /* Written by the guest */
+    uint64_t addr;
+    uint64_t crc;
+    uint64_t size;
+    uint64_t options;
+    uint32_t pasid;
+
+    uint64_t result;
+    SVMOperation op;
+    QEMUBH *job_ended;
+
+    /* Protects what follows */
+    QemuMutex lock;
+    SVMJob *job;                /* NULL: none, or it has ended or is disowned */
+    int job_ret;                /* of the job that has ended */
+};
+
+/* ---- Operations ---- */
+
+static bool svm_is_write(const SVMOperation *op)
+{
+    return op->command == SVM_START_WRITE;
+}
+
+/* Some data of the operation, in the thread */
+static void svm_visit(void *opaque, void *data, size_t len)
+{
+    SVMJob *job = opaque;
+    SVMOperation *op = &job->op;
+
+    if (svm_is_write(op)) {
+        svm_pattern_fill(data, len, op->pos);
+    } else {
+        op->crc = svm_crc8(op->crc, data, len);
+    }
+    op->pos += len;
+}
+
+/* The job has ended, in the thread */
+static void svm_job_done(void *opaque, int ret)
+{
+    SVMJob *job = opaque;
+    SVMState *s = job->s;
+
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        if (s->job == job) {
+            s->op.pos = job->op.pos;
+            s->op.crc = job->op.crc;
+            s->job_ret = ret;
+            s->job = NULL;
+            g_atomic_rc_box_release(job);
+            qemu_bh_schedule(s->job_ended);
+        }
+    }
+    g_atomic_rc_box_release(job);
+}
+
+/* Go on with the operation where it is */
+static void svm_run(SVMState *s)
+{
+    SVMOperation *op = &s->op;
+    SVMJob *job = g_atomic_rc_box_new0(SVMJob);
+
+    job->s = s;
+    job->op = *op;
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        s->job = g_atomic_rc_box_acquire(job);
+    }
+    pci_ats_dma_visit_async(s->dma, op->pasid,
+                            op->options & SVM_OPTION_PRIV ? PCI_ATS_DMA_PRIV
+                                                          : 0,
+                            op->addr + op->pos, op->size - op->pos,
+                            svm_is_write(op) ? DMA_DIRECTION_FROM_DEVICE
+                                             : DMA_DIRECTION_TO_DEVICE,
+                            svm_visit, svm_job_done, job);
+}
+
+/*
+ * Take the operation away from the thread: when this returns, no memory is
+ * accessed any more, and op.pos tells how far it came.
+ */
+static void svm_halt(SVMState *s)
+{
+    SVMJob *job;
+
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        job = s->job;
+        s->job = NULL;
+    }
+    qemu_bh_cancel(s->job_ended);
+    if (job) {
+        pci_ats_dma_cancel(s->dma);
+        s->op.pos = job->op.pos;
+        s->op.crc = job->op.crc;
+        g_atomic_rc_box_release(job);
+    }
+}
+
+/* End the operation, with a result and an interrupt */
+static void svm_end(SVMState *s, int ret)
+{
+    PCIDevice *pci = PCI_DEVICE(s);
+    SVMOperation *op = &s->op;
+
+    s->result = ret || (!svm_is_write(op) && op->crc != op->expected_crc) ?
+                SVM_RESULT_ERROR : SVM_RESULT_OK;
+    trace_svm_end(pci->name, pci->devfn, op->pasid, op->pos, op->crc, ret,
+                  s->result);
+    op->command = 0;
+    if (msi_enabled(pci)) {
+        msi_notify(pci, 0);
+    }
+}
+
+static void svm_job_ended(void *opaque)
+{
+    SVMState *s = opaque;
+
+    svm_end(s, s->job_ret);
+}
+
+static uint32_t svm_pasid(const SVMState *s)
+{
+    return s->pasid == SVM_PASID_NONE ? PCI_NO_PASID : s->pasid;
+}
+
+static void svm_start(SVMState *s, uint64_t command)
+{
+    PCIDevice *pci = PCI_DEVICE(s);
+
+    if (s->op.command) {
+        qemu_log_mask(LOG_GUEST_ERROR, "%s: start while busy\n", TYPE_SVM);
+        return;
+    }
+    if (command != SVM_START_WRITE && command != SVM_START_READ) {
+        qemu_log_mask(LOG_GUEST_ERROR, "%s: no operation %" PRIu64 "\n",
+                      TYPE_SVM, command);
+        return;
+    }
+    s->op = (SVMOperation) {
+        .command = command,
+        .pasid = svm_pasid(s),
+        .addr = s->addr,
+        .size = s->size,
+        .options = s->options,
+        .expected_crc = s->crc,
+        .crc = SVM_CRC8_INIT,
+    };
+    trace_svm_start(pci->name, pci->devfn, command, s->op.pasid, s->addr,
+                    s->size, s->options);
+    if (!s->size) {
+        svm_end(s, -EINVAL);
+    } else if (s->vm_running) {
+        svm_run(s);
+    }
+}
+
+/* The guest takes its address space away: what runs in it has to end */
+static void svm_set_pasid(SVMState *s, uint32_t pasid)
+{
+    s->pasid = pasid;
+    if (s->op.command) {
+        svm_halt(s);
+        svm_end(s, -ECANCELED);
+    }
+}
+
+/* No memory is accessed while the machine is stopped */
+static void svm_vm_state_change(void *opaque, bool running, RunState state)
+{
+    SVMState *s = opaque;
+
+    if (running == s->vm_running) {
+        return;
+    }
+    s->vm_running = running;
+    if (!running) {
+        svm_halt(s);
+    } else if (s->op.command) {
+        svm_run(s);
+    }
+}
+
+/* ---- Registers ---- */
+
+static unsigned svm_reg_width(hwaddr addr)
+{
+    switch (addr) {
+    case SVM_REG_START:
+    case SVM_REG_ADDR:
+    case SVM_REG_CRC:
+    case SVM_REG_SIZE:
+    case SVM_REG_OPTIONS:
+        return 8;
+    case SVM_REG_PASID:
+        return 4;
+    default:
+        return 0;
+    }
+}
+
+static bool svm_regs_accepts(void *opaque, hwaddr addr, unsigned size,
+                             bool is_write, MemTxAttrs attrs)
+{
+    return size == svm_reg_width(addr);
+}
+
+static uint64_t svm_regs_read(void *opaque, hwaddr addr, unsigned size)
+{
+    SVMState *s = opaque;
+
+    switch (addr) {
+    case SVM_REG_START:
+        return SVM_ID;
+    case SVM_REG_ADDR:
+        return s->result;
+    default:
+        return 0;
+    }
+}
+
+static void svm_regs_write(void *opaque, hwaddr addr, uint64_t val,
+                           unsigned size)
+{
+    SVMState *s = opaque;
+
+    switch (addr) {
+    case SVM_REG_START:
+        svm_start(s, val);
+        break;
+    case SVM_REG_ADDR:
+        s->addr = val;
+        break;
+    case SVM_REG_CRC:
+        s->crc = val;
+        break;
+    case SVM_REG_SIZE:
+        s->size = val;
+        break;
+    case SVM_REG_OPTIONS:
+        s->options = val;
+        break;
+    case SVM_REG_PASID:
+        svm_set_pasid(s, val);
+        break;
+    }
+}
+
+static const MemoryRegionOps svm_regs_ops = {
+    .read = svm_regs_read,
+    .write = svm_regs_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = {
+        .min_access_size = 4,
+        .max_access_size = 8,
+        .accepts = svm_regs_accepts,
+    },
+    .impl = {
+        .min_access_size = 4,
+        .max_access_size = 8,
+    },
+};
+
+/* ---- Faults on purpose ---- */
+
+static void svm_get_flood(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
+{
+    visit_type_uint32(v, name, &SVM(obj)->flooded, errp);
+}
+
+static void svm_set_flood(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
+{
+    SVMState *s = SVM(obj);
+    uint32_t n;
+
+    if (!visit_type_uint32(v, name, &n, errp)) {
+        return;
+    }
+    if (!DEVICE(s)->realized) {
+        error_setg(errp, "%s: there is no device yet", name);
+        return;
+    }
+    if (n > SVM_FLOOD_MAX) {
+        error_setg(errp, "%s: at most %d", name, SVM_FLOOD_MAX);
+        return;
+    }
+    s->flooded = pci_ats_dma_flood(s->dma, svm_pasid(s), s->addr, n);
+}
+
+/* ---- Life ---- */
+
+static void svm_add_ats_capabilities(PCIDevice *pci)
+{
+    uint16_t offset = PCI_CONFIG_SPACE_SIZE;
+
+    pcie_ats_init(pci, offset, true);
+    offset += PCI_EXT_CAP_ATS_SIZEOF;
+    pcie_pasid_init(pci, offset, PCI_PASID_WIDTH_MAX, false, true);
+    offset += PCI_EXT_CAP_PASID_SIZEOF;
+    pcie_pri_init(pci, offset, SVM_PRI_CAPACITY, true);
+}
+
+static void svm_realize(PCIDevice *pci, Error **errp)
+{
+    SVMState *s = SVM(pci);
+    int ret;
+
+    if (!pci_bus_is_express(pci_get_bus(pci))) {
+        error_setg(errp, "%s needs a PCI Express bus", TYPE_SVM);
+        return;
+    }
+    ret = msi_init(pci, 0, 1, true, false, errp);
+    if (ret < 0) {
+        return;
+    }
+    ret = pcie_endpoint_cap_init(pci, SVM_PCIE_CAP);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "no PCI Express capability");
+        msi_uninit(pci);
+        return;
+    }
+    pcie_cap_flr_init(pci);
+    svm_add_ats_capabilities(pci);
+
+    memory_region_init_io(&s->regs, OBJECT(s), &svm_regs_ops, s, "svm-regs",
+                          SVM_REGS_SIZE);
+    pci_register_bar(pci, 0, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->regs);
+
+    s->dma = pci_ats_dma_new(pci, s->atc_entries);
+    pci_ats_dma_set_inject(s->dma, &s->inject);
+    qemu_mutex_init(&s->lock);
+    s->job_ended = qemu_bh_new_guarded(svm_job_ended, s,
+                                       &DEVICE(s)->mem_reentrancy_guard);
+    s->vm_running = runstate_is_running();
+    s->vm_state = qdev_add_vm_change_state_handler(DEVICE(s),
+                                                   svm_vm_state_change, s);
+}
+
+static void svm_exit(PCIDevice *pci)
+{
+    SVMState *s = SVM(pci);
+
+    qemu_del_vm_change_state_handler(s->vm_state);
+    svm_halt(s);
+    pci_ats_dma_free(s->dma);
+    qemu_bh_delete(s->job_ended);
+    qemu_mutex_destroy(&s->lock);
+    pcie_cap_exit(pci);
+    msi_uninit(pci);
+}
+
+static void svm_write_config(PCIDevice *pci, uint32_t addr, uint32_t val,
+                             int len)
+{
+    SVMState *s = SVM(pci);
+
+    pci_default_write_config(pci, addr, val, len);
+    pcie_cap_flr_write_config(pci, addr, val, len);
+    pci_ats_dma_recheck(s->dma);
+}
+
+static void svm_reset(DeviceState *qdev)
+{
+    SVMState *s = SVM(qdev);
+
+    svm_halt(s);
+    s->op = (SVMOperation) { };
+    s->addr = 0;
+    s->crc = 0;
+    s->size = 0;
+    s->options = 0;
+    s->pasid = SVM_PASID_NONE;
+    s->result = SVM_RESULT_OK;
+}
+
+static int svm_post_load(void *opaque, int version_id)
+{
+    const SVMOperation *op = &((SVMState *)opaque)->op;
+
+    return op->command > SVM_START_READ || op->pos > op->size ? -EINVAL : 0;
+}
+
+static const VMStateDescription vmstate_svm_operation = {
+    .name = "svm/operation",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64(command, SVMOperation),
+        VMSTATE_UINT32(pasid, SVMOperation),
+        VMSTATE_UINT64(addr, SVMOperation),
+        VMSTATE_UINT64(size, SVMOperation),
+        VMSTATE_UINT64(options, SVMOperation),
+        VMSTATE_UINT64(expected_crc, SVMOperation),
+        VMSTATE_UINT64(pos, SVMOperation),
+        VMSTATE_UINT8(crc, SVMOperation),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_svm = {
+    .name = TYPE_SVM,
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .post_load = svm_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_PCI_DEVICE(parent_obj, SVMState),
+        VMSTATE_UINT64(addr, SVMState),
+        VMSTATE_UINT64(crc, SVMState),
+        VMSTATE_UINT64(size, SVMState),
+        VMSTATE_UINT64(options, SVMState),
+        VMSTATE_UINT32(pasid, SVMState),
+        VMSTATE_UINT64(result, SVMState),
+        VMSTATE_STRUCT(op, SVMState, 1, vmstate_svm_operation, SVMOperation),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const Property svm_properties[] = {
+    DEFINE_PROP_UINT32("atc-entries", SVMState, atc_entries, 16384),
+};
+
+static void svm_instance_init(Object *obj)
+{
+    pci_ats_inject_add_properties(obj, &SVM(obj)->inject);
+    object_property_add(obj, "x-flood", "uint32", svm_get_flood, svm_set_flood,
+                        NULL, NULL);
+}
+
+static void svm_class_init(ObjectClass *klass, void *opaque)
+{
+    DeviceClass *dc = DEVICE_CLASS(klass);
+    PCIDeviceClass *k = PCI_DEVICE_CLASS(klass);
+
+    k->realize = svm_realize;
+    k->exit = svm_exit;
+    k->config_write = svm_write_config;
+    k->vendor_id = PCI_VENDOR_ID_QEMU;
+    k->device_id = SVM_DEVICE_ID;
+    k->revision = SVM_REVISION;
+    k->class_id = PCI_CLASS_OTHERS;
+    dc->desc = "demo device for shared virtual memory";
+    dc->vmsd = &vmstate_svm;
+    set_bit(DEVICE_CATEGORY_MISC, dc->categories);
+    device_class_set_legacy_reset(dc, svm_reset);
+    device_class_set_props(dc, svm_properties);
+}
+
+static const TypeInfo svm_info = {
+    .name          = TYPE_SVM,
+    .parent        = TYPE_PCI_DEVICE,
+    .instance_size = sizeof(SVMState),
+    .instance_init = svm_instance_init,
+    .class_init    = svm_class_init,
+    .interfaces = (InterfaceInfo[]) {
+        { INTERFACE_PCIE_DEVICE },
+        { },
+    },
+};
+
+static void svm_register_types(void)
+{
+    type_register_static(&svm_info);
+}
+
+type_init(svm_register_types)

@@ -1,0 +1,1362 @@
+/*
+ * QTest testcase for the demo device for shared virtual memory
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The interface is that of docs/specs/svm.rst.  The test is the guest: it has
+ * the page tables of the process, and answers page requests.  Section numbers
+ * are those of the PCI Express Base Specification 5.0.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "libqtest.h"
+#include "qobject/qdict.h"
+#include "standard-headers/linux/pci_regs.h"
+#include "hw/i386/intel_iommu_internal.h"
+#include "hw/i386/intel_iommu_prq.h"
+#include "hw/misc/svm.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/pci-ats-testdev.h"
+#include "libqos/vtd-prq.h"
+
+#define DEV         QATD_BDF(0, 4, 0)
+#define PORT        QATD_BDF(0, 4, 0)
+#define BEHIND_PORT QATD_BDF(1, 0, 0)
+#define PASID       5
+#define DOMAIN      1
+#define REGS        0xd0000000ULL
+
+#define KIB4        0x1000ULL
+#define MIB2        0x200000ULL
+#define ADDR        0x7f0012345000ULL
+
+/* PASID-table entries (VT-d 9.6), first-stage entries (VT-d 9.7) */
+#define CE          (VTD_SM_CONTEXT_ENTRY_DTE | VTD_SM_CONTEXT_ENTRY_PASIDE | \
+                     VTD_SM_CONTEXT_ENTRY_PRE)
+#define PE0         (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT)
+#define PE1         (DOMAIN | VTD_SM_PASID_ENTRY_PWSNP)
+#define PE2_SRE     1ULL
+#define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
+
+/* Where MSIs go: a page that requests without PASID see */
+#define MSI_IOVA    0x5000ULL
+#define MSI_DATA    0x4321
+
+/* IOMMUPRIResponseCode */
+enum { SUCCESS, INVALID, FAILURE = 15 };
+
+typedef struct Test {
+    QTestState *qts;
+    QGuestAllocator alloc;
+    QVtd vtd;
+    QVtdPrq prq;
+    uint16_t bdf;
+    uint64_t root;              /* tables of PASID */
+    uint64_t msi;               /* where MSIs arrive */
+    uint16_t ats;
+    uint16_t pasid;
+    uint16_t pri;
+} Test;
+
+/* ---- The device ---- */
+
+static void wr(Test *t, unsigned reg, uint64_t val)
+{
+    if (reg == SVM_REG_PASID) {
+        qtest_writel(t->qts, REGS + reg, val);
+    } else {
+        qtest_writeq(t->qts, REGS + reg, val);
+    }
+}
+
+static uint64_t rd(Test *t, unsigned reg)
+{
+    return qtest_readq(t->qts, REGS + reg);
+}
+
+static uint64_t result(Test *t)
+{
+    return rd(t, SVM_REG_ADDR);
+}
+
+static uint16_t conf_readw(Test *t, uint16_t reg)
+{
+    return qecam_readw(t->qts, t->bdf, reg);
+}
+
+static void conf_writew(Test *t, uint16_t reg, uint16_t val)
+{
+    qecam_writew(t->qts, t->bdf, reg, val);
+}
+
+/* PCI_CAP_ID_MSI, PCI_CAP_ID_EXP */
+static uint8_t conf_cap(Test *t, uint8_t id)
+{
+    uint8_t pos = qecam_readb(t->qts, t->bdf, PCI_CAPABILITY_LIST);
+
+    while (pos && qecam_readb(t->qts, t->bdf, pos) != id) {
+        pos = qecam_readb(t->qts, t->bdf, pos + PCI_CAP_LIST_NEXT);
+    }
+    g_assert_cmphex(pos, !=, 0);
+    return pos;
+}
+
+static void conf_enable_msi(Test *t)
+{
+    uint8_t msi = conf_cap(t, PCI_CAP_ID_MSI);
+
+    qecam_writel(t->qts, t->bdf, msi + PCI_MSI_ADDRESS_LO, MSI_IOVA);
+    qecam_writel(t->qts, t->bdf, msi + PCI_MSI_ADDRESS_HI, 0);
+    conf_writew(t, msi + PCI_MSI_DATA_64, MSI_DATA);
+    conf_writew(t, msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+}
+
+static void conf_enable(Test *t, uint32_t pri_alloc)
+{
+    qecam_writel(t->qts, t->bdf, PCI_BASE_ADDRESS_0, REGS);
+    conf_writew(t, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    t->ats = qecam_ext_cap(t->qts, t->bdf, PCI_EXT_CAP_ID_ATS);
+    t->pasid = qecam_ext_cap(t->qts, t->bdf, PCI_EXT_CAP_ID_PASID);
+    t->pri = qecam_ext_cap(t->qts, t->bdf, PCI_EXT_CAP_ID_PRI);
+    conf_writew(t, t->pasid + PCI_PASID_CTRL,
+                PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_PRIV);
+    qecam_writel(t->qts, t->bdf, t->pri + PCI_PRI_ALLOC_REQ, pri_alloc);
+    conf_writew(t, t->pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
+    conf_writew(t, t->ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+    conf_enable_msi(t);
+    wr(t, SVM_REG_PASID, PASID);
+}
+
+/* ---- Setup ---- */
+
+static void guest_init(Test *t, uint32_t pri_alloc)
+{
+    uint64_t dir, root0;
+
+    t->vtd.scalable = true;
+    dir = qvtd_sm_attach(&t->vtd, t->bdf, CE, 0);
+    root0 = qvtd_new_table(&t->vtd);
+    t->root = qvtd_new_table(&t->vtd);
+    t->msi = qvtd_new_table(&t->vtd);
+    qvtd_map_entry(&t->vtd, root0, 4, MSI_IOVA, KIB4, t->msi | FS, FS);
+    qvtd_sm_pasid(&t->vtd, dir, 0, PE0, PE1, root0);
+    qvtd_sm_pasid(&t->vtd, dir, PASID, PE0, PE1, t->root | PE2_SRE);
+    qvtd_enable(&t->vtd);
+    qvtd_prq_init(&t->prq, &t->vtd, 2);
+    conf_enable(t, pri_alloc);
+}
+
+static void start_with(Test *t, uint32_t pri_alloc, const char *args)
+{
+    *t = (Test) { .bdf = DEV };
+    t->qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
+                         "-device svm,addr=4,id=svm0 %s", args);
+    qecam_enable(t->qts);
+    pc_alloc_init(&t->alloc, t->qts, 0);
+    qvtd_init(&t->vtd, t->qts, &t->alloc);
+    guest_init(t, pri_alloc);
+}
+
+static void start(Test *t)
+{
+    start_with(t, 32, "");
+}
+
+static void stop(Test *t)
+{
+    qtest_quit(t->qts);
+    alloc_destroy(&t->alloc);
+}
+
+/* ---- The address space of the process ---- */
+
+static uint64_t page(Test *t)
+{
+    return qvtd_new_table(&t->vtd);
+}
+
+/* Returns where it is mapped to */
+static uint64_t map(Test *t, uint64_t addr, uint64_t bits)
+{
+    uint64_t gpa = page(t);
+
+    qvtd_map_entry(&t->vtd, t->root, 4, addr, KIB4, gpa | bits, FS);
+    return gpa;
+}
+
+static void unmap(Test *t, uint64_t addr)
+{
+    qvtd_map_entry(&t->vtd, t->root, 4, addr, KIB4, 0, FS);
+    qvtd_submit(&t->vtd, VTD_INV_DESC_DEV_PIOTLB | (uint64_t)PASID << 32 |
+                         (uint64_t)t->bdf << 16, addr);
+}
+
+static uint8_t pattern(uint64_t pos)
+{
+    return pos % SVM_PATTERN_PERIOD;
+}
+
+/* Bit by bit, as the definition says */
+static uint8_t crc8(uint8_t crc, const uint8_t *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        crc ^= data[i];
+        for (int bit = 0; bit < 8; bit++) {
+            crc = (crc >> 1) ^ (crc & 1 ? SVM_CRC8_POLYNOMIAL : 0);
+        }
+    }
+    return crc;
+}
+
+/* [gpa, gpa + len) holds the pattern from @pos on */
+static void check_pattern(Test *t, uint64_t gpa, size_t len, uint64_t pos)
+{
+    g_autofree uint8_t *buf = g_malloc(len);
+
+    qtest_memread(t->qts, gpa, buf, len);
+    for (size_t i = 0; i < len; i++) {
+        g_assert_cmphex(buf[i], ==, pattern(pos + i));
+    }
+}
+
+static void check_untouched(Test *t, uint64_t gpa, size_t len)
+{
+    g_autofree uint8_t *buf = g_malloc(len);
+
+    qtest_memread(t->qts, gpa, buf, len);
+    g_assert_true(buffer_is_zero(buf, len));
+}
+
+/* ---- Operations ---- */
+
+static void begin(Test *t, unsigned command, uint64_t addr, uint64_t size)
+{
+    qtest_writel(t->qts, t->msi, 0);
+    wr(t, SVM_REG_ADDR, addr);
+    wr(t, SVM_REG_SIZE, size);
+    wr(t, SVM_REG_START, command);
+}
+
+static void wait_until(Test *t, bool (*done)(Test *t, uint64_t arg),
+                       uint64_t arg)
+{
+    int64_t deadline = g_get_monotonic_time() + 30 * G_USEC_PER_SEC;
+
+    while (!done(t, arg)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_usleep(100);
+    }
+}
+
+static bool msi_arrived(Test *t, uint64_t arg)
+{
+    uint32_t data = qtest_readl(t->qts, t->msi);
+
+    g_assert_true(!data || data == MSI_DATA);
+    return data;
+}
+
+/* Wait for the MSI; returns the result */
+static uint64_t finish(Test *t)
+{
+    wait_until(t, msi_arrived, 0);
+    return result(t);
+}
+
+static bool has_failed(Test *t, uint64_t arg)
+{
+    return result(t) == SVM_RESULT_ERROR;
+}
+
+static uint64_t run(Test *t, unsigned command, uint64_t addr, uint64_t size)
+{
+    begin(t, command, addr, size);
+    return finish(t);
+}
+
+static uint64_t run_write(Test *t, uint64_t addr, uint64_t size)
+{
+    return run(t, SVM_START_WRITE, addr, size);
+}
+
+/* ---- Page requests ---- */
+
+static bool has_requests(Test *t, uint64_t n)
+{
+    return qvtd_prq_count(&t->prq) >= n;
+}
+
+static void expect_request(Test *t, uint64_t addr, bool is_write,
+                           QVtdPageReq *rq)
+{
+    wait_until(t, has_requests, 1);
+    qvtd_prq_next(&t->prq, rq);
+    g_assert_cmphex(rq->sid, ==, t->bdf);
+    g_assert_cmphex(rq->pasid, ==, PASID);
+    g_assert_cmphex(rq->addr, ==, addr & ~(KIB4 - 1));
+    g_assert_cmpint(rq->write, ==, is_write);
+    g_assert_cmpint(rq->read, ==, !is_write);
+    g_assert_false(rq->exec);
+}
+
+static void respond(Test *t, const QVtdPageReq *rq, unsigned code)
+{
+    qvtd_page_response(&t->vtd, rq->sid, rq->pasid, rq->prgi, code);
+}
+
+/* Start a write at ADDR, where nothing is, and take the request for it */
+static void begin_and_fault(Test *t, QVtdPageReq *rq)
+{
+    begin(t, SVM_START_WRITE, ADDR, 64);
+    expect_request(t, ADDR, true, rq);
+    g_assert_false(msi_arrived(t, 0));
+}
+
+/* The device works, after whatever happened before */
+static void check_alive(Test *t)
+{
+    uint64_t gpa = map(t, ADDR + 64 * KIB4, FS);
+
+    g_assert_cmphex(run_write(t, ADDR + 64 * KIB4 + 8, 300), ==, SVM_RESULT_OK);
+    check_pattern(t, gpa + 8, 300, 0);
+    unmap(t, ADDR + 64 * KIB4);
+}
+
+/* ---- Faults on purpose ---- */
+
+static void inject(Test *t, const char *name, unsigned value)
+{
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'qom-set', 'arguments': "
+                             "{ 'path': 'svm0', 'property': %s, 'value': %u } "
+                             "}", name, value);
+}
+
+static unsigned injected(Test *t, const char *name)
+{
+    QDict *rsp = qtest_qmp(t->qts, "{ 'execute': 'qom-get', 'arguments': "
+                           "{ 'path': 'svm0', 'property': %s } }", name);
+    unsigned value = qdict_get_int(rsp, "return");
+
+    qobject_unref(rsp);
+    return value;
+}
+
+/* ---- Configuration space and registers ---- */
+
+static void test_config(void)
+{
+    uint8_t msi;
+    Test t;
+
+    start(&t);
+    g_assert_cmphex(qecam_readl(t.qts, DEV, PCI_VENDOR_ID), ==, 0x0b111234);
+    g_assert_cmphex(qecam_readl(t.qts, DEV, PCI_CLASS_REVISION), ==,
+                    0x00ff0010);
+    msi = conf_cap(&t, PCI_CAP_ID_MSI);
+    g_assert_cmphex(conf_readw(&t, msi + PCI_MSI_FLAGS) &
+                    (PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_QMASK), ==,
+                    PCI_MSI_FLAGS_64BIT);
+    g_assert_cmphex(conf_readw(&t, t.pasid + PCI_PASID_CAP), ==,
+                    20 << 8 | PCI_PASID_CAP_PRIV);
+    g_assert_cmphex(conf_readw(&t, t.ats + PCI_ATS_CAP) &
+                    PCI_ATS_CAP_PAGE_ALIGNED, !=, 0);
+    g_assert_cmphex(conf_readw(&t, t.pri + PCI_PRI_STATUS) &
+                    PCI_PRI_STATUS_PASID, !=, 0);
+    g_assert_cmpuint(qecam_readl(t.qts, DEV, t.pri + PCI_PRI_MAX_REQ), ==,
+                     2048);
+    qecam_writel(t.qts, DEV, PCI_BASE_ADDRESS_0, 0xffffffff);
+    g_assert_cmphex(qecam_readl(t.qts, DEV, PCI_BASE_ADDRESS_0), ==,
+                    0xfff00000);
+    stop(&t);
+}
+
+/* Registers take accesses of their own width only */
+static void test_widths(void)
+{
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    gpa = map(&t, ADDR, FS);
+    g_assert_cmphex(rd(&t, SVM_REG_START), ==, SVM_ID);
+    g_assert_cmphex(qtest_readl(t.qts, REGS + SVM_REG_START), ==, 0);
+    g_assert_cmphex(qtest_readl(t.qts, REGS + SVM_REG_START + 4), ==, 0);
+    g_assert_cmphex(qtest_readq(t.qts, REGS + SVM_REG_PASID), ==, 0);
+    g_assert_cmphex(qtest_readq(t.qts, REGS + SVM_REGS_SIZE - 8), ==, 0);
+
+    wr(&t, SVM_REG_ADDR, ADDR);
+    wr(&t, SVM_REG_SIZE, 16);
+    qtest_writel(t.qts, REGS + SVM_REG_ADDR, 0);
+    qtest_writel(t.qts, REGS + SVM_REG_SIZE, 0);
+    qtest_writew(t.qts, REGS + SVM_REG_SIZE, 0);
+    qtest_writeb(t.qts, REGS + SVM_REG_SIZE, 0);
+    qtest_writeq(t.qts, REGS + SVM_REG_PASID, 0);
+    qtest_writew(t.qts, REGS + SVM_REG_PASID, 0);
+    qtest_writel(t.qts, REGS + SVM_REG_START, SVM_START_WRITE);
+    qtest_writeq(t.qts, REGS + SVM_REG_START + 4, SVM_START_WRITE);
+    wr(&t, SVM_REG_START, SVM_START_WRITE);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 16, 0);
+    check_untouched(&t, gpa + 16, 16);
+    stop(&t);
+}
+
+/* ---- Data ---- */
+
+/* Any size and alignment; pages that do not follow each other in memory */
+static void test_write(void)
+{
+    const uint64_t addr = ADDR + 0xff3;
+    const uint64_t size = 13 + 2 * KIB4 + 77;
+    uint64_t gpa[4];
+    Test t;
+
+    start(&t);
+    for (int i = 3; i >= 0; i--) {
+        gpa[i] = map(&t, ADDR + i * KIB4, FS);
+    }
+    g_assert_cmphex(run_write(&t, addr, size), ==, SVM_RESULT_OK);
+    check_untouched(&t, gpa[0], 0xff3);
+    check_pattern(&t, gpa[0] + 0xff3, 13, 0);
+    check_pattern(&t, gpa[1], KIB4, 13);
+    check_pattern(&t, gpa[2], KIB4, 13 + KIB4);
+    check_pattern(&t, gpa[3], 77, 13 + 2 * KIB4);
+    check_untouched(&t, gpa[3] + 77, KIB4 - 77);
+    /* One byte */
+    g_assert_cmphex(run_write(&t, ADDR + 77, 1), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa[0] + 77, 1, 0);
+    stop(&t);
+}
+
+static void test_huge_page(void)
+{
+    const uint64_t addr = 0x40000000 + MIB2 - 300;
+    uint64_t huge, small;
+    Test t;
+
+    start(&t);
+    huge = QEMU_ALIGN_UP(guest_alloc(&t.alloc, 2 * MIB2), MIB2);
+    qtest_memset(t.qts, huge, 0, MIB2);
+    small = page(&t);
+    /* 4 KiB, 2 MiB, 4 KiB */
+    qvtd_map_entry(&t.vtd, t.root, 4, addr & ~(KIB4 - 1), KIB4, small | FS, FS);
+    qvtd_map_entry(&t.vtd, t.root, 4, addr + 300, MIB2, huge | FS, FS);
+    qvtd_map_entry(&t.vtd, t.root, 4, addr + 300 + MIB2, KIB4, page(&t) | FS,
+                   FS);
+    g_assert_cmphex(run_write(&t, addr, 300 + MIB2 + 5), ==, SVM_RESULT_OK);
+    check_pattern(&t, small + KIB4 - 300, 300, 0);
+    check_pattern(&t, huge, MIB2, 300);
+    stop(&t);
+}
+
+static void test_read(void)
+{
+    uint8_t buf[2 * KIB4];
+    uint64_t gpa[2];
+    uint8_t crc;
+    Test t;
+
+    start(&t);
+    for (int i = 0; i < sizeof(buf); i++) {
+        buf[i] = i * 7 + (i >> 5);
+    }
+    for (int i = 1; i >= 0; i--) {
+        /* Reading is enough */
+        gpa[i] = map(&t, ADDR + i * KIB4, VTD_FL_P | VTD_FL_US);
+        qtest_memwrite(t.qts, gpa[i], buf + i * KIB4, KIB4);
+    }
+    crc = crc8(SVM_CRC8_INIT, buf + 3, 5000);
+    wr(&t, SVM_REG_CRC, crc);
+    g_assert_cmphex(run(&t, SVM_START_READ, ADDR + 3, 5000), ==, SVM_RESULT_OK);
+    wr(&t, SVM_REG_CRC, crc ^ 0x10);
+    g_assert_cmphex(run(&t, SVM_START_READ, ADDR + 3, 5000), ==,
+                    SVM_RESULT_ERROR);
+    /* All of the register counts */
+    wr(&t, SVM_REG_CRC, crc | 0x100);
+    g_assert_cmphex(run(&t, SVM_START_READ, ADDR + 3, 5000), ==,
+                    SVM_RESULT_ERROR);
+    /* A known one: 0x00 */
+    qtest_memset(t.qts, gpa[0], 0, 1);
+    wr(&t, SVM_REG_CRC, crc8(SVM_CRC8_INIT, (const uint8_t *)"", 1));
+    g_assert_cmphex(run(&t, SVM_START_READ, ADDR, 1), ==, SVM_RESULT_OK);
+    stop(&t);
+}
+
+/* A result stays until the next one */
+static void test_result(void)
+{
+    Test t;
+
+    start(&t);
+    map(&t, ADDR, FS);
+    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(run_write(&t, ADDR, 0), ==, SVM_RESULT_ERROR);
+    wr(&t, SVM_REG_START, 0);
+    wr(&t, SVM_REG_START, 3);
+    g_assert_cmphex(result(&t), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, ADDR, 1), ==, SVM_RESULT_OK);
+    stop(&t);
+}
+
+static void test_bad_ranges(void)
+{
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    gpa = map(&t, 0xfffffffffffff000ULL, FS);
+    g_assert_cmphex(run_write(&t, ADDR, 0), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, UINT64_MAX - 15, 17), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, 2, UINT64_MAX), ==, SVM_RESULT_ERROR);
+    check_untouched(&t, gpa, KIB4);
+    /* Up to the last byte is fine */
+    g_assert_cmphex(run_write(&t, UINT64_MAX - 15, 16), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa + KIB4 - 16, 16, 0);
+    check_alive(&t);
+    stop(&t);
+}
+
+/* 7.8.8.3: what is not enabled is not used, and PASIDs have 20 bits */
+static void test_pasid(void)
+{
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    gpa = map(&t, ADDR, FS);
+    wr(&t, SVM_REG_PASID, PASID + (1u << 21));
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_ERROR);
+    wr(&t, SVM_REG_PASID, PASID);
+    conf_writew(&t, t.pasid + PCI_PASID_CTRL, 0);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_ERROR);
+    check_untouched(&t, gpa, 16);
+    /* Without PASID there are the tables of the function */
+    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
+    g_assert_cmphex(run_write(&t, MSI_IOVA + 64, 16), ==, SVM_RESULT_OK);
+    check_pattern(&t, t.msi + 64, 16, 0);
+    stop(&t);
+}
+
+static void test_privileged(void)
+{
+    uint64_t gpa;
+    QVtdPageReq rq;
+    Test t;
+
+    start(&t);
+    gpa = map(&t, ADDR, VTD_FL_P | VTD_FL_RW);
+    begin(&t, SVM_START_WRITE, ADDR, 16);
+    expect_request(&t, ADDR, true, &rq);
+    g_assert_false(rq.priv);
+    respond(&t, &rq, INVALID);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    check_untouched(&t, gpa, 16);
+
+    wr(&t, SVM_REG_OPTIONS, SVM_OPTION_PRIV);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 16, 0);
+    /* 7.8.8.3: Privileged Mode Enable */
+    conf_writew(&t, t.ats + PCI_ATS_CTRL, 0);
+    conf_writew(&t, t.pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
+    conf_writew(&t, t.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_ERROR);
+    stop(&t);
+}
+
+/* 10.5.1.3: the device has no other way to memory than ATS */
+static void test_ats_off(void)
+{
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    gpa = map(&t, ADDR, FS);
+    conf_writew(&t, t.ats + PCI_ATS_CTRL, 0);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_ERROR);
+    check_untouched(&t, gpa, 16);
+    conf_writew(&t, t.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_OK);
+    stop(&t);
+}
+
+/* Only RAM: neither its own registers, nor an interrupt */
+static void test_not_ram(void)
+{
+    Test t;
+
+    start(&t);
+    qvtd_map_entry(&t.vtd, t.root, 4, ADDR, KIB4, REGS | FS, FS);
+    g_assert_cmphex(run_write(&t, ADDR, 64), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(rd(&t, SVM_REG_START), ==, SVM_ID);
+    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
+    g_assert_cmphex(run_write(&t, 0xfee00000, 4), ==, SVM_RESULT_ERROR);
+    wr(&t, SVM_REG_PASID, PASID);
+    check_alive(&t);
+    stop(&t);
+}
+
+/* ---- Page requests ---- */
+
+/* 10.4: a missing page is asked for; with the answer the operation goes on */
+static void test_page_request(void)
+{
+    QVtdPageReq rq;
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    begin(&t, SVM_START_WRITE, ADDR + 5, 16);
+    expect_request(&t, ADDR, true, &rq);
+    g_assert_true(rq.last);
+    gpa = map(&t, ADDR, FS);
+    g_assert_false(msi_arrived(&t, 0));
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa + 5, 16, 0);
+    g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
+    stop(&t);
+}
+
+/* A page that can be read only is asked for to be written */
+static void test_page_request_permission(void)
+{
+    QVtdPageReq rq;
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    gpa = map(&t, ADDR, VTD_FL_P | VTD_FL_US);
+    begin(&t, SVM_START_WRITE, ADDR, 16);
+    expect_request(&t, ADDR, true, &rq);
+    check_untouched(&t, gpa, 16);
+    gpa = map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 16, 0);
+
+    wr(&t, SVM_REG_CRC, 0);
+    begin(&t, SVM_START_READ, ADDR + KIB4, 16);
+    expect_request(&t, ADDR + KIB4, false, &rq);
+    respond(&t, &rq, INVALID);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    stop(&t);
+}
+
+/* 10.4.2.1: every answer but Success ends the operation */
+static void test_page_request_refused(void)
+{
+    static const unsigned codes[] = { INVALID, FAILURE, 7 };
+    QVtdPageReq rq;
+    Test t;
+
+    start(&t);
+    for (int i = 0; i < ARRAY_SIZE(codes); i++) {
+        begin_and_fault(&t, &rq);
+        respond(&t, &rq, codes[i]);
+        g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+        /* Response Failure has disabled the interface: enable it again */
+        conf_writew(&t, t.pri + PCI_PRI_CTRL, 0);
+        conf_writew(&t, t.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
+    }
+    check_alive(&t);
+    stop(&t);
+}
+
+/* A success without a page is a reason to ask again, not to go on */
+static void test_page_request_again(void)
+{
+    QVtdPageReq rq;
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    begin_and_fault(&t, &rq);
+    for (int i = 0; i < 40; i++) {
+        respond(&t, &rq, SUCCESS);
+        expect_request(&t, ADDR, true, &rq);
+    }
+    gpa = map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 64, 0);
+    stop(&t);
+}
+
+static bool page_has_pattern(Test *t, uint64_t gpa)
+{
+    return qtest_readb(t->qts, gpa + KIB4 - 1) != 0;
+}
+
+/*
+ * While it waits for a page it does what it can: it has asked for all that is
+ * missing, and has written what is there.
+ */
+static void test_overlap(void)
+{
+    QVtdPageReq rq[2];
+    uint64_t gpa[5];
+    Test t;
+
+    start(&t);
+    gpa[0] = map(&t, ADDR, FS);
+    gpa[2] = map(&t, ADDR + 2 * KIB4, FS);
+    gpa[4] = map(&t, ADDR + 4 * KIB4, FS);
+    begin(&t, SVM_START_WRITE, ADDR, 5 * KIB4);
+    expect_request(&t, ADDR + KIB4, true, &rq[0]);
+    expect_request(&t, ADDR + 3 * KIB4, true, &rq[1]);
+    wait_until(&t, page_has_pattern, gpa[0]);
+    check_pattern(&t, gpa[0], KIB4, 0);
+
+    gpa[3] = map(&t, ADDR + 3 * KIB4, FS);
+    respond(&t, &rq[1], SUCCESS);
+    gpa[1] = map(&t, ADDR + KIB4, FS);
+    respond(&t, &rq[0], SUCCESS);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    for (int i = 0; i < 5; i++) {
+        check_pattern(&t, gpa[i], KIB4, i * KIB4);
+    }
+    g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
+    stop(&t);
+}
+
+/*
+ * 10.5.2.5: as many requests as are allowed, and no more.  Pages in a row are
+ * one group.
+ */
+static void test_allocation(void)
+{
+    const unsigned alloc = 7, pages = 20;
+    QVtdPageReq rq;
+    Test t;
+
+    start_with(&t, alloc, "");
+    begin(&t, SVM_START_WRITE, ADDR, pages * KIB4);
+    for (unsigned done = 0; done < pages; ) {
+        unsigned n = MIN(alloc, pages - done);
+
+        for (unsigned i = 0; i < n; i++) {
+            expect_request(&t, ADDR + (done + i) * KIB4, true, &rq);
+            g_assert_cmpint(rq.last, ==, i == n - 1);
+        }
+        g_assert_false(has_requests(&t, 1));
+        for (unsigned i = 0; i < n; i++) {
+            map(&t, ADDR + (done + i) * KIB4, FS);
+        }
+        respond(&t, &rq, SUCCESS);
+        done += n;
+    }
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    stop(&t);
+}
+
+/* Several groups are open at once, and answered in any order */
+static void test_groups(void)
+{
+    const unsigned pages = 100;
+    QVtdPageReq last[100];
+    uint64_t gpa[100];
+    unsigned groups = 0;
+    Test t;
+
+    start_with(&t, 2048, "");
+    begin(&t, SVM_START_WRITE, ADDR, pages * KIB4);
+    for (unsigned i = 0; i < pages; i++) {
+        expect_request(&t, ADDR + i * KIB4, true, &last[groups]);
+        groups += last[groups].last;
+        gpa[i] = map(&t, ADDR + i * KIB4, FS);
+    }
+    g_assert_cmpuint(groups, >, 1);
+    while (groups) {
+        g_assert_false(msi_arrived(&t, 0));
+        respond(&t, &last[--groups], SUCCESS);
+    }
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_false(has_requests(&t, 1));
+    for (unsigned i = 0; i < pages; i++) {
+        check_pattern(&t, gpa[i], KIB4, i * KIB4);
+    }
+    stop(&t);
+}
+
+/*
+ * The queue overflows in the middle of a group: what was lost is asked for
+ * again, when there is room.
+ */
+static void test_overflow(void)
+{
+    const unsigned room = (KIB4 << 2) / VTD_PRQ_DESC_SIZE - 1;
+    int64_t deadline = g_get_monotonic_time() + 30 * G_USEC_PER_SEC;
+    QVtdPageReq rq;
+    uint64_t gpa[40] = { };
+    uint64_t i;
+    Test t;
+
+    start_with(&t, 2048, "");
+    wr(&t, SVM_REG_ADDR, ADDR + 1000 * KIB4);
+    inject(&t, "x-flood", room - 10);
+    begin(&t, SVM_START_WRITE, ADDR, ARRAY_SIZE(gpa) * KIB4);
+    wait_until(&t, has_requests, room);
+    while (!msi_arrived(&t, 0)) {
+        while (has_requests(&t, 1)) {
+            qvtd_prq_next(&t.prq, &rq);
+            i = (rq.addr - ADDR) / KIB4;
+            /* Not those that filled it, whose indices may be the same */
+            if (!rq.last || i >= ARRAY_SIZE(gpa)) {
+                continue;
+            }
+            /* Only what closes a group brings its page in */
+            if (!gpa[i]) {
+                gpa[i] = map(&t, rq.addr, FS);
+            }
+            respond(&t, &rq, SUCCESS);
+        }
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        qtest_writel(t.qts, Q35_HOST_BRIDGE_IOMMU_ADDR + DMAR_PRS_REG,
+                     VTD_PRS_PRO);
+        g_usleep(100);
+    }
+    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    for (i = 0; i < ARRAY_SIZE(gpa); i++) {
+        check_pattern(&t, gpa[i], KIB4, i * KIB4);
+    }
+    stop(&t);
+}
+
+/* Without an allocation no page can be asked for */
+static void test_no_allocation(void)
+{
+    Test t;
+
+    start_with(&t, 0, "");
+    g_assert_cmphex(run_write(&t, ADDR, 64), ==, SVM_RESULT_ERROR);
+    g_assert_false(has_requests(&t, 1));
+    check_alive(&t);
+    stop(&t);
+}
+
+/* ---- Misbehaviour ---- */
+
+/* A second start, and other registers, do not touch what is running */
+static void test_start_while_busy(void)
+{
+    QVtdPageReq rq;
+    uint64_t gpa, other;
+    Test t;
+
+    start(&t);
+    other = map(&t, ADDR + KIB4, FS);
+    begin_and_fault(&t, &rq);
+    wr(&t, SVM_REG_ADDR, ADDR + KIB4);
+    wr(&t, SVM_REG_SIZE, 1);
+    wr(&t, SVM_REG_OPTIONS, SVM_OPTION_PRIV);
+    wr(&t, SVM_REG_START, SVM_START_WRITE);
+    wr(&t, SVM_REG_START, SVM_START_READ);
+    gpa = map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 64, 0);
+    check_untouched(&t, other, 64);
+    stop(&t);
+}
+
+/* Whoever takes the PASID away gets an error and an MSI for it */
+static void test_pasid_while_busy(void)
+{
+    QVtdPageReq rq;
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    begin_and_fault(&t, &rq);
+    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    /* The answer comes too late */
+    gpa = map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    wr(&t, SVM_REG_PASID, PASID);
+    check_alive(&t);
+    check_untouched(&t, gpa, 64);
+    stop(&t);
+}
+
+/* 10.5.1.3, 10.5.2.2, 7.8.8.3, 7.5.1.1.3: the guest switches something off */
+static void check_off_while_busy(Test *t, uint16_t reg, uint16_t on)
+{
+    QVtdPageReq rq;
+    uint64_t gpa;
+
+    begin_and_fault(t, &rq);
+    conf_writew(t, reg, 0);
+    wait_until(t, has_failed, 0);
+    gpa = map(t, ADDR, FS);
+    respond(t, &rq, SUCCESS);
+    conf_writew(t, reg, on);
+    check_alive(t);
+    check_untouched(t, gpa, 64);
+    unmap(t, ADDR);
+}
+
+static void test_off_while_busy(void)
+{
+    uint16_t command;
+    Test t;
+
+    start(&t);
+    check_off_while_busy(&t, t.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+    check_off_while_busy(&t, t.pasid + PCI_PASID_CTRL,
+                         PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_PRIV);
+    check_off_while_busy(&t, t.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
+    /* Bus mastering, without hiding the registers */
+    command = conf_readw(&t, PCI_COMMAND);
+    {
+        QVtdPageReq rq;
+
+        begin_and_fault(&t, &rq);
+        conf_writew(&t, PCI_COMMAND, command & ~PCI_COMMAND_MASTER);
+        wait_until(&t, has_failed, 0);
+        /* An MSI is a memory write, too */
+        g_assert_false(msi_arrived(&t, 0));
+        conf_writew(&t, PCI_COMMAND, command);
+        respond(&t, &rq, SUCCESS);
+        check_alive(&t);
+    }
+    stop(&t);
+}
+
+/* 6.6.2: FLR stops it, without a result */
+static void test_flr_while_busy(void)
+{
+    QVtdPageReq rq;
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    g_assert_cmphex(run_write(&t, ADDR, 0), ==, SVM_RESULT_ERROR);
+    begin_and_fault(&t, &rq);
+    conf_writew(&t, conf_cap(&t, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL,
+                PCI_EXP_DEVCTL_BCR_FLR);
+    gpa = map(&t, ADDR, FS);
+    qvtd_prq_drain(&t.prq, DEV, PASID, DOMAIN);
+    conf_enable(&t, 32);
+    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    g_assert_false(msi_arrived(&t, 0));
+    /* All registers are at their defaults */
+    wr(&t, SVM_REG_START, SVM_START_WRITE);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    check_alive(&t);
+    check_untouched(&t, gpa, 64);
+    stop(&t);
+}
+
+static void test_reset_while_busy(void)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    start(&t);
+    begin_and_fault(&t, &rq);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'system_reset' }");
+    qtest_qmp_eventwait(t.qts, "RESET");
+    qecam_enable(t.qts);
+    t.vtd.iq_tail = 0;
+    guest_init(&t, 32);
+    check_alive(&t);
+    stop(&t);
+}
+
+static void test_unplug_while_busy(void)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    t = (Test) { .bdf = BEHIND_PORT };
+    t.qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
+                        "-device pcie-root-port,id=rp,addr=4,chassis=1 "
+                        "-device svm,bus=rp,id=svm0");
+    qecam_enable(t.qts);
+    qecam_setup_bridge(t.qts, PORT, 1, 1);
+    pc_alloc_init(&t.alloc, t.qts, 0);
+    qvtd_init(&t.vtd, t.qts, &t.alloc);
+    guest_init(&t, 32);
+    begin_and_fault(&t, &rq);
+    /* Without a guest that agrees, it is unplugged with the next reset */
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'device_del', "
+                             "'arguments': { 'id': 'svm0' } }");
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'system_reset' }");
+    qtest_qmp_eventwait(t.qts, "DEVICE_DELETED");
+    stop(&t);
+}
+
+/* ---- Invalidation ---- */
+
+/* 10.3: what has been invalidated is not used */
+static void test_invalidation(void)
+{
+    QVtdPageReq rq;
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    gpa = map(&t, ADDR, FS);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 16, 0);
+    qtest_memset(t.qts, gpa, 0, KIB4);
+    unmap(&t, ADDR);
+    begin(&t, SVM_START_WRITE, ADDR, 16);
+    expect_request(&t, ADDR, true, &rq);
+    respond(&t, &rq, INVALID);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    check_untouched(&t, gpa, 16);
+    stop(&t);
+}
+
+/* ---- What faults on purpose do ---- */
+
+/* The opposite of test_invalidation(): that test would catch it */
+static void test_inject_stale(void)
+{
+    uint64_t gpa;
+    Test t;
+
+    start_with(&t, 32, "-global svm.x-ignore-invalidations=on");
+    gpa = map(&t, ADDR, FS);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_OK);
+    qtest_memset(t.qts, gpa, 0, KIB4);
+    unmap(&t, ADDR);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 16, 0);
+    stop(&t);
+}
+
+static void test_inject_deny(void)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    start(&t);
+    inject(&t, "x-deny-requests", 1);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_ERROR);
+    g_assert_false(has_requests(&t, 1));
+    g_assert_cmpuint(injected(&t, "x-deny-requests"), ==, 0);
+    /* Just this one */
+    begin_and_fault(&t, &rq);
+    map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    stop(&t);
+}
+
+static void test_inject_drop(void)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    start(&t);
+    inject(&t, "x-drop-responses", 1);
+    begin_and_fault(&t, &rq);
+    map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmpuint(injected(&t, "x-drop-responses"), ==, 0);
+    /* The guest is done with it, the device is not until it is told */
+    g_assert_false(msi_arrived(&t, 0));
+    wr(&t, SVM_REG_PASID, PASID);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    check_alive(&t);
+    stop(&t);
+}
+
+static void test_inject_delay(void)
+{
+    QVtdPageReq rq;
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    inject(&t, "x-delay-responses", 50);
+    begin_and_fault(&t, &rq);
+    gpa = map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    /* The virtual clock is the test's */
+    qtest_clock_step(t.qts, 49 * 1000 * 1000);
+    check_untouched(&t, gpa, 64);
+    qtest_clock_step(t.qts, 1000 * 1000);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 64, 0);
+    stop(&t);
+}
+
+static void test_inject_flood(void)
+{
+    const unsigned room = (KIB4 << 2) / VTD_PRQ_DESC_SIZE - 1;
+    Test t;
+
+    start(&t);
+    wr(&t, SVM_REG_ADDR, ADDR);
+    inject(&t, "x-flood", 10);
+    g_assert_cmpuint(injected(&t, "x-flood"), ==, 10);
+    g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 10);
+    inject(&t, "x-flood", 2000);
+    g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, room);
+    g_assert_cmphex(qtest_readl(t.qts, Q35_HOST_BRIDGE_IOMMU_ADDR +
+                                DMAR_PRS_REG) & VTD_PRS_PRO, !=, 0);
+    check_alive(&t);
+    stop(&t);
+}
+
+/* ---- Migration ---- */
+
+static void migrate_to_file(QTestState *qts, const char *uri)
+{
+    bool completed = false;
+
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', "
+                             "'arguments': { 'uri': %s } }", uri);
+    while (!completed) {
+        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-migrate' }");
+        const char *status = qdict_get_str(qdict_get_qdict(rsp, "return"),
+                                           "status");
+
+        g_assert_cmpstr(status, !=, "failed");
+        completed = g_str_equal(status, "completed");
+        qobject_unref(rsp);
+        g_usleep(1000);
+    }
+}
+
+/* The operation goes on where it was, and the interrupt comes */
+static void test_migration_while_busy(void)
+{
+    g_autofree char *path = NULL;
+    g_autofree char *uri = NULL;
+    int fd = g_file_open_tmp("svm-test-XXXXXX", &path, NULL);
+    QVtdPageReq rq;
+    uint64_t gpa;
+    Test t;
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    uri = g_strdup_printf("file:%s", path);
+
+    start(&t);
+    gpa = map(&t, ADDR, FS);
+    begin(&t, SVM_START_WRITE, ADDR, KIB4 + 64);
+    expect_request(&t, ADDR + KIB4, true, &rq);
+    wait_until(&t, page_has_pattern, gpa);
+    /* Shows whether the destination begins again */
+    qtest_memset(t.qts, gpa, 0, KIB4);
+    migrate_to_file(t.qts, uri);
+    qtest_quit(t.qts);
+
+    t.qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
+                        "-device svm,addr=4,id=svm0 -incoming defer");
+    t.vtd.qts = t.qts;
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'migrate-incoming', "
+                             "'arguments': { 'uri': %s } }", uri);
+    qtest_qmp_eventwait(t.qts, "RESUME");
+    expect_request(&t, ADDR + KIB4, true, &rq);
+    check_untouched(&t, gpa, KIB4);
+    gpa = map(&t, ADDR + KIB4, FS);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 64, KIB4);
+    stop(&t);
+    unlink(path);
+}
+
+/* While the machine is stopped the device is, too */
+static void test_stop_while_busy(void)
+{
+    QVtdPageReq rq;
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    begin_and_fault(&t, &rq);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
+    gpa = map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    check_untouched(&t, gpa, 64);
+    g_assert_false(msi_arrived(&t, 0));
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 64, 0);
+    stop(&t);
+}
+
+/* ---- Everything at once ---- */
+
+#define CHAOS_PAGES     12
+#define CHAOS_STEPS     4000
+
+typedef struct Chaos {
+    Test t;
+    uint64_t mapped[CHAOS_PAGES];   /* or 0 */
+    uint64_t taken[CHAOS_PAGES];    /* what was mapped there before */
+} Chaos;
+
+static void chaos_start(Chaos *c)
+{
+    uint64_t addr = ADDR + g_test_rand_int_range(0, CHAOS_PAGES * KIB4);
+    uint64_t size = g_test_rand_int_range(0, CHAOS_PAGES * KIB4);
+
+    wr(&c->t, SVM_REG_ADDR, g_test_rand_int_range(0, 20) ? addr : UINT64_MAX);
+    wr(&c->t, SVM_REG_SIZE, size);
+    wr(&c->t, SVM_REG_START, g_test_rand_int_range(1, 3));
+}
+
+/* What the guest takes back has to stay as it leaves it */
+static void chaos_map(Chaos *c)
+{
+    int i = g_test_rand_int_range(0, CHAOS_PAGES);
+    uint64_t addr = ADDR + i * KIB4;
+
+    if (c->taken[i]) {
+        check_untouched(&c->t, c->taken[i], KIB4);
+    }
+    if (c->mapped[i]) {
+        unmap(&c->t, addr);
+        qtest_memset(c->t.qts, c->mapped[i], 0, KIB4);
+        c->taken[i] = c->mapped[i];
+        c->mapped[i] = 0;
+    } else {
+        c->mapped[i] = c->taken[i] ?: page(&c->t);
+        c->taken[i] = 0;
+        qvtd_map_entry(&c->t.vtd, c->t.root, 4, addr, KIB4,
+                       c->mapped[i] | FS, FS);
+    }
+}
+
+static void chaos_respond(Chaos *c)
+{
+    QVtdPageReq rq;
+
+    while (has_requests(&c->t, 1)) {
+        qvtd_prq_next(&c->t.prq, &rq);
+        if (rq.last) {
+            respond(&c->t, &rq, g_test_rand_int_range(0, 8) ? SUCCESS :
+                                                              INVALID);
+        }
+    }
+    qtest_writel(c->t.qts, Q35_HOST_BRIDGE_IOMMU_ADDR + DMAR_PRS_REG,
+                 VTD_PRS_PRO);
+}
+
+static void chaos_switch(Chaos *c)
+{
+    const uint16_t regs[] = {
+        c->t.ats + PCI_ATS_CTRL, c->t.pasid + PCI_PASID_CTRL,
+        c->t.pri + PCI_PRI_CTRL, PCI_COMMAND,
+    };
+    uint16_t reg = regs[g_test_rand_int_range(0, ARRAY_SIZE(regs))];
+    uint16_t on = conf_readw(&c->t, reg);
+
+    conf_writew(&c->t, reg, reg == PCI_COMMAND ? on & ~PCI_COMMAND_MASTER : 0);
+    conf_writew(&c->t, reg, on);
+}
+
+static void chaos_flr(Chaos *c)
+{
+    conf_writew(&c->t, conf_cap(&c->t, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL,
+                PCI_EXP_DEVCTL_BCR_FLR);
+    conf_enable(&c->t, g_test_rand_int_range(0, 64));
+}
+
+static void chaos_pause(Chaos *c)
+{
+    qtest_qmp_assert_success(c->t.qts, "{ 'execute': 'stop' }");
+    qtest_qmp_assert_success(c->t.qts, "{ 'execute': 'cont' }");
+}
+
+static void chaos_pasid(Chaos *c)
+{
+    wr(&c->t, SVM_REG_PASID, SVM_PASID_NONE);
+    wr(&c->t, SVM_REG_PASID, PASID);
+}
+
+static void chaos_inject(Chaos *c)
+{
+    static const char *const names[] = {
+        "x-drop-responses", "x-delay-responses", "x-deny-requests", "x-flood",
+    };
+
+    inject(&c->t, names[g_test_rand_int_range(0, ARRAY_SIZE(names))],
+           g_test_rand_int_range(0, 3));
+    qtest_clock_step(c->t.qts, 1000 * 1000);
+}
+
+static void test_chaos(void)
+{
+    static void (*const actions[])(Chaos *c) = {
+        chaos_start, chaos_start, chaos_start, chaos_start, chaos_map,
+        chaos_map, chaos_map, chaos_map, chaos_respond, chaos_respond,
+        chaos_respond, chaos_switch, chaos_pasid,
+    };
+    static void (*const rare[])(Chaos *c) = {
+        chaos_flr, chaos_pause, chaos_inject,
+    };
+    Chaos c = { };
+
+    start(&c.t);
+    for (int i = 0; i < CHAOS_STEPS; i++) {
+        if (i % 50) {
+            actions[g_test_rand_int_range(0, ARRAY_SIZE(actions))](&c);
+        } else {
+            rare[g_test_rand_int_range(0, ARRAY_SIZE(rare))](&c);
+        }
+    }
+    for (int i = 0; i < CHAOS_PAGES; i++) {
+        if (c.taken[i]) {
+            check_untouched(&c.t, c.taken[i], KIB4);
+        }
+    }
+    inject(&c.t, "x-deny-requests", 0);
+    chaos_flr(&c);
+    chaos_respond(&c);
+    check_alive(&c.t);
+    stop(&c.t);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/svm/config", test_config);
+    qtest_add_func("/svm/widths", test_widths);
+    qtest_add_func("/svm/write", test_write);
+    qtest_add_func("/svm/huge-page", test_huge_page);
+    qtest_add_func("/svm/read", test_read);
+    qtest_add_func("/svm/result", test_result);
+    qtest_add_func("/svm/bad-ranges", test_bad_ranges);
+    qtest_add_func("/svm/pasid", test_pasid);
+    qtest_add_func("/svm/privileged", test_privileged);
+    qtest_add_func("/svm/ats-off", test_ats_off);
+    qtest_add_func("/svm/not-ram", test_not_ram);
+    qtest_add_func("/svm/page-request", test_page_request);
+    qtest_add_func("/svm/page-request/permission",
+                   test_page_request_permission);
+    qtest_add_func("/svm/page-request/refused", test_page_request_refused);
+    qtest_add_func("/svm/page-request/again", test_page_request_again);
+    qtest_add_func("/svm/page-request/overlap", test_overlap);
+    qtest_add_func("/svm/page-request/allocation", test_allocation);
+    qtest_add_func("/svm/page-request/no-allocation", test_no_allocation);
+    qtest_add_func("/svm/page-request/groups", test_groups);
+    qtest_add_func("/svm/page-request/overflow", test_overflow);
+    qtest_add_func("/svm/busy/start", test_start_while_busy);
+    qtest_add_func("/svm/busy/pasid", test_pasid_while_busy);
+    qtest_add_func("/svm/busy/off", test_off_while_busy);
+    qtest_add_func("/svm/busy/flr", test_flr_while_busy);
+    qtest_add_func("/svm/busy/reset", test_reset_while_busy);
+    qtest_add_func("/svm/busy/unplug", test_unplug_while_busy);
+    qtest_add_func("/svm/busy/migration", test_migration_while_busy);
+    qtest_add_func("/svm/busy/stop", test_stop_while_busy);
+    qtest_add_func("/svm/invalidation", test_invalidation);
+    qtest_add_func("/svm/inject/stale", test_inject_stale);
+    qtest_add_func("/svm/inject/deny", test_inject_deny);
+    qtest_add_func("/svm/inject/drop", test_inject_drop);
+    qtest_add_func("/svm/inject/delay", test_inject_delay);
+    qtest_add_func("/svm/inject/flood", test_inject_flood);
+    qtest_add_func("/svm/chaos", test_chaos);
+    return g_test_run();
+}
