@@ -432,12 +432,15 @@ static bool ss_walk(Walk *w, uint64_t at, uint64_t last)
     uint64_t limit = (1ull << w->cfg->ss_width) - 1;
 
     if (at <= limit) {
-        uint64_t end = MIN(last, limit);
+        uint64_t end = MIN(last, limit), limit_last = w->limit_last;
 
+        /* The root table may have room for more than that */
+        w->limit_last = MIN(limit_last, limit);
         if (!ss_table(w, w->cfg->ss_levels, w->cfg->ss_root, at, end,
                       IOMMU_RW)) {
             return false;
         }
+        w->limit_last = limit_last;
         if (end == last) {
             return true;
         }

@@ -421,6 +421,20 @@ static void test_nested_cut(void **state)
     assert_int_equal(*pde & (A | D), A | D);
 }
 
+/* 3.7: the input width may end within the reach of a root table */
+static void test_second_stage_width(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
+    VTDWalkRequest req = ask((1ull << 48) - PAGE, 2);
+
+    cfg.ss_levels = 5;
+    cfg.ss_root = WALK_MEMORY_PAGES * PAGE;
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    walk_check_shape(&req, VTD_WALK_DONE);
+    assert_int_equal(req.fault, VTD_FR_SS_ROOT_INV);
+}
+
 /* Tables that refer to themselves end with the budget, not with the range */
 static void test_bounded(void **state)
 {
@@ -454,6 +468,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_accessed_dirty),
         cmocka_unit_test(test_interrupt_input),
         cmocka_unit_test(test_nested_cut),
+        cmocka_unit_test(test_second_stage_width),
         cmocka_unit_test(test_bounded),
         cmocka_unit_test(test_random),
     };
