@@ -682,6 +682,9 @@ static FSResult fs_page_whole(Walk *w, const FSPage *p, uint64_t at,
 static bool fs_page_parts(Walk *w, const FSPage *p, uint64_t at, uint64_t end,
                           IOMMUAccessFlags *granted)
 {
+    /* What is below has been stored, should a later part reach back there */
+    uint64_t low = p->base;
+
     *granted = IOMMU_NONE;
     for (;;) {
         SSPage page;
@@ -691,6 +694,7 @@ static bool fs_page_parts(Walk *w, const FSPage *p, uint64_t at, uint64_t end,
         uint64_t base = at & ~(size - 1);
         hwaddr out = page.out + ((gpa & ~(size - 1)) - page.base);
         uint64_t stop = MIN(base | (size - 1), end);
+        uint64_t first = MAX(base, low);
         IOMMUAccessFlags grant = IOMMU_NONE;
         bool more;
 
@@ -708,15 +712,16 @@ static bool fs_page_parts(Walk *w, const FSPage *p, uint64_t at, uint64_t end,
             reason = p->table->no_update;
         }
         if (reason) {
-            more = walk_hole(w, at, stop, base, base + size - 1, reason);
+            more = walk_hole(w, at, stop, first, base + size - 1, reason);
         } else {
             *granted |= grant;
-            more = walk_region(w, at, stop, base, base + size - 1, out, grant);
+            more = walk_region(w, at, stop, first, base + size - 1,
+                               out + (first - base), grant);
         }
         if (!more || stop == end) {
             return more;
         }
-        at = stop + 1;
+        low = at = stop + 1;
     }
 }
 

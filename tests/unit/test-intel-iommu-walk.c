@@ -421,6 +421,35 @@ static void test_nested_cut(void **state)
     assert_int_equal(*pde & (A | D), A | D);
 }
 
+/* The second stage loses a table while it cuts a page of the first stage */
+static void test_nested_change(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_NESTED);
+    VTDWalkRequest req = ask(0, 512);
+    uint64_t tables;
+
+    next_page = 8;
+    for (unsigned i = 0; i < 16; i++) {
+        map_second(m, i * PAGE, i * PAGE | SR | SW);
+    }
+    m->entry[0] = 4 * PAGE | P | RW | US;
+    m->entry[4 * 512] = 0x40000000 | P | RW | US | PS;
+    map_second(m, 0x40000000, 0x900000 | SR | SW);
+    vtd_walk(&m->mem, &cfg, &req);
+    tables = m->tables;
+
+    /* After so many tables again, half of the range has been answered */
+    m->change_at = 2 * tables + 1;
+    m->change_entry = (m->entry[512] & -PAGE) / 8 + 1;
+    m->change = SR | SW;
+    req = ask(0, 1024);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_true(m->tables > m->change_at);
+    walk_check_shape(&req, VTD_WALK_DONE);
+    assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
+}
+
 /* 3.7: the input width may end within the reach of a root table */
 static void test_second_stage_width(void **state)
 {
@@ -468,6 +497,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_accessed_dirty),
         cmocka_unit_test(test_interrupt_input),
         cmocka_unit_test(test_nested_cut),
+        cmocka_unit_test(test_nested_change),
         cmocka_unit_test(test_second_stage_width),
         cmocka_unit_test(test_bounded),
         cmocka_unit_test(test_random),
