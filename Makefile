@@ -17,6 +17,9 @@ check: build
 ## check-unit, check-qtest, check-functional, check-series: one suite
 check-%: build
 	scripts/run-tests $*
+## fuzz: feed the parsers with garbage, ten minutes each; TIME=MINUTES
+fuzz: build
+	scripts/fuzz $(if $(TIME),--time $(TIME))
 ## packages: install the Debian packages that are missing
 packages:
 	@scripts/install-packages
@@ -36,4 +39,4 @@ clean:
 help:
 	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo check packages build mails clean help
+.PHONY: all demo check fuzz packages build mails clean help
