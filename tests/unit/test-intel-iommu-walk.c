@@ -421,6 +421,37 @@ static void test_nested_cut(void **state)
     assert_int_equal(*pde & (A | D), A | D);
 }
 
+/*
+ * 3.6.2: flags are set by a locked operation.  A vCPU that protects the page
+ * between the walk's look at the entry and that must not be undone.
+ */
+static void test_entry_change(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_NESTED);
+    VTDWalkRequest req = ask(0, 1);
+    uint64_t *entry;
+
+    next_page = 8;
+    for (unsigned i = 0; i < 16; i++) {
+        map_second(m, i * PAGE, i * PAGE | SR | SW);
+    }
+    map_second(m, 0x40000000, 0x900000 | SR | SW);
+    entry = map_first(m, 0, 0x40000000 | P | RW | US);
+    vtd_walk(&m->mem, &cfg, &req);
+    assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
+
+    /* The last table that it needs is that of the page's second stage */
+    *entry = 0x40000000 | P | RW | US;
+    m->change_at = 2 * m->tables;
+    m->change_entry = entry - m->entry;
+    m->change = RW;
+    req = ask(0, 1);
+    vtd_walk(&m->mem, &cfg, &req);
+    assert_result(0, 0, 0x900000, PAGE, IOMMU_RO);
+    assert_int_equal(*entry, 0x40000000 | P | US | A);
+}
+
 /* The second stage loses a table while it cuts a page of the first stage */
 static void test_nested_change(void **state)
 {
@@ -497,6 +528,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_accessed_dirty),
         cmocka_unit_test(test_interrupt_input),
         cmocka_unit_test(test_nested_cut),
+        cmocka_unit_test(test_entry_change),
         cmocka_unit_test(test_nested_change),
         cmocka_unit_test(test_second_stage_width),
         cmocka_unit_test(test_bounded),
