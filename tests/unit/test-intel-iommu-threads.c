@@ -230,6 +230,35 @@ static void test_registers_and_memory(void)
     g_assert_cmpint(fake_memory_references(), ==, 1);
 }
 
+/* 3.6.2: flags of an entry that has changed, or cannot, are not set */
+static void test_set_flags(void)
+{
+    const VTDRam *ram;
+    uint64_t *entry;
+    uint64_t addr = (OLD + 3) * PAGE + IOVA / PAGE * 8, old;
+
+    start();
+    ram = &resolver->ram;
+    entry = leaf(OLD);
+    old = *entry;
+    RCU_READ_LOCK_GUARD();
+    g_assert_cmpint(vtd_ram_set_flags(ram, addr, old, VTD_FL_A), ==, 0);
+    g_assert_cmphex(*entry, ==, old | VTD_FL_A);
+    /* As if a vCPU had changed it since it was read */
+    g_assert_cmpint(vtd_ram_set_flags(ram, addr, old, VTD_FL_A | VTD_FL_D), ==,
+                    -EAGAIN);
+    g_assert_cmphex(*entry, ==, old | VTD_FL_A);
+    fake_memory_map(END, END - OLD);
+    g_assert_cmpint(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_D), ==,
+                    -EFAULT);
+    g_assert_cmpint(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_A), ==, 0);
+    fake_memory_map(OLD, 0);
+    g_assert_cmpint(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_D), ==,
+                    -EFAULT);
+    g_assert_cmphex(*entry, ==, old | VTD_FL_A);
+    fake_memory_map(FAKE_MEMORY_PAGES, 0);
+}
+
 /* A vCPU that changes an entry as software does, by compare-and-exchange */
 static void cpu_count(uint64_t *entry, uint64_t clear)
 {
@@ -268,6 +297,7 @@ static void test_flags_against_cpu(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/vtd-threads/set-flags", test_set_flags);
     g_test_add_func("/vtd-threads/invalidate", test_invalidate);
     g_test_add_func("/vtd-threads/registers-and-memory",
                     test_registers_and_memory);
