@@ -271,7 +271,8 @@ static void step_lookup(ATCModel *m)
     }
     g_assert_true(run.length > 0 && run.length <= len);
     g_assert_true(addr + (run.length - 1) >= addr);
-    g_assert_true(run.translated_addr + (run.length - 1) >= run.translated_addr);
+    g_assert_true(run.translated_addr + (run.length - 1) >=
+                  run.translated_addr);
     g_assert_true((run.flags & need) == need);
     while (pos < run.length) {
         hwaddr xlat = run.translated_addr + pos;

@@ -28,7 +28,8 @@ static inline hwaddr order_mask(unsigned order)
     return UINT64_MAX >> (52 - order);
 }
 
-static inline IOMMUTLBEntry entry(hwaddr iova, hwaddr xlat, hwaddr size, int perm)
+static inline IOMMUTLBEntry entry(hwaddr iova, hwaddr xlat, hwaddr size,
+                                  int perm)
 {
     return (IOMMUTLBEntry) {
         .iova = iova,

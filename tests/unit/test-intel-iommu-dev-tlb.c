@@ -10,6 +10,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
 #include "qemu/atomic.h"
 #include "qemu/thread.h"
 #include "hw/pci/pci_bus.h"
@@ -103,7 +105,7 @@ static void invalidate(uint8_t bus, VTDDevTLBScope scope)
 /* ---- Tests ---- */
 
 /* 6.5.2.5: the source id is that of the bus's number of today */
-static void test_renumber(void)
+static void test_renumber(void **state)
 {
     Listener a = { }, b = { };
 
@@ -113,24 +115,24 @@ static void test_renumber(void)
     listener_start(&b, &buses[1], PCI_NO_PASID);
     invalidate(1, VTD_DEV_TLB_NO_PASID);
     invalidate(2, VTD_DEV_TLB_NO_PASID);
-    g_assert_cmpuint(a.calls, ==, 1);
-    g_assert_cmpuint(b.calls, ==, 1);
+    assert_int_equal(a.calls, 1);
+    assert_int_equal(b.calls, 1);
     bus_numbers[0] = 2;
     bus_numbers[1] = 1;
     invalidate(2, VTD_DEV_TLB_NO_PASID);
-    g_assert_cmpuint(a.calls, ==, 2);
-    g_assert_cmpuint(b.calls, ==, 1);
+    assert_int_equal(a.calls, 2);
+    assert_int_equal(b.calls, 1);
     /* Nothing may be left of a device that is gone, under any number */
     listener_stop(&a);
     listener_stop(&b);
     for (uint8_t bus = 0; bus < 4; bus++) {
         invalidate(bus, VTD_DEV_TLB_NO_PASID);
     }
-    g_assert_cmpuint(a.calls + b.calls, ==, 3);
+    assert_int_equal(a.calls + b.calls, 3);
 }
 
 /* 6.5.2.5, 6.5.2.6: whom each kind of descriptor reaches */
-static void test_scope(void)
+static void test_scope(void **state)
 {
     static const struct {
         VTDDevTLBScope scope;
@@ -151,10 +153,10 @@ static void test_scope(void)
         listener_start(&other, &buses[0], PASID + 1);
         listener_start(&stranger, &buses[1], PASID);
         invalidate(0, cases[i].scope);
-        g_assert_cmpuint(none.calls, ==, cases[i].none);
-        g_assert_cmpuint(pasid.calls, ==, cases[i].pasid);
-        g_assert_cmpuint(other.calls, ==, cases[i].other);
-        g_assert_cmpuint(stranger.calls, ==, 0);
+        assert_int_equal(none.calls, cases[i].none);
+        assert_int_equal(pasid.calls, cases[i].pasid);
+        assert_int_equal(other.calls, cases[i].other);
+        assert_int_equal(stranger.calls, 0);
         listener_stop(&none);
         listener_stop(&pasid);
         listener_stop(&other);
@@ -163,7 +165,7 @@ static void test_scope(void)
 }
 
 /* vhost is told through a region, beside the others of its PASID */
-static void test_region(void)
+static void test_region(void **state)
 {
     IOMMUMemoryRegion mr;
     Listener a = { };
@@ -173,18 +175,18 @@ static void test_region(void)
     listener_start(&a, &buses[0], PASID);
     vtd_dev_tlb_register_region(dt, &buses[0], 0, PCI_NO_PASID, &mr);
     invalidate(0, VTD_DEV_TLB_PASID);
-    g_assert_cmpuint(region_events, ==, 0);
+    assert_int_equal(region_events, 0);
     invalidate(0, VTD_DEV_TLB_NO_PASID);
-    g_assert_cmpuint(region_events, ==, 1);
-    g_assert_cmpuint(a.calls, ==, 2);
+    assert_int_equal(region_events, 1);
+    assert_int_equal(a.calls, 2);
     vtd_dev_tlb_unregister_region(dt, &buses[0], 0, PCI_NO_PASID, &mr);
     invalidate(0, VTD_DEV_TLB_NO_PASID);
-    g_assert_cmpuint(region_events, ==, 1);
+    assert_int_equal(region_events, 1);
     listener_stop(&a);
 }
 
 /* A notifier that unregisters itself */
-static void test_unregister_in_call(void)
+static void test_unregister_in_call(void **state)
 {
     Listener a = { .unregisters = true }, b = { };
 
@@ -193,8 +195,8 @@ static void test_unregister_in_call(void)
     listener_start(&b, &buses[0], PASID);
     invalidate(0, VTD_DEV_TLB_PASID);
     invalidate(0, VTD_DEV_TLB_PASID);
-    g_assert_cmpuint(a.calls, ==, 1);
-    g_assert_cmpuint(b.calls, ==, 2);
+    assert_int_equal(a.calls, 1);
+    assert_int_equal(b.calls, 2);
     listener_stop(&b);
 }
 
@@ -223,7 +225,7 @@ static void *come_and_go(void *opaque)
 }
 
 /* Devices come and go in their threads while the guest invalidates */
-static void test_threads(void)
+static void test_threads(void **state)
 {
     Worker workers[THREADS];
     Listener stays = { };
@@ -243,25 +245,26 @@ static void test_threads(void)
         invalidate(0, i % 3);
         invalidate(1 + i / 16 % 3, i % 3);
         reached++;
-        g_assert_cmpuint(qatomic_read(&stays.calls), ==, reached);
+        assert_int_equal(qatomic_read(&stays.calls), reached);
     }
     for (unsigned i = 0; i < THREADS; i++) {
         qemu_thread_join(&workers[i].thread);
     }
     listener_stop(&stays);
     invalidate(0, VTD_DEV_TLB_NO_PASID);
-    g_assert_cmpuint(stays.calls, ==, reached);
+    assert_int_equal(stays.calls, reached);
 }
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_renumber),
+        cmocka_unit_test(test_scope),
+        cmocka_unit_test(test_region),
+        cmocka_unit_test(test_unregister_in_call),
+        cmocka_unit_test(test_threads),
+    };
+
     dt = vtd_dev_tlb_new();
-    g_test_add_func("/vtd-dev-tlb/renumber", test_renumber);
-    g_test_add_func("/vtd-dev-tlb/scope", test_scope);
-    g_test_add_func("/vtd-dev-tlb/region", test_region);
-    g_test_add_func("/vtd-dev-tlb/unregister-in-call",
-                    test_unregister_in_call);
-    g_test_add_func("/vtd-dev-tlb/threads", test_threads);
-    return g_test_run();
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
 #include "qemu/atomic.h"
 #include "qemu/bswap.h"
 #include "qemu/rcu.h"
@@ -39,7 +41,7 @@ enum {
 
 static VTDResolver *resolver;
 
-/* ThreadSanitizer does not see that RCU orders the end of readers and freeing */
+/* ThreadSanitizer does not see that RCU frees behind the last reader */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
@@ -145,6 +147,7 @@ static void *device(void *opaque)
         unsigned tables = ask(d);
         bool fpd;
 
+        /* @fresh is read again after the tables have been */
         smp_mb();
         if (!qatomic_read(&shared->gone)) {
             g_assert_true(tables == OLD || tables == NEW);
@@ -184,7 +187,7 @@ static void stop_devices(Device *devices, Shared *shared)
 }
 
 /* 6.5.2.2: after an invalidation nobody uses the old tables */
-static void test_invalidate(void)
+static void test_invalidate(void **state)
 {
     Shared shared = { };
     Device devices[DEVICES];
@@ -195,6 +198,7 @@ static void test_invalidate(void)
         unsigned tables = i % 2 ? OLD : NEW;
 
         qatomic_set(&shared.fresh, 0);
+        /* Who sees the new tables sees that too */
         smp_mb();
         use_tables(tables);
         vtd_resolver_invalidate(resolver);
@@ -207,7 +211,7 @@ static void test_invalidate(void)
 }
 
 /* Registers and the memory map change meanwhile, and tables are lost */
-static void test_registers_and_memory(void)
+static void test_registers_and_memory(void **state)
 {
     Shared shared = { .gone = true };
     Device devices[DEVICES];
@@ -227,11 +231,11 @@ static void test_registers_and_memory(void)
     fake_memory_map(FAKE_MEMORY_PAGES, 0);
     drain_call_rcu();
     /* One for the range that is mapped now */
-    g_assert_cmpint(fake_memory_references(), ==, 1);
+    assert_int_equal(fake_memory_references(), 1);
 }
 
 /* 3.6.2: flags of an entry that has changed, or cannot, are not set */
-static void test_set_flags(void)
+static void test_set_flags(void **state)
 {
     const VTDRam *ram;
     uint64_t *entry;
@@ -242,20 +246,18 @@ static void test_set_flags(void)
     entry = leaf(OLD);
     old = *entry;
     RCU_READ_LOCK_GUARD();
-    g_assert_cmpint(vtd_ram_set_flags(ram, addr, old, VTD_FL_A), ==, 0);
-    g_assert_cmphex(*entry, ==, old | VTD_FL_A);
+    assert_int_equal(vtd_ram_set_flags(ram, addr, old, VTD_FL_A), 0);
+    assert_int_equal(*entry, old | VTD_FL_A);
     /* As if a vCPU had changed it since it was read */
-    g_assert_cmpint(vtd_ram_set_flags(ram, addr, old, VTD_FL_A | VTD_FL_D), ==,
-                    -EAGAIN);
-    g_assert_cmphex(*entry, ==, old | VTD_FL_A);
+    assert_int_equal(vtd_ram_set_flags(ram, addr, old, VTD_FL_A | VTD_FL_D),
+                     -EAGAIN);
+    assert_int_equal(*entry, old | VTD_FL_A);
     fake_memory_map(END, END - OLD);
-    g_assert_cmpint(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_D), ==,
-                    -EFAULT);
-    g_assert_cmpint(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_A), ==, 0);
+    assert_int_equal(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_D), -EFAULT);
+    assert_int_equal(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_A), 0);
     fake_memory_map(OLD, 0);
-    g_assert_cmpint(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_D), ==,
-                    -EFAULT);
-    g_assert_cmphex(*entry, ==, old | VTD_FL_A);
+    assert_int_equal(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_D), -EFAULT);
+    assert_int_equal(*entry, old | VTD_FL_A);
     fake_memory_map(FAKE_MEMORY_PAGES, 0);
 }
 
@@ -276,7 +278,7 @@ static void cpu_count(uint64_t *entry, uint64_t clear)
  * 3.6.2: accessed and dirty bits are set by locked operations.  A plain store
  * would undo what a vCPU did to the entry meanwhile.
  */
-static void test_flags_against_cpu(void)
+static void test_flags_against_cpu(void **state)
 {
     Shared shared = { };
     Device devices[DEVICES];
@@ -288,19 +290,20 @@ static void test_flags_against_cpu(void)
     start_devices(devices, &shared);
     for (unsigned i = 0; i < ROUNDS * 500; i++) {
         cpu_count(entry, VTD_FL_A | VTD_FL_D);
-        g_assert_cmpuint((qatomic_read(entry) & COUNTER_MASK) >> COUNTER_SHIFT,
-                         ==, (i + 1) & (COUNTER_MASK >> COUNTER_SHIFT));
+        assert_int_equal((qatomic_read(entry) & COUNTER_MASK) >> COUNTER_SHIFT,
+                         (i + 1) & (COUNTER_MASK >> COUNTER_SHIFT));
     }
     stop_devices(devices, &shared);
 }
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/vtd-threads/set-flags", test_set_flags);
-    g_test_add_func("/vtd-threads/invalidate", test_invalidate);
-    g_test_add_func("/vtd-threads/registers-and-memory",
-                    test_registers_and_memory);
-    g_test_add_func("/vtd-threads/flags-against-cpu", test_flags_against_cpu);
-    return g_test_run();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_set_flags),
+        cmocka_unit_test(test_invalidate),
+        cmocka_unit_test(test_registers_and_memory),
+        cmocka_unit_test(test_flags_against_cpu),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,10 +123,12 @@ static void random_memory(WalkMemory *m, const VTDWalkConfig *cfg)
         uint64_t *ss = &m->entry[cfg->ss_root / 8 + i];
 
         if (cfg->type != VTD_WALK_SECOND_STAGE && !one_in(4)) {
-            *fs = P | RW | US | (uint64_t)below(WALK_MEMORY_PAGES / 2) * 2 * PAGE;
+            *fs = P | RW | US |
+                  (uint64_t)below(WALK_MEMORY_PAGES / 2) * 2 * PAGE;
         }
         if (!one_in(4)) {
-            *ss = SR | SW | (uint64_t)(below(WALK_MEMORY_PAGES / 2) * 2 + 1) * PAGE;
+            *ss = SR | SW |
+                  (uint64_t)(below(WALK_MEMORY_PAGES / 2) * 2 + 1) * PAGE;
         }
     }
     if (cfg->type == VTD_WALK_NESTED && !one_in(4)) {
@@ -223,13 +225,14 @@ static unsigned next_page;
 static IOMMUTLBEntry res[64];
 
 /* Build the tables for a 4 KiB page */
-static uint64_t *map_page(WalkMemory *m, hwaddr root, unsigned levels, uint64_t va,
-                          uint64_t e, uint64_t table_bits)
+static uint64_t *map_page(WalkMemory *m, hwaddr root, unsigned levels,
+                          uint64_t va, uint64_t e, uint64_t table_bits)
 {
     hwaddr table = root;
 
     for (unsigned level = levels; level > 1; level--) {
-        uint64_t *slot = &m->entry[table / 8 + (va / walk_entry_size(level)) % 512];
+        uint64_t *slot = &m->entry[table / 8 +
+                                   (va / walk_entry_size(level)) % 512];
 
         if (!*slot) {
             *slot = (uint64_t)next_page++ * PAGE | table_bits;

@@ -185,7 +185,7 @@ static void store(Guest *g)
     qtest_writeq(g->qts, at, take(g, 8));
 }
 
-/* A descriptor (6.5.2) that may be right, of any type or of those for devices */
+/* A descriptor (6.5.2) that may be right, often one for devices */
 static void submit(Guest *g)
 {
     static const uint8_t types[] = { 3, 5, 8, 9 };
