@@ -20,6 +20,9 @@ check-%: build
 ## bench: set up, build and measure: tables, and plots in build/bench
 bench: build
 	tests/bench/run-bench
+## fuzz: feed the parsers with garbage, ten minutes each; TIME=MINUTES
+fuzz: build
+	scripts/fuzz $(if $(TIME),--time $(TIME))
 ## packages: install the Debian packages that are missing
 packages:
 	@scripts/install-packages
@@ -39,4 +42,4 @@ clean:
 help:
 	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo check bench packages build mails clean help
+.PHONY: all demo check bench fuzz packages build mails clean help

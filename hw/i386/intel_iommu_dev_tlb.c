@@ -115,10 +115,21 @@ static Source **sid_slot(VTDDevTLB *dt, uint16_t sid)
     return &dt->by_sid[(sid ^ sid >> 8) % SID_CACHE_SIZE];
 }
 
+/* Remember where a source was found, and nowhere else */
+static void source_cache(VTDDevTLB *dt, Source *src, uint16_t sid)
+{
+    Source **old = sid_slot(dt, src->cached_sid);
+
+    if (*old == src) {
+        *old = NULL;
+    }
+    *sid_slot(dt, sid) = src;
+    src->cached_sid = sid;
+}
+
 static Source *source_find(VTDDevTLB *dt, uint16_t sid)
 {
-    Source **slot = sid_slot(dt, sid);
-    Source *src = *slot;
+    Source *src = *sid_slot(dt, sid);
     GHashTableIter iter;
 
     if (src && source_has_sid(src, sid)) {
@@ -127,8 +138,7 @@ static Source *source_find(VTDDevTLB *dt, uint16_t sid)
     g_hash_table_iter_init(&iter, dt->sources);
     while (g_hash_table_iter_next(&iter, (gpointer *)&src, NULL)) {
         if (source_has_sid(src, sid)) {
-            *slot = src;
-            src->cached_sid = sid;
+            source_cache(dt, src, sid);
             return src;
         }
     }

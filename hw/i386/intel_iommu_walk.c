@@ -442,12 +442,15 @@ static bool ss_walk(Walk *w, uint64_t at, uint64_t last)
     uint64_t limit = (1ull << w->cfg->ss_width) - 1;
 
     if (at <= limit) {
-        uint64_t end = MIN(last, limit);
+        uint64_t end = MIN(last, limit), limit_last = w->limit_last;
 
+        /* The root table may have room for more than that */
+        w->limit_last = MIN(limit_last, limit);
         if (!ss_table(w, w->cfg->ss_levels, w->cfg->ss_root, at, end,
                       IOMMU_RW)) {
             return false;
         }
+        w->limit_last = limit_last;
         if (end == last) {
             return true;
         }
@@ -695,6 +698,9 @@ static FSResult fs_page_whole(Walk *w, const FSPage *p, uint64_t at,
 static bool fs_page_parts(Walk *w, const FSPage *p, uint64_t at, uint64_t end,
                           IOMMUAccessFlags *granted)
 {
+    /* What is below has been stored, should a later part reach back there */
+    uint64_t low = p->base;
+
     *granted = IOMMU_NONE;
     for (;;) {
         SSPage page;
@@ -704,6 +710,7 @@ static bool fs_page_parts(Walk *w, const FSPage *p, uint64_t at, uint64_t end,
         uint64_t base = at & ~(size - 1);
         hwaddr out = page.out + ((gpa & ~(size - 1)) - page.base);
         uint64_t stop = MIN(base | (size - 1), end);
+        uint64_t first = MAX(base, low);
         IOMMUAccessFlags grant = IOMMU_NONE;
         bool more;
 
@@ -721,15 +728,16 @@ static bool fs_page_parts(Walk *w, const FSPage *p, uint64_t at, uint64_t end,
             reason = p->table->no_update;
         }
         if (reason) {
-            more = walk_hole(w, at, stop, base, base + size - 1, reason);
+            more = walk_hole(w, at, stop, first, base + size - 1, reason);
         } else {
             *granted |= grant;
-            more = walk_region(w, at, stop, base, base + size - 1, out, grant);
+            more = walk_region(w, at, stop, first, base + size - 1,
+                               out + (first - base), grant);
         }
         if (!more || stop == end) {
             return more;
         }
-        at = stop + 1;
+        low = at = stop + 1;
     }
 }
 

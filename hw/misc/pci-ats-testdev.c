@@ -107,6 +107,7 @@ struct PCIATSTestDev {
     QemuMutex lock;
     bool busy;
     bool stopping;
+    bool thread_has_req;
     ATDRequest thread_req;
     uint64_t inv_count;
     ATDInvalidation inv[ATD_LOG];
@@ -420,10 +421,10 @@ static void *atd_thread(void *opaque)
     rcu_register_thread();
     qemu_mutex_lock(&d->lock);
     while (!d->stopping) {
-        if (d->thread_req.command) {
+        if (d->thread_has_req) {
             ATDRequest req = d->thread_req;
 
-            d->thread_req.command = 0;
+            d->thread_has_req = false;
             qemu_mutex_unlock(&d->lock);
             atd_finish(d, atd_run_repeatedly(d, req));
             qemu_mutex_lock(&d->lock);
@@ -450,6 +451,7 @@ static void atd_start(PCIATSTestDev *d)
         d->busy = true;
         if (req->flags & ATD_FLAG_THREAD) {
             d->thread_req = *req;
+            d->thread_has_req = true;
             qemu_cond_signal(&d->cond);
             return;
         }

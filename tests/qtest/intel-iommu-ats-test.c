@@ -996,6 +996,17 @@ static void test_untranslated_dirty(void)
     stop(&t);
 }
 
+/* A fault that a thread has met is recorded by another one, with the BQL */
+static void wait_fault(Test *t)
+{
+    for (int i = 0; i < 10000; i++) {
+        if (qtest_readl(t->qts, csr(DMAR_FSTS_REG)) & VTD_FSTS_PPF) {
+            return;
+        }
+        g_usleep(1000);
+    }
+}
+
 /* Requests from a thread of the device, which does not hold the BQL */
 static void test_thread(void)
 {
@@ -1014,12 +1025,116 @@ static void test_thread(void)
                         ATD_FLAG_TRANSLATED | ATD_FLAG_THREAD), ==, 0);
     no_fault(&t);
     ask(&t, 8192, IOVA, KIB4, ATD_FLAG_THREAD, 1, 1);
-    for (int i = 0; i < 1000; i++) {
-        if (qtest_readl(t.qts, csr(DMAR_FSTS_REG)) & VTD_FSTS_PPF) {
-            break;
-        }
-        g_usleep(1000);
+    wait_fault(&t);
+    fault(&t, VTD_FR_SM_PASID_TOO_LARGE, 1, 8192, IOVA, false);
+    stop(&t);
+}
+
+/*
+ * The ATC of a device.  3.6.2: whoever may write has D set, though a read has
+ * brought the translation and set A before.  6.5.2.5: a descriptor without
+ * PASID drops what a PASID uses too, as Linux expects.
+ */
+static void test_atc(void)
+{
+    uint64_t root, data, other, entry;
+    Test t;
+
+    start_scalable(&t);
+    data = page(&t);
+    other = page(&t);
+    root = first_stage(&t, PASID);
+    entry = map_first(&t, root, IOVA, KIB4, data | FS);
+    g_assert_cmpint(dma(&t, ATD_CMD_SVM_READ, PASID, IOVA, 0), ==, 0);
+    g_assert_cmphex(qtest_readq(t.qts, entry), ==, data | FS | VTD_FL_A);
+    qtest_writel(t.qts, t.dev.data, 0x12345678);
+    g_assert_cmpint(dma(&t, ATD_CMD_SVM_WRITE, PASID, IOVA, 0), ==, 0);
+    g_assert_cmphex(qtest_readl(t.qts, data), ==, 0x12345678);
+    g_assert_cmphex(qtest_readq(t.qts, entry), ==,
+                    data | FS | VTD_FL_A | VTD_FL_D);
+
+    qtest_writeq(t.qts, entry, other | FS);
+    qvtd_inv_device_tlb(&t.vtd, DEV, IOVA, false);
+    qtest_writel(t.qts, t.dev.data, 0xcafe);
+    g_assert_cmpint(dma(&t, ATD_CMD_SVM_WRITE, PASID, IOVA, 0), ==, 0);
+    g_assert_cmphex(qtest_readl(t.qts, other), ==, 0xcafe);
+    g_assert_cmphex(qtest_readl(t.qts, data), ==, 0x12345678);
+    no_fault(&t);
+    stop(&t);
+}
+
+/* Have a device work in its thread, if it has nothing to do */
+static void work(QATD *d, unsigned command, uint64_t length)
+{
+    if (!qatd_read(d, ATD_BUSY)) {
+        qatd_start(d, command, PASID, IOVA, length, ATD_FLAG_THREAD);
     }
+}
+
+/*
+ * 6.5.2.6, 6.5.2.9: when a wait descriptor has completed, no thread of a device
+ * uses what was invalidated before it.
+ */
+static void test_threads(void)
+{
+    uint64_t root, dir, frame[2];
+    Test t;
+
+    start_scalable(&t);
+    dir = qvtd_sm_attach(&t.vtd, DEV2, CE_ATS | CE_PASID, 0);
+    root = first_stage(&t, PASID);
+    qvtd_sm_pasid(&t.vtd, dir, PASID, PE_FIRST, PE1, root);
+    qvtd_inv_global(&t.vtd);
+    frame[0] = page(&t);
+    frame[1] = page(&t);
+    map_first(&t, root, IOVA, KIB4, frame[0] | FS);
+    map_first(&t, root, IOVA + KIB4, KIB4, frame[0] | FS);
+    qatd_write(&t.dev2, ATD_MAX_RESULTS, 4);
+    qtest_memset(t.qts, t.dev.data, 0x11, 2 * KIB4);
+    for (int i = 0; i < 200; i++) {
+        uint64_t old = frame[i % 2];
+
+        work(&t.dev, ATD_CMD_SVM_WRITE, 2 * KIB4);
+        work(&t.dev2, i % 3 == 0 ? ATD_CMD_TRANSLATE :
+             i % 3 == 1 ? ATD_CMD_REGISTER_IOTLB : ATD_CMD_UNREGISTER_IOTLB,
+             2 * KIB4);
+        map_first(&t, root, IOVA, KIB4, frame[!(i % 2)] | FS);
+        map_first(&t, root, IOVA + KIB4, KIB4, frame[!(i % 2)] | FS);
+        inv_pasid(&t, PASID, IOVA | 1 << 11);
+        /* Nobody writes there any more */
+        qtest_writel(t.qts, old, 0xa5a5a5a5);
+        work(&t.dev, ATD_CMD_SVM_WRITE, 2 * KIB4);
+        g_assert_cmphex(qtest_readl(t.qts, old), ==, 0xa5a5a5a5);
+    }
+    g_assert_cmpint(qatd_wait(&t.dev), ==, 0);
+    qatd_wait(&t.dev2);
+    no_fault(&t);
+    stop(&t);
+}
+
+/*
+ * 7.3: the fault event of a request in a device's thread.  TCG does not take an
+ * interrupt from a thread without the BQL; an NMI gets there, though the APIC
+ * is disabled.
+ */
+static void test_thread_interrupt(void)
+{
+    Test t;
+
+    if (!qtest_has_accel("tcg")) {
+        g_test_skip("TCG is not available");
+        return;
+    }
+    start(&t, "device-iotlb=on,x-scalable-mode=on,x-flts=on,x-pasid-mode=on "
+              "-accel tcg -S");
+    t.vtd.scalable = true;
+    t.dir = qvtd_sm_attach(&t.vtd, DEV, CE_ATS | CE_PASID, 0);
+    qvtd_enable(&t.vtd);
+    qtest_writel(t.qts, csr(DMAR_FEADDR_REG), 0xfee00000);
+    qtest_writel(t.qts, csr(DMAR_FEDATA_REG), 4 << 8);
+    qtest_writel(t.qts, csr(DMAR_FECTL_REG), 0);
+    ask(&t, 8192, IOVA, KIB4, ATD_FLAG_THREAD, 1, 1);
+    wait_fault(&t);
     fault(&t, VTD_FR_SM_PASID_TOO_LARGE, 1, 8192, IOVA, false);
     stop(&t);
 }
@@ -1106,6 +1221,9 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-ats/untranslated", test_untranslated);
     qtest_add_func("/vtd-ats/untranslated-dirty", test_untranslated_dirty);
     qtest_add_func("/vtd-ats/thread", test_thread);
+    qtest_add_func("/vtd-ats/thread-interrupt", test_thread_interrupt);
+    qtest_add_func("/vtd-ats/threads", test_threads);
+    qtest_add_func("/vtd-ats/atc", test_atc);
     qtest_add_func("/vtd-ats/translated-scalable", test_translated_scalable);
     qtest_add_func("/vtd-ats/capabilities", test_capabilities);
     return g_test_run();

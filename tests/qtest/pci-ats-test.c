@@ -547,6 +547,22 @@ static void test_einval(void)
     qtest_quit(d.qts);
 }
 
+/* What is no command ends all the same, also in the device's thread */
+static void test_no_command(void)
+{
+    static const unsigned commands[] = { 0, 1000 };
+    QATD d;
+    int i;
+
+    start_dev(&d, "");
+    for (i = 0; i < ARRAY_SIZE(commands); i++) {
+        g_assert_cmpint(qatd_command(&d, commands[i], 1, 0, 0, 0), ==, -EINVAL);
+        g_assert_cmpint(qatd_command(&d, commands[i], 1, 0, 0,
+                                     ATD_FLAG_THREAD), ==, -EINVAL);
+    }
+    qtest_quit(d.qts);
+}
+
 /* Registering notifiers, with an IOMMU that could serve them */
 static void test_notifiers(void)
 {
@@ -696,6 +712,7 @@ int main(int argc, char **argv)
     qtest_add_func("/pci-ats/error/pasid-off", test_eperm_pasid);
     qtest_add_func("/pci-ats/error/bus-master-off", test_eperm_bus_master);
     qtest_add_func("/pci-ats/error/arguments", test_einval);
+    qtest_add_func("/pci-ats/error/no-command", test_no_command);
     if (qtest_has_device("intel-iommu")) {
         qtest_add_func("/pci-ats/notifiers", test_notifiers);
         qtest_add_func("/pci-ats/error/no-device-iotlb", test_no_device_iotlb);

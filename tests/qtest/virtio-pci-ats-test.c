@@ -21,6 +21,7 @@
 #include "standard-headers/linux/virtio_iommu.h"
 #include "standard-headers/linux/virtio_net.h"
 #include "libqos/malloc-pc.h"
+#include "libqos/pci-ats-testdev.h"
 #include "libqos/pci-pc.h"
 #include "libqos/vhost-user-iotlb.h"
 #include "libqos/virtio-pci.h"
@@ -33,6 +34,8 @@
 #define PORT_BDF    (4 << 3)
 #define DEVICE_BDF  0x100
 #define IOMMU_BDF   (5 << 3)
+#define NEIGHBOUR_BDF (6 << 3)
+#define PASID       5
 
 /* BARs on the root bus, and in the window of the root port */
 #define ROOT_BARS   0xe0000000
@@ -57,6 +60,9 @@
     "-device pcie-root-port,id=rp0,bus=pcie.0,chassis=1,addr=4.0 "
 
 #define VTD_ATS     "-device intel-iommu,device-iotlb=on "
+#define VTD_PASIDS \
+    "-device intel-iommu,device-iotlb=on,x-scalable-mode=on,x-flts=on," \
+    "x-pasid-mode=on -device pci-ats-testdev,addr=6 "
 #define NET \
     "-device virtio-net-pci,id=dev,bus=rp0,netdev=net,romfile=," \
     "disable-legacy=on,iommu_platform=on"
@@ -191,7 +197,7 @@ static void guest_boot(Guest *g, QTestState *qts)
 }
 
 /* VT-d: RAM is mapped to itself, and the two pages of the driver */
-static void guest_setup_vtd(Guest *g, bool device_tlb)
+static void guest_map_vtd(Guest *g)
 {
     uint64_t addr;
 
@@ -202,6 +208,11 @@ static void guest_setup_vtd(Guest *g, bool device_tlb)
     }
     qvtd_map(&g->vtd, g->sspt, IOVA, g->page, SIZE_4K);
     qvtd_map(&g->vtd, g->sspt, IOVA_HIGH, g->page, SIZE_4K);
+}
+
+static void guest_setup_vtd(Guest *g, bool device_tlb)
+{
+    guest_map_vtd(g);
     qvtd_attach(&g->vtd, DEVICE_BDF, DOMAIN, g->sspt, device_tlb);
     qvtd_enable(&g->vtd);
 }
@@ -1221,6 +1232,129 @@ static void test_fallback_none(void)
     guest_free_all(g);
 }
 
+/* Scalable mode: another function uses PASIDs at the same time */
+
+typedef struct Neighbour {
+    QATD dev;
+    uint64_t fspt;
+    uint64_t frame[2];
+    uint64_t invalidations;
+} Neighbour;
+
+static void guest_setup_scalable(Guest *g, Neighbour *n)
+{
+    uint64_t dir;
+
+    guest_map_vtd(g);
+    g->vtd.scalable = true;
+    dir = qvtd_sm_attach(&g->vtd, DEVICE_BDF, VTD_SM_CONTEXT_ENTRY_DTE, 0);
+    qvtd_sm_pasid(&g->vtd, dir, 0, g->sspt | VTD_SM_PASID_ENTRY_SLT |
+                  VTD_PASID_ENTRY_P | 2 << 2, DOMAIN, 0);
+    dir = qvtd_sm_attach(&g->vtd, NEIGHBOUR_BDF, VTD_SM_CONTEXT_ENTRY_DTE |
+                         VTD_SM_CONTEXT_ENTRY_PASIDE, 0);
+    n->fspt = qvtd_new_table(&g->vtd);
+    qvtd_sm_pasid(&g->vtd, dir, PASID, VTD_SM_PASID_ENTRY_FLT |
+                  VTD_PASID_ENTRY_P, DOMAIN | VTD_SM_PASID_ENTRY_PWSNP,
+                  n->fspt);
+    qvtd_enable(&g->vtd);
+}
+
+static void neighbour_map(Guest *g, Neighbour *n, int frame)
+{
+    uint64_t bits = VTD_FL_P | VTD_FL_RW | VTD_FL_US;
+
+    qvtd_map_entry(&g->vtd, n->fspt, 4, IOVA, SIZE_4K, n->frame[frame] | bits,
+                   bits);
+}
+
+static void neighbour_start(Guest *g, Neighbour *n)
+{
+    qatd_init(&n->dev, g->qts, NEIGHBOUR_BDF, 0);
+    qatd_enable_all(&n->dev, 32);
+    n->frame[0] = qvtd_new_table(&g->vtd);
+    n->frame[1] = qvtd_new_table(&g->vtd);
+    neighbour_map(g, n, 0);
+    g_assert_cmpint(qatd_command(&n->dev, ATD_CMD_REGISTER_IOTLB, PASID, 0, 0,
+                                 0), ==, 0);
+    qtest_memset(g->qts, n->dev.data, 0x11, SIZE_4K);
+}
+
+/* Have it write through its ATC, in its thread, all the time */
+static void neighbour_work(Neighbour *n)
+{
+    if (!qatd_read(&n->dev, ATD_BUSY)) {
+        g_assert_cmpint(qatd_read(&n->dev, ATD_RETURN), ==, 0);
+        qatd_start(&n->dev, ATD_CMD_SVM_WRITE, PASID, IOVA, SIZE_4K,
+                   ATD_FLAG_THREAD);
+    }
+}
+
+static void check_neighbour(Neighbour *n, unsigned more)
+{
+    n->invalidations += more;
+    g_assert_cmpuint(qatd_read(&n->dev, ATD_INV_COUNT), ==, n->invalidations);
+}
+
+/* 6.5.2.5: for the device of vhost, and for it alone */
+static void check_vhost_alone(Guest *g, Neighbour *n)
+{
+    neighbour_work(n);
+    check_heeds_device_tlb(g, true);
+    check_neighbour(n, 0);
+}
+
+/* 6.5.2.5, 6.5.2.6: for the neighbour, with any descriptor */
+static void check_neighbour_alone(Guest *g, Neighbour *n, int kind)
+{
+    uint64_t lo = VTD_INV_DESC_DEV_PIOTLB | NEIGHBOUR_BDF << 16;
+
+    fetch(g);
+    qvhost_user_iotlb_invalidations(g->be);
+    neighbour_work(n);
+    switch (kind) {
+    case 0:
+        qvtd_submit(&g->vtd, lo | (uint64_t)PASID << 32, IOVA);
+        break;
+    case 1:
+        qvtd_submit(&g->vtd, lo, IOVA | 1);
+        break;
+    default:
+        qvtd_inv_device_tlb(&g->vtd, NEIGHBOUR_BDF, IOVA, false);
+        break;
+    }
+    check_neighbour(n, 1);
+    g_assert_true(qvhost_user_iotlb_has(g->be, IOVA));
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
+}
+
+static void test_beside_pasids(void)
+{
+    Guest *g = guest_new(VTD_PASIDS, 1);
+    Neighbour n = { };
+    int i;
+
+    guest_setup_scalable(g, &n);
+    neighbour_start(g, &n);
+    driver_start(g);
+    set_ats(g, true);
+    for (i = 0; i < 60; i++) {
+        int old = i % 2;
+
+        neighbour_map(g, &n, !old);
+        check_neighbour_alone(g, &n, i % 3);
+        /* Nobody writes there any more */
+        qtest_writel(g->qts, n.frame[old], 0xa5a5a5a5);
+        check_vhost_alone(g, &n);
+        neighbour_work(&n);
+        g_assert_cmphex(qtest_readl(g->qts, n.frame[old]), ==, 0xa5a5a5a5);
+    }
+    g_assert_cmpint(qatd_wait(&n.dev), ==, 0);
+    g_assert_cmpint(qatd_command(&n.dev, ATD_CMD_SVM_WRITE, PASID, IOVA,
+                                 SIZE_4K, 0), ==, 0);
+    g_assert_cmphex(qtest_readl(g->qts, n.frame[0]), ==, 0x11111111);
+    guest_free_all(g);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1264,6 +1398,7 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/fallback/virtio-iommu",
                    test_fallback_viommu);
     qtest_add_func("/virtio-pci-ats/fallback/none", test_fallback_none);
+    qtest_add_func("/virtio-pci-ats/beside-pasids", test_beside_pasids);
 
     return g_test_run();
 }

@@ -21,17 +21,11 @@
 #include "qemu/thread.h"
 #include "hw/pci/pci_atc.h"
 #include "hw/pci/pci_bus.h"
+#include "pci-atc-model.h"
 
 #define KIB 1024ull
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
-
-#define R  PCI_ATC_READ
-#define W  PCI_ATC_WRITE
-#define X  PCI_ATC_EXEC
-#define PRIV PCI_ATC_PRIV
-#define GLOBAL PCI_ATC_GLOBAL
-#define U  PCI_ATC_UNTRANSLATED
 
 static uint64_t seed;
 
@@ -58,22 +52,7 @@ static uint32_t below(uint64_t *state, uint32_t n)
     return rnd(state) % n;
 }
 
-static hwaddr order_mask(unsigned order)
-{
-    return UINT64_MAX >> (52 - order);
-}
-
 /* Short forms of single calls */
-
-static IOMMUTLBEntry entry(hwaddr iova, hwaddr xlat, hwaddr size, int perm)
-{
-    return (IOMMUTLBEntry) {
-        .iova = iova,
-        .translated_addr = xlat,
-        .addr_mask = size - 1,
-        .perm = perm,
-    };
-}
 
 static bool fill(PCIATC *atc, uint32_t pasid, hwaddr iova, hwaddr xlat,
                  hwaddr size, int perm)
@@ -81,18 +60,6 @@ static bool fill(PCIATC *atc, uint32_t pasid, hwaddr iova, hwaddr xlat,
     IOMMUTLBEntry e = entry(iova, xlat, size, perm);
 
     return pci_atc_fill_commit(atc, pci_atc_fill_begin(atc), pasid, &e, 1);
-}
-
-static bool lookup(PCIATC *atc, uint32_t pasid, hwaddr addr, hwaddr len,
-                   uint32_t need, PCIATCRun *run)
-{
-    PCIATCAccess access;
-    bool found;
-
-    pci_atc_access_begin(atc, &access);
-    found = pci_atc_lookup(&access, pasid, addr, len, need, run);
-    pci_atc_access_end(&access);
-    return found;
 }
 
 static bool cached(PCIATC *atc, uint32_t pasid, hwaddr addr, uint32_t need)
@@ -112,16 +79,6 @@ static void assert_run(PCIATC *atc, uint32_t pasid, hwaddr addr, hwaddr len,
     assert_int_equal(run.translated_addr, xlat);
     assert_int_equal(run.length, run_len);
     assert_int_equal(run.flags, flags);
-}
-
-static PCIATCStats stats_of(PCIATC *atc)
-{
-    PCIATCStats s;
-
-    pci_atc_get_stats(atc, &s);
-    assert_int_equal(s.fills, s.entries + s.evictions + s.dropped);
-    assert_true(s.entries <= s.capacity);
-    return s;
 }
 
 /* Boundaries */
@@ -617,342 +574,22 @@ static void test_fill_rain(void **state)
 
 /* Random sequences against a model */
 
-#define MODEL_MAX 400
-#define PENDING 4
-
-typedef struct ModelEntry {
-    uint32_t pasid;
-    hwaddr first, last, xlat;
-    uint32_t flags;
-} ModelEntry;
-
-typedef struct PendingFill {
-    bool active;
-    uint64_t token;
-    uint32_t pasid;
-    unsigned n;
-    unsigned invalidations;         /* since it began */
-    IOMMUTLBEntry entries[16];
-    bool raced[16];
-} PendingFill;
-
-typedef struct Model {
-    PCIATC *atc;
-    uint64_t random;
-    bool exact;                     /* nothing may be forgotten */
-    ModelEntry entries[MODEL_MAX];
-    unsigned n;
-    PendingFill pending[PENDING];
-    PCIATCStats expect;
-    uint64_t offered, taken, lookups;
-} Model;
-
-static bool entry_ok(const IOMMUTLBEntry *e)
+static uint64_t take_random(void *opaque, unsigned bytes)
 {
-    return e->addr_mask >= 0xfff && is_power_of_2(e->addr_mask / 2 + 1) &&
-           (e->addr_mask & 1) && (e->perm & (R | W)) &&
-           ctpop64(e->addr_mask) == 64 - clz64(e->addr_mask);
-}
-
-static bool pasid_ok(uint32_t pasid)
-{
-    return pasid < 0x100000 || pasid == PCI_NO_PASID;
-}
-
-static void model_add(Model *m, uint32_t pasid, const IOMMUTLBEntry *e)
-{
-    ModelEntry new = {
-        .pasid = pasid,
-        .first = e->iova & ~e->addr_mask,
-        .last = e->iova | e->addr_mask,
-        .xlat = e->translated_addr & ~e->addr_mask,
-        .flags = e->perm & 0x3f,
-    };
-
-    if (!(new.flags & R)) {
-        new.flags &= ~X;
-    }
-    if (new.flags & U) {
-        new.xlat = new.first;
-    }
-    for (unsigned i = 0; i < m->n; i++) {
-        ModelEntry *old = &m->entries[i];
-
-        if (old->pasid == pasid && old->first == new.first &&
-            old->last == new.last && !((old->flags ^ new.flags) & PRIV)) {
-            if (old->xlat == new.xlat && !((old->flags ^ new.flags) & U)) {
-                new.flags |= old->flags;
-            }
-            *old = new;
-            return;
-        }
-    }
-    assert_true(m->n < MODEL_MAX);
-    m->entries[m->n++] = new;
-}
-
-static void step_invalidate(Model *m, uint32_t pasid, hwaddr first,
-                            hwaddr last)
-{
-    unsigned left = 0;
-
-    pci_atc_invalidate(m->atc, pasid, first, last);
-    if (pasid != PCI_ATC_ANY_PASID && !pasid_ok(pasid)) {
-        return;
-    }
-    m->expect.invalidations++;
-    if (last < first) {
-        first = 0;
-        last = UINT64_MAX;
-    }
-    for (unsigned i = 0; i < m->n; i++) {
-        ModelEntry *e = &m->entries[i];
-
-        if ((pasid != PCI_ATC_ANY_PASID && pasid != e->pasid) ||
-            e->first > last || e->last < first) {
-            m->entries[left++] = *e;
-        }
-    }
-    m->n = left;
-    for (PendingFill *f = m->pending; f < m->pending + PENDING; f++) {
-        f->invalidations++;
-        for (unsigned i = 0; i < f->n; i++) {
-            IOMMUTLBEntry *e = &f->entries[i];
-
-            if ((pasid == PCI_ATC_ANY_PASID || pasid == f->pasid) &&
-                (e->iova & ~e->addr_mask) <= last &&
-                (e->iova | e->addr_mask) >= first) {
-                f->raced[i] = true;
-            }
-        }
-    }
-}
-
-static uint32_t random_pasid(Model *m)
-{
-    static const uint32_t exact[] = { 0, 1, 2, 0xfffff, PCI_NO_PASID };
-    static const uint32_t any[] = {
-        0, 1, 2, 64, 65, 0x40000, 0xfffff, PCI_NO_PASID, 0x100000,
-        0x80000000, 1 | 1 << 20,
-    };
-
-    return m->exact ? exact[below(&m->random, ARRAY_SIZE(exact))]
-                    : any[below(&m->random, ARRAY_SIZE(any))];
-}
-
-static unsigned random_order(Model *m)
-{
-    static const uint8_t usual[] = { 0, 0, 0, 0, 4, 9, 9, 18 };
-    unsigned i = below(&m->random, ARRAY_SIZE(usual) + 1);
-
-    return i < ARRAY_SIZE(usual) ? usual[i] : below(&m->random, 53);
-}
-
-/* Few enough places that entries meet, at both ends of the address space */
-static hwaddr random_addr(Model *m)
-{
-    hwaddr addr = (hwaddr)below(&m->random, 24) << 12 |
-                  (hwaddr)below(&m->random, 3) << 21 |
-                  (hwaddr)below(&m->random, 2) << 30 |
-                  below(&m->random, 0x1000);
-
-    return below(&m->random, 4) ? addr : ~addr;
-}
-
-static void step_begin(Model *m)
-{
-    PendingFill *f = &m->pending[below(&m->random, PENDING)];
-    unsigned order = random_order(m);
-    hwaddr size = order_mask(order) + 1;
-    hwaddr addr = random_addr(m);
-    hwaddr xlat = rnd(&m->random);
-
-    f->active = true;
-    f->invalidations = 0;
-    f->token = pci_atc_fill_begin(m->atc);
-    f->pasid = random_pasid(m);
-    f->n = 1 + below(&m->random, m->exact ? 2 : 16);
-    for (unsigned i = 0; i < f->n; i++) {
-        f->raced[i] = false;
-        f->entries[i] = entry(addr + i * size, xlat + i * size, size,
-                              rnd(&m->random));
-        if (below(&m->random, 16) == 0) {
-            f->entries[i].addr_mask ^= 1ull << below(&m->random, 64);
-        }
-        if (below(&m->random, 16) == 0) {
-            xlat = rnd(&m->random);
-        }
-        if (below(&m->random, 2)) {
-            f->entries[i].perm |= R;
-        }
-    }
-}
-
-static void step_commit(Model *m)
-{
-    PendingFill *f = &m->pending[below(&m->random, PENDING)];
-    unsigned good = 0;
-    size_t taken;
-
-    if (!f->active) {
-        return;
-    }
-    if (m->exact && m->n + f->n > PCI_ATC_WAYS) {
-        step_invalidate(m, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
-    }
-    if (m->n + f->n > MODEL_MAX) {
-        step_invalidate(m, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
-    }
-    taken = pci_atc_fill_commit(m->atc, f->token, f->pasid, f->entries, f->n);
-    m->offered += f->n;
-    m->taken += taken;
-    for (unsigned i = 0; i < f->n; i++) {
-        if (!pasid_ok(f->pasid) || !entry_ok(&f->entries[i])) {
-            m->expect.rejected++;
-        } else if (!f->raced[i]) {
-            good++;
-            model_add(m, f->pasid, &f->entries[i]);
-        }
-    }
-    if (f->invalidations <= 64) {
-        assert_int_equal(taken, good);
-    } else {
-        assert_true(taken <= good);
-        if (taken < good) {
-            /*
-             * Refused more than it had to, and may hold what these would
-             * have replaced: start again from nothing.
-             */
-            step_invalidate(m, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
-        }
-    }
-    f->active = false;
-    f->n = 0;
-}
-
-/* Entry of the model that holds @addr there, the one that goes on longest */
-static ModelEntry *model_find(Model *m, uint32_t pasid, hwaddr addr,
-                              uint32_t need, const hwaddr *xlat, uint32_t u)
-{
-    ModelEntry *best = NULL;
-
-    for (unsigned i = 0; i < m->n; i++) {
-        ModelEntry *e = &m->entries[i];
-
-        if (e->pasid == pasid && e->first <= addr && e->last >= addr &&
-            (e->flags & need) == need && !((e->flags ^ need) & PRIV) &&
-            (!xlat || (e->xlat + (addr - e->first) == *xlat &&
-                       !((e->flags ^ u) & U))) &&
-            (!best || e->last > best->last)) {
-            best = e;
-        }
-    }
-    return best;
-}
-
-static void step_lookup(Model *m)
-{
-    uint32_t pasid = random_pasid(m);
-    uint32_t need = rnd(&m->random) & (R | W | X | PRIV);
-    hwaddr addr = random_addr(m);
-    hwaddr len = below(&m->random, 4) ? 1 + below(&m->random, 0x20000)
-                                      : rnd(&m->random);
-    PCIATCRun run;
-    hwaddr pos = 0;
-
-    need &= below(&m->random, 2) ? R | PRIV : R | W | X | PRIV;
-    m->lookups++;
-    if (!lookup(m->atc, pasid, addr, len, need, &run)) {
-        m->expect.misses++;
-        if (m->exact && len) {
-            assert_null(model_find(m, pasid, addr, need, NULL, 0));
-        }
-        return;
-    }
-    assert_true(run.length > 0 && run.length <= len);
-    assert_true(addr + (run.length - 1) >= addr);
-    assert_true(run.translated_addr + (run.length - 1) >= run.translated_addr);
-    assert_true((run.flags & need) == need);
-    while (pos < run.length) {
-        hwaddr xlat = run.translated_addr + pos;
-        uint32_t flags = need | (run.flags & (R | W | X | PRIV));
-        ModelEntry *e = model_find(m, pasid, addr + pos, flags, &xlat,
-                                   run.flags);
-
-        assert_non_null(e);
-        if (e->last - (addr + pos) >= run.length - pos) {
-            break;
-        }
-        pos += e->last - (addr + pos) + 1;
-    }
-}
-
-static void step_random_invalidate(Model *m)
-{
-    uint32_t pasid = below(&m->random, 8) ? random_pasid(m)
-                                          : PCI_ATC_ANY_PASID;
-    hwaddr mask = order_mask(random_order(m));
-    hwaddr addr = random_addr(m);
-
-    switch (below(&m->random, 8)) {
-    case 0:
-        step_invalidate(m, pasid, 0, UINT64_MAX);
-        break;
-    case 1:
-        step_invalidate(m, pasid, addr, random_addr(m));
-        break;
-    case 2:
-        step_invalidate(m, pasid, addr, addr);
-        break;
-    case 3:
-        for (unsigned i = below(&m->random, 100); i; i--) {
-            step_invalidate(m, pasid, addr & ~mask, addr | mask);
-            addr += mask + 1;
-        }
-        break;
-    default:
-        step_invalidate(m, pasid, addr & ~mask, addr | mask);
-    }
+    return rnd(opaque);
 }
 
 static void run_model(uint64_t random, uint32_t size, bool exact)
 {
     uint64_t steps = env_number("ATC_TEST_STEPS", 200000);
-    Model *m = g_new0(Model, 1);
+    ATCModel *m = atc_model_new(size, exact, take_random, &random);
     PCIATCStats s;
 
-    m->atc = pci_atc_new(size);
-    m->random = random;
-    m->exact = exact;
     while (steps--) {
-        uint32_t kind = below(&m->random, 100);
-
-        if (kind < 15) {
-            step_begin(m);
-        } else if (kind < 35) {
-            step_commit(m);
-        } else if (kind < 45) {
-            step_random_invalidate(m);
-        } else {
-            step_lookup(m);
-        }
-        if (exact) {
-            assert_int_equal(stats_of(m->atc).entries, m->n);
-        }
+        atc_model_step(m);
     }
-    s = stats_of(m->atc);
-    assert_int_equal(s.invalidations, m->expect.invalidations);
-    assert_int_equal(s.misses, m->expect.misses);
-    assert_true(s.hits >= m->lookups - s.misses);
+    s = atc_model_free(m);
     assert_true(s.hits > 0 && s.refused > 0 && s.updates > 0);
-    assert_int_equal(s.rejected, m->expect.rejected);
-    assert_int_equal(m->taken, s.fills + s.updates);
-    assert_int_equal(m->offered, m->taken + s.refused + s.rejected);
-    if (exact) {
-        assert_int_equal(s.evictions, 0);
-    }
-    pci_atc_free(m->atc);
-    g_free(m);
 }
 
 static void test_model_exact(void **state)

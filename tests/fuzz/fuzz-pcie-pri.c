@@ -1,0 +1,413 @@
+/*
+ * Fuzzer of the Page Request capability
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * hw/pci/pcie_pri.c between a fake function and a fake IOMMU, both driven by
+ * the input: writes to the registers of any width, requests, responses that
+ * are expected or not, registrations and resets.  A plain model of the
+ * registers and of the open groups tells what has to come of it.  Section
+ * numbers are those of the PCI Express Base Specification 5.0.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qemu/rcu.h"
+#include "hw/pci/pci_device.h"
+#include "hw/pci/pci-internal.h"
+#include "tests/fuzz/fuzz-input.h"
+
+#define CAP     0x100
+#define PASIDS  3               /* the last one stands for none */
+#define PRGIS   4
+
+/* What the guest may write: Enable, Reset, RF, UPRGI, the allocation */
+#define RW1C    (PCI_PRI_STATUS_RF | PCI_PRI_STATUS_UPRGI)
+
+typedef struct Group {
+    unsigned requests;
+    unsigned last;
+} Group;
+
+/* The model */
+static bool enable;
+static uint16_t status;
+static uint32_t alloc;
+static Group groups[PASIDS][PRGIS];
+static unsigned responses[PASIDS];
+
+static PCIDevice *dev;
+static IOMMUPRINotifier users[PASIDS];
+static bool registered[PASIDS];
+static unsigned responses_seen[PASIDS];
+/* What the IOMMU does with a request, and the user with a response */
+static int request_error;
+static bool respond_at_once;
+static bool unregister_in_response;
+
+static uint32_t pasid_of(unsigned i)
+{
+    return i == PASIDS - 1 ? PCI_NO_PASID : i;
+}
+
+static unsigned index_of(uint32_t pasid)
+{
+    return pasid == PCI_NO_PASID ? PASIDS - 1 : pasid;
+}
+
+static unsigned outstanding(void)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < PASIDS * PRGIS; i++) {
+        n += groups[i / PRGIS][i % PRGIS].requests;
+    }
+    return n;
+}
+
+static void model_update(void)
+{
+    if (!enable && !outstanding()) {
+        status |= PCI_PRI_STATUS_STOPPED;
+    }
+}
+
+/* 10.4.2, 10.5.2.3 */
+static void model_response(unsigned pasid, unsigned prgi,
+                           IOMMUPRIResponseCode code)
+{
+    Group *g = &groups[pasid][prgi];
+
+    if (!g->requests) {
+        status |= PCI_PRI_STATUS_UPRGI;
+        return;
+    }
+    if (g->last > 1) {
+        g->last--;
+        g->requests--;
+    } else {
+        *g = (Group) { };
+    }
+    if (code == IOMMU_PRI_RESP_FAILURE) {
+        status |= PCI_PRI_STATUS_RF;
+    }
+    responses[pasid]++;
+    model_update();
+}
+
+/* ---- What hw/pci/pcie_pri.c calls ---- */
+
+void pcie_add_capability(PCIDevice *pci, uint16_t cap_id, uint8_t cap_ver,
+                         uint16_t offset, uint16_t size)
+{
+}
+
+int pci_iommu_check_pasid(const PCIDevice *pci, uint32_t pasid, bool priv_req,
+                          bool exec_req)
+{
+    return 0;
+}
+
+bool pcie_bus_master_enabled(const PCIDevice *pci)
+{
+    return true;
+}
+
+/* ---- The fake IOMMU ---- */
+
+static IOMMUPRINotifier *notifiers[PASIDS];
+
+static void respond(unsigned pasid, unsigned prgi, IOMMUPRIResponseCode code)
+{
+    IOMMUPRIResponse response = { .response_code = code, .prgi = prgi };
+
+    RCU_READ_LOCK_GUARD();
+    if (notifiers[pasid]) {
+        model_response(pasid, prgi, code);
+        notifiers[pasid]->notify(notifiers[pasid], &response);
+    }
+}
+
+static int fake_register(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
+                         IOMMUPRINotifier *notifier)
+{
+    if (!request_error) {
+        g_assert_null(notifiers[index_of(pasid)]);
+        notifiers[index_of(pasid)] = notifier;
+    }
+    return request_error;
+}
+
+static void fake_unregister(PCIBus *bus, void *opaque, int devfn,
+                            uint32_t pasid)
+{
+    g_assert_nonnull(notifiers[index_of(pasid)]);
+    notifiers[index_of(pasid)] = NULL;
+}
+
+static int fake_request(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
+                        bool priv_req, bool exec_req, hwaddr addr, bool lpig,
+                        uint16_t prgi, bool is_read, bool is_write)
+{
+    if (is_read || is_write) {
+        groups[index_of(pasid)][prgi].requests++;
+        groups[index_of(pasid)][prgi].last += lpig;
+        if (request_error) {
+            groups[index_of(pasid)][prgi].requests--;
+            groups[index_of(pasid)][prgi].last -= lpig;
+            model_update();
+        } else if (respond_at_once && lpig) {
+            respond(index_of(pasid), prgi, IOMMU_PRI_RESP_SUCCESS);
+        }
+    }
+    return request_error;
+}
+
+static const PCIIOMMUOps fake_ops = {
+    .pri_register_notifier = fake_register,
+    .pri_unregister_notifier = fake_unregister,
+    .pri_request_page = fake_request,
+};
+
+/* ---- The fake function ---- */
+
+static void user_unregister(unsigned pasid)
+{
+    registered[pasid] = false;
+    pci_pri_unregister_notifier(dev, pasid_of(pasid));
+    g_assert_null(notifiers[pasid]);
+}
+
+static void user_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
+{
+    unsigned pasid = n - users;
+
+    g_assert_true(registered[pasid]);
+    responses_seen[pasid]++;
+    if (unregister_in_response) {
+        user_unregister(pasid);
+    }
+}
+
+static void user_register(unsigned pasid)
+{
+    int ret = pci_pri_register_notifier(dev, pasid_of(pasid), &users[pasid]);
+
+    if (registered[pasid]) {
+        g_assert_cmpint(ret, ==, -EBUSY);
+    } else {
+        g_assert_cmpint(ret, ==, request_error);
+        registered[pasid] = !ret;
+    }
+}
+
+static void request(FuzzInput *in, unsigned pasid, uint8_t how)
+{
+    unsigned prgi = fuzz_take(in, 1) % (PRGIS + 1);
+    bool last = how & 1, is_read = how & 2, is_write = how & 4;
+    bool enabled = enable && !(status & PCI_PRI_STATUS_RF);
+    int ret;
+
+    if (prgi == PRGIS) {
+        prgi = PCI_PRGI_MAX + 1;
+    }
+    ret = pci_pri_request_page(dev, pasid_of(pasid), false, false, 0, last,
+                               prgi, is_read, is_write);
+    if (!enabled) {
+        g_assert_cmpint(ret, ==, -EPERM);
+    } else if (prgi > PCI_PRGI_MAX ||
+               (!is_read && !is_write && (!last || pasid == PASIDS - 1)) ||
+               ((is_read || is_write) && !registered[pasid] &&
+                !unregister_in_response)) {
+        g_assert_cmpint(ret, ==, -EINVAL);
+    } else if (registered[pasid]) {
+        g_assert_cmpint(ret, ==, request_error);
+    }
+}
+
+/* ---- The guest ---- */
+
+static void model_drop_groups(void)
+{
+    for (unsigned i = 0; i < PASIDS * PRGIS; i++) {
+        Group *g = &groups[i / PRGIS][i % PRGIS];
+
+        if (g->requests) {
+            /* One failure for each, whatever it is made of */
+            responses[i / PRGIS] += registered[i / PRGIS];
+            *g = (Group) { };
+        }
+    }
+    model_update();
+}
+
+/* 10.5.2.2 to 10.5.2.5, byte by byte as pci_default_write_config() does */
+static void config_write(FuzzInput *in)
+{
+    unsigned len = 1 << fuzz_take(in, 1) % 3;
+    unsigned at = fuzz_take(in, 1) % (PCI_EXT_CAP_PRI_SIZEOF + 8) & -len;
+    uint32_t val = fuzz_take(in, len);
+    uint32_t addr = CAP - 4 + at;
+    bool control = false;
+    uint16_t ctrl = 0;
+
+    for (unsigned i = 0; i < len; i++) {
+        uint8_t byte = val >> (8 * i);
+        uint8_t mask = dev->wmask[addr + i];
+
+        dev->config[addr + i] &= ~(byte & dev->w1cmask[addr + i]);
+        dev->config[addr + i] = (dev->config[addr + i] & ~mask) | (byte & mask);
+        switch ((int)(addr + i - CAP)) {
+        case PCI_PRI_CTRL:
+            control = true;
+            ctrl = byte;
+            break;
+        case PCI_PRI_CTRL + 1:
+            control = true;
+            ctrl |= (enable && !(i > 0)) ? PCI_PRI_CTRL_ENABLE : 0;
+            break;
+        case PCI_PRI_STATUS:
+            status &= ~(byte & RW1C);
+            break;
+        case PCI_PRI_ALLOC_REQ ... PCI_PRI_ALLOC_REQ + 3:
+            alloc = deposit32(alloc, 8 * (addr + i - CAP - PCI_PRI_ALLOC_REQ),
+                              8, byte);
+            break;
+        }
+    }
+    if (control) {
+        if ((ctrl & PCI_PRI_CTRL_ENABLE) && !enable) {
+            status &= ~(RW1C | PCI_PRI_STATUS_STOPPED);
+        }
+        enable = ctrl & PCI_PRI_CTRL_ENABLE;
+        model_update();
+        if ((ctrl & PCI_PRI_CTRL_RESET) && !enable) {
+            model_drop_groups();
+        }
+    }
+    pcie_pri_write_config(dev, addr, val, len);
+}
+
+static void reset(void)
+{
+    enable = false;
+    alloc = 0;
+    status &= ~RW1C;
+    model_update();
+    model_drop_groups();
+    pcie_pri_reset(dev);
+}
+
+static void check(void)
+{
+    const uint8_t *cap = dev->config + CAP;
+
+    pcie_pri_sync_config(dev);
+    g_assert_cmphex(pci_get_word(cap + PCI_PRI_CTRL), ==,
+                    enable ? PCI_PRI_CTRL_ENABLE : 0);
+    g_assert_cmphex(pci_get_word(cap + PCI_PRI_STATUS), ==,
+                    status | PCI_PRI_STATUS_PASID);
+    g_assert_cmphex(pci_get_long(cap + PCI_PRI_ALLOC_REQ), ==, alloc);
+    g_assert_cmphex(pci_get_long(cap + PCI_PRI_MAX_REQ), ==, 32);
+    g_assert_cmphex(pcie_pri_get_req_alloc(dev), ==, alloc);
+    g_assert_cmpint(pcie_pri_enabled(dev), ==,
+                    enable && !(status & PCI_PRI_STATUS_RF));
+    g_assert_cmpuint(pcie_pri_outstanding(dev), ==, outstanding());
+    for (unsigned i = 0; i < PASIDS; i++) {
+        g_assert_cmpuint(responses_seen[i], ==, responses[i]);
+    }
+}
+
+static void start(void)
+{
+    dev = g_new0(PCIDevice, 1);
+    dev->config = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
+    dev->wmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
+    dev->w1cmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
+    dev->cmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
+    dev->iommu.ops = &fake_ops;
+    pcie_pri_init(dev, CAP, 32, true);
+    enable = false;
+    status = PCI_PRI_STATUS_STOPPED;
+    alloc = 0;
+    request_error = 0;
+    memset(groups, 0, sizeof(groups));
+    memset(responses, 0, sizeof(responses));
+    memset(responses_seen, 0, sizeof(responses_seen));
+    for (unsigned i = 0; i < PASIDS; i++) {
+        users[i].notify = user_notify;
+    }
+}
+
+static void stop(void)
+{
+    for (unsigned i = 0; i < PASIDS; i++) {
+        user_unregister(i);
+    }
+    pcie_pri_exit(dev);
+    g_free(dev->config);
+    g_free(dev->wmask);
+    g_free(dev->w1cmask);
+    g_free(dev->cmask);
+    g_free(dev);
+}
+
+static void step(FuzzInput *in)
+{
+    uint8_t op = fuzz_take(in, 1);
+    unsigned pasid = (op >> 3) % PASIDS;
+
+    unregister_in_response = false;
+    respond_at_once = false;
+    request_error = 0;
+    switch (op & 7) {
+    case 0:
+        config_write(in);
+        break;
+    case 1:
+        request_error = fuzz_flag(op, 7) ? -ENOSPC : 0;
+        user_register(pasid);
+        break;
+    case 2:
+        if (registered[pasid]) {
+            user_unregister(pasid);
+        }
+        break;
+    case 3:
+        unregister_in_response = fuzz_flag(op, 7);
+        respond(pasid, fuzz_take(in, 1) % PRGIS, fuzz_take(in, 1) % 3);
+        break;
+    case 4:
+        if (fuzz_flag(op, 7)) {
+            reset();
+        } else if (fuzz_flag(op, 6)) {
+            status |= PCI_PRI_STATUS_UPRGI;
+            pcie_pri_unexpected_prgi(dev);
+        } else {
+            status |= PCI_PRI_STATUS_RF;
+            pcie_pri_response_failed(dev);
+        }
+        break;
+    default:
+        request_error = fuzz_flag(op, 7) && (op & 1) ? -ENOSPC : 0;
+        respond_at_once = fuzz_flag(op, 6);
+        unregister_in_response = fuzz_flag(op, 7);
+        request(in, pasid, fuzz_take(in, 1));
+        break;
+    }
+    check();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    FuzzInput in = { data, size };
+
+    start();
+    while (in.size) {
+        step(&in);
+    }
+    stop();
+    return 0;
+}

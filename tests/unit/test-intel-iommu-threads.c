@@ -1,0 +1,309 @@
+/*
+ * Requests from many threads while a guest changes tables and invalidates
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * hw/i386/intel_iommu_request.c, intel_iommu_walk.c and intel_iommu_ram.c
+ * together, for ThreadSanitizer and AddressSanitizer above all.  Section
+ * numbers are those of the Intel Virtualization Technology for Directed I/O
+ * specification, revision 5.10.
+ */
+
+#include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
+#include "qemu/atomic.h"
+#include "qemu/bswap.h"
+#include "qemu/rcu.h"
+#include "qemu/thread.h"
+#include "hw/i386/intel_iommu_internal.h"
+#include "hw/i386/intel_iommu_request.h"
+#include "fake-memory.h"
+
+#define PAGE            4096ull
+#define SID             0x20
+#define PASID           5
+#define DEVICES         3
+#define ROUNDS          2000
+#define IOVA            0x7000ull
+/* Bits of a paging entry that software may use, from here on: a counter */
+#define COUNTER_SHIFT   52
+#define COUNTER_MASK    (0x3ffull << COUNTER_SHIFT)
+
+/* Pages of guest memory */
+enum {
+    ROOT = 1, CONTEXT, DIRECTORY, TABLE,
+    OLD, NEW = OLD + 4,         /* page tables, four levels each */
+    END = NEW + 4,
+};
+
+static VTDResolver *resolver;
+
+/* ThreadSanitizer does not see that RCU frees behind the last reader */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "race:call_rcu_thread\n";
+}
+
+static void store(uint64_t page, unsigned index, uint64_t value)
+{
+    qatomic_set(&fake_memory[page * 512 + index], cpu_to_le64(value));
+}
+
+static uint64_t *leaf(unsigned tables)
+{
+    return &fake_memory[(tables + 3) * 512 + IOVA / PAGE];
+}
+
+/* Page tables that map IOVA to a page of their number */
+static void fill_tables(unsigned tables)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        store(tables + i, 0, (tables + i + 1) * PAGE | VTD_FL_P | VTD_FL_RW |
+                             VTD_FL_US);
+    }
+    *leaf(tables) = tables << 20 | VTD_FL_P | VTD_FL_RW | VTD_FL_US;
+}
+
+static void use_tables(unsigned tables)
+{
+    store(TABLE, PASID * 8 + 2, tables * PAGE);
+}
+
+static void start(void)
+{
+    IntelIOMMUState *s;
+
+    fill_tables(OLD);
+    fill_tables(NEW);
+    store(ROOT, 0, CONTEXT * PAGE | 1);
+    store(CONTEXT, SID * 4, DIRECTORY * PAGE | VTD_SM_CONTEXT_ENTRY_DTE |
+                            VTD_SM_CONTEXT_ENTRY_PASIDE | 1);
+    store(DIRECTORY, 0, TABLE * PAGE | 1);
+    store(TABLE, PASID * 8, VTD_SM_PASID_ENTRY_FLT | VTD_PASID_ENTRY_P);
+    store(TABLE, PASID * 8 + 1, VTD_SM_PASID_ENTRY_PWSNP);
+    use_tables(OLD);
+    if (resolver) {
+        return;
+    }
+    s = g_new0(IntelIOMMUState, 1);
+    s->aw_bits = 48;
+    s->flts = s->fs1gp = s->scalable_mode = s->root_scalable = true;
+    s->dmar_enabled = true;
+    s->ecap = VTD_ECAP_DT | VTD_ECAP_PASID | VTD_ECAP_PSS(20) |
+              VTD_ECAP_FLTS | VTD_ECAP_SMPWC;
+    s->root = ROOT * PAGE;
+    stq_le_p(&s->csr[DMAR_RTADDR_REG], s->root | VTD_RTADDR_SMT);
+    resolver = vtd_resolver_new(s);
+}
+
+typedef struct Shared {
+    bool stop;
+    bool gone;                  /* the PASID may be missing at times */
+    unsigned fresh;             /* tables that are invalidated to, or 0 */
+    unsigned answers;
+} Shared;
+
+typedef struct Device {
+    QemuThread thread;
+    Shared *shared;
+    IOMMUAccessFlags want;
+} Device;
+
+/* Which tables answer, or 0 for none */
+static unsigned ask(const Device *d)
+{
+    VTDTarget scratch;
+    const VTDTarget *t;
+    IOMMUTLBEntry result = { };
+    VTDWalkRequest req = {
+        .first = IOVA,
+        .last = IOVA + PAGE - 1,
+        .want = d->want,
+        .result = &result,
+        .max_results = 1,
+    };
+
+    RCU_READ_LOCK_GUARD();
+    t = vtd_resolve(resolver, SID, PASID, VTD_AT_TRANSLATION, &scratch);
+    if (t->fault) {
+        return 0;
+    }
+    vtd_walk(&resolver->ram.mem, &t->walk, &req);
+    return result.perm & IOMMU_RO ? result.translated_addr >> 20 : 0;
+}
+
+static void *device(void *opaque)
+{
+    Device *d = opaque;
+    Shared *shared = d->shared;
+
+    rcu_register_thread();
+    while (!qatomic_read(&shared->stop)) {
+        unsigned before = qatomic_load_acquire(&shared->fresh);
+        unsigned tables = ask(d);
+        bool fpd;
+
+        /* @fresh is read again after the tables have been */
+        smp_mb();
+        if (!qatomic_read(&shared->gone)) {
+            g_assert_true(tables == OLD || tables == NEW);
+        }
+        /* What began after the invalidation had completed follows it */
+        if (before && qatomic_read(&shared->fresh) == before) {
+            g_assert_cmpuint(tables, ==, before);
+        }
+        WITH_RCU_READ_LOCK_GUARD() {
+            vtd_resolve_translated(resolver, SID, PCI_NO_PASID, &fpd);
+        }
+        qatomic_inc(&shared->answers);
+    }
+    rcu_unregister_thread();
+    return NULL;
+}
+
+static void start_devices(Device *devices, Shared *shared)
+{
+    for (unsigned i = 0; i < DEVICES; i++) {
+        devices[i].shared = shared;
+        devices[i].want = i % 2 ? IOMMU_RO : IOMMU_RW;
+        qemu_thread_create(&devices[i].thread, "device", device, &devices[i],
+                           QEMU_THREAD_JOINABLE);
+    }
+    while (!qatomic_read(&shared->answers)) {
+        g_thread_yield();
+    }
+}
+
+static void stop_devices(Device *devices, Shared *shared)
+{
+    qatomic_set(&shared->stop, true);
+    for (unsigned i = 0; i < DEVICES; i++) {
+        qemu_thread_join(&devices[i].thread);
+    }
+}
+
+/* 6.5.2.2: after an invalidation nobody uses the old tables */
+static void test_invalidate(void **state)
+{
+    Shared shared = { };
+    Device devices[DEVICES];
+
+    start();
+    start_devices(devices, &shared);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        unsigned tables = i % 2 ? OLD : NEW;
+
+        qatomic_set(&shared.fresh, 0);
+        /* Who sees the new tables sees that too */
+        smp_mb();
+        use_tables(tables);
+        vtd_resolver_invalidate(resolver);
+        qatomic_store_release(&shared.fresh, tables);
+        if (i % 8 == 0) {
+            g_usleep(10);
+        }
+    }
+    stop_devices(devices, &shared);
+}
+
+/* Registers and the memory map change meanwhile, and tables are lost */
+static void test_registers_and_memory(void **state)
+{
+    Shared shared = { .gone = true };
+    Device devices[DEVICES];
+
+    start();
+    start_devices(devices, &shared);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        resolver->s->root_scalable = i % 3;
+        resolver->s->dmar_enabled = i % 5;
+        vtd_resolver_update(resolver);
+        fake_memory_map(i % 2 ? FAKE_MEMORY_PAGES : OLD + i % 8, i % 4);
+        store(DIRECTORY, 0, i % 7 ? TABLE * PAGE | 1 : 0);
+    }
+    stop_devices(devices, &shared);
+    resolver->s->root_scalable = resolver->s->dmar_enabled = true;
+    vtd_resolver_update(resolver);
+    fake_memory_map(FAKE_MEMORY_PAGES, 0);
+    drain_call_rcu();
+    /* One for the range that is mapped now */
+    assert_int_equal(fake_memory_references(), 1);
+}
+
+/* 3.6.2: flags of an entry that has changed, or cannot, are not set */
+static void test_set_flags(void **state)
+{
+    const VTDRam *ram;
+    uint64_t *entry;
+    uint64_t addr = (OLD + 3) * PAGE + IOVA / PAGE * 8, old;
+
+    start();
+    ram = &resolver->ram;
+    entry = leaf(OLD);
+    old = *entry;
+    RCU_READ_LOCK_GUARD();
+    assert_int_equal(vtd_ram_set_flags(ram, addr, old, VTD_FL_A), 0);
+    assert_int_equal(*entry, old | VTD_FL_A);
+    /* As if a vCPU had changed it since it was read */
+    assert_int_equal(vtd_ram_set_flags(ram, addr, old, VTD_FL_A | VTD_FL_D),
+                     -EAGAIN);
+    assert_int_equal(*entry, old | VTD_FL_A);
+    fake_memory_map(END, END - OLD);
+    assert_int_equal(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_D), -EFAULT);
+    assert_int_equal(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_A), 0);
+    fake_memory_map(OLD, 0);
+    assert_int_equal(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_D), -EFAULT);
+    assert_int_equal(*entry, old | VTD_FL_A);
+    fake_memory_map(FAKE_MEMORY_PAGES, 0);
+}
+
+/* A vCPU that changes an entry as software does, by compare-and-exchange */
+static void cpu_count(uint64_t *entry, uint64_t clear)
+{
+    uint64_t old, new, seen = qatomic_read(entry);
+
+    do {
+        old = seen;
+        new = (old & ~(COUNTER_MASK | clear)) |
+              ((old + (1ull << COUNTER_SHIFT)) & COUNTER_MASK);
+        seen = qatomic_cmpxchg(entry, old, new);
+    } while (seen != old);
+}
+
+/*
+ * 3.6.2: accessed and dirty bits are set by locked operations.  A plain store
+ * would undo what a vCPU did to the entry meanwhile.
+ */
+static void test_flags_against_cpu(void **state)
+{
+    Shared shared = { };
+    Device devices[DEVICES];
+    uint64_t *entry;
+
+    start();
+    entry = leaf(OLD);
+    vtd_resolver_invalidate(resolver);
+    start_devices(devices, &shared);
+    for (unsigned i = 0; i < ROUNDS * 500; i++) {
+        cpu_count(entry, VTD_FL_A | VTD_FL_D);
+        assert_int_equal((qatomic_read(entry) & COUNTER_MASK) >> COUNTER_SHIFT,
+                         (i + 1) & (COUNTER_MASK >> COUNTER_SHIFT));
+    }
+    stop_devices(devices, &shared);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_set_flags),
+        cmocka_unit_test(test_invalidate),
+        cmocka_unit_test(test_registers_and_memory),
+        cmocka_unit_test(test_flags_against_cpu),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
