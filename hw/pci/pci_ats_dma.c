@@ -19,6 +19,7 @@
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
 #include "hw/pci/pci_ats_dma.h"
+#include "hw/pci/pci_ats_info.h"
 #include "hw/pci/pci_device.h"
 #include "pci-internal.h"
 
@@ -68,6 +69,7 @@ typedef QTAILQ_HEAD(, DMARequest) DMARequestList;
 struct PCIATSDMA {
     PCIDevice *dev;
     PCIATC *atc;
+    PCIATSCache cache;          /* @atc, as the monitor sees it */
     uint32_t epoch;             /* of ATS, when @atc was last flushed */
 
     QemuMutex ctx_lock;
@@ -770,6 +772,8 @@ PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries)
     dma->dev = dev;
     dma->atc = pci_atc_new(atc_entries);
     dma->epoch = pcie_ats_epoch(dev);
+    dma->cache.atc = dma->atc;
+    pci_ats_add_cache(dev, &dma->cache);
     qemu_mutex_init(&dma->ctx_lock);
     dma->contexts = g_hash_table_new(NULL, NULL);
     QTAILQ_INIT(&dma->lru);
@@ -811,6 +815,8 @@ void pci_ats_dma_free(PCIATSDMA *dma)
     if (!dma) {
         return;
     }
+    /* Before the BQL is given up */
+    pci_ats_remove_cache(&dma->cache);
     dma_stop_worker(dma);
 
     /* After this no response arrives */
