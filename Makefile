@@ -17,6 +17,9 @@ check: build
 ## check-unit, check-qtest, check-functional, check-series: one suite
 check-%: build
 	scripts/run-tests $*
+## coverage: which lines and branches of our files the tests visit
+coverage: packages
+	@scripts/coverage
 ## packages: install the Debian packages that are missing
 packages:
 	@scripts/install-packages
@@ -36,4 +39,4 @@ clean:
 help:
 	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo check packages build mails clean help
+.PHONY: all demo check coverage packages build mails clean help
