@@ -1177,6 +1177,85 @@ static void test_fallback_none(void)
     guest_free_all(g);
 }
 
+/*
+ * What the back-end will need comes with the answer to its first miss: the
+ * buffers in the rings, also those of chains and indirect tables, so that no
+ * packet is lost (docs/devel/vhost-user-iotlb.rst).
+ */
+#define BUFFERS     0x50000000ULL
+#define NUM_BUFFERS 8
+
+static uint64_t buffer(unsigned i)
+{
+    return BUFFERS + i * SIZE_2M;
+}
+
+static void map_buffers(Guest *g)
+{
+    /* Two pages each, which follow each other in memory, too */
+    for (unsigned i = 0; i < NUM_BUFFERS; i++) {
+        uint64_t page = guest_alloc(&g->alloc, 2 * SIZE_4K);
+
+        qvtd_map(&g->vtd, g->sspt, buffer(i), page, SIZE_4K);
+        qvtd_map(&g->vtd, g->sspt, buffer(i) + SIZE_4K, page + SIZE_4K,
+                 SIZE_4K);
+    }
+}
+
+static uint32_t add_buffer(Guest *g, QVirtQueue *vq, unsigned i, bool write,
+                           bool next)
+{
+    return qvirtqueue_add(g->qts, vq, buffer(i) + 16, SIZE_4K, write, next);
+}
+
+static void check_fetched(Guest *g, unsigned i, bool fetched)
+{
+    g_assert_cmpint(qvhost_user_iotlb_has(g->be, buffer(i)), ==, fetched);
+    g_assert_cmpint(qvhost_user_iotlb_has(g->be, buffer(i) + SIZE_4K), ==,
+                    fetched);
+}
+
+static void test_prefetch(void)
+{
+    Guest *g = guest_new(VTD_ATS, 1);
+    QVRingIndirectDesc *indirect;
+    QVirtQueue *rx, *tx;
+    uint32_t head;
+
+    guest_setup_vtd(g, true);
+    /* The rings are not in the large page with the hole below 1 MiB */
+    guest_alloc(&g->alloc, SIZE_2M);
+    map_buffers(g);
+    driver_start(g);
+    rx = g->vqs->pdata[0];
+    tx = g->vqs->pdata[1];
+    head = add_buffer(g, rx, 0, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, rx, head);
+    head = add_buffer(g, rx, 1, true, true);
+    add_buffer(g, rx, 2, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, rx, head);
+    head = add_buffer(g, tx, 3, false, true);
+    add_buffer(g, tx, 4, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, tx, head);
+    tx->indirect = true;
+    indirect = qvring_indirect_desc_setup(g->qts, &g->dev->vdev, &g->alloc, 2);
+    qvring_indirect_desc_add(&g->dev->vdev, g->qts, indirect, buffer(5) + 16,
+                             SIZE_4K, false);
+    qvring_indirect_desc_add(&g->dev->vdev, g->qts, indirect, buffer(6) + 16,
+                             SIZE_4K, true);
+    head = qvirtqueue_add_indirect(g->qts, tx, indirect);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, tx, head);
+
+    fetch(g);
+    for (unsigned i = 0; i <= 6; i++) {
+        check_fetched(g, i, true);
+    }
+    /* Nobody has been given that one */
+    check_fetched(g, 7, false);
+    g_free(indirect);
+    guest_free_all(g);
+}
+
 /* query-pci-ats: the back-end's IOTLB, as QEMU has it on record */
 
 /* Run @check with the caches of the function, one for each back-end */
@@ -1329,6 +1408,7 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/fallback/virtio-iommu",
                    test_fallback_viommu);
     qtest_add_func("/virtio-pci-ats/fallback/none", test_fallback_none);
+    qtest_add_func("/virtio-pci-ats/prefetch", test_prefetch);
     qtest_add_func("/virtio-pci-ats/query/cache", test_query);
     qtest_add_func("/virtio-pci-ats/query/multiqueue", test_query_multiqueue);
 
