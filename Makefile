@@ -23,6 +23,9 @@ bench: build
 ## fuzz: feed the parsers with garbage, ten minutes each; TIME=MINUTES
 fuzz: build
 	scripts/fuzz $(if $(TIME),--time $(TIME))
+## coverage: which lines and branches of our files the tests visit
+coverage: packages
+	@scripts/coverage
 ## packages: install the Debian packages that are missing
 packages:
 	@scripts/install-packages
@@ -42,4 +45,4 @@ clean:
 help:
 	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo check bench fuzz packages build mails clean help
+.PHONY: all demo check bench fuzz coverage packages build mails clean help

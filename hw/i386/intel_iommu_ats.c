@@ -121,6 +121,19 @@ static uint32_t count_errors(const IOMMUTLBEntry *result, size_t n)
     return errors;
 }
 
+static void trace_results(const Request *rq, const IOMMUTLBEntry *result,
+                          size_t n)
+{
+    if (!trace_event_get_state_backends(TRACE_VTD_ATS_RESULT)) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        trace_vtd_ats_result(rq->sid, rq->pasid, result[i].iova,
+                             result[i].addr_mask, result[i].translated_addr,
+                             result[i].perm);
+    }
+}
+
 /* PRIV says whom the permissions are for (4.2.3) */
 static void mark_privileged(IOMMUTLBEntry *result, size_t n)
 {
@@ -190,6 +203,7 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
     *err_count = count_errors(result, walk.num_results);
     trace_vtd_ats_request(rq.sid, pasid, addr, length, walk.num_results,
                           *err_count, walk.fault);
+    trace_results(&rq, result, walk.num_results);
     return status == VTD_WALK_FULL ? -ENOMEM : walk.num_results;
 }
 
@@ -293,11 +307,15 @@ bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
                          bool is_write, IOMMUTLBEntry *result)
 {
     Request rq = request(opaque, bus, devfn, pasid, VTD_AT_UNTRANSLATED);
+    bool ok;
 
     rq.is_write = is_write;
     rq.priv = priv_req;
     rq.exec = exec_req;
-    return untranslated(&rq, addr, result);
+    ok = untranslated(&rq, addr, result);
+    trace_vtd_pasid_request(rq.sid, pasid, priv_req, exec_req, addr, is_write,
+                            result->translated_addr, result->perm);
+    return ok;
 }
 
 /* Translated requests (4.2.5) */
@@ -376,6 +394,7 @@ bool vtd_translate_translated(IntelIOMMUState *s, PCIBus *bus, int devfn,
         entry_blocked(entry, pasid, addr);
         return false;
     }
+    trace_vtd_translated_request(rq.sid, addr, is_write);
     /* Blocks of this size cannot reach into the interrupt range */
     entry_identity(entry, pasid, addr, VTD_INTERRUPT_ADDR_SIZE - 1);
     return true;

@@ -11,6 +11,7 @@
 #include "qemu/lockable.h"
 #include "qemu/queue.h"
 #include "qemu/thread.h"
+#include "hw/pci/pci_ats_info.h"
 #include "hw/pci/pci_bus.h"
 #include "intel_iommu_internal.h"
 #include "intel_iommu_dev_tlb.h"
@@ -312,6 +313,22 @@ static hwaddr dev_tlb_mask(hwaddr addr, bool size)
     return shift < 64 ? (1ULL << shift) - 1 : UINT64_MAX;
 }
 
+/* What the function is sent, for those who watch it */
+static void source_count(const Source *src, VTDDevTLBScope scope,
+                         uint32_t pasid, const IOMMUTLBEntry *entry)
+{
+    static const PCIATSInvalidation kinds[] = {
+        [VTD_DEV_TLB_NO_PASID] = PCI_ATS_INV_NO_PASID,
+        [VTD_DEV_TLB_PASID] = PCI_ATS_INV_PASID,
+        [VTD_DEV_TLB_ALL_PASIDS] = PCI_ATS_INV_ALL_PASIDS,
+    };
+
+    pci_ats_invalidate_requested(src->bus, src->devfn, kinds[scope],
+                                 scope == VTD_DEV_TLB_PASID ? pasid
+                                                            : PCI_NO_PASID,
+                                 entry->iova, entry->addr_mask);
+}
+
 void vtd_dev_tlb_invalidate(VTDDevTLB *dt, uint16_t sid, VTDDevTLBScope scope,
                             uint32_t pasid, hwaddr addr, bool size)
 {
@@ -334,6 +351,7 @@ void vtd_dev_tlb_invalidate(VTDDevTLB *dt, uint16_t sid, VTDDevTLBScope scope,
     if (!src) {
         return;
     }
+    source_count(src, scope, pasid, &event.entry);
     dt->depth++;
     source_invalidate(src, scope, pasid, &event);
     dt->depth--;

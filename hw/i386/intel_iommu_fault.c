@@ -73,6 +73,7 @@ void vtd_fault_log(IntelIOMMUState *s, uint16_t sid, uint64_t hi, uint64_t lo)
     }
     WITH_QEMU_LOCK_GUARD(&queue->lock) {
         if (queue->n == VTD_FAULT_QUEUE_SIZE) {
+            trace_vtd_fault_dropped(sid);
             return;
         }
         queue->record[queue->n++] = (VTDFaultRecord) { sid, hi, lo };
@@ -101,6 +102,8 @@ void vtd_fault_report(IntelIOMMUState *s, const VTDFault *fault)
 
     trace_vtd_dmar_fault(fault->sid, fault->reason, fault->addr,
                          fault->is_write);
+    trace_vtd_fault_request(fault->sid, fault->reason, fault->at, fault->pasid,
+                            fault->priv, fault->exec);
 
     /* Reserved without PASIDs (11.4.7.6) */
     if (has_pasid && (s->ecap & VTD_ECAP_PASID)) {

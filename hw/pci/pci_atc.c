@@ -738,7 +738,45 @@ size_t pci_atc_fill_commit(PCIATC *atc, uint64_t token, uint32_t pasid,
     return taken;
 }
 
-/* Life cycle */
+/* Statistics */
+
+/* The entries of each space; with atc->lock held */
+static GHashTable *count_spaces(PCIATC *atc)
+{
+    GHashTable *counts = g_hash_table_new(NULL, NULL);
+
+    for (uint32_t i = 0; i <= atc->set_mask; i++) {
+        for (unsigned way = 0; way < PCI_ATC_WAYS; way++) {
+            uint32_t tag = atc->sets[i].tags[way];
+            gpointer space = GUINT_TO_POINTER(tag_space(tag));
+
+            if (tag_live(atc, tag)) {
+                gsize n = GPOINTER_TO_SIZE(g_hash_table_lookup(counts, space));
+
+                g_hash_table_insert(counts, space, GSIZE_TO_POINTER(n + 1));
+            }
+        }
+    }
+    return counts;
+}
+
+void pci_atc_foreach_pasid(PCIATC *atc, PCIATCEntriesFn *fn, void *opaque)
+{
+    g_autoptr(GHashTable) counts = NULL;
+    GHashTableIter iter;
+    gpointer space, n;
+
+    WITH_QEMU_LOCK_GUARD(&atc->lock) {
+        counts = count_spaces(atc);
+    }
+    g_hash_table_iter_init(&iter, counts);
+    while (g_hash_table_iter_next(&iter, &space, &n)) {
+        uint32_t pasid = GPOINTER_TO_UINT(space);
+
+        fn(pasid == SPACE_NO_PASID ? PCI_NO_PASID : pasid, GPOINTER_TO_SIZE(n),
+           opaque);
+    }
+}
 
 void pci_atc_get_stats(PCIATC *atc, PCIATCStats *stats)
 {
@@ -753,6 +791,8 @@ void pci_atc_get_stats(PCIATC *atc, PCIATCStats *stats)
         stats->misses += stat64_get(&atc->stripes[i].misses);
     }
 }
+
+/* Life cycle */
 
 PCIATC *pci_atc_new(uint32_t entries)
 {

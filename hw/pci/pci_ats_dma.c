@@ -26,6 +26,7 @@
 #include "qemu/thread.h"
 #include "qemu/units.h"
 #include "hw/pci/pci_ats_dma.h"
+#include "hw/pci/pci_ats_info.h"
 #include "hw/pci/pci_device.h"
 #include "pci-internal.h"
 #include "trace.h"
@@ -103,6 +104,7 @@ typedef struct DMAGroup {
 struct PCIATSDMA {
     PCIDevice *dev;
     PCIATC *atc;
+    PCIATSCache cache;          /* @atc, as the monitor sees it */
     uint32_t epoch;             /* of ATS, when @atc was last flushed */
     uint32_t cancels;           /* number of pci_ats_dma_cancel() */
     unsigned call_phase;        /* written with the BQL */
@@ -1254,6 +1256,8 @@ PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries)
     dma->dev = dev;
     dma->atc = pci_atc_new(atc_entries);
     dma->epoch = pcie_ats_epoch(dev);
+    dma->cache.atc = dma->atc;
+    pci_ats_add_cache(dev, &dma->cache);
     qemu_mutex_init(&dma->ctx_lock);
     dma->contexts = g_hash_table_new(NULL, NULL);
     QTAILQ_INIT(&dma->lru);
@@ -1295,6 +1299,8 @@ void pci_ats_dma_free(PCIATSDMA *dma)
     if (!dma) {
         return;
     }
+    /* Before the BQL is given up */
+    pci_ats_remove_cache(&dma->cache);
     timer_free(dma->delay_timer);
     dma_stop_worker(dma);
 

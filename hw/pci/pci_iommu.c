@@ -80,6 +80,7 @@ int pci_iommu_register_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
     if (!ops) {
         return -ENODEV;
     }
+    pci_ats_info_add_notifier(dev, pasid);
     ops->register_iotlb_notifier(dev->iommu.bus, dev->iommu.opaque,
                                  dev->iommu.devfn, pasid, n);
     return 0;
@@ -95,6 +96,7 @@ int pci_iommu_unregister_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
     }
     ops->unregister_iotlb_notifier(dev->iommu.bus, dev->iommu.opaque,
                                    dev->iommu.devfn, pasid, n);
+    pci_ats_info_remove_notifier(dev, pasid);
     return 0;
 }
 
@@ -120,6 +122,19 @@ static int ats_request_check(const PCIDevice *dev, uint32_t pasid,
     return dev->iommu.ats_ops ? 0 : -ENODEV;
 }
 
+static void trace_translations(const PCIDevice *dev,
+                               const IOMMUTLBEntry *result, size_t n)
+{
+    if (!trace_event_get_state_backends(TRACE_PCI_ATS_TRANSLATION)) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        trace_pci_ats_translation(dev->name, dev->devfn, result[i].pasid,
+                                  result[i].iova, result[i].addr_mask,
+                                  result[i].translated_addr, result[i].perm);
+    }
+}
+
 ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
                                     bool priv_req, bool exec_req,
                                     hwaddr addr, size_t length,
@@ -129,6 +144,7 @@ ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
 {
     ssize_t ret = ats_request_check(dev, pasid, priv_req, exec_req, addr,
                                     length, result_length);
+    size_t n = 0;
 
     if (!ret) {
         const PCIIOMMUBinding *b = &dev->iommu;
@@ -137,9 +153,12 @@ ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
                                               pasid, priv_req, exec_req, addr,
                                               length, no_write, result,
                                               result_length, err_count);
+        n = ret == -ENOMEM ? result_length : MAX(ret, 0);
     }
+    pci_ats_info_count(&dev->ats_info, n, n ? *err_count : 0, ret == -ENOMEM);
     trace_pci_ats_request_translation(dev->name, dev->devfn, pasid, priv_req,
                                       exec_req, addr, length, no_write, ret);
+    trace_translations(dev, result, n);
     return ret;
 }
 
@@ -192,9 +211,9 @@ static dma_addr_t pasid_dma_rw_one(PCIDevice *dev, uint32_t pasid,
     return *result == MEMTX_OK ? len : 0;
 }
 
-MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
-                             bool exec_req, dma_addr_t addr, void *buf,
-                             dma_addr_t len, DMADirection dir)
+static MemTxResult pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
+                                bool exec_req, dma_addr_t addr, void *buf,
+                                dma_addr_t len, DMADirection dir)
 {
     MemTxResult result = MEMTX_OK;
 
@@ -217,5 +236,17 @@ MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
         buf = (uint8_t *)buf + done;
         len -= done;
     }
+    return result;
+}
+
+MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
+                             bool exec_req, dma_addr_t addr, void *buf,
+                             dma_addr_t len, DMADirection dir)
+{
+    MemTxResult result = pasid_dma_rw(dev, pasid, priv_req, exec_req, addr, buf,
+                                      len, dir);
+
+    trace_pci_pasid_dma_rw(dev->name, dev->devfn, pasid, priv_req, exec_req,
+                           addr, len, dir == DMA_DIRECTION_FROM_DEVICE, result);
     return result;
 }

@@ -41,6 +41,7 @@ typedef struct PRIListener {
     uint32_t pasid;
     IOMMUPRINotifier *user;     /* NULL once unregistered */
     unsigned running;           /* calls of @user */
+    PCIEPRIStats stats;
 } PRIListener;
 
 struct PCIEPRIState {
@@ -53,6 +54,7 @@ struct PCIEPRIState {
     uint32_t req_alloc;         /* likewise */
     bool enable;                /* the Enable bit */
     bool enabled;               /* Enable, and not disabled by a failure */
+    PCIEPRIStats stats;      /* @groups_open is derived from @groups */
     /* For migration only */
     int32_t nr_saved_groups;
     PRIGroup *saved_groups;
@@ -237,6 +239,7 @@ static void pri_drop_groups(PCIEPRIState *pri)
         dropped = pri->groups;
         pri->groups = g_hash_table_new_full(pri_group_hash, pri_group_equal,
                                             g_free, NULL);
+        pri->stats.dropped += g_hash_table_size(dropped);
         pri_set_outstanding(pri, 0);
         pri_update(pri);
     }
@@ -248,6 +251,9 @@ static void pri_drop_groups(PCIEPRIState *pri)
 
         WITH_QEMU_LOCK_GUARD(&pri->lock) {
             listener = pri_find_listener(pri, g->pasid);
+            if (listener) {
+                listener->stats.dropped++;
+            }
         }
         if (listener) {
             pri_deliver(pri, listener, g->prgi, IOMMU_PRI_RESP_FAILURE);
@@ -373,6 +379,20 @@ static bool pri_close_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi)
     return true;
 }
 
+static void pri_count_response(PCIEPRIStats *stats, bool expected,
+                               IOMMUPRIResponseCode code)
+{
+    if (!expected) {
+        stats->unexpected++;
+    } else if (code == IOMMU_PRI_RESP_SUCCESS) {
+        stats->success++;
+    } else if (code == IOMMU_PRI_RESP_INVALID_REQUEST) {
+        stats->invalid_request++;
+    } else {
+        stats->failure++;
+    }
+}
+
 static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
 {
     PRIListener *listener = container_of(notifier, PRIListener, from_iommu);
@@ -389,6 +409,8 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
         } else if (code == IOMMU_PRI_RESP_FAILURE) {
             pri->status |= PCI_PRI_STATUS_RF;
         }
+        pri_count_response(&pri->stats, expected, code);
+        pri_count_response(&listener->stats, expected, code);
         pri_update(pri);
     }
     trace_pcie_pri_response(dev->name, dev->devfn, listener->pasid, prgi, code,
@@ -507,6 +529,7 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
 static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
                           bool lpig)
 {
+    PRIListener *listener;
     PRIGroup *g;
 
     QEMU_LOCK_GUARD(&pri->lock);
@@ -514,7 +537,8 @@ static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
     if (!pri->enabled) {
         return -EPERM;
     }
-    if (!pri_find_listener(pri, pasid)) {
+    listener = pri_find_listener(pri, pasid);
+    if (!listener) {
         return -EINVAL;
     }
     g = pri_find_group(pri, pasid, prgi);
@@ -527,16 +551,33 @@ static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
     g->requests++;
     g->last_requests += lpig;
     pri_set_outstanding(pri, pri->outstanding + 1);
+    pri->stats.requests++;
+    listener->stats.requests++;
     return 0;
+}
+
+static void pri_count_refused(PCIEPRIStats *stats, int error)
+{
+    if (error == -ENOSPC) {
+        stats->overflows++;
+    } else {
+        stats->refused++;
+    }
 }
 
 /* Undo pri_open_group() for a request that was not sent */
 static void pri_cancel_request(PCIEPRIState *pri, uint32_t pasid,
-                               uint16_t prgi, bool lpig)
+                               uint16_t prgi, bool lpig, int error)
 {
+    PRIListener *listener;
     PRIGroup *g;
 
     QEMU_LOCK_GUARD(&pri->lock);
+    pri_count_refused(&pri->stats, error);
+    listener = pri_find_listener(pri, pasid);
+    if (listener) {
+        pri_count_refused(&listener->stats, error);
+    }
     g = pri_find_group(pri, pasid, prgi);
     if (!g) {
         /* Dropped by a reset meanwhile */
@@ -590,13 +631,57 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
                                        priv_req, exec_req, addr, lpig, prgi,
                                        is_read, is_write);
         if (ret && has_response) {
-            pri_cancel_request(dev->exp.pri, pasid, prgi, lpig);
+            pri_cancel_request(dev->exp.pri, pasid, prgi, lpig, ret);
         }
     }
     trace_pci_pri_request_page(dev->name, dev->devfn, pasid, priv_req, exec_req,
                                addr, lpig, prgi,
                                IOMMU_ACCESS_FLAG(is_read, is_write), ret);
     return ret;
+}
+
+/* ---- Query ---- */
+
+/* With the lock */
+static uint64_t pri_groups_open(PCIEPRIState *pri, uint32_t pasid)
+{
+    GHashTableIter iter;
+    uint64_t n = 0;
+    gpointer key;
+
+    g_hash_table_iter_init(&iter, pri->groups);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        const PRIGroup *g = key;
+
+        n += g->pasid == pasid;
+    }
+    return n;
+}
+
+void pcie_pri_get_stats(PCIDevice *dev, PCIEPRIStats *stats)
+{
+    PCIEPRIState *pri = dev->exp.pri;
+
+    QEMU_LOCK_GUARD(&pri->lock);
+    *stats = pri->stats;
+    stats->groups_open = g_hash_table_size(pri->groups);
+}
+
+void pcie_pri_foreach_pasid(PCIDevice *dev, PCIEPRIPasidFn *fn, void *opaque)
+{
+    PCIEPRIState *pri = dev->exp.pri;
+    GHashTableIter iter;
+    gpointer value;
+
+    QEMU_LOCK_GUARD(&pri->lock);
+    g_hash_table_iter_init(&iter, pri->listeners);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const PRIListener *listener = value;
+        PCIEPRIStats stats = listener->stats;
+
+        stats.groups_open = pri_groups_open(pri, listener->pasid);
+        fn(listener->pasid, &stats, opaque);
+    }
 }
 
 /* ---- Migration ---- */

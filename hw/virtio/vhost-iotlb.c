@@ -69,6 +69,7 @@ typedef struct IOTLBEntry {
  * @epoch: grows when the backend turns out to have lost entries; entries of
  *         an earlier epoch are prefetched again
  * @msgs: messages (struct vhost_iotlb_msg) to be sent, in this order
+ * @stats: what happened to it; @capacity and @entries are set when it is read
  * @queues: for each virtqueue, which part of its avail ring is to be prefetched
  */
 struct vhost_iotlb {
@@ -78,6 +79,7 @@ struct vhost_iotlb {
     unsigned int lookups;
     uint32_t epoch;
     GArray *msgs;
+    VhostIotlbStats stats;
     struct {
         bool valid;         /* the others mean anything */
         uint16_t next[2];   /* first to look at: for readable, writable */
@@ -117,6 +119,7 @@ static void iotlb_queue_update(struct vhost_iotlb *t, IOTLBEntry *e)
     };
 
     e->epoch = t->epoch;
+    t->stats.updates++;
     g_array_append_val(t->msgs, msg);
 }
 
@@ -185,6 +188,7 @@ static void iotlb_drop(struct vhost_iotlb *t, uint64_t first, uint64_t last)
     do {
         end = e->node.last;
         iotlb_remove(t, e);
+        t->stats.dropped++;
         e = iotlb_find(t, first, last);
     } while (e);
     iotlb_queue_invalidate(t, start, end);
@@ -345,6 +349,9 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
         iotlb_remove(t, e);
         dropped++;
     }
+    t->stats.invalidations++;
+    t->stats.kept += kept;
+    t->stats.dropped += dropped;
     trace_vhost_iotlb_invalidate(dev, iova, last, kept, dropped);
     return iotlb_send(t);
 }
@@ -652,6 +659,7 @@ int vhost_device_iotlb_miss(struct vhost_dev *dev, uint64_t iova, int write)
         return -EINVAL;
     }
 
+    t->stats.misses++;
     t->lookups = IOTLB_MAX_LOOKUPS;
     old = iotlb_find(t, iova, iova);
     if (old && (!write || old->perm == IOMMU_RW)) {
@@ -660,6 +668,7 @@ int vhost_device_iotlb_miss(struct vhost_dev *dev, uint64_t iova, int write)
     } else {
         ret = iotlb_translate(dev, iova, write, &e);
         if (ret) {
+            t->stats.faults++;
             trace_vhost_iotlb_miss(dev, 3);
             return ret;
         }
@@ -700,4 +709,13 @@ void vhost_iotlb_cleanup(struct vhost_dev *dev)
         g_free(dev->iotlb);
         dev->iotlb = NULL;
     }
+}
+
+void vhost_iotlb_get_stats(struct vhost_dev *dev, VhostIotlbStats *stats)
+{
+    struct vhost_iotlb *t = dev->iotlb;
+
+    *stats = t->stats;
+    stats->capacity = IOTLB_MAX_ENTRIES;
+    stats->entries = t->n_entries;
 }

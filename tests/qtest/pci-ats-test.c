@@ -688,6 +688,140 @@ static void test_unplug(void)
     qtest_quit(qts);
 }
 
+/* docs/specs/pci-ats-testdev.rst: registers that read back, and all others */
+static void test_device_registers(void)
+{
+    static const uint16_t read_write[] = {
+        ATD_PASID, ATD_ADDR, ATD_LENGTH, ATD_FLAGS, ATD_PRGI, ATD_MAX_RESULTS,
+        ATD_INV_INDEX, ATD_RESP_INDEX,
+    };
+    static const uint16_t read_only_zero[] = {
+        ATD_OUTSTANDING, ATD_RESP_COUNT, ATD_RESP_PASID, ATD_RESP_PRGI,
+        ATD_RESP_CODE, ATD_ATC_ENTRIES, ATD_ATC_HITS, ATD_ATC_MISSES,
+        ATD_ATC_INVALIDATIONS, 0x7f8,
+    };
+    QATD d;
+    int i;
+
+    start_dev(&d, "");
+    for (i = 0; i < ARRAY_SIZE(read_write); i++) {
+        qatd_write(&d, read_write[i], 0x120 + i);
+        g_assert_cmphex(qatd_read(&d, read_write[i]), ==, 0x120 + i);
+    }
+    for (i = 0; i < ARRAY_SIZE(read_only_zero); i++) {
+        qatd_write(&d, read_only_zero[i], 1);
+        g_assert_cmphex(qatd_read(&d, read_only_zero[i]), ==, 0);
+    }
+    qtest_quit(d.qts);
+}
+
+/* Commands that do not exist, or cannot be run */
+static void test_device_commands(void)
+{
+    static const unsigned dma[] = {
+        ATD_CMD_DMA_READ, ATD_CMD_DMA_WRITE, ATD_CMD_SVM_READ,
+        ATD_CMD_SVM_WRITE,
+    };
+    QATD d;
+    int i;
+
+    start_dev(&d, "");
+    g_assert_cmpint(qatd_command(&d, 99, 0, 0, 0, 0), ==, -EINVAL);
+    for (i = 0; i < ARRAY_SIZE(dma); i++) {
+        g_assert_cmpint(qatd_command(&d, dma[i], QATD_NO_PASID, 0x100000,
+                                     ATD_BUFFER_SIZE + 1, 0), ==, -E2BIG);
+    }
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_IOTLB, 1, 0, 0, 0), ==,
+                    -ENOENT);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_PRI, 1, 0, 0, 0), ==,
+                    -ENOENT);
+    qtest_quit(d.qts);
+
+    start_dev(&d, ",pri=off");
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_RESPONSE_FAILURE, 0, 0, 0, 0), ==,
+                    -ENODEV);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_UNEXPECTED_PRGI, 0, 0, 0, 0), ==,
+                    -ENODEV);
+    qtest_quit(d.qts);
+}
+
+static void test_device_properties(void)
+{
+    QTestState *qts = start("-device pcie-root-port,id=rp,addr=5,chassis=1");
+    QDict *error;
+
+    error = qtest_qmp_assert_failure_ref(qts, "{ 'execute': 'device_add', "
+        "'arguments': { 'driver': 'pci-ats-testdev', 'bus': 'rp', "
+        "'pasid-width': 21 } }");
+    g_assert_cmpstr(qdict_get_str(error, "desc"), ==,
+                    "pasid-width must be at most 20");
+    qobject_unref(error);
+    qtest_quit(qts);
+}
+
+/* As many PASIDs as there is room for; they are there after migration */
+static void test_device_listeners(void)
+{
+    g_autofree char *path = NULL;
+    g_autofree char *uri = NULL;
+    int fd = g_file_open_tmp("pci-ats-test-XXXXXX", &path, NULL);
+    const char *args = "-M q35 -nodefaults -device intel-iommu,device-iotlb=on "
+                       "-device pci-ats-testdev,addr=4";
+    QATD d;
+    int i;
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    uri = g_strdup_printf("file:%s", path);
+    d.qts = qtest_init(args);
+    qecam_enable(d.qts);
+    qatd_init(&d, d.qts, DEV_BDF, 0);
+    qatd_enable_all(&d, 1);
+    for (i = 0; i < ATD_LISTENERS; i++) {
+        g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, i, 0, 0, 0),
+                        ==, 0);
+    }
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, i, 0, 0, 0), ==,
+                    -ENOMEM);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, 0, 0, 0, 0), ==,
+                    -EEXIST);
+    /* One listener, two kinds of notifications */
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_PRI, 0, 0, 0, 0), ==,
+                    -ENOENT);
+    migrate_to_file(d.qts, uri);
+    qtest_quit(d.qts);
+
+    d.qts = qtest_initf("%s -incoming defer", args);
+    qtest_qmp_assert_success(d.qts, "{ 'execute': 'migrate-incoming', "
+                             "'arguments': { 'uri': %s } }", uri);
+    qtest_qmp_eventwait(d.qts, "RESUME");
+    for (i = 0; i < ATD_LISTENERS; i++) {
+        g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_IOTLB, i, 0, 0, 0),
+                        ==, 0);
+    }
+    qtest_quit(d.qts);
+    unlink(path);
+}
+
+/* Unplugging while notifiers are registered */
+static void test_unplug_listening(void)
+{
+    QTestState *qts = start("-device intel-iommu,device-iotlb=on "
+                            "-device pcie-root-port,id=rp,addr=5,chassis=1,"
+                            "power_controller_present=off "
+                            "-device pci-ats-testdev,id=dev,bus=rp,addr=0");
+    QATD d;
+
+    qecam_setup_bridge(qts, PORT_BDF, 1, 1);
+    qatd_init(&d, qts, QATD_BDF(1, 0, 0), 0);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, QATD_NO_PASID, 0,
+                                 0, 0), ==, 0);
+    qtest_qmp_device_del_send(qts, "dev");
+    qtest_system_reset_nowait(qts);
+    qtest_qmp_eventwait(qts, "DEVICE_DELETED");
+    qtest_quit(qts);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -720,6 +854,13 @@ int main(int argc, char **argv)
     qtest_add_func("/pci-ats/dma/no-iommu", test_dma_no_iommu);
     qtest_add_func("/pci-ats/topology/conventional-bus", test_conventional_bus);
     qtest_add_func("/pci-ats/unplug", test_unplug);
+    qtest_add_func("/pci-ats/device/registers", test_device_registers);
+    qtest_add_func("/pci-ats/device/commands", test_device_commands);
+    qtest_add_func("/pci-ats/device/properties", test_device_properties);
+    if (qtest_has_device("intel-iommu")) {
+        qtest_add_func("/pci-ats/device/listeners", test_device_listeners);
+        qtest_add_func("/pci-ats/unplug-listening", test_unplug_listening);
+    }
 
     return g_test_run();
 }

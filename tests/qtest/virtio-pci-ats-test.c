@@ -14,6 +14,7 @@
 #include "libqtest.h"
 #include "qemu/units.h"
 #include "qobject/qdict.h"
+#include "qobject/qlist.h"
 #include "hw/i386/amd_iommu.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/pci/pci_regs.h"
@@ -1355,6 +1356,195 @@ static void test_beside_pasids(void)
     guest_free_all(g);
 }
 
+/*
+ * What the back-end will need comes with the answer to its first miss: the
+ * buffers in the rings, also those of chains and indirect tables, so that no
+ * packet is lost (docs/devel/vhost-user-iotlb.rst).
+ */
+#define BUFFERS     0x50000000ULL
+#define NUM_BUFFERS 8
+
+static uint64_t buffer(unsigned i)
+{
+    return BUFFERS + i * SIZE_2M;
+}
+
+static void map_buffers(Guest *g)
+{
+    /* Two pages each, which follow each other in memory, too */
+    for (unsigned i = 0; i < NUM_BUFFERS; i++) {
+        uint64_t page = guest_alloc(&g->alloc, 2 * SIZE_4K);
+
+        qvtd_map(&g->vtd, g->sspt, buffer(i), page, SIZE_4K);
+        qvtd_map(&g->vtd, g->sspt, buffer(i) + SIZE_4K, page + SIZE_4K,
+                 SIZE_4K);
+    }
+}
+
+static uint32_t add_buffer(Guest *g, QVirtQueue *vq, unsigned i, bool write,
+                           bool next)
+{
+    return qvirtqueue_add(g->qts, vq, buffer(i) + 16, SIZE_4K, write, next);
+}
+
+static void check_fetched(Guest *g, unsigned i, bool fetched)
+{
+    g_assert_cmpint(qvhost_user_iotlb_has(g->be, buffer(i)), ==, fetched);
+    g_assert_cmpint(qvhost_user_iotlb_has(g->be, buffer(i) + SIZE_4K), ==,
+                    fetched);
+}
+
+static void test_prefetch(void)
+{
+    Guest *g = guest_new(VTD_ATS, 1);
+    QVRingIndirectDesc *indirect;
+    QVirtQueue *rx, *tx;
+    uint32_t head;
+
+    guest_setup_vtd(g, true);
+    /* The rings are not in the large page with the hole below 1 MiB */
+    guest_alloc(&g->alloc, SIZE_2M);
+    map_buffers(g);
+    driver_start(g);
+    rx = g->vqs->pdata[0];
+    tx = g->vqs->pdata[1];
+    head = add_buffer(g, rx, 0, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, rx, head);
+    head = add_buffer(g, rx, 1, true, true);
+    add_buffer(g, rx, 2, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, rx, head);
+    head = add_buffer(g, tx, 3, false, true);
+    add_buffer(g, tx, 4, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, tx, head);
+    tx->indirect = true;
+    indirect = qvring_indirect_desc_setup(g->qts, &g->dev->vdev, &g->alloc, 2);
+    qvring_indirect_desc_add(&g->dev->vdev, g->qts, indirect, buffer(5) + 16,
+                             SIZE_4K, false);
+    qvring_indirect_desc_add(&g->dev->vdev, g->qts, indirect, buffer(6) + 16,
+                             SIZE_4K, true);
+    head = qvirtqueue_add_indirect(g->qts, tx, indirect);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, tx, head);
+
+    fetch(g);
+    for (unsigned i = 0; i <= 6; i++) {
+        check_fetched(g, i, true);
+    }
+    /* Nobody has been given that one */
+    check_fetched(g, 7, false);
+    g_free(indirect);
+    guest_free_all(g);
+}
+
+/* query-pci-ats: the back-end's IOTLB, as QEMU has it on record */
+
+/* Run @check with the caches of the function, one for each back-end */
+static void query_caches(Guest *g, void (*check)(QList *caches, void *opaque),
+                         void *opaque)
+{
+    QDict *reply = qtest_qmp(g->qts, "{ 'execute': 'query-pci-ats' }");
+    QList *functions = qdict_get_qlist(reply, "return");
+    QDict *function = qobject_to(QDict, qlist_peek(functions));
+
+    g_assert_cmpuint(qlist_size(functions), ==, 1);
+    g_assert_cmpstr(qdict_get_str(function, "qdev-id"), ==, "dev");
+    check(qdict_get_qlist(function, "caches"), opaque);
+    qobject_unref(reply);
+}
+
+typedef struct IotlbInfo {
+    int64_t entries;
+    int64_t misses;
+    int64_t updates;
+    int64_t invalidations;
+    int64_t kept;
+    int64_t dropped;
+} IotlbInfo;
+
+static void check_one_cache(QList *caches, void *opaque)
+{
+    QDict *cache = qobject_to(QDict, qlist_peek(caches));
+    IotlbInfo *info = opaque;
+
+    g_assert_cmpuint(qlist_size(caches), ==, 1);
+    g_assert_cmpstr(qdict_get_str(cache, "type"), ==, "vhost");
+    g_assert_cmpint(qdict_get_int(cache, "capacity"), >=,
+                    qdict_get_int(cache, "entries"));
+    g_assert_cmpint(qdict_get_int(cache, "faults"), ==, 0);
+    *info = (IotlbInfo) {
+        .entries = qdict_get_int(cache, "entries"),
+        .misses = qdict_get_int(cache, "misses"),
+        .updates = qdict_get_int(cache, "updates"),
+        .invalidations = qdict_get_int(cache, "invalidations"),
+        .kept = qdict_get_int(cache, "kept"),
+        .dropped = qdict_get_int(cache, "dropped"),
+    };
+}
+
+static IotlbInfo query_one_cache(Guest *g)
+{
+    IotlbInfo info;
+
+    query_caches(g, check_one_cache, &info);
+    return info;
+}
+
+static void check_no_caches(QList *caches, void *opaque)
+{
+    g_assert_true(qlist_empty(caches));
+}
+
+static void test_query(void)
+{
+    g_autofree char *text = NULL;
+    Guest *g = guest_new_vtd(1);
+    IotlbInfo before, after;
+
+    set_ats(g, true);
+    before = query_one_cache(g);
+    fetch(g);
+    after = query_one_cache(g);
+    g_assert_cmpint(after.misses, ==, before.misses + 1);
+    g_assert_cmpint(after.entries, >, before.entries);
+    g_assert_cmpint(after.updates - before.updates, >=,
+                    after.entries - before.entries);
+
+    /* What is still mapped stays, and is gone when it is not */
+    before = after;
+    qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
+    after = query_one_cache(g);
+    g_assert_cmpint(after.invalidations, ==, before.invalidations + 1);
+    g_assert_cmpint(after.kept, ==, before.kept + 1);
+    g_assert_cmpint(after.dropped, ==, before.dropped);
+    unmap_pages(g);
+    qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
+    after = query_one_cache(g);
+    g_assert_cmpint(after.dropped, ==, before.dropped + 1);
+    g_assert_cmpint(after.entries, ==, before.entries - 1);
+
+    text = qtest_hmp(g->qts, "info pci-ats");
+    g_assert_nonnull(strstr(text, "\"dev\""));
+    g_assert_nonnull(strstr(text, "  vhost IOTLB: "));
+
+    /* A device that does not run keeps nothing */
+    qvirtio_reset(&g->dev->vdev);
+    query_caches(g, check_no_caches, NULL);
+    guest_free_all(g);
+}
+
+static void check_two_caches(QList *caches, void *opaque)
+{
+    g_assert_cmpuint(qlist_size(caches), ==, 2);
+}
+
+/* Every queue pair has a back-end of its own */
+static void test_query_multiqueue(void)
+{
+    Guest *g = guest_new_vtd(2);
+
+    query_caches(g, check_two_caches, NULL);
+    guest_free_all(g);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1399,6 +1589,9 @@ int main(int argc, char **argv)
                    test_fallback_viommu);
     qtest_add_func("/virtio-pci-ats/fallback/none", test_fallback_none);
     qtest_add_func("/virtio-pci-ats/beside-pasids", test_beside_pasids);
+    qtest_add_func("/virtio-pci-ats/prefetch", test_prefetch);
+    qtest_add_func("/virtio-pci-ats/query/cache", test_query);
+    qtest_add_func("/virtio-pci-ats/query/multiqueue", test_query_multiqueue);
 
     return g_test_run();
 }

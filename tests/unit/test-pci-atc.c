@@ -167,6 +167,58 @@ static void test_pasids(void **state)
     pci_atc_free(atc);
 }
 
+typedef struct EntriesQuery {
+    uint32_t pasid;
+    uint64_t entries;
+} EntriesQuery;
+
+static void collect_entries(uint32_t pasid, uint64_t entries, void *opaque)
+{
+    EntriesQuery *q = opaque;
+
+    assert_true(entries > 0);
+    if (pasid == q->pasid) {
+        assert_int_equal(q->entries, 0);
+        q->entries = entries;
+    }
+}
+
+static uint64_t entries_of(PCIATC *atc, uint32_t pasid)
+{
+    EntriesQuery q = { .pasid = pasid };
+
+    pci_atc_foreach_pasid(atc, collect_entries, &q);
+    return q.entries;
+}
+
+/* Entries are counted for the PASID that they are of, while they are there */
+static void test_entries_of_pasids(void **state)
+{
+    PCIATC *atc = pci_atc_new(4096);
+
+    assert_int_equal(entries_of(atc, 0), 0);
+    for (int i = 0; i < 5; i++) {
+        assert_true(fill(atc, 0xfffff, i * 4 * KIB, 0, 4 * KIB, R));
+    }
+    /* 7 and 71 share a bucket */
+    assert_true(fill(atc, 7, 0, 0, 4 * KIB, R));
+    assert_true(fill(atc, 71, 0, 0, 2 * MIB, R));
+    assert_true(fill(atc, PCI_NO_PASID, 0, 0, 4 * KIB, R));
+    assert_true(fill(atc, PCI_NO_PASID, 0, 0, 4 * KIB, R));
+    assert_int_equal(entries_of(atc, 0xfffff), 5);
+    assert_int_equal(entries_of(atc, 7), 1);
+    assert_int_equal(entries_of(atc, 71), 1);
+    assert_int_equal(entries_of(atc, PCI_NO_PASID), 1);
+
+    pci_atc_drop(atc, 0xfffff, 0, 0);
+    pci_atc_drop(atc, PCI_NO_PASID, 0, UINT64_MAX);
+    assert_int_equal(entries_of(atc, 0xfffff), 4);
+    assert_int_equal(entries_of(atc, PCI_NO_PASID), 0);
+    pci_atc_drop(atc, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
+    assert_int_equal(entries_of(atc, 0xfffff), 0);
+    pci_atc_free(atc);
+}
+
 static void test_bad_entries(void **state)
 {
     static const hwaddr bad_masks[] = {
@@ -985,6 +1037,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_address_limits),
         cmocka_unit_test(test_pasids),
+        cmocka_unit_test(test_entries_of_pasids),
         cmocka_unit_test(test_bad_entries),
         cmocka_unit_test(test_capacity),
         cmocka_unit_test(test_ways),

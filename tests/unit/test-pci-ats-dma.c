@@ -11,6 +11,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
 #include "qemu/atomic.h"
 #include "qemu/cutils.h"
 #include "qemu/main-loop.h"
@@ -39,7 +41,7 @@ static int untranslated_accesses;
 MemoryRegion *flatview_translate(FlatView *fv, hwaddr addr, hwaddr *xlat,
                                  hwaddr *len, bool is_write, MemTxAttrs attrs)
 {
-    g_assert_cmpint(attrs.address_type, ==, PCI_AT_TRANSLATED);
+    assert(attrs.address_type == PCI_AT_TRANSLATED);
     if (addr >= RAM_SIZE) {
         return &mmio_mr;
     }
@@ -71,8 +73,8 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
                              void *buf, hwaddr len, bool is_write)
 {
     if (attrs.address_type == PCI_AT_TRANSLATED) {
-        g_assert_true(bql_locked());
-        g_assert_cmphex(addr, >=, MMIO);
+        assert(bql_locked());
+        assert(addr >= MMIO);
         mmio_accesses++;
         return MEMTX_OK;
     }
@@ -197,7 +199,7 @@ int pci_iommu_register_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
                                       IOMMUNotifier *n)
 {
     QEMU_LOCK_GUARD(&iommu_lock);
-    g_assert_null(iotlb_notifiers[pasid]);
+    assert(!iotlb_notifiers[pasid]);
     iotlb_notifiers[pasid] = n;
     most_registered = MAX(most_registered, ++registered);
     return 0;
@@ -207,7 +209,7 @@ int pci_iommu_unregister_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
                                         IOMMUNotifier *n)
 {
     QEMU_LOCK_GUARD(&iommu_lock);
-    g_assert_true(iotlb_notifiers[pasid] == n);
+    assert(iotlb_notifiers[pasid] == n);
     iotlb_notifiers[pasid] = NULL;
     registered--;
     return 0;
@@ -226,8 +228,8 @@ static ssize_t walk(uint32_t pasid, hwaddr addr, size_t length,
         if (n == result_length) {
             return -ENOMEM;
         }
-        g_assert_cmphex(page, >=, IOVA);
-        g_assert_cmphex(page, <, IOVA + RAM_SIZE);
+        assert(page >= IOVA);
+        assert(page < IOVA + RAM_SIZE);
         result[n] = (IOMMUTLBEntry) {
             .iova = page,
             .translated_addr = pte->target,
@@ -303,7 +305,7 @@ int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
                               IOMMUPRINotifier *notifier)
 {
     QEMU_LOCK_GUARD(&guest_lock);
-    g_assert_null(pri_notifiers[pasid]);
+    assert(!pri_notifiers[pasid]);
     pri_notifiers[pasid] = notifier;
     return 0;
 }
@@ -318,7 +320,7 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
                          bool exec_req, hwaddr addr, bool lpig, uint16_t prgi,
                          bool is_read, bool is_write)
 {
-    g_assert_true(is_read != is_write);
+    assert(is_read != is_write);
     QEMU_LOCK_GUARD(&guest_lock);
     if (refuse) {
         refuse--;
@@ -403,7 +405,7 @@ static PCIATSDMA *start(void)
 static void stop(PCIATSDMA *dma)
 {
     pci_ats_dma_free(dma);
-    g_assert_cmpint(registered, ==, 0);
+    assert_int_equal(registered, 0);
     WITH_QEMU_LOCK_GUARD(&guest_lock) {
         guest_stop = true;
         qemu_cond_signal(&guest_cond);
@@ -412,10 +414,16 @@ static void stop(PCIATSDMA *dma)
     queue_head = queue_tail = 0;
 }
 
+static int dma_read_at(PCIATSDMA *dma, uint32_t pasid, hwaddr addr, void *buf,
+                       size_t len)
+{
+    return pci_ats_dma_rw(dma, pasid, 0, addr, buf, len,
+                          DMA_DIRECTION_TO_DEVICE);
+}
+
 static int dma_read(PCIATSDMA *dma, unsigned page, void *buf, size_t len)
 {
-    return pci_ats_dma_rw(dma, 1, 0, IOVA + page * PAGE, buf, len,
-                          DMA_DIRECTION_TO_DEVICE);
+    return dma_read_at(dma, 1, IOVA + page * PAGE, buf, len);
 }
 
 static int dma_write(PCIATSDMA *dma, unsigned page, void *buf, size_t len)
@@ -426,7 +434,7 @@ static int dma_write(PCIATSDMA *dma, unsigned page, void *buf, size_t len)
 
 /* ---- Tests ---- */
 
-static void test_translated(void)
+static void test_translated(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[3 * PAGE];
@@ -436,179 +444,177 @@ static void test_translated(void)
     map(4, 9 * PAGE, IOMMU_RW);
     map(5, 2 * PAGE, IOMMU_RW);
     map(6, 3 * PAGE, IOMMU_RW);
-    g_assert_cmpint(pci_ats_dma_rw(dma, 1, 0, IOVA + 4 * PAGE + 100, buf,
-                                   2 * PAGE, DMA_DIRECTION_TO_DEVICE), ==, 0);
-    g_assert_cmpmem(buf, PAGE - 100, ram + 9 * PAGE + 100, PAGE - 100);
-    g_assert_cmpmem(buf + PAGE - 100, PAGE + 100, ram + 2 * PAGE, PAGE + 100);
+    assert_int_equal(dma_read_at(dma, 1, IOVA + 4 * PAGE + 100, buf, 2 * PAGE),
+                     0);
+    assert_memory_equal(buf, ram + 9 * PAGE + 100, PAGE - 100);
+    assert_memory_equal(buf + PAGE - 100, ram + 2 * PAGE, PAGE + 100);
     before = translations;
-    g_assert_cmpint(dma_read(dma, 4, buf, 3 * PAGE), ==, 0);
-    g_assert_cmpint(translations, ==, before);
+    assert_int_equal(dma_read(dma, 4, buf, 3 * PAGE), 0);
+    assert_int_equal(translations, before);
     memset(buf, 0x5a, sizeof(buf));
-    g_assert_cmpint(dma_write(dma, 5, buf, 2 * PAGE), ==, 0);
-    g_assert_cmpmem(ram + 2 * PAGE, 2 * PAGE, buf, 2 * PAGE);
-    g_assert_cmpint(untranslated_accesses + requests_seen, ==, 0);
+    assert_int_equal(dma_write(dma, 5, buf, 2 * PAGE), 0);
+    assert_memory_equal(ram + 2 * PAGE, buf, 2 * PAGE);
+    assert_int_equal(untranslated_accesses + requests_seen, 0);
     /* Nothing to do */
-    g_assert_cmpint(dma_read(dma, 20, buf, 0), ==, 0);
+    assert_int_equal(dma_read(dma, 20, buf, 0), 0);
     stop(dma);
 }
 
-static void test_errors(void)
+static void test_errors(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
 
-    g_assert_cmpint(pci_ats_dma_rw(dma, 1, 0, UINT64_MAX, buf, 2,
-                                   DMA_DIRECTION_TO_DEVICE), ==, -EINVAL);
+    assert_int_equal(dma_read_at(dma, 1, UINT64_MAX, buf, 2), -EINVAL);
     pri_on = false;
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, -EFAULT);
+    assert_int_equal(dma_read(dma, 1, buf, 16), -EFAULT);
     map(1, 0, IOMMU_RO);
-    g_assert_cmpint(dma_write(dma, 1, buf, 16), ==, -EFAULT);
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
+    assert_int_equal(dma_write(dma, 1, buf, 16), -EFAULT);
+    assert_int_equal(dma_read(dma, 1, buf, 16), 0);
     /* No credit, and never will be */
     pri_on = true;
     allocation = 0;
-    g_assert_cmpint(dma_read(dma, 2, buf, 16), ==, -EFAULT);
-    g_assert_cmpint(requests_seen, ==, 0);
+    assert_int_equal(dma_read(dma, 2, buf, 16), -EFAULT);
+    assert_int_equal(requests_seen, 0);
     master_on = false;
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, -EPERM);
+    assert_int_equal(dma_read(dma, 1, buf, 16), -EPERM);
     stop(dma);
 }
 
-static void test_untranslated(void)
+static void test_untranslated(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
 
     ats_on = false;
-    g_assert_cmpint(pci_ats_dma_rw(dma, PCI_NO_PASID, 0, IOVA, buf, 16,
-                                   DMA_DIRECTION_TO_DEVICE), ==, 0);
-    g_assert_cmpint(dma_read(dma, 0, buf, 16), ==, -EFAULT);
-    g_assert_cmpint(untranslated_accesses, ==, 2);
-    g_assert_cmpint(registered, ==, 0);
+    assert_int_equal(dma_read_at(dma, PCI_NO_PASID, IOVA, buf, 16), 0);
+    assert_int_equal(dma_read(dma, 0, buf, 16), -EFAULT);
+    assert_int_equal(untranslated_accesses, 2);
+    assert_int_equal(registered, 0);
     ats_on = true;
     map(3, 0, IOMMU_RW | IOMMU_UNTRANSLATED_ONLY);
-    g_assert_cmpint(dma_read(dma, 3, buf, 16), ==, -EFAULT);
-    g_assert_cmpint(untranslated_accesses, ==, 3);
+    assert_int_equal(dma_read(dma, 3, buf, 16), -EFAULT);
+    assert_int_equal(untranslated_accesses, 3);
     stop(dma);
 }
 
 /* Nothing moves when the IOMMU blocks the translated request */
-static void test_blocked(void)
+static void test_blocked(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16] = { };
 
     map(3, 0, IOMMU_RW);
     blocked = true;
-    g_assert_cmpint(dma_write(dma, 3, buf, 16), ==, -EFAULT);
-    g_assert_cmpint(ram[1], ==, 1);
+    assert_int_equal(dma_write(dma, 3, buf, 16), -EFAULT);
+    assert_int_equal(ram[1], 1);
     blocked = false;
-    g_assert_cmpint(dma_write(dma, 3, buf, 16), ==, 0);
-    g_assert_cmpint(ram[1], ==, 0);
-    g_assert_cmpint(mmio_accesses, ==, 0);
+    assert_int_equal(dma_write(dma, 3, buf, 16), 0);
+    assert_int_equal(ram[1], 0);
+    assert_int_equal(mmio_accesses, 0);
     stop(dma);
 }
 
-static void test_mmio(void)
+static void test_mmio(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
 
     map(3, MMIO, IOMMU_RW);
-    g_assert_cmpint(dma_write(dma, 3, buf, 16), ==, 0);
-    g_assert_cmpint(mmio_accesses, ==, 1);
+    assert_int_equal(dma_write(dma, 3, buf, 16), 0);
+    assert_int_equal(mmio_accesses, 1);
     bql_lock();
-    g_assert_cmpint(dma_write(dma, 3, buf, 16), ==, 0);
+    assert_int_equal(dma_write(dma, 3, buf, 16), 0);
     bql_unlock();
-    g_assert_cmpint(mmio_accesses, ==, 2);
+    assert_int_equal(mmio_accesses, 2);
     stop(dma);
 }
 
 /* Pages come in, never with more requests than the guest allows */
-static void test_page_requests(void)
+static void test_page_requests(void **state)
 {
     PCIATSDMA *dma = start();
     g_autofree uint8_t *buf = g_malloc(RAM_SIZE);
 
     allocation = 3;
     map(5, 5 * PAGE, IOMMU_RO);
-    g_assert_cmpint(dma_read(dma, 0, buf, RAM_SIZE), ==, 0);
-    g_assert_cmpmem(buf, RAM_SIZE, ram, RAM_SIZE);
-    g_assert_cmpint(requests_seen, ==, NR_PAGES - 1);
-    g_assert_cmpint(most_unanswered, ==, 3);
+    assert_int_equal(dma_read(dma, 0, buf, RAM_SIZE), 0);
+    assert_memory_equal(buf, ram, RAM_SIZE);
+    assert_int_equal(requests_seen, NR_PAGES - 1);
+    assert_int_equal(most_unanswered, 3);
     stop(dma);
 }
 
 /* A page that can be read is asked for again when it is to be written */
-static void test_page_request_write(void)
+static void test_page_request_write(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16] = { 1, 2, 3 };
 
-    g_assert_cmpint(dma_read(dma, 7, buf, 16), ==, 0);
-    g_assert_cmpint(requests_seen, ==, 1);
+    assert_int_equal(dma_read(dma, 7, buf, 16), 0);
+    assert_int_equal(requests_seen, 1);
     memset(buf, 0x77, sizeof(buf));
-    g_assert_cmpint(dma_write(dma, 7, buf, 16), ==, 0);
-    g_assert_cmpint(requests_seen, ==, 2);
-    g_assert_cmpmem(ram + 7 * PAGE, 16, buf, 16);
+    assert_int_equal(dma_write(dma, 7, buf, 16), 0);
+    assert_int_equal(requests_seen, 2);
+    assert_memory_equal(ram + 7 * PAGE, buf, 16);
     stop(dma);
 }
 
-static void test_page_request_answers(void)
+static void test_page_request_answers(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
 
     guest_answer = IOMMU_PRI_RESP_INVALID_REQUEST;
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, -EFAULT);
+    assert_int_equal(dma_read(dma, 1, buf, 16), -EFAULT);
     guest_answer = IOMMU_PRI_RESP_FAILURE;
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, -ECANCELED);
+    assert_int_equal(dma_read(dma, 1, buf, 16), -ECANCELED);
     /* Yes, but it is not there: asks again, and does not give up */
     guest_answer = IOMMU_PRI_RESP_SUCCESS;
     lie = 40;
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
-    g_assert_cmpint(lie, ==, 0);
+    assert_int_equal(dma_read(dma, 1, buf, 16), 0);
+    assert_int_equal(lie, 0);
     /* The queue is full for a while */
     refuse = 10;
-    g_assert_cmpint(dma_read(dma, 2, buf, 16), ==, 0);
-    g_assert_cmpint(refuse, ==, 0);
+    assert_int_equal(dma_read(dma, 2, buf, 16), 0);
+    assert_int_equal(refuse, 0);
     stop(dma);
 }
 
 /* The thread that would handle the response cannot wait for it */
-static void test_bql(void)
+static void test_bql(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
 
     bql_lock();
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, -EWOULDBLOCK);
-    g_assert_cmpint(requests_seen, ==, 0);
+    assert_int_equal(dma_read(dma, 1, buf, 16), -EWOULDBLOCK);
+    assert_int_equal(requests_seen, 0);
     map(1, 0, IOMMU_RO);
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
+    assert_int_equal(dma_read(dma, 1, buf, 16), 0);
     bql_unlock();
     stop(dma);
 }
 
 /* ATS was off in between: nothing obtained before is used */
-static void test_epoch(void)
+static void test_epoch(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
 
     map(1, 0, IOMMU_RO);
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
+    assert_int_equal(dma_read(dma, 1, buf, 16), 0);
     map(1, 8 * PAGE, IOMMU_RO);
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
-    g_assert_cmpmem(buf, 16, ram, 16);
+    assert_int_equal(dma_read(dma, 1, buf, 16), 0);
+    assert_memory_equal(buf, ram, 16);
     epoch++;
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
-    g_assert_cmpmem(buf, 16, ram + 8 * PAGE, 16);
+    assert_int_equal(dma_read(dma, 1, buf, 16), 0);
+    assert_memory_equal(buf, ram + 8 * PAGE, 16);
     stop(dma);
 }
 
 /* More PASIDs than are registered at once */
-static void test_many_pasids(void)
+static void test_many_pasids(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
@@ -619,17 +625,16 @@ static void test_many_pasids(void)
         map(i, 0, IOMMU_RO);
     }
     for (i = 0; i < 300; i++) {
-        g_assert_cmpint(pci_ats_dma_rw(dma, i, 0, IOVA + i % NR_PAGES * PAGE,
-                                       buf, 16, DMA_DIRECTION_TO_DEVICE), ==,
-                        0);
+        unsigned page = i % NR_PAGES;
+
+        assert_int_equal(dma_read_at(dma, i, IOVA + page * PAGE, buf, 16), 0);
     }
-    g_assert_cmpint(most_registered, ==, 256);
+    assert_int_equal(most_registered, 256);
     /* What is not registered any more is not cached either */
     for (i = 0; i < 10; i++) {
         map(i, 8 * PAGE, IOMMU_RO);
-        g_assert_cmpint(pci_ats_dma_rw(dma, i, 0, IOVA + i * PAGE, buf, 16,
-                                       DMA_DIRECTION_TO_DEVICE), ==, 0);
-        g_assert_cmpmem(buf, 16, ram + 8 * PAGE, 16);
+        assert_int_equal(dma_read_at(dma, i, IOVA + i * PAGE, buf, 16), 0);
+        assert_memory_equal(buf, ram + 8 * PAGE, 16);
     }
     stop(dma);
 }
@@ -657,7 +662,7 @@ static void async_start(Async *a, PCIATSDMA *dma, uint32_t pasid, unsigned page)
 }
 
 /* One that waits for the guest does not hold up the others */
-static void test_async(void)
+static void test_async(void **state)
 {
     PCIATSDMA *dma = start();
     g_autofree Async *a = g_new0(Async, 20);
@@ -670,20 +675,20 @@ static void test_async(void)
     }
     for (i = 1; i < 20; i++) {
         qemu_sem_wait(&a[i].sem);
-        g_assert_cmpint(a[i].ret, ==, 0);
-        g_assert_cmpmem(a[i].buf, PAGE, ram + i * PAGE, PAGE);
+        assert_int_equal(a[i].ret, 0);
+        assert_memory_equal(a[i].buf, ram + i * PAGE, PAGE);
     }
-    g_assert_cmpint(qatomic_read(&a[0].ret), ==, 1);
+    assert_int_equal(qatomic_read(&a[0].ret), 1);
     /* It ends at last when its device goes */
     stop(dma);
-    g_assert_cmpint(a[0].ret, ==, -ECANCELED);
+    assert_int_equal(a[0].ret, -ECANCELED);
     for (i = 0; i < 20; i++) {
         qemu_sem_destroy(&a[i].sem);
     }
 }
 
 /* When every PASID that can be registered is in use, a further one fails */
-static void test_busy(void)
+static void test_busy(void **state)
 {
     PCIATSDMA *dma = start();
     g_autofree Async *a = g_new0(Async, 256);
@@ -699,11 +704,10 @@ static void test_busy(void)
         g_usleep(1000);
     }
     map(1, 0, IOMMU_RO);
-    g_assert_cmpint(pci_ats_dma_rw(dma, 300, 0, IOVA + PAGE, buf, 16,
-                                   DMA_DIRECTION_TO_DEVICE), ==, -EBUSY);
+    assert_int_equal(dma_read_at(dma, 300, IOVA + PAGE, buf, 16), -EBUSY);
     stop(dma);
     for (i = 0; i < 256; i++) {
-        g_assert_cmpint(a[i].ret, ==, -ECANCELED);
+        assert_int_equal(a[i].ret, -ECANCELED);
         qemu_sem_destroy(&a[i].sem);
     }
 }
@@ -716,101 +720,124 @@ static void move_page(void)
 }
 
 /* 10.3.1: an invalidation overtakes the answer to a translation request */
-static void test_invalidation_overtakes(void)
+static void test_invalidation_overtakes(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
 
     map(1, 0, IOMMU_RO);
     answer_hook = move_page;
-    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
-    g_assert_cmpmem(buf, 16, ram + 8 * PAGE, 16);
-    g_assert_cmpint(translations, ==, 2);
+    assert_int_equal(dma_read(dma, 1, buf, 16), 0);
+    assert_memory_equal(buf, ram + 8 * PAGE, 16);
+    assert_int_equal(translations, 2);
     stop(dma);
 }
 
 /*
- * While threads write through one input page, its target changes: after the
- * invalidation has returned, nobody writes to the old target.
+ * While threads write through an input page, its target changes: after the
+ * invalidation has returned, nobody writes to the old target.  Each thread has
+ * its own pages: that one thread sees what another has entered into the ATC is
+ * ordered by fences, which ThreadSanitizer does not know.
  */
 #define STRESS_MOVES    3000
+#define STRESS_WRITERS  2
 
 static bool stress_stop;
 static PCIATSDMA *stress_dma;
 
-/* Writes to one half of the page */
+static uint8_t *stress_target(unsigned writer, unsigned which)
+{
+    return ram + (writer * 2 + which) * PAGE;
+}
+
+static void stress_map(unsigned writer, unsigned which)
+{
+    map(writer, stress_target(writer, which) - ram, IOMMU_RW);
+}
+
 static void *stress_writer(void *opaque)
 {
-    hwaddr addr = IOVA + GPOINTER_TO_UINT(opaque) * PAGE / 2;
-    uint8_t buf[PAGE / 2];
+    hwaddr addr = IOVA + GPOINTER_TO_UINT(opaque) * PAGE;
+    uint8_t buf[PAGE];
 
     rcu_register_thread();
     memset(buf, 0xff, sizeof(buf));
     while (!qatomic_read(&stress_stop)) {
-        g_assert_cmpint(pci_ats_dma_rw(stress_dma, 1, 0, addr, buf,
-                                       sizeof(buf), DMA_DIRECTION_FROM_DEVICE),
-                        ==, 0);
+        int ret = pci_ats_dma_rw(stress_dma, 1, 0, addr, buf, sizeof(buf),
+                                 DMA_DIRECTION_FROM_DEVICE);
+
+        assert(!ret);
     }
     rcu_unregister_thread();
     return NULL;
 }
 
-static void test_invalidation_race(void)
+/* Returns whether the old target had been written to */
+static bool stress_move(unsigned writer, unsigned to)
+{
+    uint8_t *old = stress_target(writer, !to);
+    bool written;
+
+    stress_map(writer, to);
+    invalidate(1, writer);
+    written = old[0] == 0xff;
+    memset(old, 0, PAGE);
+    g_usleep(20);
+    assert_true(buffer_is_zero(old, PAGE));
+    return written;
+}
+
+static void test_invalidation_race(void **state)
 {
     PCIATSDMA *dma = start();
-    QemuThread threads[2];
-    int i, written = 0;
+    QemuThread threads[STRESS_WRITERS];
+    unsigned i, w, written = 0;
 
     stress_stop = false;
     stress_dma = dma;
-    map(0, 0, IOMMU_RW);
-    for (i = 0; i < 2; i++) {
-        qemu_thread_create(&threads[i], "writer", stress_writer,
-                           GUINT_TO_POINTER(i), QEMU_THREAD_JOINABLE);
+    for (w = 0; w < STRESS_WRITERS; w++) {
+        stress_map(w, 0);
+        qemu_thread_create(&threads[w], "writer", stress_writer,
+                           GUINT_TO_POINTER(w), QEMU_THREAD_JOINABLE);
     }
     for (i = 0; i < STRESS_MOVES; i++) {
-        uint8_t *old = ram + (i & 1) * PAGE;
-
-        map(0, !(i & 1) * PAGE, IOMMU_RW);
-        invalidate(1, 0);
-        written += qatomic_read(&old[0]) == 0xff;
-        memset(old, 0, PAGE);
-        g_usleep(20);
-        g_assert_true(buffer_is_zero(old, PAGE));
+        for (w = 0; w < STRESS_WRITERS; w++) {
+            written += stress_move(w, !(i & 1));
+        }
     }
     qatomic_set(&stress_stop, true);
-    for (i = 0; i < 2; i++) {
-        qemu_thread_join(&threads[i]);
+    for (w = 0; w < STRESS_WRITERS; w++) {
+        qemu_thread_join(&threads[w]);
     }
     /* Otherwise nothing has been tested */
-    g_assert_cmpint(written, >, 10);
+    assert_true(written > 10);
     stop(dma);
 }
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_translated),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_untranslated),
+        cmocka_unit_test(test_blocked),
+        cmocka_unit_test(test_mmio),
+        cmocka_unit_test(test_page_requests),
+        cmocka_unit_test(test_page_request_write),
+        cmocka_unit_test(test_page_request_answers),
+        cmocka_unit_test(test_bql),
+        cmocka_unit_test(test_epoch),
+        cmocka_unit_test(test_many_pasids),
+        cmocka_unit_test(test_async),
+        cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_invalidation_overtakes),
+        cmocka_unit_test(test_invalidation_race),
+    };
+
     qemu_mutex_init(&bql);
     qemu_mutex_init(&iommu_lock);
     qemu_mutex_init(&guest_lock);
     qemu_cond_init(&guest_cond);
 
-    g_test_add_func("/pci-ats-dma/translated", test_translated);
-    g_test_add_func("/pci-ats-dma/errors", test_errors);
-    g_test_add_func("/pci-ats-dma/untranslated", test_untranslated);
-    g_test_add_func("/pci-ats-dma/blocked", test_blocked);
-    g_test_add_func("/pci-ats-dma/mmio", test_mmio);
-    g_test_add_func("/pci-ats-dma/page-requests", test_page_requests);
-    g_test_add_func("/pci-ats-dma/page-request-write", test_page_request_write);
-    g_test_add_func("/pci-ats-dma/page-request-answers",
-                    test_page_request_answers);
-    g_test_add_func("/pci-ats-dma/bql", test_bql);
-    g_test_add_func("/pci-ats-dma/epoch", test_epoch);
-    g_test_add_func("/pci-ats-dma/many-pasids", test_many_pasids);
-    g_test_add_func("/pci-ats-dma/async", test_async);
-    g_test_add_func("/pci-ats-dma/busy", test_busy);
-    g_test_add_func("/pci-ats-dma/invalidation-overtakes",
-                    test_invalidation_overtakes);
-    g_test_add_func("/pci-ats-dma/invalidation-race", test_invalidation_race);
-    return g_test_run();
+    return cmocka_run_group_tests_name("pci-ats-dma", tests, NULL, NULL);
 }

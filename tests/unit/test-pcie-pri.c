@@ -10,6 +10,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
 #include "qemu/atomic.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
@@ -69,7 +71,7 @@ static int fake_register(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
                          IOMMUPRINotifier *notifier)
 {
     if (!register_error) {
-        g_assert_null(notifiers[pasid]);
+        assert(!notifiers[pasid]);
         qatomic_rcu_set(&notifiers[pasid], notifier);
     }
     return register_error;
@@ -78,7 +80,7 @@ static int fake_register(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
 static void fake_unregister(PCIBus *bus, void *opaque, int devfn,
                             uint32_t pasid)
 {
-    g_assert_nonnull(notifiers[pasid]);
+    assert(notifiers[pasid]);
     qatomic_rcu_set(&notifiers[pasid], NULL);
 }
 
@@ -173,8 +175,7 @@ static void user_start(User *user, PCIDevice *dev, uint32_t pasid)
         .dev = dev,
         .pasid = pasid,
     };
-    g_assert_cmpint(pci_pri_register_notifier(dev, pasid, &user->notifier), ==,
-                    0);
+    assert(pci_pri_register_notifier(dev, pasid, &user->notifier) == 0);
 }
 
 static int request(PCIDevice *dev, uint32_t pasid, uint16_t prgi, bool last)
@@ -186,7 +187,7 @@ static int request(PCIDevice *dev, uint32_t pasid, uint16_t prgi, bool last)
 /* ---- Tests ---- */
 
 /* 10.4.2: the response closes all of the group, of that PASID only */
-static void test_group(void)
+static void test_group(void **state)
 {
     PCIDevice *dev = dev_new();
     User a, b;
@@ -194,22 +195,22 @@ static void test_group(void)
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
     user_start(&a, dev, 1);
     user_start(&b, dev, 2);
-    g_assert_cmpint(request(dev, 1, 5, false), ==, 0);
-    g_assert_cmpint(request(dev, 1, 5, false), ==, 0);
-    g_assert_cmpint(request(dev, 1, 5, true), ==, 0);
-    g_assert_cmpint(request(dev, 2, 5, true), ==, 0);
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 4);
+    assert_int_equal(request(dev, 1, 5, false), 0);
+    assert_int_equal(request(dev, 1, 5, false), 0);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(request(dev, 2, 5, true), 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 4);
 
     respond(1, 5, IOMMU_PRI_RESP_INVALID_REQUEST);
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 1);
-    g_assert_cmpint(a.responses, ==, 1);
-    g_assert_cmpint(a.prgi, ==, 5);
-    g_assert_cmpint(a.code, ==, IOMMU_PRI_RESP_INVALID_REQUEST);
-    g_assert_cmpint(b.responses, ==, 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
+    assert_int_equal(a.responses, 1);
+    assert_int_equal(a.prgi, 5);
+    assert_int_equal(a.code, IOMMU_PRI_RESP_INVALID_REQUEST);
+    assert_int_equal(b.responses, 0);
     respond(2, 5, IOMMU_PRI_RESP_SUCCESS);
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 0);
-    g_assert_cmpint(b.responses, ==, 1);
-    g_assert_cmphex(status(dev), ==, 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    assert_int_equal(b.responses, 1);
+    assert_int_equal(status(dev), 0);
 
     pci_pri_unregister_notifier(dev, 1);
     pci_pri_unregister_notifier(dev, 2);
@@ -217,27 +218,27 @@ static void test_group(void)
 }
 
 /* An index that is used again before the response has one for each group */
-static void test_group_index_reused(void)
+static void test_group_index_reused(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
 
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
     user_start(&a, dev, 1);
-    g_assert_cmpint(request(dev, 1, 5, true), ==, 0);
-    g_assert_cmpint(request(dev, 1, 5, true), ==, 0);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(request(dev, 1, 5, true), 0);
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 1);
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 0);
-    g_assert_cmpint(a.responses, ==, 2);
-    g_assert_cmphex(status(dev), ==, 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    assert_int_equal(a.responses, 2);
+    assert_int_equal(status(dev), 0);
     pci_pri_unregister_notifier(dev, 1);
     dev_free(dev);
 }
 
 /* 10.5.2.3: a response without a request sets UPRGI and is ignored */
-static void test_unexpected(void)
+static void test_unexpected(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
@@ -245,165 +246,164 @@ static void test_unexpected(void)
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
     user_start(&a, dev, 1);
     respond(1, 5, IOMMU_PRI_RESP_FAILURE);
-    g_assert_cmpint(a.responses, ==, 0);
-    g_assert_cmphex(status(dev), ==, PCI_PRI_STATUS_UPRGI);
+    assert_int_equal(a.responses, 0);
+    assert_int_equal(status(dev), PCI_PRI_STATUS_UPRGI);
     pci_pri_unregister_notifier(dev, 1);
     dev_free(dev);
 }
 
 /* 10.4.2.1: Response Failure disables the interface until it is cleared */
-static void test_failure(void)
+static void test_failure(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
 
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
     user_start(&a, dev, 1);
-    g_assert_cmpint(request(dev, 1, 5, true), ==, 0);
-    g_assert_cmpint(request(dev, 1, 6, true), ==, 0);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(request(dev, 1, 6, true), 0);
     respond(1, 5, IOMMU_PRI_RESP_FAILURE);
-    g_assert_cmphex(status(dev), ==, PCI_PRI_STATUS_RF);
-    g_assert_cmpint(a.code, ==, IOMMU_PRI_RESP_FAILURE);
-    g_assert_false(pcie_pri_enabled(dev));
-    g_assert_cmpint(request(dev, 1, 7, true), ==, -EPERM);
-    g_assert_cmpint(requests_seen, ==, 2);
+    assert_int_equal(status(dev), PCI_PRI_STATUS_RF);
+    assert_int_equal(a.code, IOMMU_PRI_RESP_FAILURE);
+    assert_false(pcie_pri_enabled(dev));
+    assert_int_equal(request(dev, 1, 7, true), -EPERM);
+    assert_int_equal(requests_seen, 2);
     /* "Other groups will be satisfied at the convenience of the host" */
     respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
-    g_assert_cmpint(a.responses, ==, 2);
+    assert_int_equal(a.responses, 2);
 
     pcie_pri_write_config(dev, CAP + PCI_PRI_STATUS, PCI_PRI_STATUS_RF, 2);
-    g_assert_cmphex(status(dev), ==, 0);
-    g_assert_cmpint(request(dev, 1, 7, true), ==, 0);
+    assert_int_equal(status(dev), 0);
+    assert_int_equal(request(dev, 1, 7, true), 0);
     respond(1, 7, IOMMU_PRI_RESP_SUCCESS);
     pci_pri_unregister_notifier(dev, 1);
     dev_free(dev);
 }
 
 /* 10.5.2.3: Stopped waits for the last response */
-static void test_stopped(void)
+static void test_stopped(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
 
-    g_assert_cmphex(status(dev), ==, PCI_PRI_STATUS_STOPPED);
+    assert_int_equal(status(dev), PCI_PRI_STATUS_STOPPED);
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
     user_start(&a, dev, 1);
-    g_assert_cmpint(request(dev, 1, 5, true), ==, 0);
-    g_assert_cmpint(request(dev, 1, 6, true), ==, 0);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(request(dev, 1, 6, true), 0);
     write_ctrl(dev, 0);
-    g_assert_cmphex(status(dev), ==, 0);
-    g_assert_cmpint(request(dev, 1, 7, true), ==, -EPERM);
+    assert_int_equal(status(dev), 0);
+    assert_int_equal(request(dev, 1, 7, true), -EPERM);
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
-    g_assert_cmphex(status(dev), ==, 0);
+    assert_int_equal(status(dev), 0);
     respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
-    g_assert_cmphex(status(dev), ==, PCI_PRI_STATUS_STOPPED);
-    g_assert_cmpint(a.responses, ==, 2);
+    assert_int_equal(status(dev), PCI_PRI_STATUS_STOPPED);
+    assert_int_equal(a.responses, 2);
     pci_pri_unregister_notifier(dev, 1);
     dev_free(dev);
 }
 
 /* 10.5.2.2: Reset forgets the groups, but only while Enable is clear */
-static void test_reset_bit(void)
+static void test_reset_bit(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
 
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
     user_start(&a, dev, 1);
-    g_assert_cmpint(request(dev, 1, 5, true), ==, 0);
+    assert_int_equal(request(dev, 1, 5, true), 0);
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE | PCI_PRI_CTRL_RESET);
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 1);
-    g_assert_cmpint(a.responses, ==, 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
+    assert_int_equal(a.responses, 0);
 
     /* In the write that clears Enable; the device is told */
     write_ctrl(dev, PCI_PRI_CTRL_RESET);
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 0);
-    g_assert_cmpint(a.responses, ==, 1);
-    g_assert_cmpint(a.code, ==, IOMMU_PRI_RESP_FAILURE);
-    g_assert_cmphex(status(dev), ==, PCI_PRI_STATUS_STOPPED);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    assert_int_equal(a.responses, 1);
+    assert_int_equal(a.code, IOMMU_PRI_RESP_FAILURE);
+    assert_int_equal(status(dev), PCI_PRI_STATUS_STOPPED);
 
     /* A response that comes late has no request any more */
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
-    g_assert_cmpint(a.responses, ==, 1);
-    g_assert_cmphex(status(dev), ==,
-                    PCI_PRI_STATUS_STOPPED | PCI_PRI_STATUS_UPRGI);
+    assert_int_equal(a.responses, 1);
+    assert_int_equal(status(dev),
+                     PCI_PRI_STATUS_STOPPED | PCI_PRI_STATUS_UPRGI);
     pci_pri_unregister_notifier(dev, 1);
     dev_free(dev);
 }
 
 /* 6.6.2: FLR and hot reset */
-static void test_function_reset(void)
+static void test_function_reset(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
 
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
     user_start(&a, dev, 1);
-    g_assert_cmpint(request(dev, 1, 5, false), ==, 0);
+    assert_int_equal(request(dev, 1, 5, false), 0);
     pcie_pri_unexpected_prgi(dev);
     pcie_pri_reset(dev);
-    g_assert_cmpint(a.responses, ==, 1);
-    g_assert_cmpint(a.code, ==, IOMMU_PRI_RESP_FAILURE);
-    g_assert_cmphex(status(dev), ==, PCI_PRI_STATUS_STOPPED);
-    g_assert_false(pcie_pri_enabled(dev));
+    assert_int_equal(a.responses, 1);
+    assert_int_equal(a.code, IOMMU_PRI_RESP_FAILURE);
+    assert_int_equal(status(dev), PCI_PRI_STATUS_STOPPED);
+    assert_false(pcie_pri_enabled(dev));
     pci_pri_unregister_notifier(dev, 1);
     dev_free(dev);
 }
 
 /* A request that was not sent is not outstanding */
-static void test_request_error(void)
+static void test_request_error(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
 
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
     user_start(&a, dev, 1);
-    g_assert_cmpint(request(dev, 1, 5, false), ==, 0);
+    assert_int_equal(request(dev, 1, 5, false), 0);
     request_error = -ENOSPC;
-    g_assert_cmpint(request(dev, 1, 5, true), ==, -ENOSPC);
-    g_assert_cmpint(request(dev, 1, 6, true), ==, -ENOSPC);
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 1);
+    assert_int_equal(request(dev, 1, 5, true), -ENOSPC);
+    assert_int_equal(request(dev, 1, 6, true), -ENOSPC);
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
     request_error = 0;
-    g_assert_cmpint(request(dev, 1, 5, true), ==, 0);
+    assert_int_equal(request(dev, 1, 5, true), 0);
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
     respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
-    g_assert_cmphex(status(dev), ==, PCI_PRI_STATUS_UPRGI);
+    assert_int_equal(status(dev), PCI_PRI_STATUS_UPRGI);
     pci_pri_unregister_notifier(dev, 1);
     dev_free(dev);
 }
 
 /* Nobody would receive the response */
-static void test_no_notifier(void)
+static void test_no_notifier(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
 
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
-    g_assert_cmpint(request(dev, 1, 5, true), ==, -EINVAL);
+    assert_int_equal(request(dev, 1, 5, true), -EINVAL);
     register_error = -ENOMEM;
-    g_assert_cmpint(pci_pri_register_notifier(dev, 1, &a.notifier), ==,
-                    -ENOMEM);
-    g_assert_cmpint(request(dev, 1, 5, true), ==, -EINVAL);
+    assert_int_equal(pci_pri_register_notifier(dev, 1, &a.notifier), -ENOMEM);
+    assert_int_equal(request(dev, 1, 5, true), -EINVAL);
     register_error = 0;
     user_start(&a, dev, 1);
-    g_assert_cmpint(pci_pri_register_notifier(dev, 1, &a.notifier), ==, -EBUSY);
+    assert_int_equal(pci_pri_register_notifier(dev, 1, &a.notifier), -EBUSY);
     pci_pri_unregister_notifier(dev, 1);
     pci_pri_unregister_notifier(dev, 1);
-    g_assert_cmpint(requests_seen, ==, 0);
+    assert_int_equal(requests_seen, 0);
     dev_free(dev);
 }
 
 /* 10.4.1.2.1: a Stop Marker has no response */
-static void test_stop_marker(void)
+static void test_stop_marker(void **state)
 {
     PCIDevice *dev = dev_new();
 
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
-    g_assert_cmpint(pci_pri_request_page(dev, 1, false, false, 0, true, 0,
-                                         false, false), ==, 0);
-    g_assert_cmpint(requests_seen, ==, 1);
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 0);
+    assert_int_equal(pci_pri_request_page(dev, 1, false, false, 0, true, 0,
+                                          false, false), 0);
+    assert_int_equal(requests_seen, 1);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
     dev_free(dev);
 }
 
@@ -415,12 +415,12 @@ static void unregister_self(User *user)
 static void request_again(User *user)
 {
     if (user->responses < 3) {
-        g_assert_cmpint(request(user->dev, user->pasid, 5, true), ==, 0);
+        assert(request(user->dev, user->pasid, 5, true) == 0);
     }
 }
 
 /* A notifier may unregister itself, and may issue requests */
-static void test_reentrant(void)
+static void test_reentrant(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
@@ -429,14 +429,14 @@ static void test_reentrant(void)
     respond_at_once = true;
     user_start(&a, dev, 1);
     a.hook = request_again;
-    g_assert_cmpint(request(dev, 1, 5, true), ==, 0);
-    g_assert_cmpint(a.responses, ==, 3);
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 0);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(a.responses, 3);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
     a.hook = unregister_self;
-    g_assert_cmpint(request(dev, 1, 5, true), ==, 0);
-    g_assert_cmpint(a.responses, ==, 4);
-    g_assert_cmpint(request(dev, 1, 5, true), ==, -EINVAL);
-    g_assert_cmphex(status(dev), ==, 0);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(a.responses, 4);
+    assert_int_equal(request(dev, 1, 5, true), -EINVAL);
+    assert_int_equal(status(dev), 0);
     dev_free(dev);
 }
 
@@ -459,7 +459,7 @@ static void *responder(void *opaque)
     return NULL;
 }
 
-static void test_unregister_waits(void)
+static void test_unregister_waits(void **state)
 {
     PCIDevice *dev = dev_new();
     QemuThread thread;
@@ -469,16 +469,109 @@ static void test_unregister_waits(void)
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
     user_start(&a, dev, 1);
     a.hook = slow_hook;
-    g_assert_cmpint(request(dev, 1, 5, true), ==, 0);
+    assert_int_equal(request(dev, 1, 5, true), 0);
     qemu_thread_create(&thread, "responder", responder, NULL,
                        QEMU_THREAD_JOINABLE);
     qemu_event_wait(&in_hook);
     pci_pri_unregister_notifier(dev, 1);
-    g_assert_true(qatomic_read(&hook_ended));
+    assert_true(qatomic_read(&hook_ended));
     qemu_thread_join(&thread);
     qemu_event_destroy(&in_hook);
     dev_free(dev);
 }
+
+/* ---- Statistics ---- */
+
+typedef struct PasidStats {
+    PCIEPRIStats of[MAX_PASIDS];
+    int n;
+} PasidStats;
+
+static void collect_stats(uint32_t pasid, const PCIEPRIStats *stats,
+                          void *opaque)
+{
+    PasidStats *all = opaque;
+
+    all->of[pasid] = *stats;
+    all->n++;
+}
+
+static void check_stats(const PCIEPRIStats *stats, PCIEPRIStats expected)
+{
+    assert_memory_equal(stats, &expected, sizeof(expected));
+}
+
+static PCIEPRIStats function_stats(PCIDevice *dev)
+{
+    PCIEPRIStats stats;
+
+    pcie_pri_get_stats(dev, &stats);
+    return stats;
+}
+
+/* What happens to a request, and to a group, is counted once */
+static void test_stats(void **state)
+{
+    PCIDevice *dev = dev_new();
+    PasidStats all = { .n = 0 };
+    PCIEPRIStats sum;
+    User a, b;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    user_start(&b, dev, 2);
+    assert_int_equal(request(dev, 1, 1, false), 0);
+    assert_int_equal(request(dev, 1, 1, true), 0);
+    assert_int_equal(request(dev, 1, 2, true), 0);
+    assert_int_equal(request(dev, 1, 3, true), 0);
+    assert_int_equal(request(dev, 2, 1, true), 0);
+    request_error = -ENOSPC;
+    assert_int_equal(request(dev, 2, 4, true), -ENOSPC);
+    request_error = -EIO;
+    assert_int_equal(request(dev, 1, 4, true), -EIO);
+    request_error = 0;
+    respond(1, 1, IOMMU_PRI_RESP_SUCCESS);
+    respond(1, 2, IOMMU_PRI_RESP_INVALID_REQUEST);
+    respond(1, 7, IOMMU_PRI_RESP_SUCCESS);
+
+    sum = function_stats(dev);
+    check_stats(&sum, (PCIEPRIStats) {
+        .groups_open = 2, .requests = 7, .overflows = 1, .refused = 1,
+        .success = 1, .invalid_request = 1, .unexpected = 1,
+    });
+    pcie_pri_foreach_pasid(dev, collect_stats, &all);
+    assert_int_equal(all.n, 2);
+    check_stats(&all.of[1], (PCIEPRIStats) {
+        .groups_open = 1, .requests = 5, .refused = 1, .success = 1,
+        .invalid_request = 1, .unexpected = 1,
+    });
+    check_stats(&all.of[2], (PCIEPRIStats) {
+        .groups_open = 1, .requests = 2, .overflows = 1,
+    });
+
+    respond(1, 3, IOMMU_PRI_RESP_FAILURE);
+    pcie_pri_reset(dev);
+    sum = function_stats(dev);
+    assert_int_equal(sum.failure, 1);
+    assert_int_equal(sum.dropped, 1);
+    assert_int_equal(sum.groups_open, 0);
+    pcie_pri_foreach_pasid(dev, collect_stats, &all);
+    assert_int_equal(all.of[1].failure, 1);
+    assert_int_equal(all.of[1].dropped, 0);
+    assert_int_equal(all.of[2].dropped, 1);
+
+    /* Those of a PASID begin again, those of the function do not */
+    pci_pri_unregister_notifier(dev, 2);
+    user_start(&b, dev, 2);
+    pcie_pri_foreach_pasid(dev, collect_stats, &all);
+    check_stats(&all.of[2], (PCIEPRIStats) { });
+    assert_int_equal(function_stats(dev).requests, 7);
+    pci_pri_unregister_notifier(dev, 1);
+    pci_pri_unregister_notifier(dev, 2);
+    dev_free(dev);
+}
+
+/* ---- Migration ---- */
 
 /* Groups that are open when the guest migrates are open at the destination */
 static void migrate(PCIDevice *from, PCIDevice *to, int expected)
@@ -487,48 +580,47 @@ static void migrate(PCIDevice *from, PCIDevice *to, int expected)
     QEMUFile *out = qemu_file_new_output(QIO_CHANNEL(bioc));
     QEMUFile *in = qemu_file_new_input(QIO_CHANNEL(bioc));
 
-    g_assert_cmpint(vmstate_save_state(out, &vmstate_pcie_pri, from, NULL), ==,
-                    0);
+    assert_int_equal(vmstate_save_state(out, &vmstate_pcie_pri, from, NULL), 0);
     qemu_put_byte(out, QEMU_VM_EOF);
     qemu_fflush(out);
     qio_channel_io_seek(QIO_CHANNEL(bioc), 0, SEEK_SET, NULL);
-    g_assert_cmpint(vmstate_load_state(in, &vmstate_pcie_pri, to, 1), ==,
-                    expected);
+    assert_int_equal(vmstate_load_state(in, &vmstate_pcie_pri, to, 1),
+                     expected);
     qemu_fclose(in);
     qemu_fclose(out);
     object_unref(OBJECT(bioc));
 }
 
-static void test_migration(void)
+static void test_migration(void **state)
 {
     PCIDevice *from = dev_new();
     PCIDevice *to = dev_new();
     User a, b;
 
-    g_assert_false(vmstate_pcie_pri.needed(from));
+    assert_false(vmstate_pcie_pri.needed(from));
     write_ctrl(from, PCI_PRI_CTRL_ENABLE);
     user_start(&a, from, 1);
-    g_assert_cmpint(request(from, 1, 5, true), ==, 0);
-    g_assert_cmpint(request(from, 1, 6, false), ==, 0);
-    g_assert_cmpint(request(from, 1, 6, true), ==, 0);
+    assert_int_equal(request(from, 1, 5, true), 0);
+    assert_int_equal(request(from, 1, 6, false), 0);
+    assert_int_equal(request(from, 1, 6, true), 0);
     write_ctrl(from, 0);
-    g_assert_true(vmstate_pcie_pri.needed(from));
+    assert_true(vmstate_pcie_pri.needed(from));
     pcie_pri_sync_config(from);
 
     migrate(from, to, 0);
     memcpy(to->config, from->config, PCIE_CONFIG_SPACE_SIZE);
     pcie_pri_post_load(to);
     pci_pri_unregister_notifier(from, 1);
-    g_assert_cmpint(pcie_pri_outstanding(to), ==, 3);
-    g_assert_cmphex(status(to), ==, 0);
+    assert_int_equal(pcie_pri_outstanding(to), 3);
+    assert_int_equal(status(to), 0);
 
     user_start(&b, to, 1);
     respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
-    g_assert_cmpint(pcie_pri_outstanding(to), ==, 1);
-    g_assert_cmphex(status(to), ==, 0);
+    assert_int_equal(pcie_pri_outstanding(to), 1);
+    assert_int_equal(status(to), 0);
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
-    g_assert_cmphex(status(to), ==, PCI_PRI_STATUS_STOPPED);
-    g_assert_cmpint(b.responses, ==, 2);
+    assert_int_equal(status(to), PCI_PRI_STATUS_STOPPED);
+    assert_int_equal(b.responses, 2);
     pci_pri_unregister_notifier(to, 1);
 
     /* A stream for a function that has the capability, into one without */
@@ -555,16 +647,16 @@ static void *stress_thread(void *opaque)
     for (i = 0; i < STRESS_ROUNDS; i++) {
         int ret = request(stress_dev, pasid, i & PCI_PRGI_MAX, true);
 
-        g_assert_true(ret == 0 || ret == -EPERM);
+        assert(ret == 0 || ret == -EPERM);
         sent += !ret;
     }
     pci_pri_unregister_notifier(stress_dev, pasid);
-    g_assert_cmpint(a.responses, ==, sent);
+    assert(a.responses == sent);
     rcu_unregister_thread();
     return NULL;
 }
 
-static void test_stress(void)
+static void test_stress(void **state)
 {
     PCIDevice *dev = stress_dev = dev_new();
     QemuThread threads[STRESS_THREADS];
@@ -584,29 +676,32 @@ static void test_stress(void)
     for (i = 0; i < STRESS_THREADS; i++) {
         qemu_thread_join(&threads[i]);
     }
-    g_assert_cmpint(pcie_pri_outstanding(dev), ==, 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
     write_ctrl(dev, 0);
-    g_assert_cmphex(status(dev), ==, PCI_PRI_STATUS_STOPPED);
+    assert_int_equal(status(dev), PCI_PRI_STATUS_STOPPED);
     dev_free(dev);
 }
 
 int main(int argc, char **argv)
 {
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_group),
+        cmocka_unit_test(test_group_index_reused),
+        cmocka_unit_test(test_unexpected),
+        cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_reset_bit),
+        cmocka_unit_test(test_function_reset),
+        cmocka_unit_test(test_request_error),
+        cmocka_unit_test(test_no_notifier),
+        cmocka_unit_test(test_stop_marker),
+        cmocka_unit_test(test_reentrant),
+        cmocka_unit_test(test_unregister_waits),
+        cmocka_unit_test(test_stats),
+        cmocka_unit_test(test_migration),
+        cmocka_unit_test(test_stress),
+    };
+
     module_call_init(MODULE_INIT_QOM);
-    g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/pcie-pri/group", test_group);
-    g_test_add_func("/pcie-pri/group-index-reused", test_group_index_reused);
-    g_test_add_func("/pcie-pri/unexpected", test_unexpected);
-    g_test_add_func("/pcie-pri/failure", test_failure);
-    g_test_add_func("/pcie-pri/stopped", test_stopped);
-    g_test_add_func("/pcie-pri/reset-bit", test_reset_bit);
-    g_test_add_func("/pcie-pri/function-reset", test_function_reset);
-    g_test_add_func("/pcie-pri/request-error", test_request_error);
-    g_test_add_func("/pcie-pri/no-notifier", test_no_notifier);
-    g_test_add_func("/pcie-pri/stop-marker", test_stop_marker);
-    g_test_add_func("/pcie-pri/reentrant", test_reentrant);
-    g_test_add_func("/pcie-pri/unregister-waits", test_unregister_waits);
-    g_test_add_func("/pcie-pri/migration", test_migration);
-    g_test_add_func("/pcie-pri/stress", test_stress);
-    return g_test_run();
+    return cmocka_run_group_tests_name("pcie-pri", tests, NULL, NULL);
 }

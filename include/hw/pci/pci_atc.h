@@ -301,6 +301,20 @@ void pci_atc_drain(PCIATC *atc);
 void pci_atc_invalidate(PCIATC *atc, uint32_t pasid, hwaddr first,
                         hwaddr last);
 
+/* Called for a PASID, or PCI_NO_PASID, that has entries */
+typedef void PCIATCEntriesFn(uint32_t pasid, uint64_t entries, void *opaque);
+
+/**
+ * pci_atc_foreach_pasid: count the entries of each PASID
+ *
+ * Holds the lock that pci_atc_fill_commit() takes while it looks at the table.
+ *
+ * @atc: the ATC
+ * @fn: called, without a lock, for each PASID that has entries
+ * @opaque: for @fn
+ */
+void pci_atc_foreach_pasid(PCIATC *atc, PCIATCEntriesFn *fn, void *opaque);
+
 /**
  * pci_atc_get_stats: read the statistics
  *

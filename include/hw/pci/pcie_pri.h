@@ -100,6 +100,57 @@ void pcie_pri_response_failed(PCIDevice *dev);
  */
 void pcie_pri_unexpected_prgi(PCIDevice *dev);
 
+/**
+ * PCIEPRIStats: page requests, and the responses to groups of them
+ *
+ * @groups_open: groups that wait for a response
+ * @requests: requests that were sent
+ * @overflows: requests that the IOMMU did not take, as its queue was full
+ * @refused: requests that the IOMMU did not take for another reason
+ * @success: groups answered with Success
+ * @invalid_request: groups answered with Invalid Request
+ * @failure: groups answered with Response Failure
+ * @dropped: groups that a reset ended
+ * @unexpected: responses to groups that were not open
+ */
+typedef struct PCIEPRIStats {
+    uint64_t groups_open;
+    uint64_t requests;
+    uint64_t overflows;
+    uint64_t refused;
+    uint64_t success;
+    uint64_t invalid_request;
+    uint64_t failure;
+    uint64_t dropped;
+    uint64_t unexpected;
+} PCIEPRIStats;
+
+/**
+ * pcie_pri_get_stats: what happened to the function's page requests
+ *
+ * Callable from any thread.
+ *
+ * @dev: a function with a PRI capability.
+ * @stats: the result.
+ */
+void pcie_pri_get_stats(PCIDevice *dev, PCIEPRIStats *stats);
+
+/* Called for each PASID with a notifier; must not call into the PRI layer */
+typedef void PCIEPRIPasidFn(uint32_t pasid, const PCIEPRIStats *stats,
+                            void *opaque);
+
+/**
+ * pcie_pri_foreach_pasid: the same for each PASID that has a notifier, since
+ * it has been registered
+ *
+ * Callable from any thread.
+ *
+ * @dev: a function with a PRI capability.
+ * @fn: called for each of them.
+ * @opaque: for @fn.
+ */
+void pcie_pri_foreach_pasid(PCIDevice *dev, PCIEPRIPasidFn *fn, void *opaque);
+
 /* For hw/pci/pci.c, with the BQL; all do nothing without PRI capability */
 
 /* Bring the status register in configuration space up to date */

@@ -69,4 +69,33 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova,
  */
 int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last);
 
+/**
+ * struct VhostIotlbStats - what happened to the record since it was created
+ * @capacity: how many translations it can hold
+ * @entries: how many it holds
+ * @misses: translations that the backend asked for
+ * @faults: how many of them failed
+ * @updates: translations that the backend was sent
+ * @invalidations: calls of vhost_iotlb_invalidate()
+ * @kept: translations that these found still valid
+ * @dropped: translations that went, for whatever reason
+ */
+typedef struct VhostIotlbStats {
+    uint64_t capacity;
+    uint64_t entries;
+    uint64_t misses;
+    uint64_t faults;
+    uint64_t updates;
+    uint64_t invalidations;
+    uint64_t kept;
+    uint64_t dropped;
+} VhostIotlbStats;
+
+/**
+ * vhost_iotlb_get_stats() - read the statistics
+ * @dev: vhost device that has a record
+ * @stats: the result
+ */
+void vhost_iotlb_get_stats(struct vhost_dev *dev, VhostIotlbStats *stats);
+
 #endif

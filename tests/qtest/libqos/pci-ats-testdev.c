@@ -116,12 +116,20 @@ void qatd_init(QATD *d, QTestState *qts, uint16_t bdf, unsigned index)
 void qatd_enable_all(QATD *d, uint32_t pri_alloc)
 {
     /* PASID must not be changed while ATS is enabled (PCIe 5.0, 7.8.8.3) */
-    qecam_writew(d->qts, d->bdf, d->pasid + PCI_PASID_CTRL,
-                 PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_EXEC |
-                 PCI_PASID_CTRL_PRIV);
-    qecam_writel(d->qts, d->bdf, d->pri + PCI_PRI_ALLOC_REQ, pri_alloc);
-    qecam_writew(d->qts, d->bdf, d->pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
-    qecam_writew(d->qts, d->bdf, d->ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+    if (d->pasid) {
+        qecam_writew(d->qts, d->bdf, d->pasid + PCI_PASID_CTRL,
+                     PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_EXEC |
+                     PCI_PASID_CTRL_PRIV);
+    }
+    if (d->pri) {
+        qecam_writel(d->qts, d->bdf, d->pri + PCI_PRI_ALLOC_REQ, pri_alloc);
+        qecam_writew(d->qts, d->bdf, d->pri + PCI_PRI_CTRL,
+                     PCI_PRI_CTRL_ENABLE);
+    }
+    if (d->ats) {
+        qecam_writew(d->qts, d->bdf, d->ats + PCI_ATS_CTRL,
+                     PCI_ATS_CTRL_ENABLE);
+    }
 }
 
 uint64_t qatd_read(QATD *d, unsigned reg)

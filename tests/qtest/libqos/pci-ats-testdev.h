@@ -85,7 +85,7 @@ void qecam_setup_bridge(QTestState *qts, uint16_t bdf, uint8_t secondary,
 void qatd_init(QATD *d, QTestState *qts, uint16_t bdf, unsigned index);
 
 /**
- * qatd_enable_all() - enable ATS, PRI and PASID with all that it has
+ * qatd_enable_all() - enable those of ATS, PRI and PASID that the device has
  * @d: the driver
  * @pri_alloc: Outstanding Page Request Allocation
  */

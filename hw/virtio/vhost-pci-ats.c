@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The IOTLB of a vhost backend, in query-pci-ats
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ */
+
+#include "qemu/osdep.h"
+#include "hw/pci/pci_device.h"
+#include "hw/virtio/vhost.h"
+#include "hw/virtio/vhost-iotlb.h"
+#include "hw/virtio/vhost-pci-ats.h"
+#include "qapi/qapi-types-pci-ats.h"
+
+typedef struct VhostPCIATS {
+    PCIATSCache cache;
+    struct vhost_dev *dev;
+} VhostPCIATS;
+
+static PciAtsCache *describe(PCIATSCache *cache)
+{
+    VhostPCIATS *ats = container_of(cache, VhostPCIATS, cache);
+    PciAtsCache *info = g_new0(PciAtsCache, 1);
+    PciVhostIotlbStats *u = &info->u.vhost;
+    VhostIotlbStats stats;
+
+    vhost_iotlb_get_stats(ats->dev, &stats);
+    info->type = PCI_ATS_CACHE_TYPE_VHOST;
+    info->capacity = stats.capacity;
+    info->entries = stats.entries;
+    u->misses = stats.misses;
+    u->faults = stats.faults;
+    u->updates = stats.updates;
+    u->invalidations = stats.invalidations;
+    u->kept = stats.kept;
+    u->dropped = stats.dropped;
+    return info;
+}
+
+void vhost_pci_ats_start(struct vhost_dev *dev)
+{
+    Object *proxy = OBJECT(DEVICE(dev->vdev)->parent_bus->parent);
+    VhostPCIATS *ats;
+
+    if (object_dynamic_cast(proxy, TYPE_PCI_DEVICE)) {
+        ats = g_new0(VhostPCIATS, 1);
+        ats->dev = dev;
+        ats->cache.describe = describe;
+        pci_ats_add_cache(PCI_DEVICE(proxy), &ats->cache);
+        dev->pci_ats = ats;
+    }
+}
+
+void vhost_pci_ats_stop(struct vhost_dev *dev)
+{
+    if (dev->pci_ats) {
+        pci_ats_remove_cache(&dev->pci_ats->cache);
+        g_free(dev->pci_ats);
+        dev->pci_ats = NULL;
+    }
+}
