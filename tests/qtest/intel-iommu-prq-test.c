@@ -1126,6 +1126,9 @@ static void test_snapshot(void)
         qvtd_page_response(&t.vtd, DEV, PASID, 1, VTD_PAGE_RESP_SUCCESS);
         g_assert_cmpuint(qatd_read(&t.dev, ATD_RESP_COUNT), ==, count + !i);
     }
+    /* The device knows its notifiers */
+    g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_UNREGISTER_PRI, PASID, 0, 0,
+                                 0), ==, 0);
     g_assert_cmpuint(qatd_read(&t.dev, ATD_OUTSTANDING), ==, 0);
     no_fault(&t);
     stop(&t);

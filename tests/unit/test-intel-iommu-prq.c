@@ -263,10 +263,11 @@ static void test_random(void **state)
 {
     const char *steps = g_getenv("PRQ_TEST_STEPS");
     VTDPageRequestQueue *q = queues[false];
+    uint64_t count = steps ? g_ascii_strtoull(steps, NULL, 0) : 300000;
     unsigned results[2] = { };
 
     model_reset(&model, false);
-    for (unsigned i = steps ? strtoul(steps, NULL, 0) : 300000; i; i--) {
+    for (uint64_t i = 0; i < count; i++) {
         unsigned what = below(100);
 
         if (what < 8) {
@@ -358,7 +359,8 @@ static void test_producers(void **state)
             sum++;
         }
         vtd_prq_write(queues[false], DMAR_PQH_REG, head, 8);
-        vtd_prq_write(queues[false], DMAR_PRS_REG, VTD_PRS_PRO | VTD_PRS_PPR, 4);
+        vtd_prq_write(queues[false], DMAR_PRS_REG,
+                      VTD_PRS_PRO | VTD_PRS_PPR, 4);
     }
     for (int i = 0; i < THREADS; i++) {
         qemu_thread_join(&thread[i]);
@@ -424,7 +426,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_drain),
     };
     const char *seed = g_getenv("PRQ_TEST_SEED");
-    uint32_t value = seed ? strtoul(seed, NULL, 0) : g_get_real_time();
+    uint32_t value = seed ? g_ascii_strtoull(seed, NULL, 0) : g_get_real_time();
     int ret;
 
     printf("# PRQ_TEST_SEED=%" PRIu32 "\n", value);
