@@ -8,9 +8,12 @@
 
 ## all: build the emulator, build/qemu-system-x86_64
 all: build
-## demo: set up, build and show what the fork is for
+## demo: set up, build and hand a pointer of a program to a device
 demo: build
 	scripts/demo
+## demo-ats: the same for what keeps the translations of a network card right
+demo-ats: build
+	scripts/demo-ats
 ## check: set up, build and run every test
 check: build
 	scripts/run-tests
@@ -45,4 +48,4 @@ clean:
 help:
 	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo check bench fuzz coverage packages build mails clean help
+.PHONY: all demo demo-ats check bench fuzz coverage packages build mails clean help

@@ -67,7 +67,8 @@ def _machine_mirrors():
                              'oldstable-security')
 
 
-def _free_space(path, needed_mib, what):
+def need_space(path, needed_mib, what):
+    """Raise ArchiveError unless a directory's disk has that much room."""
     free = shutil.disk_usage(path).free >> 20
     if free < needed_mib:
         raise ArchiveError(f'{what} needs {needed_mib} MiB in {path}, '
@@ -89,8 +90,9 @@ class Archive:
             path.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def _lock(self):
-        with open(self.cache / 'lock', 'w', encoding='utf-8') as lock:
+    def lock(self, name='lock'):
+        """Hold one of the cache's locks, which other processes respect."""
+        with open(self.cache / name, 'w', encoding='utf-8') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -134,9 +136,9 @@ class Archive:
         """Refresh the package lists once; old lists do without network."""
         if self._updated:
             return
-        with self._lock():
+        with self.lock():
             self._write_sources()
-            _free_space(self.cache, 300, 'the package lists')
+            need_space(self.cache, 300, 'the package lists')
             result = self._run('apt-get', 'update', '-o',
                                'APT::Update::Error-Mode=any')
         if result.returncode:
@@ -146,7 +148,7 @@ class Archive:
                     'the Debian mirror cannot be reached and no package list '
                     'is cached: check the network (and any proxy in apt\'s '
                     'configuration), then run the same command again.\n'
-                    + _last_lines(result.stderr))
+                    + last_lines(result.stderr))
             say('    the Debian mirror does not answer: '
                 'going on with the package lists of the last time')
         self._updated = True
@@ -173,41 +175,68 @@ class Archive:
                     best = fields
         return best
 
+    def closure(self, packages):
+        """Packages and all that they need on a machine that has nothing:
+        [[name, version]], each once."""
+        result = self._run('apt-get', 'install', '--print-uris', '--yes',
+                           '--no-install-recommends',
+                           '-o', 'Dir::State::Status=/dev/null', *packages)
+        found = re.findall(r"^'[^']*' ([^_\s]+)_([^_\s]+)_\S+\.deb ",
+                           result.stdout, re.M)
+        if result.returncode or not found:
+            raise ArchiveError(f'the packages {" ".join(packages)} cannot be '
+                               'had together:\n' + last_lines(result.stderr))
+        return [[name, version.replace('%3a', ':')] for name, version in found]
+
+    def _cached(self, package, version):
+        plain = version.partition(':')[2] or version
+        for form in (plain, version.replace(':', '%3a')):
+            for found in self.debs.glob(f'{package}_{form}_*.deb'):
+                return found
+        return None
+
+    def download_all(self, packages):
+        """The paths of binary packages, given as [[name, version]]; fetched
+        unless they are cached."""
+        with self.lock():
+            missing = [item for item in packages if not self._cached(*item)]
+            if missing:
+                self._fetch(missing)
+            return [self._cached(*item) for item in packages]
+
     def download(self, package, version):
         """The path of one binary package; fetched unless it is cached."""
-        plain = version.partition(':')[2] or version
-        pattern = f'{package}_{plain}_*.deb'
-        quoted = f'{package}_{version.replace(":", "%3a")}_*.deb'
-        with self._lock():
-            for found in (*self.debs.glob(pattern), *self.debs.glob(quoted)):
-                return found
-            say(f'    fetching {package} {version}')
-            _free_space(self.cache, 400, f'package {package}')
-            partial = self.debs / 'partial'
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            result = self._run('apt-get', 'download', f'{package}={version}',
-                               cwd=partial)
-            fetched = list(partial.glob('*.deb'))
-            if result.returncode or not fetched:
-                raise ArchiveError(
-                    f'package {package} {version} could not be fetched: check '
-                    'the network, then run the same command again.\n'
-                    + _last_lines(result.stderr))
-            final = self.debs / fetched[0].name
-            fetched[0].rename(final)
-            return final
+        return self.download_all([(package, version)])[0]
+
+    def _fetch(self, packages):
+        what = (' '.join(packages[0]) if len(packages) == 1
+                else f'{len(packages)} packages')
+        say(f'    fetching {what}')
+        need_space(self.cache, 400, what)
+        partial = self.debs / 'partial'
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        result = self._run('apt-get', 'download',
+                           *(f'{name}={version}' for name, version in packages),
+                           cwd=partial)
+        for fetched in partial.glob('*.deb'):
+            fetched.rename(self.debs / fetched.name)
+        if result.returncode or not all(self._cached(*item)
+                                        for item in packages):
+            raise ArchiveError(
+                f'{what} could not be fetched: check the network, then run '
+                'the same command again.\n' + last_lines(result.stderr))
 
     def download_source(self, package, version):
         """The path of a source package's .dsc, its files beside it."""
         plain = version.partition(':')[2] or version
         final = self.sources / f'{package}_{plain}'
         dsc = final / f'{package}_{plain}.dsc'
-        with self._lock():
+        with self.lock():
             if dsc.exists():
                 return dsc
             say(f'    fetching the source package {package} {version}')
-            _free_space(self.cache, 400, f'source package {package}')
+            need_space(self.cache, 400, f'source package {package}')
             partial = self.sources / 'partial'
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
@@ -218,12 +247,13 @@ class Archive:
                 raise ArchiveError(
                     f'source package {package} {version} could not be '
                     'fetched: check the network, then run the same command '
-                    'again.\n' + _last_lines(result.stderr))
+                    'again.\n' + last_lines(result.stderr))
             partial.rename(final)
         return dsc
 
 
-def _last_lines(text, count=4):
+def last_lines(text, count=4):
+    """The end of a program's output, indented."""
     return '\n'.join('    ' + line for line in text.splitlines()[-count:])
 
 

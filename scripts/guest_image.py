@@ -6,9 +6,10 @@
 """Build the guest that the tests, the demo and the launcher boot.
 
 Everything comes from Debian packages: the kernel and its modules unmodified,
-busybox as the only program.  A guest lies in its own directory of the cache,
-named after the kernel and a hash of everything that went into it, so a
-directory that exists is complete and right.
+busybox as the only program.  With svm, the svm device's driver and program are
+added, compiled with that Debian's compiler (guest_toolchain.py).  A guest lies
+in its own directory of the cache, named after the kernel and a hash of
+everything that went into it, so a directory that exists is complete and right.
 """
 
 import contextlib
@@ -26,9 +27,12 @@ import tempfile
 from pathlib import Path
 
 from debian_archive import Archive, ArchiveError, extract
+from guest_toolchain import (Toolchain, source_files,
+                             toolchain_packages)
 from report import say
 
 GUEST_FILES = Path(__file__).resolve().parent.parent / 'tests' / 'guest'
+SVM_FILES = GUEST_FILES / 'svm'
 LIBRARY = ('svm.sh', 'udhcpc.sh')
 CHOICES = {
     # The version of Debian 13's own kernel; a rebuild for Debian 12 has ~bpo12.
@@ -74,30 +78,54 @@ def _has(archive, package, version):
                for fields in archive.candidates(package))
 
 
-def _resolve(archive, choice, look_again):
-    """Which packages make this guest; remembered so that later runs agree."""
-    remembered = archive.cache / 'guest' / f'{choice}.json'
-    if remembered.exists() and not look_again:
-        return json.loads(remembered.read_text(encoding='utf-8'))
-    archive.update()
-    packages, release = _kernel_packages(archive, choice)
-    busybox = archive.newest('busybox-static', r'.*')
-    if not busybox:
-        raise ArchiveError('the package lists have no busybox-static: check '
-                           "the Debian mirror in apt's configuration")
-    packages.append(('busybox-static', busybox['Version']))
-    result = {'release': release, 'packages': packages}
-    remembered.parent.mkdir(parents=True, exist_ok=True)
-    partial = remembered.with_suffix('.partial')
+def _remember(path, find, look_again):
+    """What find() returned the first time, so that later runs agree."""
+    if path.exists() and not look_again:
+        return json.loads(path.read_text(encoding='utf-8'))
+    result = find()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix('.partial')
     partial.write_text(json.dumps(result), encoding='utf-8')
-    partial.rename(remembered)
+    partial.rename(path)
     return result
+
+
+def _resolve(archive, choice, svm, look_again):
+    """Which packages make this guest."""
+    def find():
+        archive.update()
+        packages, release = _kernel_packages(archive, choice)
+        busybox = archive.newest('busybox-static', r'.*')
+        if not busybox:
+            raise ArchiveError('the package lists have no busybox-static: '
+                               "check the Debian mirror in apt's configuration")
+        packages.append(('busybox-static', busybox['Version']))
+        return {'release': release, 'packages': packages}
+
+    remembered = archive.cache / 'guest'
+    result = _remember(remembered / f'{choice}.json', find, look_again)
+    if svm:
+        release, version = result['release'], result['packages'][0][1]
+        result['toolchain'] = _remember(
+            remembered / f'{release}-toolchain.json',
+            lambda: toolchain_packages(archive, release, version), look_again)
+    return result
+
+
+def _input_files(svm):
+    """Everything of ours that goes into a guest."""
+    here = Path(__file__)
+    files = [here, *(GUEST_FILES / name for name in
+                     ('init', 'modules', *LIBRARY))]
+    if svm:
+        files.append(here.with_name('guest_toolchain.py'))
+        files += source_files(SVM_FILES)
+    return files
 
 
 def _input_hash(resolved):
     digest = hashlib.sha256(json.dumps(resolved, sort_keys=True).encode())
-    for path in (Path(__file__), *(GUEST_FILES / name for name in
-                                   ('init', 'modules', *LIBRARY))):
+    for path in _input_files('toolchain' in resolved):
         digest.update(path.name.encode() + b'\0' + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -180,14 +208,25 @@ def _install(source, target, mode=0o755):
     target.chmod(mode)
 
 
+def _add_svm(archive, resolved, tree):
+    """Compile the svm device's driver and program into the tree."""
+    release = resolved['release']
+    toolchain = Toolchain(archive, release, resolved['toolchain'])
+    with tempfile.TemporaryDirectory() as built:
+        toolchain.make(SVM_FILES, built)
+        _install(Path(built, 'svm.ko'),
+                 tree / 'lib/modules' / release / 'extra/svm.ko', 0o644)
+        _install(Path(built, 'svm'), tree / 'bin/svm')
+
+
 def _build(archive, resolved, work):
     """Make vmlinuz and the initramfs in the directory work/out."""
     release = resolved['release']
     unpacked, tree, out = work / 'packages', work / 'tree', work / 'out'
     for directory in (unpacked, tree, out):
         directory.mkdir()
-    for name, version in resolved['packages']:
-        extract(archive.download(name, version), unpacked)
+    for package in archive.download_all(resolved['packages']):
+        extract(package, unpacked)
     kernels = [path for path in (unpacked / f'boot/vmlinuz-{release}',
                                  unpacked / f'usr/lib/modules/{release}/vmlinuz')
                if path.exists()]
@@ -204,26 +243,29 @@ def _build(archive, resolved, work):
         _install(GUEST_FILES / name, tree / 'lib' / name)
     (tree / 'etc').mkdir()
     _collect_modules(unpacked, release, tree)
+    if 'toolchain' in resolved:
+        _add_svm(archive, resolved, tree)
     subprocess.run([tree / 'bin/busybox', 'depmod', '-b', tree, release],
                    check=True)
     _write_cpio(tree, out / 'initramfs.cpio.gz')
     return out
 
 
-def guest_image(choice='trixie', output=None, look_again=False):
+def guest_image(choice='trixie', output=None, look_again=False, svm=False):
     """Build a guest unless it is there; returns a Guest.
 
     choice is 'trixie', 'backports' or the version of a linux-image-amd64
-    package; look_again asks the mirror for newer packages.  Progress goes to
-    standard error, which leaves standard output to results (TAP, paths).
+    package; svm adds the svm device's driver and program; look_again asks the
+    mirror for newer packages.  Progress goes to standard error, which leaves
+    standard output to results (TAP, paths).
     """
     with contextlib.redirect_stdout(sys.stderr):
-        return _guest_image(choice, output, look_again)
+        return _guest_image(choice, output, look_again, svm)
 
 
-def _guest_image(choice, output, look_again):
+def _guest_image(choice, output, look_again, svm):
     archive = Archive()
-    resolved = _resolve(archive, choice, look_again)
+    resolved = _resolve(archive, choice, svm, look_again)
     release = resolved['release']
     final = Path(output) if output else (
         archive.cache / 'guest' / f'{release}-{_input_hash(resolved)}')

@@ -47,7 +47,8 @@ def firmware_arguments():
             for argument in ('-L', folder)]
 
 
-def machine_arguments(accel='tcg', memory='512M', cpus=2, iommu='intel'):
+def machine_arguments(accel='tcg', memory='512M', cpus=2, iommu='intel',
+                      cpu='max'):
     """A q35 machine with nothing in it but what is asked for."""
     if accel == 'kvm' and not os.access('/dev/kvm', os.R_OK | os.W_OK):
         raise Failure('/dev/kvm cannot be used: take --accel=tcg, or join '
@@ -57,7 +58,7 @@ def machine_arguments(accel='tcg', memory='512M', cpus=2, iommu='intel'):
         # Interrupt remapping has to see what the I/O APIC sends.
         machine += ',kernel-irqchip=split'
     return ['-machine', machine, '-accel', accel,
-            '-cpu', 'host' if accel == 'kvm' else 'max',
+            '-cpu', 'host' if accel == 'kvm' else cpu,
             '-m', str(memory), '-smp', str(cpus),
             '-nodefaults', '-display', 'none', '-no-reboot']
 
@@ -72,14 +73,16 @@ def boot_arguments(guest, append=''):
 
 
 def iommu_arguments(kind='intel', device_iotlb=True, caching_mode=False,
-                    scalable=False, extra=''):
+                    scalable=False, svm=False, extra=''):
     """The IOMMU in front of the devices that follow."""
     if kind == 'none':
         return []
     device = {'intel': 'intel-iommu', 'amd': 'amd-iommu',
               'virtio': 'virtio-iommu-pci'}[kind]
     if kind == 'intel':
-        if device_iotlb:
+        if svm:
+            device += ',svm=on'
+        elif device_iotlb:
             device += ',device-iotlb=on'
         if caching_mode:
             device += ',caching-mode=on'
@@ -109,3 +112,10 @@ def network_arguments(index=0, backend='user', ats=True, iommu=True,
             f'chassis={index + 1},slot={index + 1}',
             '-netdev', f'{kind},id=link{index}{comma}{rest}',
             '-device', device + device_extra]
+
+
+def svm_arguments(index=0, device_extra=''):
+    """An svm device alone behind a root port, at PCI bus index + 1."""
+    return ['-device', f'pcie-root-port,id=port{index},bus=pcie.0,'
+            f'chassis={index + 1},slot={index + 1}',
+            '-device', f'svm,id=svm{index},bus=port{index}{device_extra}']

@@ -19,9 +19,12 @@ the end of the script, unless the test says that it provokes it.
 import hashlib
 import os
 import re
+import shutil
 import socket
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from qemu_test import QemuSystemTest
@@ -98,6 +101,51 @@ class DataServer:
             listener.close()
 
 
+class TestpmdBackend:
+    """DPDK's testpmd as a vhost-user backend that answers pings."""
+
+    def __init__(self, test):
+        """Starts it for one test; skips the test where it is missing."""
+        if not shutil.which('dpdk-testpmd'):
+            test.skipTest('dpdk-testpmd is not there: install package dpdk-dev')
+        self._path = os.path.join(test.socket_dir().name, 'backend')
+        log = test.log_file('testpmd.log')
+        processors = ','.join(map(str, sorted(os.sched_getaffinity(0))))
+        with open(log, 'w', encoding='utf-8') as output:
+            self._process = subprocess.Popen(
+                ['dpdk-testpmd', f'--lcores=0@({processors}),1@({processors})',
+                 '--no-huge', '-m', '256', '--no-pci', '--no-telemetry',
+                 '--file-prefix', f'qemu-test-{os.getpid()}',
+                 '--vdev', f'net_vhost0,iface={self._path},iommu-support=1',
+                 '--', '--forward-mode=icmpecho', '--total-num-mbufs=8192'],
+                stdin=subprocess.PIPE, stdout=output,
+                stderr=subprocess.STDOUT)
+        test.addCleanup(self._stop)
+        deadline = time.monotonic() + 60
+        while not os.path.exists(self._path):
+            test.assertIsNone(self._process.poll(), f'testpmd gave up: {log}')
+            test.assertLess(time.monotonic(), deadline,
+                            f'testpmd does not listen: {log}')
+            time.sleep(0.1)
+
+    def _stop(self):
+        self._process.stdin.close()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @staticmethod
+    def shared_memory(size):
+        """The guest's memory, where the backend can map it."""
+        return ['-object', f'memory-backend-memfd,id=ram,size={size},share=on',
+                '-machine', 'memory-backend=ram']
+
+    def chardev(self):
+        return ['-chardev', f'socket,id=backend,path={self._path}']
+
+
 class SvmGuestTest(QemuSystemTest):
     """One or more guests, each with a script of its own."""
 
@@ -121,11 +169,13 @@ class SvmGuestTest(QemuSystemTest):
         return server
 
     def start_guest(self, kernel, script, devices, append='', name='default',
-                    accel='tcg', memory='512M', iommu='intel', launch=True):
+                    accel='tcg', memory='512M', iommu='intel', cpus=2,
+                    cpu='max', svm=False, launch=True):
         """Start a guest; returns it.  Skips the test where there is no
-        kernel package and none can be fetched."""
+        kernel package and none can be fetched, or, for a guest with the svm
+        device's driver and program, where these cannot be built."""
         try:
-            image = guest_image(kernel)
+            image = guest_image(kernel, svm=svm)
             firmware = firmware_arguments()
         except Failure as error:
             self.skipTest(str(error))
@@ -133,7 +183,8 @@ class SvmGuestTest(QemuSystemTest):
         self._guests.append(guest)
         guest.write_script(script)
         guest.vm.add_args(
-            *firmware, *machine_arguments(accel, memory, 2, iommu),
+            *firmware, *machine_arguments(accel, memory, cpus, iommu,
+                                           cpu),
             *boot_arguments(image, f'loglevel=5 {append}'),
             *guest.serial_arguments(), *devices)
         if launch:

@@ -9,19 +9,12 @@ the receive buffer is missing (docs/devel/vhost-user-iotlb.rst).  Each lost
 ping is a translation that came too late or was taken away while it was valid,
 or a packet in a page that the guest had unmapped."""
 
-import os
-import shutil
-import subprocess
-import time
-
-from svm_guest import SvmGuestTest
+from svm_guest import SvmGuestTest, TestpmdBackend
 from guest_machine import iommu_arguments, network_arguments
 
 CARD = '0000:01:00.0'
 ATS_ENABLE = 1 << 15
 PINGS = 200
-SHARED_MEMORY = ['-object', 'memory-backend-memfd,id=ram,size=512M,share=on',
-                 '-machine', 'memory-backend=ram']
 SCRIPT = f'''
     card=$(net_of {CARD}) || exit 1
     group=/sys/bus/pci/devices/{CARD}/iommu_group/type
@@ -34,49 +27,15 @@ SCRIPT = f'''
 
 class VhostUserPing(SvmGuestTest):
 
-    def start_backend(self):
-        """testpmd with one vhost port; returns the path of its socket."""
-        if not shutil.which('dpdk-testpmd'):
-            self.skipTest('dpdk-testpmd is not there: install package dpdk-dev')
-        path = os.path.join(self.socket_dir().name, 'backend')
-        log = self.log_file('testpmd.log')
-        processors = ','.join(map(str, sorted(os.sched_getaffinity(0))))
-        with open(log, 'w', encoding='utf-8') as output:
-            backend = subprocess.Popen(
-                ['dpdk-testpmd', f'--lcores=0@({processors}),1@({processors})',
-                 '--no-huge', '-m', '256', '--no-pci', '--no-telemetry',
-                 '--file-prefix', f'qemu-test-{os.getpid()}',
-                 '--vdev', f'net_vhost0,iface={path},iommu-support=1', '--',
-                 '--forward-mode=icmpecho', '--total-num-mbufs=8192'],
-                stdin=subprocess.PIPE, stdout=output,
-                stderr=subprocess.STDOUT)
-        self.addCleanup(self.stop_backend, backend)
-        deadline = time.monotonic() + 60
-        while not os.path.exists(path):
-            self.assertIsNone(backend.poll(), f'testpmd gave up: {log}')
-            self.assertLess(time.monotonic(), deadline,
-                            f'testpmd does not listen: {log}')
-            time.sleep(0.1)
-        return path
-
-    @staticmethod
-    def stop_backend(backend):
-        backend.stdin.close()
-        try:
-            backend.wait(30)
-        except subprocess.TimeoutExpired:
-            backend.kill()
-            backend.wait()
-
     def ping(self, kernel, iommu='intel', append='', domain=None, ats=False,
              ats_enabled=None, **options):
         """Boot, ping, and judge: nothing lost, and the mode is the one that
         the test is about."""
-        path = self.start_backend()
+        backend = TestpmdBackend(self)
         options.setdefault('device_iotlb', ats)
         guest = self.start_guest(
             kernel, SCRIPT,
-            SHARED_MEMORY + ['-chardev', f'socket,id=backend,path={path}']
+            backend.shared_memory('512M') + backend.chardev()
             + iommu_arguments(iommu, **options)
             + network_arguments(backend='vhost-user,chardev=backend', ats=ats,
                                 iommu=iommu != 'none'),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The guest's part of scripts/demo: moves data from one network card to the
+# The guest's part of scripts/demo-ats: moves data from one network card to the
 # other and back.  Each card has a network namespace of its own, so everything
 # leaves the guest through one card and comes back through the other.
 #

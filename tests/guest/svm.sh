@@ -87,3 +87,16 @@ exchange() {
     echo "guest received $(sha256sum < /tmp/received | cut -d ' ' -f 1)"
     rm /tmp/received
 }
+
+# svm_setup: load the svm device's driver, and give the program what some of
+# its cases need: swap space and a directory on a disk.
+svm_setup() {
+    modprobe -a svm zram ext4 || return 1
+    echo 128M > /sys/block/zram0/disksize
+    mkswap /dev/zram0 > /dev/null && swapon /dev/zram0 || return 1
+    disk=/dev/zram$(cat /sys/class/zram-control/hot_add)
+    echo 64M > /sys/block/"${disk##*/}"/disksize
+    mkdir -p /disk
+    mke2fs -b 4096 "$disk" > /dev/null && mount "$disk" /disk || return 1
+    export SVM_FILES=/disk
+}

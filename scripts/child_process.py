@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Programs that the demos and benchmarks start, and what they leave behind.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Child processes with logs, for scripts that start an emulator."""
+
+import contextlib
+import subprocess
+
+from report import Failure
+
+
+@contextlib.contextmanager
+def running(command, log, **options):
+    """A child process that does not outlive the block."""
+    with open(log, 'w', encoding='utf-8') as output:
+        process = subprocess.Popen(command, stdout=output,
+                                   stderr=subprocess.STDOUT, **options)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def last_lines(path, count=6):
+    """The end of a log, indented."""
+    text = path.read_text(encoding='utf-8', errors='replace')
+    return '\n'.join(f'    {line}' for line in text.splitlines()[-count:])
+
+
+def check_trace_events(emulator, events):
+    """Without its trace events the emulator could not be observed."""
+    known = subprocess.run([emulator, '-trace', 'help'], check=False,
+                           capture_output=True, text=True).stdout.split()
+    missing = [event for event in events if event not in known]
+    if missing:
+        raise Failure(f'{emulator} has no trace event {missing[0]}: the '
+                      'emulator that "make" builds is needed')

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Build what runs in the test guest with the compiler of the guest's Debian.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Compile kernel modules and programs for the test guest.
+
+The tools that come with a kernel's headers need Debian 13's C library, so a
+Debian 13 with a compiler is unpacked below the cache and the build runs inside
+it, in a mount namespace of its own.  Nothing is installed: the packages are
+only unpacked, which any user may do.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from debian_archive import ArchiveError, extract, last_lines, need_space
+from report import say
+
+# The compiler, what a kernel's build runs, and what the headers' tools load.
+TOOLS = ('base-files', 'bash', 'coreutils', 'dash', 'diffutils', 'findutils',
+         'gcc', 'grep', 'libc6-dev', 'libdw1t64', 'libelf1t64', 'make', 'mawk',
+         'perl-base', 'sed')
+ENTER = '''
+mount --rbind /dev "$0/dev" && mount --rbind /proc "$0/proc" || exit 125
+exec chroot "$0" /usr/bin/env -i PATH=/usr/bin:/usr/sbin LC_ALL=C "$@"
+'''
+
+
+def toolchain_packages(archive, release, version):
+    """All packages that building for one kernel takes: [[name, version]]."""
+    archive.update()
+    headers = f'linux-headers-{release}'
+    fields = archive.newest(headers, re.escape(version) + '$')
+    if not fields:
+        raise ArchiveError(f'Debian has no package {headers} {version} now: '
+                           'ask for a newer kernel with --update')
+    parts = re.findall(r'linux-(?:headers|kbuild)-[^\s,|]+',
+                       fields.get('Depends', ''))
+    return archive.closure(TOOLS) + [
+        [name, version] for name in (headers, *parts)]
+
+
+def source_files(directory):
+    """The sources in a directory, without what a build left beside them."""
+    return sorted(path for path in Path(directory).rglob('*')
+                  if path.suffix in ('.c', '.h')
+                  and not path.name.endswith('.mod.c')
+                  or path.name in ('Makefile', 'Kbuild'))
+
+
+class Toolchain:
+    """An unpacked Debian 13 that can build for one kernel."""
+
+    def __init__(self, archive, release, packages):
+        """packages is what toolchain_packages() returned once."""
+        tools = [item for item in packages if not item[0].startswith(
+            ('linux-headers-', 'linux-kbuild-'))]
+        digest = hashlib.sha256(json.dumps(tools).encode()).hexdigest()[:12]
+        self.release = release
+        self.root = archive.cache / 'toolchain' / digest
+        with archive.lock('toolchain.lock'):
+            self._unpack(archive, packages)
+        self._namespace = self._find_namespace()
+
+    def _unpack(self, archive, packages):
+        """Unpack what is not there yet; kernels share one compiler."""
+        done = self.root / '.unpacked'
+        missing = [item for item in packages
+                   if not (done / '_'.join(item)).exists()]
+        if not missing:
+            return
+        if not done.exists():
+            say('    unpacking the guest\'s compiler')
+        done.mkdir(parents=True, exist_ok=True)
+        need_space(self.root, 700, 'the guest\'s compiler')
+        # base-files has the links /lib and /bin that the others rely on.
+        missing.sort(key=lambda item: item[0] != 'base-files')
+        for item, deb in zip(missing, archive.download_all(missing)):
+            extract(deb, self.root)
+            (done / '_'.join(item)).touch()
+        awk = self.root / 'usr/bin/awk'
+        if not awk.is_symlink():
+            awk.symlink_to('mawk')
+
+    def _command(self, namespace, *command):
+        return ['unshare', '--mount', *namespace, 'sh', '-c', ENTER,
+                str(self.root), *command]
+
+    def _find_namespace(self):
+        """Root needs no user namespace, except in some containers."""
+        ways = [['--map-root-user']]
+        if os.geteuid() == 0:
+            ways.insert(0, [])
+        for way in ways:
+            result = subprocess.run(self._command(way, 'true'), check=False,
+                                    capture_output=True, text=True)
+            if result.returncode == 0:
+                return way
+        raise ArchiveError(
+            'the driver and the program for the guest cannot be built: this '
+            'user may not mount anything in a namespace of its own ("unshare '
+            '--mount --map-root-user" fails).  Run this as root, in a '
+            'container with CAP_SYS_ADMIN, or allow user namespaces (sysctl '
+            'kernel.unprivileged_userns_clone=1).\n'
+            + last_lines(result.stderr))
+
+    def make(self, source, output):
+        """Run a source directory's "make install" and hand out the result."""
+        with tempfile.TemporaryDirectory(prefix='build-',
+                                         dir=self.root / 'tmp') as work:
+            for path in source_files(source):
+                inside = Path(work, 'source', path.relative_to(source))
+                inside.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, inside)
+            Path(work, 'out').mkdir()
+            there = Path('/tmp', Path(work).name)
+            result = subprocess.run(
+                self._command(self._namespace, 'make', '-C', there / 'source',
+                              f'KDIR=/usr/src/linux-headers-{self.release}',
+                              f'DESTDIR={there}/out', 'install'),
+                check=False, capture_output=True, text=True)
+            if result.returncode:
+                raise ArchiveError(
+                    f'{source} does not build for Linux {self.release}:\n'
+                    + last_lines(result.stdout + result.stderr, 20))
+            for path in Path(work, 'out').iterdir():
+                shutil.copy(path, output)

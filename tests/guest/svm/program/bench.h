@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Figures of the svm device, from a program's point of view.
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <stddef.h>
+
+/**
+ * bench: Measure and print lines of "bench NAME VALUE UNIT".
+ *
+ * @size: bytes for throughput, rounded up to a whole page of each size.
+ */
+int bench(size_t size);
+
+#endif
