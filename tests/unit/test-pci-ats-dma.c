@@ -575,6 +575,29 @@ static void test_page_request_answers(void)
     stop(dma);
 }
 
+/* How far it came, without asking for the page that is missing */
+static void test_partial(void)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[3 * PAGE];
+    size_t moved;
+
+    map(1, 8 * PAGE, IOMMU_RO);
+    map(2, 3 * PAGE, IOMMU_RO);
+    g_assert_cmpint(pci_ats_dma_rw_partial(dma, 1, PCI_ATS_DMA_NO_PRI,
+                                           IOVA + PAGE + 8, buf, sizeof(buf),
+                                           DMA_DIRECTION_TO_DEVICE, &moved), ==,
+                    -EFAULT);
+    g_assert_cmpuint(moved, ==, 2 * PAGE - 8);
+    g_assert_cmpmem(buf, PAGE - 8, ram + 8 * PAGE + 8, PAGE - 8);
+    g_assert_cmpint(requests_seen, ==, 0);
+    g_assert_cmpint(pci_ats_dma_rw_partial(dma, 1, 0, IOVA + PAGE + 8, buf,
+                                           sizeof(buf), DMA_DIRECTION_TO_DEVICE,
+                                           &moved), ==, 0);
+    g_assert_cmpuint(moved, ==, sizeof(buf));
+    stop(dma);
+}
+
 /* The thread that would handle the response cannot wait for it */
 static void test_bql(void)
 {
@@ -680,6 +703,28 @@ static void test_async(void)
     for (i = 0; i < 20; i++) {
         qemu_sem_destroy(&a[i].sem);
     }
+}
+
+/* What waits for the guest ends, and what comes later works */
+static void test_cancel(void)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Async *a = g_new0(Async, 1);
+    uint8_t buf[16];
+
+    ignored_page = 0;
+    async_start(a, dma, 1, 0);
+    while (!qatomic_read(&requests_seen)) {
+        g_usleep(1000);
+    }
+    bql_lock();
+    pci_ats_dma_cancel(dma);
+    bql_unlock();
+    qemu_sem_wait(&a->sem);
+    g_assert_cmpint(a->ret, ==, -ECANCELED);
+    g_assert_cmpint(dma_read(dma, 1, buf, 16), ==, 0);
+    stop(dma);
+    qemu_sem_destroy(&a->sem);
 }
 
 /* When every PASID that can be registered is in use, a further one fails */
@@ -804,6 +849,8 @@ int main(int argc, char **argv)
     g_test_add_func("/pci-ats-dma/page-request-write", test_page_request_write);
     g_test_add_func("/pci-ats-dma/page-request-answers",
                     test_page_request_answers);
+    g_test_add_func("/pci-ats-dma/partial", test_partial);
+    g_test_add_func("/pci-ats-dma/cancel", test_cancel);
     g_test_add_func("/pci-ats-dma/bql", test_bql);
     g_test_add_func("/pci-ats-dma/epoch", test_epoch);
     g_test_add_func("/pci-ats-dma/many-pasids", test_many_pasids);
