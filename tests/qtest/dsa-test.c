@@ -968,7 +968,7 @@ static void test_batch(void)
     qdsa_desc(&desc, DSA_OP_BATCH, CR, t.cr + 64);
     qdsa_desc_data(&desc, list, 0, 2);
     put_desc(&t, list, 0, &desc);
-    batch(&t, list, n, DSA_STATUS_BATCH_ERROR, n);
+    batch(&t, list, n, DSA_STATUS_BATCH_ERROR, 30);
     g_assert_cmphex(qtest_readb(t.qts, t.cr + 64), ==, DSA_STATUS_OPERATION);
     stop(&t);
 }
