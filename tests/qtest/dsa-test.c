@@ -133,7 +133,10 @@ static uint64_t swerror(Test *t)
 
 static void wait_swerror(Test *t, uint8_t code)
 {
+    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+
     while (!(swerror(t) & R_DSA_SWERROR_VALID_MASK)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(100);
     }
     g_assert_cmphex(FIELD_EX64(swerror(t), DSA_SWERROR, ERROR), ==, code);
@@ -977,7 +980,7 @@ static void test_batch(void)
 static void test_drain(void)
 {
     const unsigned n = 8;
-    const uint32_t size = 0x100000;
+    const uint32_t size = 0x1000000;
     uint64_t src;
     QDSADesc desc;
     Test t;
@@ -1112,13 +1115,11 @@ static void test_busy(void)
     wait_swerror(&t, DSA_SWERROR_WQ_FULL);
     clear_swerror(&t);
 
-    /* A command while another waits */
+    /* A command while another waits, whose end comes all the same */
     qdsa_writel(d, A_DSA_CMD, DSA_CMD_DRAIN_ALL << R_DSA_CMD_CODE_SHIFT);
     qdsa_writel(d, A_DSA_CMD, DSA_CMD_ABORT_ALL << R_DSA_CMD_CODE_SHIFT);
     wait_swerror(&t, DSA_SWERROR_CMD_ACTIVE);
-    while (qdsa_readl(d, A_DSA_CMDSTATUS) & R_DSA_CMDSTATUS_ACTIVE_MASK) {
-        g_usleep(1000);
-    }
+    qdsa_wait_command(d);
     submit_moves(&t, 16, src, 0x2000000);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_ABORT_WQ, 1), ==, 0);
     submit_moves(&t, 16, src, 0x2000000);

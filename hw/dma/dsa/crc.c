@@ -11,6 +11,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "host/cpuinfo.h"
 #include "crc.h"
 
 #define CRC32C_POLYNOMIAL       0x82f63b78      /* reflected, without x^32 */
@@ -67,8 +68,9 @@ uint32_t dsa_crc32c_generic(uint32_t crc, const void *data, size_t len)
     return crc;
 }
 
-#ifdef __has_builtin
-#define HAVE_CRC32_INSTRUCTION __has_builtin(__builtin_ia32_crc32di)
+/* x86 processors with AVX2 have the CRC32 instruction as well */
+#if defined(CPUINFO_AVX2) && HOST_LONG_BITS == 64
+#define HAVE_CRC32_INSTRUCTION 1
 #else
 #define HAVE_CRC32_INSTRUCTION 0
 #endif
@@ -93,7 +95,7 @@ crc32c_sse42(uint32_t crc, const void *data, size_t len)
 uint32_t dsa_crc32c(uint32_t crc, const void *data, size_t len)
 {
 #if HAVE_CRC32_INSTRUCTION
-    if (__builtin_cpu_supports("sse4.2")) {
+    if (cpuinfo & CPUINFO_AVX2) {
         return crc32c_sse42(crc, data, len);
     }
 #endif

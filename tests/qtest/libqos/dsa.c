@@ -111,17 +111,22 @@ unsigned qdsa_msixperm(unsigned vector)
     return DSA_MSIXPERM_OFFSET + vector * 8;
 }
 
-uint32_t qdsa_command(QDSA *d, DSACommandCode code, uint32_t operand)
+uint32_t qdsa_wait_command(QDSA *d)
 {
     int64_t end = g_get_monotonic_time() + TIMEOUT_US;
     uint32_t status;
 
-    qdsa_writel(d, A_DSA_CMD, code << R_DSA_CMD_CODE_SHIFT | operand);
     do {
         status = qdsa_readl(d, A_DSA_CMDSTATUS);
         g_assert_cmpint(g_get_monotonic_time(), <, end);
     } while (status & R_DSA_CMDSTATUS_ACTIVE_MASK);
     return status;
+}
+
+uint32_t qdsa_command(QDSA *d, DSACommandCode code, uint32_t operand)
+{
+    qdsa_writel(d, A_DSA_CMD, code << R_DSA_CMD_CODE_SHIFT | operand);
+    return qdsa_wait_command(d);
 }
 
 void qdsa_configure_wq(QDSA *d, unsigned wq, unsigned size, uint64_t bits)

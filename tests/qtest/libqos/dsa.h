@@ -71,6 +71,9 @@ unsigned qdsa_msixperm(unsigned vector);
  */
 uint32_t qdsa_command(QDSA *d, DSACommandCode code, uint32_t operand);
 
+/* Wait until the command has ended that was given last; returns CMDSTATUS */
+uint32_t qdsa_wait_command(QDSA *d);
+
 /**
  * qdsa_configure_wq() - configure a WQ, in group 0, with engine 0
  * @d: the driver
