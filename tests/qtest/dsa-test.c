@@ -1131,6 +1131,61 @@ static void test_busy(void)
     stop(&t);
 }
 
+/* Descriptors that are partly right, with anything in the other fields */
+static void random_desc(GRand *rng, QDSADesc *desc, uint64_t cr)
+{
+    static const uint8_t operations[] = {
+        0, 1, 3, 4, 5, 6, 7, 8, 9, 16, 17, 18, 19, 20, 21, 32, 255,
+    };
+    unsigned op = g_rand_int_range(rng, 0, ARRAY_SIZE(operations));
+    unsigned i;
+
+    qdsa_desc(desc, operations[op], CR, cr);
+    for (i = 16; i < DSA_DESC_SIZE; i += 8) {
+        /* Memory, the device's own registers, and everything else */
+        static const uint64_t areas[] = {
+            0x1000000, 0xd0000000, 0xd0800000, 0xfee00000, -PAGE, 0,
+        };
+
+        if (!g_rand_int_range(rng, 0, 3) || i < 40) {
+            stq_le_p(desc->raw + i,
+                     areas[g_rand_int_range(rng, 0, ARRAY_SIZE(areas))] +
+                     g_rand_int_range(rng, 0, 2 * PAGE));
+        }
+    }
+    stl_le_p(desc->raw + DSA_DESC_TRANSFER_SIZE,
+             g_rand_int_range(rng, 0, 1 << g_rand_int_range(rng, 1, 18)));
+    stw_le_p(desc->raw + DSA_DESC_INT_HANDLE, 0);
+    for (i = g_rand_int_range(rng, 0, 3); i; i--) {
+        desc->raw[g_rand_int_range(rng, 4, DSA_DESC_SIZE)] ^=
+            1 << g_rand_int_range(rng, 0, 8);
+    }
+}
+
+/* 5: whatever a guest submits, the device goes on or can be reset */
+static void test_random(void)
+{
+    g_autoptr(GRand) rng = g_rand_new_with_seed(g_test_rand_int());
+    QDSADesc desc;
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start(&t);
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < 100; i++) {
+            random_desc(rng, &desc, t.cr + PAGE / 2);
+            qdsa_submit(d, &desc);
+        }
+        /* One of them may have written to the registers */
+        qecam_writew(t.qts, DEV, 0x40 + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
+        qdsa_init(d, t.qts, DEV, d->msi);
+        qdsa_start(d, 0);
+        qdsa_desc(&desc, DSA_OP_NOOP, CR, t.cr);
+        run(&t, &desc, DSA_STATUS_SUCCESS);
+    }
+    stop(&t);
+}
+
 /* ---- Behind an IOMMU ---- */
 
 static void start_iommu(Test *t)
@@ -1327,6 +1382,7 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/occupancy-interrupt", test_occupancy_interrupt);
     qtest_add_func("/dsa/halt", test_halt);
     qtest_add_func("/dsa/busy", test_busy);
+    qtest_add_func("/dsa/random", test_random);
     qtest_add_func("/dsa/partial", test_partial);
     qtest_add_func("/dsa/shared", test_shared);
     qtest_add_func("/dsa/block-on-fault", test_block_on_fault);
