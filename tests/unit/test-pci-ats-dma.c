@@ -591,6 +591,14 @@ static void test_partial(void)
     g_assert_cmpuint(moved, ==, 2 * PAGE - 8);
     g_assert_cmpmem(buf, PAGE - 8, ram + 8 * PAGE + 8, PAGE - 8);
     g_assert_cmpint(requests_seen, ==, 0);
+    /* Nor for those behind it, whose answer would come too early */
+    guest_answer = IOMMU_PRI_RESP_INVALID_REQUEST;
+    g_assert_cmpint(pci_ats_dma_rw_partial(dma, 1, 0, IOVA + PAGE + 8, buf,
+                                           sizeof(buf), DMA_DIRECTION_TO_DEVICE,
+                                           &moved), ==, -EFAULT);
+    g_assert_cmpuint(moved, ==, 2 * PAGE - 8);
+    g_assert_cmpint(requests_seen, ==, 1);
+    guest_answer = IOMMU_PRI_RESP_SUCCESS;
     g_assert_cmpint(pci_ats_dma_rw_partial(dma, 1, 0, IOVA + PAGE + 8, buf,
                                            sizeof(buf), DMA_DIRECTION_TO_DEVICE,
                                            &moved), ==, 0);
