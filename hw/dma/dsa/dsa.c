@@ -170,6 +170,7 @@ static void dsa_write_config(PCIDevice *pci, uint32_t addr, uint32_t val,
     DSAState *s = DSA(pci);
 
     pci_default_write_config(pci, addr, val, len);
+    pci_ats_dma_recheck(s->dma);
     dsa_check_controls(s);
     pcie_cap_flr_write_config(pci, addr, val, len);
 }
