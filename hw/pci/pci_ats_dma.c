@@ -69,6 +69,7 @@ typedef struct DMARequest {
     PCIATSDMAVisit *visit;
     size_t len;
     size_t ahead;               /* from @addr on: asked for already */
+    bool exact;                 /* ask for no page before its turn */
     DMADirection dir;
     unsigned attempts;
     uint32_t cancels;           /* when it began */
@@ -787,7 +788,8 @@ static bool dma_await(PCIATSDMA *dma, DMARequest *req)
 
 static bool dma_can_request_pages(PCIATSDMA *dma, DMARequest *req)
 {
-    return pcie_pri_enabled(dma->dev) && dma_context_add_pri(dma, req->ctx);
+    return !(req->flags & PCI_ATS_DMA_NO_PRI) && pcie_pri_enabled(dma->dev) &&
+           dma_context_add_pri(dma, req->ctx);
 }
 
 /* ---- Translation requests ---- */
@@ -910,7 +912,7 @@ static bool dma_should_look_ahead(PCIATSDMA *dma, const DMARequest *req)
 {
     hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
 
-    return req->len > unit - (req->addr & (unit - 1)) &&
+    return !req->exact && req->len > unit - (req->addr & (unit - 1)) &&
            req->ahead < MIN(req->len, WINDOW / 2) &&
            !qatomic_read(&req->no_credit) && !qatomic_read(&req->unclosed);
 }
@@ -1043,6 +1045,28 @@ static DMAStep dma_step(PCIATSDMA *dma, DMARequest *req, bool may_wait,
     return step == DMA_CONTINUES ? DMA_ENDED : step;
 }
 
+/* Run a request in the thread of the caller */
+static int dma_run_sync(PCIATSDMA *dma, DMARequest *req)
+{
+    bool may_wait = !bql_locked();
+    DMAStep step;
+    int ret;
+
+    dma_request_init(dma, req);
+    while ((step = dma_step(dma, req, may_wait, &ret)) != DMA_ENDED) {
+        if (step == DMA_DELAYED) {
+            g_usleep(BACKOFF_MS * 1000);
+            continue;
+        }
+        QEMU_LOCK_GUARD(&dma->lock);
+        while (req->awaited) {
+            qemu_cond_wait(&dma->responded, &dma->lock);
+        }
+    }
+    dma_context_put(dma, req);
+    return ret;
+}
+
 int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
                    hwaddr addr, void *buf, size_t len, DMADirection dir)
 {
@@ -1054,22 +1078,26 @@ int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
         .len = len,
         .dir = dir,
     };
-    bool may_wait = !bql_locked();
-    DMAStep step;
-    int ret;
 
-    dma_request_init(dma, &req);
-    while ((step = dma_step(dma, &req, may_wait, &ret)) != DMA_ENDED) {
-        if (step == DMA_DELAYED) {
-            g_usleep(BACKOFF_MS * 1000);
-            continue;
-        }
-        QEMU_LOCK_GUARD(&dma->lock);
-        while (req.awaited) {
-            qemu_cond_wait(&dma->responded, &dma->lock);
-        }
-    }
-    dma_context_put(dma, &req);
+    return dma_run_sync(dma, &req);
+}
+
+int pci_ats_dma_rw_partial(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                           hwaddr addr, void *buf, size_t len,
+                           DMADirection dir, size_t *moved)
+{
+    DMARequest req = {
+        .pasid = pasid,
+        .flags = flags,
+        .addr = addr,
+        .buf = buf,
+        .len = len,
+        .dir = dir,
+        .exact = true,
+    };
+    int ret = dma_run_sync(dma, &req);
+
+    *moved = len - req.len;
     return ret;
 }
 

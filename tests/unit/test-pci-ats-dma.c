@@ -581,6 +581,36 @@ static void test_page_request_answers(void **state)
     stop(dma);
 }
 
+/* How far it came, without asking for the page that is missing */
+static void test_partial(void **state)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[3 * PAGE];
+    size_t moved;
+
+    map(1, 8 * PAGE, IOMMU_RO);
+    map(2, 3 * PAGE, IOMMU_RO);
+    assert_int_equal(pci_ats_dma_rw_partial(dma, 1, PCI_ATS_DMA_NO_PRI,
+                                           IOVA + PAGE + 8, buf, sizeof(buf),
+                                           DMA_DIRECTION_TO_DEVICE, &moved), -EFAULT);
+    assert_int_equal(moved, 2 * PAGE - 8);
+    assert_memory_equal(buf, ram + 8 * PAGE + 8, PAGE - 8);
+    assert_int_equal(requests_seen, 0);
+    /* Nor for those behind it, whose answer would come too early */
+    guest_answer = IOMMU_PRI_RESP_INVALID_REQUEST;
+    assert_int_equal(pci_ats_dma_rw_partial(dma, 1, 0, IOVA + PAGE + 8, buf,
+                                           sizeof(buf), DMA_DIRECTION_TO_DEVICE,
+                                           &moved), -EFAULT);
+    assert_int_equal(moved, 2 * PAGE - 8);
+    assert_int_equal(requests_seen, 1);
+    guest_answer = IOMMU_PRI_RESP_SUCCESS;
+    assert_int_equal(pci_ats_dma_rw_partial(dma, 1, 0, IOVA + PAGE + 8, buf,
+                                           sizeof(buf), DMA_DIRECTION_TO_DEVICE,
+                                           &moved), 0);
+    assert_int_equal(moved, sizeof(buf));
+    stop(dma);
+}
+
 /* The thread that would handle the response cannot wait for it */
 static void test_bql(void **state)
 {
@@ -685,6 +715,28 @@ static void test_async(void **state)
     for (i = 0; i < 20; i++) {
         qemu_sem_destroy(&a[i].sem);
     }
+}
+
+/* What waits for the guest ends, and what comes later works */
+static void test_cancel(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Async *a = g_new0(Async, 1);
+    uint8_t buf[16];
+
+    ignored_page = 0;
+    async_start(a, dma, 1, 0);
+    while (!qatomic_read(&requests_seen)) {
+        g_usleep(1000);
+    }
+    bql_lock();
+    pci_ats_dma_cancel(dma);
+    bql_unlock();
+    qemu_sem_wait(&a->sem);
+    assert_int_equal(a->ret, -ECANCELED);
+    assert_int_equal(dma_read(dma, 1, buf, 16), 0);
+    stop(dma);
+    qemu_sem_destroy(&a->sem);
 }
 
 /* When every PASID that can be registered is in use, a further one fails */
@@ -825,6 +877,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_page_requests),
         cmocka_unit_test(test_page_request_write),
         cmocka_unit_test(test_page_request_answers),
+        cmocka_unit_test(test_partial),
+        cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_bql),
         cmocka_unit_test(test_epoch),
         cmocka_unit_test(test_many_pasids),

@@ -32,9 +32,10 @@
 
 typedef struct PCIATSDMA PCIATSDMA;
 
-/* Flags of a request; both need a PASID, and the guest's permission */
+/* Flags of a request; the first two need a PASID, and the guest's permission */
 #define PCI_ATS_DMA_PRIV    (1u << 0)   /* Privileged Mode Requested */
 #define PCI_ATS_DMA_EXEC    (1u << 1)   /* Execute Requested, for reads */
+#define PCI_ATS_DMA_NO_PRI  (1u << 2)   /* do not ask for missing pages */
 
 /**
  * PCIATSDMADone: an asynchronous request has ended
@@ -113,6 +114,27 @@ void pci_ats_dma_free(PCIATSDMA *dma);
  */
 int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
                    hwaddr addr, void *buf, size_t len, DMADirection dir);
+
+/**
+ * pci_ats_dma_rw_partial: move data, and tell how much has been moved
+ *
+ * Asks for one page after the other, each when the data has come to it.
+ *
+ * @dma: as for pci_ats_dma_rw()
+ * @pasid: as for pci_ats_dma_rw()
+ * @flags: as for pci_ats_dma_rw()
+ * @addr: as for pci_ats_dma_rw()
+ * @buf: as for pci_ats_dma_rw()
+ * @len: as for pci_ats_dma_rw()
+ * @dir: as for pci_ats_dma_rw()
+ * @moved: set to the number of bytes moved, from the first one on.  After
+ *         -EFAULT, the page that is missing is the one of @addr + @moved.
+ *
+ * Returns: as pci_ats_dma_rw().
+ */
+int pci_ats_dma_rw_partial(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                           hwaddr addr, void *buf, size_t len,
+                           DMADirection dir, size_t *moved);
 
 /**
  * pci_ats_dma_rw_async: move data, and call back when it has been moved

@@ -1,0 +1,265 @@
+/*
+ * Intel Data Streaming Accelerator (DSA): administrative commands (3.15)
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A command that has to wait for descriptors stays active until the last of
+ * them has ended; the bottom half then does what is left to do.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "dsa-internal.h"
+
+#define OPERAND(cmd) FIELD_EX32((cmd)->reg, DSA_CMD, OPERAND)
+
+static void command_end(DSAState *s, DSACommandError error, uint16_t result)
+{
+    s->cmdstatus = error | result << R_DSA_CMDSTATUS_RESULT_SHIFT;
+    s->cmd.waits = s->cmd.done = false;
+    if (FIELD_EX32(s->cmd.reg, DSA_CMD, INT)) {
+        dsa_raise_cause(s, R_DSA_INTCAUSE_CMD_MASK);
+    }
+}
+
+/* The WQs that the operand names; false if one of them does not exist */
+static bool command_wqs(DSAState *s, uint64_t *wqs)
+{
+    unsigned first = FIELD_EX32(OPERAND(&s->cmd), DSA_CMD_WQS, GROUP) * 16;
+    uint64_t mask = FIELD_EX32(OPERAND(&s->cmd), DSA_CMD_WQS, MASK);
+
+    if (mask && (first >= DSA_MAX_WQS ||
+                 ((mask << first) & ~MAKE_64BIT_MASK(0, s->num_wqs)))) {
+        return false;
+    }
+    *wqs = mask ? mask << first : 0;
+    return true;
+}
+
+static void set_wq_states(DSAState *s, uint64_t wqs, DSADeviceState from,
+                          DSADeviceState to)
+{
+    unsigned i;
+
+    for (i = 0; i < s->num_wqs; i++) {
+        if (extract64(wqs, i, 1) && s->wqs[i].state == from) {
+            s->wqs[i].state = to;
+        }
+    }
+}
+
+static bool all_wqs_enabled(DSAState *s, uint64_t wqs)
+{
+    unsigned i;
+
+    for (i = 0; i < s->num_wqs; i++) {
+        if (extract64(wqs, i, 1) && s->wqs[i].state != DSA_ENABLED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- Commands that do not wait ---- */
+
+static void command_enable_device(DSAState *s)
+{
+    DSACommandError error = dsa_config_check_device(s);
+
+    if (!error) {
+        s->state = DSA_ENABLED;
+        dsa_config_apply(s);
+    }
+    command_end(s, error, 0);
+}
+
+static void command_enable_wq(DSAState *s)
+{
+    unsigned wq = OPERAND(&s->cmd);
+    DSACommandError error = DSA_CMDERR_INVALID_WQ;
+
+    if (wq < s->num_wqs) {
+        error = dsa_config_check_wq(s, wq);
+    }
+    if (!error) {
+        s->wqs[wq].state = DSA_ENABLED;
+        dsa_wq_check_occupancy_int(s, wq);
+    }
+    command_end(s, error, 0);
+}
+
+static void command_int_handle(DSAState *s, bool request)
+{
+    uint32_t operand = OPERAND(&s->cmd);
+    unsigned index = FIELD_EX32(operand, DSA_CMD_INT_HANDLE, INDEX);
+
+    if (FIELD_EX32(operand, DSA_CMD_INT_HANDLE, RESERVED)) {
+        command_end(s, DSA_CMDERR_RESERVED, 0);
+    } else if (FIELD_EX32(operand, DSA_CMD_INT_HANDLE, IMS) ||
+               index >= dsa_num_vectors(s) ||
+               (!request && !dsa_int_handle_valid(s, index))) {
+        command_end(s, DSA_CMDERR_INVALID_INT_INDEX, 0);
+    } else if (request) {
+        set_bit(index, s->int_handles);
+        command_end(s, DSA_CMDERR_SUCCESS, index);
+    } else {
+        clear_bit(index, s->int_handles);
+        command_end(s, DSA_CMDERR_SUCCESS, 0);
+    }
+}
+
+/* ---- Commands that wait ---- */
+
+static void command_wait(DSAState *s, uint64_t wqs, bool abort)
+{
+    s->cmd.filter.wqs = wqs;
+    s->cmd.filter.end = s->next_seq;
+    if (abort) {
+        dsa_wq_abort(s, &s->cmd.filter);
+    }
+    if (dsa_wq_outstanding(s, &s->cmd.filter)) {
+        s->cmd.waits = true;
+    } else {
+        dsa_command_finish(s);
+    }
+}
+
+static void command_disable_device(DSAState *s, bool reset)
+{
+    if (!reset && s->state != DSA_ENABLED) {
+        command_end(s, DSA_CMDERR_DISABLE_NOT_ENABLED, 0);
+        return;
+    }
+    s->state = DSA_DRAINING;
+    set_wq_states(s, UINT64_MAX, DSA_ENABLED, DSA_DRAINING);
+    command_wait(s, UINT64_MAX, reset);
+}
+
+static void command_pasid(DSAState *s, bool abort)
+{
+    s->cmd.filter.by_pasid = true;
+    s->cmd.filter.pasid = OPERAND(&s->cmd);
+    command_wait(s, UINT64_MAX, abort);
+}
+
+static void command_some_wqs(DSAState *s, DSACommandCode code)
+{
+    bool abort = code == DSA_CMD_ABORT_WQ || code == DSA_CMD_RESET_WQ;
+    uint64_t wqs;
+
+    if (!command_wqs(s, &wqs)) {
+        command_end(s, DSA_CMDERR_INVALID_WQ, 0);
+        return;
+    }
+    if (code != DSA_CMD_RESET_WQ && !all_wqs_enabled(s, wqs)) {
+        command_end(s, DSA_CMDERR_WQ_NOT_ENABLED, 0);
+        return;
+    }
+    if (code == DSA_CMD_DISABLE_WQ || code == DSA_CMD_RESET_WQ) {
+        set_wq_states(s, wqs, DSA_ENABLED, DSA_DRAINING);
+    }
+    command_wait(s, wqs, abort);
+}
+
+/* ---- Starting and finishing ---- */
+
+static void command_start(DSAState *s, DSACommandCode code)
+{
+    switch (code) {
+    case DSA_CMD_ENABLE_DEVICE:
+        command_enable_device(s);
+        break;
+    case DSA_CMD_DISABLE_DEVICE:
+    case DSA_CMD_RESET_DEVICE:
+        command_disable_device(s, code == DSA_CMD_RESET_DEVICE);
+        break;
+    case DSA_CMD_DRAIN_ALL:
+    case DSA_CMD_ABORT_ALL:
+        command_wait(s, UINT64_MAX, code == DSA_CMD_ABORT_ALL);
+        break;
+    case DSA_CMD_ENABLE_WQ:
+        command_enable_wq(s);
+        break;
+    case DSA_CMD_DISABLE_WQ ... DSA_CMD_RESET_WQ:
+        command_some_wqs(s, code);
+        break;
+    case DSA_CMD_DRAIN_PASID:
+    case DSA_CMD_ABORT_PASID:
+        command_pasid(s, code == DSA_CMD_ABORT_PASID);
+        break;
+    case DSA_CMD_REQUEST_INT_HANDLE:
+    case DSA_CMD_RELEASE_INT_HANDLE:
+        command_int_handle(s, code == DSA_CMD_REQUEST_INT_HANDLE);
+        break;
+    default:
+        command_end(s, DSA_CMDERR_INVALID_COMMAND, 0);
+        break;
+    }
+}
+
+void dsa_command_submit(DSAState *s, uint32_t val)
+{
+    if (FIELD_EX32(s->cmdstatus, DSA_CMDSTATUS, ACTIVE)) {
+        dsa_swerror(s, DSA_SWERROR_CMD_ACTIVE, -1);
+        return;
+    }
+    s->cmd = (DSACommand) { .reg = val };
+    s->cmdstatus = R_DSA_CMDSTATUS_ACTIVE_MASK;
+    if (FIELD_EX32(val, DSA_CMD, RESERVED)) {
+        command_end(s, DSA_CMDERR_RESERVED, 0);
+    } else if (s->state == DSA_HALTED) {
+        command_end(s, DSA_CMDERR_HALTED, 0);
+    } else {
+        command_start(s, FIELD_EX32(val, DSA_CMD, CODE));
+    }
+}
+
+void dsa_command_poll(DSAState *s)
+{
+    if (s->cmd.waits && !s->cmd.done &&
+        !dsa_wq_outstanding(s, &s->cmd.filter)) {
+        s->cmd.done = true;
+        qemu_bh_schedule(s->bh);
+    }
+}
+
+static void command_finish_wqs(DSAState *s, uint64_t wqs, bool reset)
+{
+    unsigned i;
+
+    set_wq_states(s, wqs, DSA_DRAINING, DSA_DISABLED);
+    for (i = 0; reset && i < s->num_wqs; i++) {
+        if (extract64(wqs, i, 1)) {
+            dsa_config_reset_wq(s, i);
+        }
+    }
+}
+
+void dsa_command_finish(DSAState *s)
+{
+    DSACommandCode code = FIELD_EX32(s->cmd.reg, DSA_CMD, CODE);
+
+    if (s->state == DSA_HALTED) {
+        command_end(s, DSA_CMDERR_HALTED, 0);
+        return;
+    }
+    switch (code) {
+    case DSA_CMD_DISABLE_DEVICE:
+    case DSA_CMD_RESET_DEVICE:
+        command_finish_wqs(s, UINT64_MAX, false);
+        s->state = DSA_DISABLED;
+        if (code == DSA_CMD_RESET_DEVICE) {
+            dsa_config_reset(s);
+        }
+        break;
+    case DSA_CMD_DISABLE_WQ:
+    case DSA_CMD_RESET_WQ:
+        command_finish_wqs(s, s->cmd.filter.wqs, code == DSA_CMD_RESET_WQ);
+        break;
+    default:
+        break;
+    }
+    command_end(s, DSA_CMDERR_SUCCESS, 0);
+}

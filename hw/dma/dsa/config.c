@@ -1,0 +1,503 @@
+/*
+ * Intel Data Streaming Accelerator (DSA): registers and their configuration
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "hw/pci/msix.h"
+#include "hw/pci/pcie_ats.h"
+#include "hw/pci/pcie_pri.h"
+#include "dsa-internal.h"
+
+#define GENCFG_WRITABLE                                                     \
+    (R_DSA_GENCFG_GLOBAL_READ_BUFFER_LIMIT_MASK | R_DSA_GENCFG_USER_INT_MASK)
+
+#define GENCTRL_WRITABLE                                                    \
+    (R_DSA_GENCTRL_SWERROR_INT_MASK | R_DSA_GENCTRL_HALT_INT_MASK)
+
+#define GRPFLAGS_WRITABLE                                                   \
+    (R_DSA_GRPFLAGS_TC_A_MASK | R_DSA_GRPFLAGS_TC_B_MASK |                  \
+     R_DSA_GRPFLAGS_USE_READ_BUFFER_LIMIT_MASK |                            \
+     R_DSA_GRPFLAGS_READ_BUFFERS_RESERVED_MASK |                            \
+     R_DSA_GRPFLAGS_READ_BUFFERS_ALLOWED_MASK)
+
+#define MSIXPERM_WRITABLE                                                   \
+    (R_DSA_MSIXPERM_IGNORE_MASK | R_DSA_MSIXPERM_PASID_EN_MASK |            \
+     R_DSA_MSIXPERM_PASID_MASK)
+
+/* WQCFG (Table 9-7), fields that are read-write while the WQ is disabled */
+#define WQCFG1_WRITABLE                                                     \
+    (R_DSA_WQCFG1_MODE_MASK | R_DSA_WQCFG1_BLOCK_ON_FAULT_MASK |            \
+     R_DSA_WQCFG1_ATS_DISABLE_MASK | R_DSA_WQCFG1_PRS_DISABLE_MASK |        \
+     R_DSA_WQCFG1_PRIORITY_MASK | R_DSA_WQCFG1_PASID_MASK |                 \
+     R_DSA_WQCFG1_PASID_EN_MASK | R_DSA_WQCFG1_PRIV_MASK |                  \
+     R_DSA_WQCFG1_MAX_TRANSFER_MASK | R_DSA_WQCFG1_MAX_BATCH_MASK)
+
+#define WQCFG2_WRITABLE_DISABLED                                            \
+    (R_DSA_WQCFG2_OCC_INT_HANDLE_MASK | R_DSA_WQCFG2_OCC_INT_TABLE_MASK)
+
+/* Read Buffers that an engine needs at least (4.3) */
+#define READ_BUFFERS_PER_ENGINE 4
+
+unsigned dsa_num_vectors(const DSAState *s)
+{
+    return s->num_wqs + 1;
+}
+
+/*
+ * Request Interrupt Handle hands out the index of the vector; a handle is
+ * valid from then on until it is released.
+ */
+bool dsa_int_handle_valid(const DSAState *s, uint32_t handle)
+{
+    return handle < dsa_num_vectors(s) && test_bit(handle, s->int_handles);
+}
+
+/* ---- Initial values ---- */
+
+void dsa_config_reset_wq(DSAState *s, unsigned index)
+{
+    DSAWQ *wq = &s->wqs[index];
+    uint64_t size = wq->cfg[0] & R_DSA_WQCFG0_SIZE_MASK;
+
+    memset(wq->cfg, 0, sizeof(wq->cfg));
+    wq->cfg[0] = size;
+}
+
+void dsa_config_reset(DSAState *s)
+{
+    unsigned i;
+
+    s->gencfg = DSA_READ_BUFFERS;
+    s->genctrl = 0;
+    s->intcause = 0;
+    memset(s->msixperm, 0, sizeof(s->msixperm));
+    bitmap_zero(s->int_handles, DSA_MAX_VECTORS);
+    for (i = 0; i < s->num_groups; i++) {
+        s->groups[i] = (DSAGroup) {
+            .flags = (uint64_t)DSA_READ_BUFFERS <<
+                     R_DSA_GRPFLAGS_READ_BUFFERS_ALLOWED_SHIFT,
+        };
+    }
+    for (i = 0; i < s->num_wqs; i++) {
+        memset(s->wqs[i].cfg, 0, sizeof(s->wqs[i].cfg));
+    }
+}
+
+/* ---- Reading ---- */
+
+static uint64_t config_gencap(void)
+{
+    return R_DSA_GENCAP_BLOCK_ON_FAULT_MASK |
+           R_DSA_GENCAP_OVERLAPPING_COPY_MASK |
+           R_DSA_GENCAP_CACHE_CONTROL_MASK | R_DSA_GENCAP_CMDCAP_MASK |
+           R_DSA_GENCAP_DEST_READBACK_MASK |
+           R_DSA_GENCAP_DRAIN_READBACK_MASK |
+           DSA_MAX_TRANSFER << R_DSA_GENCAP_MAX_TRANSFER_SHIFT |
+           DSA_MAX_BATCH << R_DSA_GENCAP_MAX_BATCH_SHIFT |
+           (uint64_t)R_DSA_GENCAP_CONFIG_MASK;
+}
+
+static uint64_t config_wqcap(DSAState *s)
+{
+    return s->total_wq_size |
+           (uint64_t)s->num_wqs << R_DSA_WQCAP_NUM_WQS_SHIFT |
+           R_DSA_WQCAP_SHARED_MASK | R_DSA_WQCAP_DEDICATED_MASK |
+           R_DSA_WQCAP_PRIORITY_MASK | R_DSA_WQCAP_OCCUPANCY_MASK |
+           R_DSA_WQCAP_OCCUPANCY_INT_MASK;
+}
+
+static uint64_t config_grpcap(DSAState *s)
+{
+    return s->num_groups |
+           DSA_READ_BUFFERS << R_DSA_GRPCAP_TOTAL_READ_BUFFERS_SHIFT |
+           R_DSA_GRPCAP_READ_BUFFER_CONTROLS_MASK |
+           R_DSA_GRPCAP_GLOBAL_READ_BUFFER_LIMIT_MASK;
+}
+
+static uint64_t config_opcap(void)
+{
+    return MAKE_64BIT_MASK(DSA_OP_NOOP, DSA_OP_DUALCAST + 1) |
+           MAKE_64BIT_MASK(DSA_OP_CRC, DSA_OP_DIF_UPDATE - DSA_OP_CRC + 1) |
+           1ULL << DSA_OP_CACHE_FLUSH;
+}
+
+static uint64_t config_offsets(void)
+{
+    return (uint64_t)DSA_GRPCFG_OFFSET / DSA_TABLE_MULTIPLIER |
+           (uint64_t)DSA_WQCFG_OFFSET / DSA_TABLE_MULTIPLIER
+           << R_DSA_OFFSETS_WQCFG_SHIFT |
+           (uint64_t)DSA_MSIXPERM_OFFSET / DSA_TABLE_MULTIPLIER
+           << R_DSA_OFFSETS_MSIXPERM_SHIFT;
+}
+
+static uint64_t config_read_group(DSAState *s, hwaddr offset)
+{
+    DSAGroup *group = &s->groups[offset / DSA_GRPCFG_SIZE];
+
+    switch (offset % DSA_GRPCFG_SIZE) {
+    case DSA_GRPCFG_WQS ... DSA_GRPCFG_ENGINES - 1:
+        return group->wqs[offset % DSA_GRPCFG_SIZE / 8];
+    case DSA_GRPCFG_ENGINES:
+        return group->engines;
+    case DSA_GRPCFG_FLAGS:
+        return group->flags;
+    default:
+        return 0;
+    }
+}
+
+static uint64_t config_read_wq(DSAState *s, hwaddr offset)
+{
+    DSAWQ *wq = &s->wqs[offset / DSA_WQCFG_SIZE];
+    unsigned n = offset % DSA_WQCFG_SIZE / 8;
+    uint64_t val = wq->cfg[n];
+
+    if (n == 3) {
+        val = FIELD_DP64(val, DSA_WQCFG3, OCCUPANCY, wq->occupancy);
+        val = FIELD_DP64(val, DSA_WQCFG3, STATE, wq->state);
+    }
+    return val;
+}
+
+static uint64_t config_read_table(DSAState *s, hwaddr addr)
+{
+    if (addr >= DSA_MSIXPERM_OFFSET) {
+        addr -= DSA_MSIXPERM_OFFSET;
+        return addr / 8 < dsa_num_vectors(s) ? s->msixperm[addr / 8] : 0;
+    }
+    if (addr >= DSA_WQCFG_OFFSET) {
+        addr -= DSA_WQCFG_OFFSET;
+        return addr / DSA_WQCFG_SIZE < s->num_wqs ? config_read_wq(s, addr) : 0;
+    }
+    addr -= DSA_GRPCFG_OFFSET;
+    return addr / DSA_GRPCFG_SIZE < s->num_groups ? config_read_group(s, addr)
+                                                  : 0;
+}
+
+uint64_t dsa_config_read(DSAState *s, hwaddr addr)
+{
+    switch (addr) {
+    case A_DSA_VERSION:
+        return 1 << R_DSA_VERSION_MAJOR_SHIFT;
+    case A_DSA_GENCAP:
+        return config_gencap();
+    case A_DSA_WQCAP:
+        return config_wqcap(s);
+    case A_DSA_GRPCAP:
+        return config_grpcap(s);
+    case A_DSA_ENGCAP:
+        return s->num_engines;
+    case A_DSA_OPCAP:
+        return config_opcap();
+    case A_DSA_OFFSETS:
+        return config_offsets();
+    case A_DSA_GENCFG:
+        return s->gencfg;
+    case A_DSA_GENCTRL:
+        return s->genctrl;
+    case A_DSA_GENSTS:
+        return s->state | s->reset_type << R_DSA_GENSTS_RESET_TYPE_SHIFT;
+    case A_DSA_INTCAUSE:
+        return s->intcause;
+    case A_DSA_CMDSTATUS:
+        return s->cmdstatus;
+    case A_DSA_CMDCAP:
+        return MAKE_64BIT_MASK(DSA_CMD_ENABLE_DEVICE,
+                               DSA_CMD_RELEASE_INT_HANDLE);
+    case A_DSA_SWERROR ... A_DSA_SWERROR + 8 * DSA_SWERROR_QWORDS - 1:
+        return s->swerror[(addr - A_DSA_SWERROR) / 8];
+    default:
+        return addr >= DSA_GRPCFG_OFFSET ? config_read_table(s, addr) : 0;
+    }
+}
+
+/* ---- Writing ---- */
+
+static uint64_t config_merge(uint64_t old, uint64_t val, uint64_t mask)
+{
+    return (old & ~mask) | (val & mask);
+}
+
+static void config_write_group(DSAState *s, hwaddr offset, uint64_t val,
+                               uint64_t mask)
+{
+    DSAGroup *group = &s->groups[offset / DSA_GRPCFG_SIZE];
+    unsigned n = offset % DSA_GRPCFG_SIZE / 8;
+
+    if (s->state != DSA_DISABLED) {
+        return;
+    }
+    switch (offset % DSA_GRPCFG_SIZE) {
+    case DSA_GRPCFG_WQS ... DSA_GRPCFG_ENGINES - 1:
+        group->wqs[n] = config_merge(group->wqs[n], val, mask);
+        break;
+    case DSA_GRPCFG_ENGINES:
+        group->engines = config_merge(group->engines, val, mask);
+        break;
+    case DSA_GRPCFG_FLAGS:
+        group->flags = config_merge(group->flags, val,
+                                    mask & GRPFLAGS_WRITABLE);
+        break;
+    }
+}
+
+static void config_write_wq(DSAState *s, hwaddr offset, uint64_t val,
+                            uint64_t mask)
+{
+    unsigned index = offset / DSA_WQCFG_SIZE;
+    unsigned n = offset % DSA_WQCFG_SIZE / 8;
+    DSAWQ *wq = &s->wqs[index];
+    bool disabled = wq->state == DSA_DISABLED;
+    uint64_t writable = 0;
+
+    switch (n) {
+    case 0:
+        writable = R_DSA_WQCFG0_THRESHOLD_MASK |
+                   (s->state == DSA_DISABLED ? R_DSA_WQCFG0_SIZE_MASK : 0);
+        break;
+    case 1:
+        writable = disabled ? WQCFG1_WRITABLE : 0;
+        break;
+    case 2:
+        writable = R_DSA_WQCFG2_OCC_INT_EN_MASK |
+                   (disabled ? WQCFG2_WRITABLE_DISABLED : 0) |
+                   (DSA_WQ_FIELD(wq, 2, OCC_INT_EN)
+                    ? 0 : R_DSA_WQCFG2_OCC_LIMIT_MASK);
+        break;
+    case 3:
+        wq->cfg[3] &= ~(val & mask & R_DSA_WQCFG3_OCC_INT_MASK);
+        break;
+    }
+    wq->cfg[n] = config_merge(wq->cfg[n], val, mask & writable);
+    dsa_wq_check_occupancy_int(s, index);
+}
+
+static void config_write_table(DSAState *s, hwaddr addr, uint64_t val,
+                               uint64_t mask)
+{
+    if (addr >= DSA_MSIXPERM_OFFSET) {
+        addr -= DSA_MSIXPERM_OFFSET;
+        if (addr / 8 < dsa_num_vectors(s)) {
+            s->msixperm[addr / 8] = config_merge(s->msixperm[addr / 8], val,
+                                                 mask & MSIXPERM_WRITABLE);
+        }
+    } else if (addr >= DSA_WQCFG_OFFSET) {
+        addr -= DSA_WQCFG_OFFSET;
+        if (addr / DSA_WQCFG_SIZE < s->num_wqs) {
+            config_write_wq(s, addr, val, mask);
+        }
+    } else {
+        addr -= DSA_GRPCFG_OFFSET;
+        if (addr / DSA_GRPCFG_SIZE < s->num_groups) {
+            config_write_group(s, addr, val, mask);
+        }
+    }
+}
+
+void dsa_config_write(DSAState *s, hwaddr addr, uint64_t val, uint64_t mask)
+{
+    switch (addr) {
+    case A_DSA_GENCFG:
+        if (s->state == DSA_DISABLED) {
+            s->gencfg = config_merge(s->gencfg, val, mask & GENCFG_WRITABLE);
+        }
+        break;
+    case A_DSA_GENCTRL:
+        s->genctrl = config_merge(s->genctrl, val, mask & GENCTRL_WRITABLE);
+        break;
+    case A_DSA_INTCAUSE:
+        s->intcause &= ~(val & mask);
+        break;
+    case A_DSA_SWERROR:
+        s->swerror[0] &= ~(val & mask & (R_DSA_SWERROR_VALID_MASK |
+                                         R_DSA_SWERROR_OVERFLOW_MASK));
+        break;
+    default:
+        if (addr >= DSA_GRPCFG_OFFSET) {
+            config_write_table(s, addr, val, mask);
+        }
+        break;
+    }
+}
+
+/* ---- Device Enable Checks (5.1) ---- */
+
+static DSACommandError check_sizes(DSAState *s)
+{
+    unsigned i, sum = 0;
+
+    for (i = 0; i < s->num_wqs; i++) {
+        sum += DSA_WQ_FIELD(&s->wqs[i], 0, SIZE);
+    }
+    return sum > s->total_wq_size ? DSA_CMDERR_WQ_SIZES : 0;
+}
+
+static DSACommandError check_groups(DSAState *s)
+{
+    uint64_t valid_wqs = MAKE_64BIT_MASK(0, s->num_wqs);
+    uint64_t valid_engines = MAKE_64BIT_MASK(0, s->num_engines);
+    uint64_t wqs = 0, engines = 0, active = 0;
+    unsigned i;
+
+    for (i = 0; i < s->num_groups; i++) {
+        const DSAGroup *group = &s->groups[i];
+
+        if ((group->wqs[0] & ~valid_wqs) || (group->wqs[0] & wqs) ||
+            group->wqs[1] || group->wqs[2] || group->wqs[3]) {
+            return DSA_CMDERR_GROUP_WQS;
+        }
+        if ((group->engines & ~valid_engines) || (group->engines & engines)) {
+            return DSA_CMDERR_GROUP_ENGINES;
+        }
+        if (!group->wqs[0] != !group->engines) {
+            return DSA_CMDERR_GROUP;
+        }
+        wqs |= group->wqs[0];
+        engines |= group->engines;
+    }
+    for (i = 0; i < s->num_wqs; i++) {
+        if (DSA_WQ_FIELD(&s->wqs[i], 0, SIZE)) {
+            active |= 1ULL << i;
+        }
+    }
+    return wqs != active ? DSA_CMDERR_GROUP_WQS : 0;
+}
+
+static DSACommandError check_read_buffers(DSAState *s)
+{
+    unsigned limit = FIELD_EX32(s->gencfg, DSA_GENCFG,
+                                GLOBAL_READ_BUFFER_LIMIT);
+    unsigned reserved = 0, limited = 0;
+    unsigned i;
+
+    for (i = 0; i < s->num_groups; i++) {
+        const DSAGroup *group = &s->groups[i];
+
+        if (group->engines) {
+            reserved += FIELD_EX64(group->flags, DSA_GRPFLAGS,
+                                   READ_BUFFERS_RESERVED);
+        }
+        if (FIELD_EX64(group->flags, DSA_GRPFLAGS, USE_READ_BUFFER_LIMIT)) {
+            limited += ctpop64(group->engines) * READ_BUFFERS_PER_ENGINE;
+        }
+    }
+    if (reserved > DSA_READ_BUFFERS || limit > DSA_READ_BUFFERS ||
+        limit < limited) {
+        return DSA_CMDERR_READ_BUFFERS;
+    }
+    for (i = 0; i < s->num_groups; i++) {
+        const DSAGroup *group = &s->groups[i];
+        unsigned own = FIELD_EX64(group->flags, DSA_GRPFLAGS,
+                                  READ_BUFFERS_RESERVED);
+        unsigned allowed = FIELD_EX64(group->flags, DSA_GRPFLAGS,
+                                      READ_BUFFERS_ALLOWED);
+
+        if (group->engines &&
+            (allowed < ctpop64(group->engines) * READ_BUFFERS_PER_ENGINE ||
+             allowed < own ||
+             allowed > own + (DSA_READ_BUFFERS - reserved))) {
+            return DSA_CMDERR_READ_BUFFERS;
+        }
+    }
+    return DSA_CMDERR_SUCCESS;
+}
+
+DSACommandError dsa_config_check_device(DSAState *s)
+{
+    const PCIDevice *pci = PCI_DEVICE(s);
+
+    if (s->state != DSA_DISABLED) {
+        return DSA_CMDERR_DEVICE_NOT_DISABLED;
+    }
+    if (!pcie_bus_master_enabled(pci)) {
+        return DSA_CMDERR_BUS_MASTER;
+    }
+    if (pcie_pri_enabled(pci) &&
+        (!pcie_pri_get_req_alloc(pci) ||
+         pcie_pri_get_req_alloc(pci) > s->pri_capacity)) {
+        return DSA_CMDERR_PRSREQALLOC;
+    }
+    return check_sizes(s) ?: check_groups(s) ?: check_read_buffers(s);
+}
+
+void dsa_config_apply(DSAState *s)
+{
+    unsigned i, j;
+
+    for (i = 0; i < s->num_engines; i++) {
+        s->engines[i].group = -1;
+    }
+    for (i = 0; i < s->num_groups; i++) {
+        for (j = 0; j < s->num_engines; j++) {
+            if (extract64(s->groups[i].engines, j, 1)) {
+                s->engines[j].group = i;
+            }
+        }
+        for (j = 0; j < s->num_wqs; j++) {
+            if (extract64(s->groups[i].wqs[0], j, 1)) {
+                s->wqs[j].group = i;
+                s->wqs[j].credit = 0;
+            }
+        }
+    }
+}
+
+/* ---- WQ Enable Checks (5.2) ---- */
+
+static DSACommandError check_wq_pasid(DSAState *s, const DSAWQ *wq)
+{
+    const PCIDevice *pci = PCI_DEVICE(s);
+    bool dedicated = DSA_WQ_FIELD(wq, 1, MODE) == DSA_WQ_DEDICATED;
+    bool pasid_en = DSA_WQ_FIELD(wq, 1, PASID_EN);
+
+    if ((!dedicated && !pasid_en) || (pasid_en && !pcie_pasid_enabled(pci))) {
+        return DSA_CMDERR_WQ_PASID;
+    }
+    if (dedicated && pasid_en && DSA_WQ_FIELD(wq, 1, PRIV) &&
+        !pcie_pasid_priv_enabled(pci)) {
+        return DSA_CMDERR_WQ_PRIV;
+    }
+    return DSA_CMDERR_SUCCESS;
+}
+
+DSACommandError dsa_config_check_wq(DSAState *s, unsigned index)
+{
+    const DSAWQ *wq = &s->wqs[index];
+
+    if (s->state != DSA_ENABLED) {
+        return DSA_CMDERR_DEVICE_NOT_ENABLED;
+    }
+    if (wq->state != DSA_DISABLED) {
+        return DSA_CMDERR_WQ_NOT_DISABLED;
+    }
+    if (!DSA_WQ_FIELD(wq, 0, SIZE)) {
+        return DSA_CMDERR_WQ_SIZE;
+    }
+    if (!DSA_WQ_FIELD(wq, 1, PRIORITY)) {
+        return DSA_CMDERR_WQ_PRIORITY;
+    }
+    if (DSA_WQ_FIELD(wq, 1, BLOCK_ON_FAULT) &&
+        !pcie_pri_enabled(PCI_DEVICE(s))) {
+        return DSA_CMDERR_WQ_BLOCK_ON_FAULT;
+    }
+    if (!DSA_WQ_FIELD(wq, 1, MAX_BATCH) ||
+        DSA_WQ_FIELD(wq, 1, MAX_BATCH) > DSA_MAX_BATCH) {
+        return DSA_CMDERR_WQ_MAX_BATCH;
+    }
+    if (DSA_WQ_FIELD(wq, 1, ATS_DISABLE)) {
+        return DSA_CMDERR_WQ_ATS;
+    }
+    if (DSA_WQ_FIELD(wq, 1, PRS_DISABLE)) {
+        return DSA_CMDERR_WQ_PRS;
+    }
+    if (DSA_WQ_FIELD(wq, 2, OCC_INT_TABLE) ||
+        (DSA_WQ_FIELD(wq, 2, OCC_INT_EN) &&
+         !dsa_int_handle_valid(s, DSA_WQ_FIELD(wq, 2, OCC_INT_HANDLE)))) {
+        return DSA_CMDERR_WQ_OCC_INT;
+    }
+    return check_wq_pasid(s, wq);
+}

@@ -1,0 +1,76 @@
+/*
+ * Intel Data Streaming Accelerator (DSA): Data Integrity Field (Appendix B)
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_DMA_DSA_DIF_H
+#define HW_DMA_DSA_DIF_H
+
+/* Guard, Application Tag and Reference Tag, that follow a block */
+#define DSA_DIF_SIZE 8
+
+typedef struct DSADIFTags {
+    uint32_t ref;
+    uint16_t app_mask;
+    uint16_t app;
+} DSADIFTags;
+
+/* The fields of a descriptor; the seeds are those of the first block */
+typedef struct DSADIFConfig {
+    uint8_t flags;
+    uint8_t src_flags;
+    uint8_t dst_flags;
+    DSADIFTags src;
+    DSADIFTags dst;
+} DSADIFConfig;
+
+/**
+ * dsa_dif_block_size: size of a block without its DIF
+ *
+ * @flags: DIF Flags (8.3.17.1)
+ *
+ * Returns: 512, 520, 4096 or 4104.
+ */
+uint32_t dsa_dif_block_size(uint8_t flags);
+
+/**
+ * dsa_dif_src_tags: tags that are expected in a block of the source
+ *
+ * @config: the descriptor
+ * @index: of the block, 0 for the first
+ *
+ * Returns: the tags; the mask has not been applied.
+ */
+DSADIFTags dsa_dif_src_tags(const DSADIFConfig *config, uint32_t index);
+
+/* The same for blocks of the destination, unless they are passed through */
+DSADIFTags dsa_dif_dst_tags(const DSADIFConfig *config, uint32_t index);
+
+/**
+ * dsa_dif_check: check the DIF of a block
+ *
+ * @config: the descriptor
+ * @block: dsa_dif_block_size() bytes of data, DSA_DIF_SIZE bytes of DIF
+ * @index: of the block, 0 for the first
+ *
+ * Returns: DSA_DIF_STATUS_*, 0 if there is no error.
+ */
+uint8_t dsa_dif_check(const DSADIFConfig *config, const uint8_t *block,
+                      uint32_t index);
+
+/**
+ * dsa_dif_generate: make the DIF of a block of the destination
+ *
+ * @config: the descriptor
+ * @data: dsa_dif_block_size() bytes
+ * @src_dif: DIF of the source, to pass through what the flags say, or NULL
+ * @index: of the block, 0 for the first
+ * @dif: the result, DSA_DIF_SIZE bytes
+ */
+void dsa_dif_generate(const DSADIFConfig *config, const uint8_t *data,
+                      const uint8_t *src_dif, uint32_t index, uint8_t *dif);
+
+#endif

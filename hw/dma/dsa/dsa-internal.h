@@ -1,0 +1,322 @@
+/*
+ * Intel Data Streaming Accelerator (DSA): what the parts of the model share
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A descriptor comes in through a portal (portal.c), waits in a work queue
+ * (wq.c) and is executed by the thread of an engine (engine.c), which checks
+ * it (descriptor.c), moves data (ops-*.c, memory.c) and completes it
+ * (completion.c).  The guest configures groups and work queues (config.c) and
+ * gives administrative commands (command.c).
+ *
+ * DSAState.lock protects everything that the guest can change and engines look
+ * at.  It is taken with or without the BQL, and nothing that can wait, take
+ * the BQL, or call the PCI layer for DMA or interrupts is done with it held:
+ * interrupts, and the ends of commands that had to wait, are left to a bottom
+ * half.  An engine executes a descriptor without any lock, on a copy of what
+ * concerns it.
+ *
+ * Section numbers are those of the Intel DSA Architecture Specification,
+ * revision 3.0.
+ */
+
+#ifndef HW_DMA_DSA_INTERNAL_H
+#define HW_DMA_DSA_INTERNAL_H
+
+#include "qemu/bitmap.h"
+#include "qemu/thread.h"
+#include "qemu/units.h"
+#include "hw/direct_store.h"
+#include "hw/dma/dsa-regs.h"
+#include "hw/pci/pci_ats_dma.h"
+#include "hw/pci/pci_device.h"
+#include "qom/object.h"
+
+#define TYPE_DSA "dsa"
+OBJECT_DECLARE_SIMPLE_TYPE(DSAState, DSA)
+
+/* What the registers and the bitmaps of this model have room for */
+#define DSA_MAX_ENGINES     64
+#define DSA_MAX_GROUPS      64
+#define DSA_MAX_WQS         64
+#define DSA_MAX_VECTORS     (DSA_MAX_WQS + 1)
+
+/* log2 of what GENCAP offers */
+#define DSA_MAX_TRANSFER    31
+#define DSA_MAX_BATCH       10
+
+#define DSA_READ_BUFFERS    96
+
+/* Data that an engine holds at once of each of two operands */
+#define DSA_CHUNK           (32 * KiB)
+
+/* A descriptor as it was submitted, and what its WQ was configured with */
+typedef struct DSAWork {
+    uint8_t raw[DSA_DESC_SIZE];
+    uint64_t seq;               /* order of submission */
+    uint32_t pasid;             /* or PCI_NO_PASID */
+    bool priv;
+    bool shared;
+    bool block_on_fault;        /* is allowed */
+    bool user_int;              /* interrupts are allowed */
+    uint8_t wq;
+    uint8_t max_transfer;       /* log2 */
+    uint8_t max_batch;          /* log2 */
+} DSAWork;
+
+typedef struct DSADescriptor {
+    const uint8_t *raw;
+    uint32_t trusted;
+    uint32_t flags;
+    uint8_t operation;
+    uint64_t completion_addr;
+    uint64_t src;
+    uint64_t dst;
+    uint32_t size;
+    uint16_t int_handle;
+} DSADescriptor;
+
+/* A descriptor that is being executed */
+typedef struct DSAJob {
+    DSAState *s;
+    struct DSAEngine *engine;
+    const DSAWork *work;        /* of the descriptor, or of its batch */
+    DSADescriptor desc;
+    bool in_batch;
+    uint16_t batch_index;
+    bool abandoned;             /* nothing is reported */
+    /* The completion record */
+    uint8_t status;             /* DSAStatus, without DSA_STATUS_WRITE */
+    bool fault_write;
+    uint8_t result;
+    uint32_t bytes_completed;
+    uint64_t fault_addr;
+    uint8_t specific[DSA_CR_SIZE - DSA_CR_SPECIFIC];
+} DSAJob;
+
+typedef struct DSAEngine {
+    DSAState *s;
+    QemuThread thread;
+    uint8_t *buf[2];            /* DSA_CHUNK each; of the thread */
+    DSAWork work;               /* written under the lock while not @busy */
+    /* Under the lock */
+    QemuCond wakeup;
+    int group;                  /* or -1 */
+    bool idle;                  /* waits for @wakeup */
+    bool busy;                  /* executes @work */
+    /* Written under the lock, read by the thread at any time */
+    bool abort;                 /* abandon @work */
+} DSAEngine;
+
+/* Under the lock */
+typedef struct DSAWQ {
+    uint64_t cfg[DSA_WQCFG_QWORDS]; /* without Occupancy and State */
+    DSADeviceState state;
+    int group;                  /* while the device is enabled */
+    unsigned credit;            /* descriptors left in this round (4.1) */
+    unsigned head;
+    unsigned occupancy;
+    DSAWork *ring;              /* as many entries as all WQs share */
+} DSAWQ;
+
+/* Under the lock */
+typedef struct DSAGroup {
+    uint64_t wqs[4];
+    uint64_t engines;
+    uint64_t flags;
+    unsigned next_wq;           /* that the arbiter looks at first */
+} DSAGroup;
+
+/* The descriptors that a command is about */
+typedef struct DSAFilter {
+    uint64_t wqs;
+    uint32_t pasid;             /* with @by_pasid */
+    bool by_pasid;
+    uint64_t end;               /* sequence numbers below it */
+} DSAFilter;
+
+/* Under the lock */
+typedef struct DSACommand {
+    uint32_t reg;
+    bool waits;                 /* for the descriptors of @filter */
+    bool done;                  /* waiting, until the bottom half has seen it */
+    DSAFilter filter;
+} DSACommand;
+
+/* What the guest must not switch while the device is not disabled */
+typedef struct DSAPCIControls {
+    bool bus_master;
+    bool ats;
+    bool pasid;
+    bool pri;
+} DSAPCIControls;
+
+struct DSAState {
+    PCIDevice parent_obj;
+    MemoryRegion mmio;          /* BAR 0 */
+    MemoryRegion portals;       /* BAR 2 */
+
+    /* Properties */
+    uint32_t num_engines;
+    uint32_t num_groups;
+    uint32_t num_wqs;
+    uint32_t total_wq_size;
+    uint32_t atc_entries;
+    uint32_t pri_capacity;
+
+    PCIATSDMA *dma;
+    QEMUBH *bh;
+    DSAPCIControls controls;    /* under the BQL */
+
+    QemuMutex lock;
+    /* Under @lock */
+    DSADeviceState state;
+    uint32_t reset_type;
+    uint32_t gencfg;
+    uint32_t genctrl;
+    uint32_t intcause;
+    uint32_t cmdstatus;
+    uint64_t swerror[DSA_SWERROR_QWORDS];
+    uint32_t msixperm[DSA_MAX_VECTORS];
+    DECLARE_BITMAP(int_handles, DSA_MAX_VECTORS);   /* that were requested */
+    DECLARE_BITMAP(raised, DSA_MAX_VECTORS);        /* for the bottom half */
+    DSACommand cmd;
+    uint64_t next_seq;
+    unsigned drains;            /* engines that wait for @completed */
+    QemuCond completed;
+    bool stopping;
+    DSAGroup groups[DSA_MAX_GROUPS];
+    DSAWQ wqs[DSA_MAX_WQS];
+    DSAEngine engines[DSA_MAX_ENGINES];
+};
+
+/* All functions below take the lock themselves, unless it says otherwise */
+
+/* ---- dsa.c ---- */
+
+/* Have the bottom half raise an MSI-X vector; with the lock */
+void dsa_raise(DSAState *s, unsigned vector);
+
+/* Set a bit of INTCAUSE and raise vector 0; with the lock */
+void dsa_raise_cause(DSAState *s, uint32_t cause);
+
+/* ---- config.c ---- */
+
+/* Registers other than CMD; with the lock.  @addr is a multiple of 8. */
+uint64_t dsa_config_read(DSAState *s, hwaddr addr);
+void dsa_config_write(DSAState *s, hwaddr addr, uint64_t val, uint64_t mask);
+
+/* Initial values (Table 9-3); with the lock */
+void dsa_config_reset(DSAState *s);
+void dsa_config_reset_wq(DSAState *s, unsigned wq);
+
+/* Device Enable Checks and WQ Enable Checks (5.1, 5.2); with the lock */
+DSACommandError dsa_config_check_device(DSAState *s);
+DSACommandError dsa_config_check_wq(DSAState *s, unsigned wq);
+
+/* Tell engines and WQs their groups; with the lock, after the check */
+void dsa_config_apply(DSAState *s);
+
+unsigned dsa_num_vectors(const DSAState *s);
+bool dsa_int_handle_valid(const DSAState *s, uint32_t handle);
+
+/* ---- command.c ---- */
+
+/* CMD has been written; with the lock */
+void dsa_command_submit(DSAState *s, uint32_t val);
+
+/* A descriptor has ended: does the command have to wait on?  With the lock */
+void dsa_command_poll(DSAState *s);
+
+/* Finish a command whose wait is over; with the BQL and the lock */
+void dsa_command_finish(DSAState *s);
+
+/* ---- portal.c ---- */
+
+void dsa_portal_init(DSAState *s);
+bool dsa_portal_direct_store(DirectStoreTarget *target, MemoryRegion *mr,
+                             hwaddr addr, const void *data, MemTxAttrs attrs);
+bool dsa_portal_enqueue_store(DirectStoreTarget *target, MemoryRegion *mr,
+                              hwaddr addr, const void *data,
+                              MemTxAttrs attrs);
+
+/* ---- wq.c ---- */
+
+/* All with the lock */
+bool dsa_wq_push(DSAState *s, unsigned wq, const void *raw);
+bool dsa_wq_pop(DSAState *s, DSAEngine *engine);
+/* Is there a descriptor that has not ended? */
+bool dsa_wq_outstanding(DSAState *s, const DSAFilter *filter);
+/* Discard those that wait, have engines abandon the others */
+void dsa_wq_abort(DSAState *s, const DSAFilter *filter);
+void dsa_wq_check_occupancy_int(DSAState *s, unsigned wq);
+#define DSA_WQ_FIELD(wq, n, field)                                          \
+    extract64((wq)->cfg[n], R_DSA_WQCFG ## n ## _ ## field ## _SHIFT,       \
+              R_DSA_WQCFG ## n ## _ ## field ## _LENGTH)
+
+/* ---- engine.c ---- */
+
+void dsa_engines_start(DSAState *s);
+/* With the BQL, which is given up and taken again, not with the lock */
+void dsa_engines_stop(DSAState *s);
+/* Wake an engine that can do the work of a group; with the lock */
+void dsa_engine_wake(DSAState *s, int group);
+/* Has the job been aborted?  Without a lock; sets @abandoned. */
+bool dsa_job_aborted(DSAJob *job);
+
+/* ---- descriptor.c ---- */
+
+void dsa_descriptor_decode(DSADescriptor *desc, const uint8_t *raw);
+/* Descriptor Checks (5.4); false after setting the status of @job */
+bool dsa_descriptor_check(DSAJob *job);
+/* May the descriptor use its Completion Interrupt Handle? (Table 5-2) */
+bool dsa_descriptor_int_valid(const DSAJob *job);
+/* Flags that the check found to be invalid */
+uint32_t dsa_job_invalid_flags(const DSAJob *job);
+
+/* ---- batch.c ---- */
+
+/* Execute one descriptor, and complete it; in the thread of an engine */
+void dsa_job_execute(DSAJob *job);
+void dsa_op_batch(DSAJob *job);
+void dsa_op_drain(DSAJob *job);
+
+/* ---- completion.c ---- */
+
+/* Write the completion record, report errors, raise the interrupt */
+void dsa_job_complete(DSAJob *job);
+/* Record an error of a WQ, or with -1 of none; with the lock */
+void dsa_swerror(DSAState *s, DSAStatus error, int wq);
+
+/* ---- memory.c ---- */
+
+/*
+ * Move data, as the job's work and flags tell, and set @moved to how much.
+ * False, with the status and the fault address of the job set, if this is not
+ * all; nothing of the job is touched otherwise.  A range that reaches the end
+ * of the address space goes on at its beginning.
+ */
+bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,
+              size_t *moved);
+bool dsa_write(DSAJob *job, uint64_t addr, const void *buf, size_t len,
+               size_t *moved);
+/* The same for what is not a buffer: page requests whatever the flags say */
+bool dsa_read_blocking(DSAJob *job, uint64_t addr, void *buf, size_t len);
+bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,
+                        size_t len);
+
+/* ---- ops-*.c ---- */
+
+typedef void DSAOperationFn(DSAJob *job);
+
+DSAOperationFn dsa_op_memory_move, dsa_op_fill, dsa_op_dualcast;
+DSAOperationFn dsa_op_cache_flush;
+DSAOperationFn dsa_op_compare, dsa_op_compare_pattern;
+DSAOperationFn dsa_op_create_delta, dsa_op_apply_delta;
+DSAOperationFn dsa_op_crc, dsa_op_copy_crc;
+DSAOperationFn dsa_op_dif_check, dsa_op_dif_insert, dsa_op_dif_strip;
+DSAOperationFn dsa_op_dif_update;
+
+#endif

@@ -1,0 +1,345 @@
+/*
+ * Intel Data Streaming Accelerator (DSA) 1.0: the PCI device
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What a guest sees is described in docs/specs/dsa.rst.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/log.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "hw/pci/msix.h"
+#include "hw/pci/pci_bus.h"
+#include "hw/pci/pcie_ats.h"
+#include "hw/pci/pcie_pri.h"
+#include "hw/qdev-properties.h"
+#include "migration/vmstate.h"
+#include "qapi/error.h"
+#include "dsa-internal.h"
+
+/* Capabilities in configuration space */
+#define DSA_PCIE_CAP_OFFSET     0x40
+#define DSA_ATS_CAP_OFFSET      PCI_CONFIG_SPACE_SIZE
+#define DSA_PASID_CAP_OFFSET    (DSA_ATS_CAP_OFFSET + PCI_EXT_CAP_ATS_SIZEOF)
+#define DSA_PRI_CAP_OFFSET      (DSA_PASID_CAP_OFFSET + \
+                                 PCI_EXT_CAP_PASID_SIZEOF)
+
+/* ---- Interrupts, and the ends of commands ---- */
+
+void dsa_raise(DSAState *s, unsigned vector)
+{
+    set_bit(vector, s->raised);
+    qemu_bh_schedule(s->bh);
+}
+
+void dsa_raise_cause(DSAState *s, uint32_t cause)
+{
+    s->intcause |= cause;
+    dsa_raise(s, 0);
+}
+
+static void dsa_bh(void *opaque)
+{
+    DSAState *s = opaque;
+    DECLARE_BITMAP(raised, DSA_MAX_VECTORS);
+    unsigned i;
+
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        bitmap_copy(raised, s->raised, DSA_MAX_VECTORS);
+        bitmap_zero(s->raised, DSA_MAX_VECTORS);
+    }
+    for (i = 0; i < dsa_num_vectors(s); i++) {
+        if (test_bit(i, raised)) {
+            msix_notify(PCI_DEVICE(s), i);
+        }
+    }
+    /* The interrupts of the descriptors that it waited for have been sent */
+    QEMU_LOCK_GUARD(&s->lock);
+    if (s->cmd.done) {
+        dsa_command_finish(s);
+    }
+}
+
+/* ---- Registers ---- */
+
+static uint64_t dsa_mmio_read(void *opaque, hwaddr addr, unsigned size)
+{
+    DSAState *s = opaque;
+    unsigned shift = addr % 8 * 8;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    return extract64(dsa_config_read(s, addr - addr % 8), shift, size * 8);
+}
+
+static void dsa_mmio_write(void *opaque, hwaddr addr, uint64_t val,
+                           unsigned size)
+{
+    DSAState *s = opaque;
+    unsigned shift = addr % 8 * 8;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    if (addr != A_DSA_CMD) {
+        dsa_config_write(s, addr - addr % 8, val << shift,
+                         MAKE_64BIT_MASK(shift, size * 8));
+    } else if (size >= 4) {
+        dsa_command_submit(s, val);
+    } else {
+        qemu_log_mask(LOG_GUEST_ERROR, "%s: %u bytes written to CMD\n",
+                      TYPE_DSA, size);
+    }
+}
+
+static const MemoryRegionOps dsa_mmio_ops = {
+    .read = dsa_mmio_read,
+    .write = dsa_mmio_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = {
+        .min_access_size = 1,
+        .max_access_size = 8,
+    },
+    .impl = {
+        .min_access_size = 1,
+        .max_access_size = 8,
+    },
+};
+
+/* ---- Configuration space ---- */
+
+static const DSAFilter dsa_everything = {
+    .wqs = UINT64_MAX,
+    .end = UINT64_MAX,
+};
+
+static DSAPCIControls dsa_controls(DSAState *s)
+{
+    const PCIDevice *pci = PCI_DEVICE(s);
+
+    return (DSAPCIControls) {
+        .bus_master = pcie_bus_master_enabled(pci),
+        .ats = pcie_ats_enabled(pci),
+        .pasid = pcie_pasid_enabled(pci),
+        .pri = pcie_pri_enabled(pci),
+    };
+}
+
+/* With the lock */
+static void dsa_discard(DSAState *s, DSADeviceState state)
+{
+    unsigned i;
+
+    s->state = state;
+    for (i = 0; i < s->num_wqs; i++) {
+        s->wqs[i].state = DSA_DISABLED;
+    }
+    dsa_wq_abort(s, &dsa_everything);
+}
+
+/* Device Halt State (5.7) */
+static void dsa_halt(DSAState *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    if (s->state == DSA_DISABLED || s->state == DSA_HALTED) {
+        return;
+    }
+    dsa_discard(s, DSA_HALTED);
+    s->reset_type = DSA_RESET_FLR;
+    dsa_swerror(s, DSA_SWERROR_PCI_CONFIG, -1);
+    if (FIELD_EX32(s->genctrl, DSA_GENCTRL, HALT_INT)) {
+        dsa_raise_cause(s, R_DSA_INTCAUSE_HALT_MASK);
+    }
+    dsa_command_poll(s);
+}
+
+static void dsa_check_controls(DSAState *s)
+{
+    DSAPCIControls controls = dsa_controls(s);
+
+    if (memcmp(&controls, &s->controls, sizeof(controls))) {
+        s->controls = controls;
+        dsa_halt(s);
+    }
+}
+
+static void dsa_write_config(PCIDevice *pci, uint32_t addr, uint32_t val,
+                             int len)
+{
+    DSAState *s = DSA(pci);
+
+    pci_default_write_config(pci, addr, val, len);
+    pci_ats_dma_recheck(s->dma);
+    dsa_check_controls(s);
+    pcie_cap_flr_write_config(pci, addr, val, len);
+}
+
+/* ---- Life ---- */
+
+/* FLR or a reset of the bus.  Engines notice that their work is void. */
+static void dsa_reset(DeviceState *qdev)
+{
+    DSAState *s = DSA(qdev);
+
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        dsa_discard(s, DSA_DISABLED);
+        s->reset_type = 0;
+        s->cmd = (DSACommand) { };
+        s->cmdstatus = 0;
+        memset(s->swerror, 0, sizeof(s->swerror));
+        dsa_config_reset(s);
+        bitmap_zero(s->raised, DSA_MAX_VECTORS);
+    }
+    pci_ats_dma_cancel(s->dma);
+    s->controls = dsa_controls(s);
+}
+
+static bool dsa_check_property(const char *name, uint32_t val, uint32_t max,
+                               Error **errp)
+{
+    if (val < 1 || val > max) {
+        error_setg(errp, "%s must be from 1 to %" PRIu32, name, max);
+        return false;
+    }
+    return true;
+}
+
+static bool dsa_check_properties(DSAState *s, Error **errp)
+{
+    return dsa_check_property("engines", s->num_engines, DSA_MAX_ENGINES,
+                              errp) &&
+           dsa_check_property("groups", s->num_groups, DSA_MAX_GROUPS, errp) &&
+           dsa_check_property("work-queues", s->num_wqs, DSA_MAX_WQS, errp) &&
+           dsa_check_property("work-queue-entries", s->total_wq_size,
+                              UINT16_MAX, errp) &&
+           dsa_check_property("pri-capacity", s->pri_capacity,
+                              PCI_PRGI_MAX + 1, errp);
+}
+
+static bool dsa_init_capabilities(DSAState *s, Error **errp)
+{
+    PCIDevice *pci = PCI_DEVICE(s);
+    unsigned i;
+
+    if (pcie_endpoint_cap_init(pci, DSA_PCIE_CAP_OFFSET) < 0) {
+        error_setg(errp, "no PCI Express capability");
+        return false;
+    }
+    if (msix_init(pci, dsa_num_vectors(s), &s->mmio, DSA_MMIO_BAR,
+                  DSA_MSIX_TABLE_OFFSET, &s->mmio, DSA_MMIO_BAR,
+                  DSA_MSIX_PBA_OFFSET, 0, errp)) {
+        pcie_cap_exit(pci);
+        return false;
+    }
+    for (i = 0; i < dsa_num_vectors(s); i++) {
+        msix_vector_use(pci, i);
+    }
+    pcie_cap_flr_init(pci);
+    pcie_ats_init(pci, DSA_ATS_CAP_OFFSET, true);
+    pcie_pasid_init(pci, DSA_PASID_CAP_OFFSET, PCI_PASID_WIDTH_MAX, false,
+                    true);
+    pcie_pri_init(pci, DSA_PRI_CAP_OFFSET, s->pri_capacity, true);
+    return true;
+}
+
+static void dsa_realize(PCIDevice *pci, Error **errp)
+{
+    DSAState *s = DSA(pci);
+    unsigned i;
+
+    if (!dsa_check_properties(s, errp)) {
+        return;
+    }
+    memory_region_init_io(&s->mmio, OBJECT(s), &dsa_mmio_ops, s, "dsa-mmio",
+                          DSA_MMIO_SIZE);
+    dsa_portal_init(s);
+    pci_register_bar(pci, DSA_MMIO_BAR, PCI_BASE_ADDRESS_SPACE_MEMORY |
+                     PCI_BASE_ADDRESS_MEM_TYPE_64, &s->mmio);
+    pci_register_bar(pci, DSA_PORTAL_BAR, PCI_BASE_ADDRESS_SPACE_MEMORY |
+                     PCI_BASE_ADDRESS_MEM_TYPE_64, &s->portals);
+    if (!dsa_init_capabilities(s, errp)) {
+        return;
+    }
+
+    qemu_mutex_init(&s->lock);
+    qemu_cond_init(&s->completed);
+    s->bh = qemu_bh_new_guarded(dsa_bh, s, &DEVICE(s)->mem_reentrancy_guard);
+    s->dma = pci_ats_dma_new(pci, s->atc_entries);
+    for (i = 0; i < s->num_wqs; i++) {
+        s->wqs[i].ring = g_new0(DSAWork, s->total_wq_size);
+    }
+    dsa_config_reset(s);
+    dsa_engines_start(s);
+}
+
+static void dsa_exit(PCIDevice *pci)
+{
+    DSAState *s = DSA(pci);
+    unsigned i;
+
+    dsa_engines_stop(s);
+    pci_ats_dma_free(s->dma);
+    qemu_bh_delete(s->bh);
+    for (i = 0; i < s->num_wqs; i++) {
+        g_free(s->wqs[i].ring);
+    }
+    qemu_cond_destroy(&s->completed);
+    qemu_mutex_destroy(&s->lock);
+    msix_uninit(pci, &s->mmio, &s->mmio);
+    pcie_cap_exit(pci);
+}
+
+static const VMStateDescription vmstate_dsa = {
+    .name = TYPE_DSA,
+    .unmigratable = 1,
+};
+
+static const Property dsa_properties[] = {
+    DEFINE_PROP_UINT32("engines", DSAState, num_engines, 4),
+    DEFINE_PROP_UINT32("groups", DSAState, num_groups, 4),
+    DEFINE_PROP_UINT32("work-queues", DSAState, num_wqs, 8),
+    DEFINE_PROP_UINT32("work-queue-entries", DSAState, total_wq_size, 128),
+    DEFINE_PROP_UINT32("atc-entries", DSAState, atc_entries, 4096),
+    DEFINE_PROP_UINT32("pri-capacity", DSAState, pri_capacity, 512),
+};
+
+static void dsa_class_init(ObjectClass *klass, void *opaque)
+{
+    DirectStoreTargetClass *dstc = DIRECT_STORE_TARGET_CLASS(klass);
+    DeviceClass *dc = DEVICE_CLASS(klass);
+    PCIDeviceClass *k = PCI_DEVICE_CLASS(klass);
+
+    k->realize = dsa_realize;
+    k->exit = dsa_exit;
+    k->config_write = dsa_write_config;
+    k->vendor_id = PCI_VENDOR_ID_INTEL;
+    k->device_id = DSA_PCI_DEVICE_ID;
+    k->class_id = PCI_CLASS_SYSTEM_OTHER;
+    dstc->direct_store = dsa_portal_direct_store;
+    dstc->enqueue_store = dsa_portal_enqueue_store;
+    dc->desc = "Intel Data Streaming Accelerator 1.0";
+    dc->vmsd = &vmstate_dsa;
+    set_bit(DEVICE_CATEGORY_MISC, dc->categories);
+    device_class_set_legacy_reset(dc, dsa_reset);
+    device_class_set_props(dc, dsa_properties);
+}
+
+static const TypeInfo dsa_info = {
+    .name          = TYPE_DSA,
+    .parent        = TYPE_PCI_DEVICE,
+    .instance_size = sizeof(DSAState),
+    .class_init    = dsa_class_init,
+    .interfaces = (InterfaceInfo[]) {
+        { INTERFACE_PCIE_DEVICE },
+        { TYPE_DIRECT_STORE_TARGET },
+        { },
+    },
+};
+
+static void dsa_register_types(void)
+{
+    type_register_static(&dsa_info);
+}
+
+type_init(dsa_register_types)

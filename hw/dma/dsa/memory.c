@@ -1,0 +1,86 @@
+/*
+ * Intel Data Streaming Accelerator (DSA): access to memory (3.13)
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "hw/pci/pcie_ats.h"
+#include "dsa-internal.h"
+
+static DSAStatus memory_status(DSAJob *job, int ret, bool block, bool write)
+{
+    if (ret == -EFAULT && pcie_ats_enabled(PCI_DEVICE(job->s))) {
+        return block ? DSA_STATUS_PAGE_FAULT_IR : DSA_STATUS_PAGE_FAULT;
+    }
+    if (ret == -ECANCELED) {
+        return DSA_STATUS_TRANSLATION;
+    }
+    return write ? DSA_STATUS_WRITE_ERROR : DSA_STATUS_READ_ERROR;
+}
+
+static bool memory_rw(DSAJob *job, uint64_t addr, void *buf, size_t len,
+                      DMADirection dir, bool block, size_t *moved)
+{
+    unsigned flags = (job->work->priv ? PCI_ATS_DMA_PRIV : 0) |
+                     (block ? 0 : PCI_ATS_DMA_NO_PRI);
+
+    *moved = 0;
+    while (*moved < len && !dsa_job_aborted(job)) {
+        uint64_t from = addr + *moved;
+        /* Up to the end of the address space; UINT64_MAX is far enough */
+        size_t n = MIN(len - *moved, from ? -from : UINT64_MAX);
+        size_t done;
+        int ret;
+
+        ret = pci_ats_dma_rw_partial(job->s->dma, job->work->pasid, flags,
+                                     from, (uint8_t *)buf + *moved, n, dir,
+                                     &done);
+        *moved += done;
+        if (ret) {
+            job->fault_write = dir == DMA_DIRECTION_FROM_DEVICE;
+            job->fault_addr = addr + *moved;
+            job->status = memory_status(job, ret, block, job->fault_write);
+            return false;
+        }
+    }
+    return *moved == len;
+}
+
+static bool job_blocks(const DSAJob *job)
+{
+    return job->desc.flags & DSA_FLAG_BLOCK_ON_FAULT;
+}
+
+bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,
+              size_t *moved)
+{
+    return memory_rw(job, addr, buf, len, DMA_DIRECTION_TO_DEVICE,
+                     job_blocks(job), moved);
+}
+
+bool dsa_write(DSAJob *job, uint64_t addr, const void *buf, size_t len,
+               size_t *moved)
+{
+    return memory_rw(job, addr, (void *)buf, len, DMA_DIRECTION_FROM_DEVICE,
+                     job_blocks(job), moved);
+}
+
+bool dsa_read_blocking(DSAJob *job, uint64_t addr, void *buf, size_t len)
+{
+    size_t moved;
+
+    return memory_rw(job, addr, buf, len, DMA_DIRECTION_TO_DEVICE, true,
+                     &moved);
+}
+
+bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,
+                        size_t len)
+{
+    size_t moved;
+
+    return memory_rw(job, addr, (void *)buf, len, DMA_DIRECTION_FROM_DEVICE,
+                     true, &moved);
+}

@@ -1,0 +1,130 @@
+/*
+ * libqos driver for the Intel Data Streaming Accelerator (DSA)
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LIBQOS_DSA_H
+#define LIBQOS_DSA_H
+
+#include "../libqtest.h"
+#include "hw/dma/dsa-regs.h"
+
+/* The interrupt message of a vector is a write of its data to RAM */
+#define QDSA_MSI_DATA(vector) (0xd5a00000 | (vector))
+
+/**
+ * struct QDSA - a DSA
+ * @qts: the emulator
+ * @bdf: bus, device and function number
+ * @regs: guest physical address of BAR 0
+ * @portals: guest physical address of BAR 2
+ * @msi: guest physical address of 8 bytes for each vector
+ */
+typedef struct QDSA {
+    QTestState *qts;
+    uint16_t bdf;
+    uint64_t regs;
+    uint64_t portals;
+    uint64_t msi;
+} QDSA;
+
+/* A descriptor, to be filled in with the functions below */
+typedef struct QDSADesc {
+    uint8_t raw[DSA_DESC_SIZE];
+} QDSADesc;
+
+/**
+ * qdsa_init() - find the device, place its BARs, enable bus mastering, MSI-X
+ * @d: the driver to fill in
+ * @qts: the emulator, after qecam_enable()
+ * @bdf: bus, device and function number
+ * @msi: guest memory for interrupt messages, 8 bytes for each vector
+ */
+void qdsa_init(QDSA *d, QTestState *qts, uint16_t bdf, uint64_t msi);
+
+/**
+ * qdsa_enable_ats() - enable PASID, page requests and ATS
+ * @d: the driver
+ */
+void qdsa_enable_ats(QDSA *d);
+
+uint32_t qdsa_readl(QDSA *d, unsigned reg);
+uint64_t qdsa_readq(QDSA *d, unsigned reg);
+void qdsa_writel(QDSA *d, unsigned reg, uint32_t val);
+void qdsa_writeq(QDSA *d, unsigned reg, uint64_t val);
+
+/* Offsets of table entries */
+unsigned qdsa_wqcfg(unsigned wq, unsigned qword);
+unsigned qdsa_grpcfg(unsigned group, unsigned offset);
+unsigned qdsa_msixperm(unsigned vector);
+
+/**
+ * qdsa_command() - issue an administrative command and wait until it has ended
+ * @d: the driver
+ * @code: DSA_CMD_*
+ * @operand: its operand
+ *
+ * Returns: CMDSTATUS.  Fails the test after ten seconds.
+ */
+uint32_t qdsa_command(QDSA *d, DSACommandCode code, uint32_t operand);
+
+/* Wait until the command has ended that was given last; returns CMDSTATUS */
+uint32_t qdsa_wait_command(QDSA *d);
+
+/**
+ * qdsa_configure_wq() - configure a WQ, in group 0, with engine 0
+ * @d: the driver
+ * @wq: its index
+ * @size: its size
+ * @bits: bits of the second quadword of WQCFG; transfers up to 2 GiB, batches
+ *        up to 1024 and priority 1 are added
+ */
+void qdsa_configure_wq(QDSA *d, unsigned wq, unsigned size, uint64_t bits);
+
+/**
+ * qdsa_start() - configure WQ 0 for dedicated mode and enable it
+ * @d: the driver
+ * @bits: further bits of the second quadword of WQCFG
+ */
+void qdsa_start(QDSA *d, uint64_t bits);
+
+/**
+ * qdsa_portal() - guest physical address of a portal
+ * @d: the driver
+ * @wq: the WQ
+ * @kind: DSA_PORTAL_*
+ */
+uint64_t qdsa_portal(QDSA *d, unsigned wq, unsigned kind);
+
+/* Descriptors */
+void qdsa_desc(QDSADesc *desc, DSAOperation op, uint32_t flags, uint64_t cr);
+void qdsa_desc_data(QDSADesc *desc, uint64_t src, uint64_t dst, uint32_t size);
+
+/**
+ * qdsa_submit() - submit a descriptor to WQ 0, which is dedicated
+ * @d: the driver
+ * @desc: the descriptor
+ */
+void qdsa_submit(QDSA *d, const QDSADesc *desc);
+
+/**
+ * qdsa_wait() - wait for a completion record, which was 0
+ * @d: the driver
+ * @cr: its guest physical address
+ * @record: set to it, DSA_CR_SIZE bytes
+ *
+ * Returns: its status.  Fails the test after ten seconds.
+ */
+uint8_t qdsa_wait(QDSA *d, uint64_t cr, uint8_t *record);
+
+/**
+ * qdsa_wait_msi() - wait for the interrupt message of a vector, and clear it
+ * @d: the driver
+ * @vector: the vector
+ */
+void qdsa_wait_msi(QDSA *d, unsigned vector);
+
+#endif
