@@ -591,22 +591,23 @@ static void test_partial(void **state)
     map(1, 8 * PAGE, IOMMU_RO);
     map(2, 3 * PAGE, IOMMU_RO);
     assert_int_equal(pci_ats_dma_rw_partial(dma, 1, PCI_ATS_DMA_NO_PRI,
-                                           IOVA + PAGE + 8, buf, sizeof(buf),
-                                           DMA_DIRECTION_TO_DEVICE, &moved), -EFAULT);
+                                            IOVA + PAGE + 8, buf, sizeof(buf),
+                                            DMA_DIRECTION_TO_DEVICE, &moved),
+                     -EFAULT);
     assert_int_equal(moved, 2 * PAGE - 8);
     assert_memory_equal(buf, ram + 8 * PAGE + 8, PAGE - 8);
     assert_int_equal(requests_seen, 0);
     /* Nor for those behind it, whose answer would come too early */
     guest_answer = IOMMU_PRI_RESP_INVALID_REQUEST;
     assert_int_equal(pci_ats_dma_rw_partial(dma, 1, 0, IOVA + PAGE + 8, buf,
-                                           sizeof(buf), DMA_DIRECTION_TO_DEVICE,
-                                           &moved), -EFAULT);
+                                            sizeof(buf),
+                                            DMA_DIRECTION_TO_DEVICE, &moved), -EFAULT);
     assert_int_equal(moved, 2 * PAGE - 8);
     assert_int_equal(requests_seen, 1);
     guest_answer = IOMMU_PRI_RESP_SUCCESS;
     assert_int_equal(pci_ats_dma_rw_partial(dma, 1, 0, IOVA + PAGE + 8, buf,
-                                           sizeof(buf), DMA_DIRECTION_TO_DEVICE,
-                                           &moved), 0);
+                                            sizeof(buf),
+                                            DMA_DIRECTION_TO_DEVICE, &moved), 0);
     assert_int_equal(moved, sizeof(buf));
     stop(dma);
 }
