@@ -77,6 +77,7 @@ struct SVMState {
 
     uint64_t result;
     SVMOperation op;
+    bool cancelled;             /* @op; its end is still to come */
     QEMUBH *job_ended;
 
     /* Protects what follows */
@@ -158,6 +159,7 @@ static void svm_halt(SVMState *s)
         s->job = NULL;
     }
     qemu_bh_cancel(s->job_ended);
+    s->cancelled = false;
     if (job) {
         pci_ats_dma_cancel(s->dma);
         s->op.pos = job->op.pos;
@@ -187,6 +189,7 @@ static void svm_job_ended(void *opaque)
     SVMState *s = opaque;
 
     svm_end(s, s->job_ret);
+    s->cancelled = false;
 }
 
 static uint32_t svm_pasid(const SVMState *s)
@@ -225,13 +228,17 @@ static void svm_start(SVMState *s, uint64_t command)
     }
 }
 
-/* The guest takes its address space away: what runs in it has to end */
+/*
+ * The guest takes its address space away: what runs in it has to end.  No
+ * memory is accessed any more when this returns; the end of the operation
+ * comes when the guest has answered all page requests.
+ */
 static void svm_set_pasid(SVMState *s, uint32_t pasid)
 {
     s->pasid = pasid;
-    if (s->op.command) {
-        svm_halt(s);
-        svm_end(s, -ECANCELED);
+    if (s->op.command && !s->cancelled) {
+        s->cancelled = true;
+        pci_ats_dma_cancel(s->dma);
     }
 }
 
@@ -239,13 +246,18 @@ static void svm_set_pasid(SVMState *s, uint32_t pasid)
 static void svm_vm_state_change(void *opaque, bool running, RunState state)
 {
     SVMState *s = opaque;
+    bool cancelled;
 
     if (running == s->vm_running) {
         return;
     }
     s->vm_running = running;
     if (!running) {
+        cancelled = s->cancelled;
         svm_halt(s);
+        if (cancelled) {
+            svm_end(s, -ECANCELED);
+        }
     } else if (s->op.command) {
         svm_run(s);
     }

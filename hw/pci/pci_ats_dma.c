@@ -78,6 +78,8 @@ typedef struct DMARequest {
     struct DMAGroup *awaited;   /* that it cannot go on without */
     struct DMAGroup *unclosed;  /* whose last request found no room */
     int response;               /* an error that a response brought */
+    bool ended;                 /* with @ret, once its groups are answered */
+    int ret;
     bool no_credit;             /* until the next response */
     bool parked;
     /* Asynchronous requests */
@@ -200,7 +202,7 @@ static void dma_take_response(PCIATSDMA *dma, DMAGroup *group,
         qatomic_set(&req->response, -EFAULT);
     }
     qatomic_set(&req->no_credit, false);
-    if (req->awaited == group || req->response) {
+    if (req->awaited == group || req->response || req->ended) {
         dma_wake(dma, req);
     }
 }
@@ -1110,18 +1112,46 @@ static void dma_end(PCIATSDMA *dma, DMARequest *req, int ret)
     g_free(req);
 }
 
+/*
+ * The guest takes an address space away when it hears that the function is done
+ * with it.  By then all page requests have to be answered (PCIe 5.0, 6.20.1):
+ * the guest's handling of a request must not outlive the address space.
+ */
+static bool dma_has_to_wait(PCIATSDMA *dma, DMARequest *req)
+{
+    if (!pcie_pri_enabled(dma->dev) || qatomic_read(&dma->stopping)) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&dma->lock);
+    for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
+        if (dma->groups[i].req == req && !dma->groups[i].dropped &&
+            req->unclosed != &dma->groups[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Run a request in the worker; without the lock */
 static void dma_run(PCIATSDMA *dma, DMARequest *req)
 {
-    int ret;
-    DMAStep step = dma_step(dma, req, true, &ret);
+    DMAStep step = DMA_ENDED;
 
+    if (!req->ended) {
+        step = dma_step(dma, req, true, &req->ret);
+    }
     if (step == DMA_ENDED) {
-        dma_end(dma, req, ret);
-        return;
+        req->ended = true;
+        if (!dma_has_to_wait(dma, req)) {
+            dma_end(dma, req, req->ret);
+            return;
+        }
     }
     QEMU_LOCK_GUARD(&dma->lock);
-    if (step == DMA_DELAYED) {
+    if (req->ended && req->open_groups) {
+        req->parked = true;
+        QTAILQ_INSERT_TAIL(&dma->parked, req, entry);
+    } else if (step == DMA_DELAYED) {
         QTAILQ_INSERT_TAIL(&dma->delayed, req, entry);
     } else if (req->awaited) {
         req->parked = true;
