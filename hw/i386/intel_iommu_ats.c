@@ -302,6 +302,38 @@ bool vtd_translate_untranslated(IntelIOMMUState *s, PCIBus *bus, int devfn,
     return untranslated(&rq, addr, entry);
 }
 
+bool vtd_peek(IntelIOMMUState *s, PCIBus *bus, int devfn, uint32_t pasid,
+              hwaddr addr, IOMMUTLBEntry *entry)
+{
+    VTDResolver *r = s->resolver;
+    VTDWalkRequest walk = {
+        .first = addr & VTD_PAGE_MASK_4K,
+        .last = addr | ~VTD_PAGE_MASK_4K,
+        .want = IOMMU_RO,
+        .untranslated = true,
+        .pasid = pasid,
+        .result = entry,
+        .max_results = 1,
+    };
+    VTDTarget scratch;
+    const VTDTarget *t;
+    VTDWalkConfig cfg;
+
+    RCU_READ_LOCK_GUARD();
+    if (!vtd_resolver_enabled(r)) {
+        return false;
+    }
+    t = vtd_resolve(r, request_sid(bus, devfn), pasid, VTD_AT_UNTRANSLATED,
+                    &scratch);
+    if (t->fault) {
+        return false;
+    }
+    cfg = t->walk;
+    cfg.no_flag_update = true;
+    vtd_walk(&r->ram.mem, &cfg, &walk);
+    return !walk.fault;
+}
+
 bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
                          bool priv_req, bool exec_req, hwaddr addr,
                          bool is_write, IOMMUTLBEntry *result)

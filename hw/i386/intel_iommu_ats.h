@@ -73,6 +73,25 @@ bool vtd_translate_untranslated(IntelIOMMUState *s, PCIBus *bus, int devfn,
                                 IOMMUTLBEntry *entry);
 
 /**
+ * vtd_peek: look up what an untranslated request would find, changing nothing
+ *
+ * Sets no accessed and dirty bits, and records no fault.  Callable from any
+ * thread.
+ *
+ * @s: the IOMMU
+ * @bus: bus of the requester
+ * @devfn: device and function number of the requester
+ * @pasid: PASID, or PCI_NO_PASID
+ * @addr: input address
+ * @entry: set to the translation of a range that holds @addr, with the
+ *         permissions that need no accessed or dirty bit to be set
+ *
+ * Returns: false if there are none
+ */
+bool vtd_peek(IntelIOMMUState *s, PCIBus *bus, int devfn, uint32_t pasid,
+              hwaddr addr, IOMMUTLBEntry *entry);
+
+/**
  * vtd_translate_translated: let a translated request pass, or not (4.2.5)
  *
  * @s: the IOMMU, with translation enabled or not

@@ -112,8 +112,7 @@ class Svm(SvmGuestTest):
 
     def test_beside_virtio_net(self):
         """A network card with ATS and a vhost-user backend at work while the
-        cases run.  Its translations are the identity: vhost cannot keep those
-        of first-stage tables, which svm=on makes the guest use."""
+        cases run; both translate through first-stage tables."""
         backend = TestpmdBackend(self)
         guest = self.start_svm('''
             card=$(net_of 0000:02:00.0) || exit 1
@@ -126,8 +125,7 @@ class Svm(SvmGuestTest):
             exit $status
             ''', devices=svm_arguments()
             + backend.shared_memory('1G') + backend.chardev()
-            + network_arguments(1, 'vhost-user,chardev=backend'),
-            append='iommu=pt')
+            + network_arguments(1, 'vhost-user,chardev=backend'))
         lines = self.run_script(guest, provoked=PROVOKED)
         self.check_cases(guest, skipped=('huge-1g',))
         self.assertTrue(int(self.value(guest, 'ats')) & 1 << 15)
