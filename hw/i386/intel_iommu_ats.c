@@ -305,6 +305,7 @@ bool vtd_translate_untranslated(IntelIOMMUState *s, PCIBus *bus, int devfn,
 bool vtd_peek(IntelIOMMUState *s, PCIBus *bus, int devfn, uint32_t pasid,
               hwaddr addr, IOMMUTLBEntry *entry)
 {
+    Request rq = request(s, bus, devfn, pasid, VTD_AT_UNTRANSLATED);
     VTDResolver *r = s->resolver;
     VTDWalkRequest walk = {
         .first = addr & VTD_PAGE_MASK_4K,
@@ -323,8 +324,7 @@ bool vtd_peek(IntelIOMMUState *s, PCIBus *bus, int devfn, uint32_t pasid,
     if (!vtd_resolver_enabled(r)) {
         return false;
     }
-    t = vtd_resolve(r, request_sid(bus, devfn), pasid, VTD_AT_UNTRANSLATED,
-                    &scratch);
+    t = vtd_resolve(r, rq.sid, pasid, rq.at, &scratch);
     if (t->fault) {
         return false;
     }

@@ -763,16 +763,11 @@ static void test_device_properties(void)
 static void test_device_listeners(void)
 {
     g_autofree char *path = NULL;
-    g_autofree char *uri = NULL;
-    int fd = g_file_open_tmp("pci-ats-test-XXXXXX", &path, NULL);
     const char *args = "-M q35 -nodefaults -device intel-iommu,device-iotlb=on "
                        "-device pci-ats-testdev,addr=4";
     QATD d;
     int i;
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    uri = g_strdup_printf("file:%s", path);
     d.qts = qtest_init(args);
     qecam_enable(d.qts);
     qatd_init(&d, d.qts, DEV_BDF, 0);
@@ -788,19 +783,15 @@ static void test_device_listeners(void)
     /* One listener, two kinds of notifications */
     g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_PRI, 0, 0, 0, 0), ==,
                     -ENOENT);
-    migrate_to_file(d.qts, uri);
-    qtest_quit(d.qts);
+    path = qatd_save_machine(d.qts);
 
     d.qts = qtest_initf("%s -incoming defer", args);
-    qtest_qmp_assert_success(d.qts, "{ 'execute': 'migrate-incoming', "
-                             "'arguments': { 'uri': %s } }", uri);
-    qtest_qmp_eventwait(d.qts, "RESUME");
+    qatd_load_machine(d.qts, path);
     for (i = 0; i < ATD_LISTENERS; i++) {
         g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_IOTLB, i, 0, 0, 0),
                         ==, 0);
     }
     qtest_quit(d.qts);
-    unlink(path);
 }
 
 /* Unplugging while notifiers are registered */

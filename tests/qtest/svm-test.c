@@ -1108,37 +1108,13 @@ static void test_inject_flood(void)
 
 /* ---- Migration ---- */
 
-static void migrate_to_file(QTestState *qts, const char *uri)
-{
-    bool completed = false;
-
-    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', "
-                             "'arguments': { 'uri': %s } }", uri);
-    while (!completed) {
-        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-migrate' }");
-        const char *status = qdict_get_str(qdict_get_qdict(rsp, "return"),
-                                           "status");
-
-        g_assert_cmpstr(status, !=, "failed");
-        completed = g_str_equal(status, "completed");
-        qobject_unref(rsp);
-        g_usleep(1000);
-    }
-}
-
 /* The operation goes on where it was, and the interrupt comes */
 static void test_migration_while_busy(void)
 {
     g_autofree char *path = NULL;
-    g_autofree char *uri = NULL;
-    int fd = g_file_open_tmp("svm-test-XXXXXX", &path, NULL);
     QVtdPageReq rq;
     uint64_t gpa;
     Test t;
-
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    uri = g_strdup_printf("file:%s", path);
 
     start(&t);
     gpa = map(&t, ADDR, FS);
@@ -1147,15 +1123,12 @@ static void test_migration_while_busy(void)
     wait_until(&t, page_has_pattern, gpa);
     /* Shows whether the destination begins again */
     qtest_memset(t.qts, gpa, 0, KIB4);
-    migrate_to_file(t.qts, uri);
-    qtest_quit(t.qts);
+    path = qatd_save_machine(t.qts);
 
     t.qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
                         "-device svm,addr=4,id=svm0 -incoming defer");
     t.vtd.qts = t.qts;
-    qtest_qmp_assert_success(t.qts, "{ 'execute': 'migrate-incoming', "
-                             "'arguments': { 'uri': %s } }", uri);
-    qtest_qmp_eventwait(t.qts, "RESUME");
+    qatd_load_machine(t.qts, path);
     expect_request(&t, ADDR + KIB4, true, &rq);
     check_untouched(&t, gpa, KIB4);
     gpa = map(&t, ADDR + KIB4, FS);
@@ -1163,7 +1136,6 @@ static void test_migration_while_busy(void)
     g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
     check_pattern(&t, gpa, 64, KIB4);
     stop(&t);
-    unlink(path);
 }
 
 /* While the machine is stopped the device is, too */

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include "qemu/atomic.h"
 #include "qemu/thread.h"
+#include "hw/pci/pci_ats_info.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/i386/intel_iommu.h"
 #include "hw/i386/intel_iommu_dev_tlb.h"
@@ -42,6 +43,15 @@ void memory_region_notify_iommu_one(IOMMUNotifier *n,
     IOMMUTLBEntry entry = event->entry;
 
     n->notify(n, &entry);
+}
+
+/* For the monitor */
+void pci_ats_invalidate_requested(PCIBus *bus, int devfn,
+                                  PCIATSInvalidation kind, uint32_t pasid,
+                                  hwaddr addr, hwaddr mask)
+{
+    g_assert_true(bus >= buses && bus < buses + BUSES);
+    g_assert_cmphex(addr & mask, ==, 0);
 }
 
 static unsigned region_events;

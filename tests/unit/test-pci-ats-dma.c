@@ -718,7 +718,10 @@ static void test_async(void **state)
     }
 }
 
-/* What waits for the guest ends, and what comes later works */
+/*
+ * What is cancelled ends when the guest has answered, or cannot answer any
+ * more; and what comes later works
+ */
 static void test_cancel(void **state)
 {
     PCIATSDMA *dma = start();
@@ -733,8 +736,14 @@ static void test_cancel(void **state)
     bql_lock();
     pci_ats_dma_cancel(dma);
     bql_unlock();
+    assert_int_equal(qemu_sem_timedwait(&a->sem, 20), -1);
+    qatomic_set(&pri_on, false);
+    bql_lock();
+    pci_ats_dma_recheck(dma);
+    bql_unlock();
     qemu_sem_wait(&a->sem);
     assert_int_equal(a->ret, -ECANCELED);
+    qatomic_set(&pri_on, true);
     assert_int_equal(dma_read(dma, 1, buf, 16), 0);
     stop(dma);
     qemu_sem_destroy(&a->sem);

@@ -201,7 +201,8 @@ void pci_ats_dma_recheck(PCIATSDMA *dma);
  * When it returns, no @visit is under way or will be called for a request that
  * was started before, and for these requests no translation request, page
  * request or translated request to RAM is sent any more.  Their ends are
- * reported some time later.
+ * reported when the guest has answered their page requests, or has disabled
+ * them.
  *
  * With the BQL.
  *
