@@ -27,6 +27,7 @@
 #define PASID           5
 #define DEVICES         3
 #define ROUNDS          2000
+#define FRESH_COUNT     0x100
 #define IOVA            0x7000ull
 /* Bits of a paging entry that software may use, from here on: a counter */
 #define COUNTER_SHIFT   52
@@ -103,7 +104,8 @@ static void start(void)
 typedef struct Shared {
     bool stop;
     bool gone;                  /* the PASID may be missing at times */
-    unsigned fresh;             /* tables that are invalidated to, or 0 */
+    /* Tables that are invalidated to, and a count of the times, or 0 */
+    unsigned fresh;
     unsigned answers;
 } Shared;
 
@@ -154,7 +156,7 @@ static void *device(void *opaque)
         }
         /* What began after the invalidation had completed follows it */
         if (before && qatomic_read(&shared->fresh) == before) {
-            g_assert_cmpuint(tables, ==, before);
+            g_assert_cmpuint(tables, ==, before % FRESH_COUNT);
         }
         WITH_RCU_READ_LOCK_GUARD() {
             vtd_resolve_translated(resolver, SID, PCI_NO_PASID, &fpd);
@@ -202,7 +204,7 @@ static void test_invalidate(void **state)
         smp_mb();
         use_tables(tables);
         vtd_resolver_invalidate(resolver);
-        qatomic_store_release(&shared.fresh, tables);
+        qatomic_store_release(&shared.fresh, tables + i * FRESH_COUNT);
         if (i % 8 == 0) {
             g_usleep(10);
         }
