@@ -890,9 +890,9 @@ static void check_off_while_busy(Test *t, uint16_t reg, uint16_t on)
 
     begin_and_fault(t, &rq);
     conf_writew(t, reg, 0);
-    wait_until(t, has_failed, 0);
     gpa = map(t, ADDR, FS);
     respond(t, &rq, SUCCESS);
+    wait_until(t, has_failed, 0);
     conf_writew(t, reg, on);
     check_alive(t);
     check_untouched(t, gpa, 64);
@@ -916,11 +916,11 @@ static void test_off_while_busy(void)
 
         begin_and_fault(&t, &rq);
         conf_writew(&t, PCI_COMMAND, command & ~PCI_COMMAND_MASTER);
+        respond(&t, &rq, SUCCESS);
         wait_until(&t, has_failed, 0);
         /* An MSI is a memory write, too */
         g_assert_false(msi_arrived(&t, 0));
         conf_writew(&t, PCI_COMMAND, command);
-        respond(&t, &rq, SUCCESS);
         check_alive(&t);
     }
     stop(&t);
