@@ -351,8 +351,7 @@ static GString *intel_iommu_argv(FuzzTarget *t)
 {
     return g_string_new(TARGET_NAME " -machine q35,accel=qtest -m 64 "
                         "-nodefaults -display none "
-                        "-device intel-iommu,device-iotlb=on,"
-                        "x-scalable-mode=on,x-pasid-mode=on,x-flts=on "
+                        "-device intel-iommu,svm=on "
                         "-device pci-ats-testdev,addr=4 "
                         "-device pci-ats-testdev,addr=5");
 }
