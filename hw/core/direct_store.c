@@ -32,13 +32,16 @@ static DirectStoreTarget *find_target(AddressSpace *as, hwaddr addr,
                                                     TYPE_DIRECT_STORE_TARGET);
 }
 
-static bool direct_store_to_target(AddressSpace *as, hwaddr addr,
-                                   const void *data, MemTxAttrs attrs)
+/* Returns: false if nobody took it */
+static bool store_to_target(AddressSpace *as, hwaddr addr, const void *data,
+                            MemTxAttrs attrs, bool enqueue)
 {
     DirectStoreTargetClass *class;
     DirectStoreTarget *target;
     MemoryRegion *mr;
     hwaddr offset;
+    bool (*store)(DirectStoreTarget *target, MemoryRegion *mr, hwaddr addr,
+                  const void *data, MemTxAttrs attrs);
 
     RCU_READ_LOCK_GUARD();
 
@@ -47,18 +50,19 @@ static bool direct_store_to_target(AddressSpace *as, hwaddr addr,
         return false;
     }
     class = DIRECT_STORE_TARGET_GET_CLASS(target);
-    if (!class->direct_store) {
+    store = enqueue ? class->enqueue_store : class->direct_store;
+    if (!store) {
         return false;
     }
 
     BQL_LOCK_GUARD();
-    return class->direct_store(target, mr, offset, data, attrs);
+    return store(target, mr, offset, data, attrs);
 }
 
 MemTxResult direct_store(AddressSpace *as, hwaddr addr, const void *data,
                          MemTxAttrs attrs)
 {
-    if (direct_store_to_target(as, addr, data, attrs)) {
+    if (store_to_target(as, addr, data, attrs, false)) {
         return MEMTX_OK;
     }
     return address_space_write(as, addr, attrs, data, DIRECT_STORE_SIZE);
@@ -67,24 +71,7 @@ MemTxResult direct_store(AddressSpace *as, hwaddr addr, const void *data,
 bool enqueue_store(AddressSpace *as, hwaddr addr, const void *data,
                    MemTxAttrs attrs)
 {
-    DirectStoreTargetClass *class;
-    DirectStoreTarget *target;
-    MemoryRegion *mr;
-    hwaddr offset;
-
-    RCU_READ_LOCK_GUARD();
-
-    target = find_target(as, addr, attrs, &mr, &offset);
-    if (!target) {
-        return false;
-    }
-    class = DIRECT_STORE_TARGET_GET_CLASS(target);
-    if (!class->enqueue_store) {
-        return false;
-    }
-
-    BQL_LOCK_GUARD();
-    return class->enqueue_store(target, mr, offset, data, attrs);
+    return store_to_target(as, addr, data, attrs, true);
 }
 
 static const TypeInfo direct_store_target_info = {
