@@ -49,6 +49,9 @@
 #define PRQ_DEVICES     16
 #define PQS             6           /* 2^6 pages */
 
+/* Long enough for the invalidations that are measured meanwhile */
+#define BUSY_REQUESTS   500
+
 /* Descriptors that a queue of a page holds beside the one that waits */
 #define BATCH           120
 
@@ -397,19 +400,27 @@ static void fill_caches(Bench *b, bool full)
     }
 }
 
+/* With @busy, a thread of another device translates meanwhile */
 static void bench_invalidation(Bench *b, const char *name, bool full,
-                               uint64_t lo, uint64_t hi)
+                               bool busy, uint64_t lo, uint64_t hi)
 {
-    g_autofree char *series = g_strdup_printf("%s, %s cache", name,
-                                              full ? "full" : "empty");
+    g_autofree char *series = g_strdup_printf("%s, %s cache%s", name,
+                                              full ? "full" : "empty",
+                                              busy ? ", 2 threads" : "");
     g_autofree char *column = g_strdup_printf("%u device%s", b->num_devs,
                                               b->num_devs > 1 ? "s" : "");
     double base[MAX_RUNS], batch[MAX_RUNS];
 
     for (unsigned run = 0; run < runs; run++) {
         fill_caches(b, full);
+        if (busy) {
+            start_requests(&b->devs[1], 2 * MiB, 0, BUSY_REQUESTS);
+        }
         base[run] = submit_batch(b, 0, 0, 0);
         batch[run] = submit_batch(b, BATCH, lo, hi);
+        if (busy) {
+            finish_requests(&b->devs[1], BUSY_REQUESTS);
+        }
     }
     report("invalidate, ns per descriptor", series, column,
            (median(batch, runs) - median(base, runs)) / BATCH);
@@ -431,11 +442,14 @@ static void bench_invalidations(Bench *b)
     map_range(b, root, 8 * MiB, 4 * KiB, FS);
     set_pasid(b, FIRST, root);
     for (int full = 0; full < 2; full++) {
-        bench_invalidation(b, "4 KiB of a PASID", full, pasid, addr);
-        bench_invalidation(b, "2 MiB of a PASID", full, pasid,
+        bench_invalidation(b, "4 KiB of a PASID", full, false, pasid, addr);
+        if (b->num_devs > 1) {
+            bench_invalidation(b, "4 KiB of a PASID", full, true, pasid, addr);
+        }
+        bench_invalidation(b, "2 MiB of a PASID", full, false, pasid,
                            addr | size_2m);
-        bench_invalidation(b, "all of a PASID", full, pasid, all);
-        bench_invalidation(b, "4 KiB without PASID", full, dev, addr);
+        bench_invalidation(b, "all of a PASID", full, false, pasid, all);
+        bench_invalidation(b, "4 KiB without PASID", full, false, dev, addr);
     }
 }
 
