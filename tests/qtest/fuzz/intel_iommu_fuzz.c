@@ -235,6 +235,8 @@ static void command(Guest *g)
     uint64_t addr = take_addr(g);
     uint64_t length = take_length(g);
     uint64_t flags = take(g, 2);
+    /* Else a thread is at work, and the command is ignored */
+    bool idle = !qatd_read(dev, ATD_BUSY);
 
     qatd_write(dev, ATD_PRGI, take(g, 1));
     qatd_write(dev, ATD_MAX_RESULTS, kind & 0x40 ? 3 : 64);
@@ -243,7 +245,7 @@ static void command(Guest *g)
         /* It needs the BQL now and then */
         g->threads = true;
         flush_events(g->qts);
-    } else if ((kind & 15) == ATD_CMD_TRANSLATE) {
+    } else if (idle && (kind & 15) == ATD_CMD_TRANSLATE) {
         check_results(g, dev, qatd_read(dev, ATD_RETURN));
     }
 }
