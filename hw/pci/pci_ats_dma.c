@@ -1115,14 +1115,14 @@ static void dma_end(PCIATSDMA *dma, DMARequest *req, int ret)
 /*
  * The guest takes an address space away when it hears that the function is done
  * with it.  By then all page requests have to be answered (PCIe 5.0, 6.20.1):
- * the guest's handling of a request must not outlive the address space.
+ * the guest's handling of a request must not outlive the address space.  With
+ * the lock.
  */
 static bool dma_has_to_wait(PCIATSDMA *dma, DMARequest *req)
 {
     if (!pcie_pri_enabled(dma->dev) || qatomic_read(&dma->stopping)) {
         return false;
     }
-    QEMU_LOCK_GUARD(&dma->lock);
     for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
         if (dma->groups[i].req == req && !dma->groups[i].dropped &&
             req->unclosed != &dma->groups[i]) {
@@ -1136,28 +1136,27 @@ static bool dma_has_to_wait(PCIATSDMA *dma, DMARequest *req)
 static void dma_run(PCIATSDMA *dma, DMARequest *req)
 {
     DMAStep step = DMA_ENDED;
+    bool waits;
 
     if (!req->ended) {
         step = dma_step(dma, req, true, &req->ret);
+        req->ended = step == DMA_ENDED;
     }
-    if (step == DMA_ENDED) {
-        req->ended = true;
-        if (!dma_has_to_wait(dma, req)) {
-            dma_end(dma, req, req->ret);
-            return;
+    /* A response that comes from here on finds the request parked */
+    WITH_QEMU_LOCK_GUARD(&dma->lock) {
+        waits = req->ended ? dma_has_to_wait(dma, req) :
+                             step != DMA_DELAYED && req->awaited;
+        if (waits) {
+            req->parked = true;
+            QTAILQ_INSERT_TAIL(&dma->parked, req, entry);
+        } else if (step == DMA_DELAYED) {
+            QTAILQ_INSERT_TAIL(&dma->delayed, req, entry);
+        } else if (!req->ended) {
+            QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
         }
     }
-    QEMU_LOCK_GUARD(&dma->lock);
-    if (req->ended && req->open_groups) {
-        req->parked = true;
-        QTAILQ_INSERT_TAIL(&dma->parked, req, entry);
-    } else if (step == DMA_DELAYED) {
-        QTAILQ_INSERT_TAIL(&dma->delayed, req, entry);
-    } else if (req->awaited) {
-        req->parked = true;
-        QTAILQ_INSERT_TAIL(&dma->parked, req, entry);
-    } else {
-        QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
+    if (req->ended && !waits) {
+        dma_end(dma, req, req->ret);
     }
 }
 
