@@ -249,14 +249,13 @@ void vtd_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
 
 /* Untranslated requests */
 
-static bool untranslated_walk(const Request *rq, hwaddr addr,
-                              IOMMUTLBEntry *entry)
+/* The walk for the page that holds @addr */
+static VTDWalkRequest page_walk(const Request *rq, hwaddr addr,
+                                IOMMUTLBEntry *entry)
 {
-    VTDResolver *r = rq->s->resolver;
-    hwaddr page = addr & VTD_PAGE_MASK_4K;
-    VTDWalkRequest walk = {
-        .first = page,
-        .last = page | ~VTD_PAGE_MASK_4K,
+    return (VTDWalkRequest) {
+        .first = addr & VTD_PAGE_MASK_4K,
+        .last = addr | ~VTD_PAGE_MASK_4K,
         .want = rq->is_write ? IOMMU_WO : IOMMU_RO,
         .untranslated = true,
         .priv = rq->priv,
@@ -264,6 +263,13 @@ static bool untranslated_walk(const Request *rq, hwaddr addr,
         .result = entry,
         .max_results = 1,
     };
+}
+
+static bool untranslated_walk(const Request *rq, hwaddr addr,
+                              IOMMUTLBEntry *entry)
+{
+    VTDResolver *r = rq->s->resolver;
+    VTDWalkRequest walk = page_walk(rq, addr, entry);
     VTDTarget scratch;
     const VTDTarget *t;
     uint8_t reason;
@@ -307,15 +313,7 @@ bool vtd_peek(IntelIOMMUState *s, PCIBus *bus, int devfn, uint32_t pasid,
 {
     Request rq = request(s, bus, devfn, pasid, VTD_AT_UNTRANSLATED);
     VTDResolver *r = s->resolver;
-    VTDWalkRequest walk = {
-        .first = addr & VTD_PAGE_MASK_4K,
-        .last = addr | ~VTD_PAGE_MASK_4K,
-        .want = IOMMU_RO,
-        .untranslated = true,
-        .pasid = pasid,
-        .result = entry,
-        .max_results = 1,
-    };
+    VTDWalkRequest walk = page_walk(&rq, addr, entry);
     VTDTarget scratch;
     const VTDTarget *t;
     VTDWalkConfig cfg;

@@ -518,16 +518,17 @@ static uint8_t ss_descend(Walk *w, uint64_t gpa, SSPage *page)
 
 static inline uint8_t ss_lookup(Walk *w, uint64_t gpa, SSPage *page)
 {
-    if (gpa - w->ss_page.base >= w->ss_page.size) {
-        uint8_t reason = ss_descend(w, gpa, page);
+    uint8_t reason;
 
-        if (reason) {
-            return reason;
-        }
+    if (gpa - w->ss_page.base < w->ss_page.size) {
+        *page = w->ss_page;
+        return 0;
+    }
+    reason = ss_descend(w, gpa, page);
+    if (!reason) {
         w->ss_page = *page;
     }
-    *page = w->ss_page;
-    return 0;
+    return reason;
 }
 
 /* First stage (3.6), alone or nested in a second stage (3.8) */
