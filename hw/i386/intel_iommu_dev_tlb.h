@@ -36,6 +36,8 @@ typedef enum VTDDevTLBScope {
 
 /**
  * vtd_dev_tlb_new: create the registry of device-TLBs
+ *
+ * Returns: the registry, empty; it lives as long as the IOMMU
  */
 VTDDevTLB *vtd_dev_tlb_new(void);
 

@@ -53,6 +53,8 @@ typedef struct VTDFault {
  * vtd_fault_queue_new: create the queue of faults met outside the BQL
  *
  * @s: the IOMMU
+ *
+ * Returns: the queue, empty; it lives as long as the IOMMU
  */
 VTDFaultQueue *vtd_fault_queue_new(IntelIOMMUState *s);
 

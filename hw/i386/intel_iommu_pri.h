@@ -34,6 +34,8 @@ int vtd_pri_request_page(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
  * Called once, with the BQL.
  *
  * @s: the IOMMU, with its properties set
+ *
+ * Returns: it, with the registers as after reset; it lives as long as the IOMMU
  */
 VTDPageRequests *vtd_pri_new(IntelIOMMUState *s);
 
@@ -65,6 +67,9 @@ bool vtd_pri_has_reg(const IntelIOMMUState *s, hwaddr reg);
  * @s: the IOMMU
  * @reg: offset of the register, see vtd_pri_has_reg()
  * @size: 4 or 8 bytes
+ *
+ * Returns: the value of the register, or of two when it has 4 bytes and @size
+ * is 8
  */
 uint64_t vtd_pri_reg_read(IntelIOMMUState *s, hwaddr reg, unsigned size);
 

@@ -90,12 +90,12 @@ typedef enum VTDPRQResult {
 /**
  * vtd_prq_new: create a queue, with the registers as after reset
  *
- * There is no counterpart, as an IOMMU lives as long as the machine.
- *
  * @haw: host address width, in bits; bits of PQA_REG above are not implemented
  * @eim: Extended Interrupt Mode is supported: PEUADDR_REG is implemented
  * @write: writes descriptors to guest memory
  * @opaque: for @write
+ *
+ * Returns: the queue, never to be freed: an IOMMU lives as long as the machine
  */
 VTDPageRequestQueue *vtd_prq_new(unsigned haw, bool eim, VTDPRQWrite *write,
                                  void *opaque);
@@ -113,6 +113,8 @@ void vtd_prq_reset(VTDPageRequestQueue *q);
  * @q: the queue
  * @reg: offset, VTD_PRQ_FIRST_REG to VTD_PRQ_LAST_REG, a multiple of @size
  * @size: 4 or 8 bytes
+ *
+ * Returns: the value; 0 where no register is
  */
 uint64_t vtd_prq_read(VTDPageRequestQueue *q, hwaddr reg, unsigned size);
 

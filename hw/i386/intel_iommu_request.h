@@ -24,6 +24,7 @@
 /**
  * struct VTDTarget: how requests of one source with one PASID are handled
  *
+ * @rcu: frees it
  * @sid: source id
  * @pasid: PASID of the request, or PCI_NO_PASID
  * @gen: generation of the caches that this belongs to
@@ -77,6 +78,8 @@ struct VTDResolver {
  * Called once, with the BQL.
  *
  * @s: the IOMMU, with its properties set
+ *
+ * Returns: the resolver; it lives as long as the IOMMU
  */
 VTDResolver *vtd_resolver_new(IntelIOMMUState *s);
 
@@ -103,20 +106,24 @@ void vtd_resolver_update(VTDResolver *r);
 void vtd_resolver_invalidate(VTDResolver *r);
 
 /**
- * vtd_resolver_enabled: whether DMA remapping is enabled (GSTS.TES)
+ * vtd_resolver_enabled: tell whether DMA remapping is enabled
  *
  * Callable from any thread, within an RCU read-side critical section.
  *
  * @r: the resolver
+ *
+ * Returns: GSTS.TES (11.4.4.2) as of the last vtd_resolver_update()
  */
 bool vtd_resolver_enabled(const VTDResolver *r);
 
 /**
- * vtd_resolver_scalable: whether the root table is one of scalable mode
+ * vtd_resolver_scalable: tell the mode of the root table
  *
  * Callable from any thread, within an RCU read-side critical section.
  *
  * @r: the resolver
+ *
+ * Returns: whether it is one of scalable mode (11.4.5, TTM)
  */
 bool vtd_resolver_scalable(const VTDResolver *r);
 

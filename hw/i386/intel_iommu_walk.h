@@ -26,13 +26,14 @@
  */
 #define VTD_WALK_BUDGET         (1u << 21)
 
+typedef struct VTDWalkMem VTDWalkMem;
+
 /**
  * struct VTDWalkMem: how the walker reaches guest memory
  *
  * All calls for one walk come from one thread, within one RCU read-side
  * critical section.
  */
-typedef struct VTDWalkMem VTDWalkMem;
 struct VTDWalkMem {
     /**
      * @map_table: find a page of paging entries
@@ -202,16 +203,20 @@ VTDWalkStatus vtd_walk(const VTDWalkMem *mem, const VTDWalkConfig *cfg,
  *
  * @req: the request; gets holes that cover the range and fault @reason
  * @reason: VTDFaultReason
+ *
+ * Returns: as vtd_walk()
  */
 VTDWalkStatus vtd_walk_blocked(VTDWalkRequest *req, uint8_t reason);
 
 /**
- * vtd_fault_blocks_ats: whether a translation request that meets a fault is
- * blocked and the fault reported, or answered with R = W = 0 (table 30)
+ * vtd_fault_blocks_ats: tell what a fault does to a translation request
  *
- * SFS.10 does both and counts as the former.
+ * SFS.10 does both and counts as blocked.
  *
  * @reason: VTDFaultReason
+ *
+ * Returns: whether the request is blocked and the fault reported; it is
+ * answered with R = W = 0 otherwise (table 30)
  */
 bool vtd_fault_blocks_ats(uint8_t reason);
 

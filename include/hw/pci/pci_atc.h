@@ -67,7 +67,7 @@
 #define PCI_ATC_MAX_ENTRIES (1u << 16)
 
 /**
- * PCIATCFlags: fields of a translation completion (PCIe 5.0, 10.2.3)
+ * enum PCIATCFlags: fields of a translation completion (PCIe 5.0, 10.2.3)
  *
  * The values are those of IOMMUAccessFlags, so that IOMMUTLBEntry.perm can
  * carry them.
@@ -91,9 +91,10 @@ typedef enum PCIATCFlags {
 typedef struct PCIATC PCIATC;
 
 /**
- * PCIATCAccess: a DMA under way; opaque, lives on the stack of the caller
+ * struct PCIATCAccess: a DMA under way; opaque, lives on the stack of the caller
  */
 typedef struct PCIATCAccess {
+    /* private: */
     PCIATC *atc;
     uint32_t slot;
     uint32_t hits;
@@ -101,7 +102,7 @@ typedef struct PCIATCAccess {
 } PCIATCAccess;
 
 /**
- * PCIATCRun: result of a lookup
+ * struct PCIATCRun: result of a lookup
  *
  * @translated_addr: where the first byte is.  With PCI_ATC_UNTRANSLATED in
  *     @flags this is the input address, to be sent as untranslated.
@@ -116,7 +117,7 @@ typedef struct PCIATCRun {
 } PCIATCRun;
 
 /**
- * PCIATCStats: what an ATC did since it was created
+ * struct PCIATCStats: what an ATC did since it was created
  *
  * Always: @fills == @entries + @evictions + @dropped.
  *

@@ -20,7 +20,7 @@ struct PCIATC;
 struct PciAtsCache;
 
 /**
- * PCIATSCache: something that keeps translations of a function
+ * struct PCIATSCache: something that keeps translations of a function
  *
  * @atc: an ATC; or NULL, and then
  * @describe: tells what it holds.  Called with the BQL; the result belongs to
@@ -29,6 +29,7 @@ struct PciAtsCache;
 typedef struct PCIATSCache {
     struct PCIATC *atc;
     struct PciAtsCache *(*describe)(struct PCIATSCache *cache);
+    /* private: */
     QLIST_ENTRY(PCIATSCache) next;
 } PCIATSCache;
 
@@ -41,7 +42,7 @@ typedef enum PCIATSInvalidation {
 } PCIATSInvalidation;
 
 /**
- * PCIATSRequests: translation requests, and the answers to them
+ * struct PCIATSRequests: translation requests, and the answers to them
  *
  * @requests: number of requests
  * @failed: answered with an error

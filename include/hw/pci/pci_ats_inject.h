@@ -17,7 +17,7 @@
 #include "qom/object.h"
 
 /**
- * PCIATSInject: what shall go wrong
+ * struct PCIATSInject: what shall go wrong
  *
  * Written by the setters of the properties, read by any thread, both
  * atomically.

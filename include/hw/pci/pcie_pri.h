@@ -101,7 +101,7 @@ void pcie_pri_response_failed(PCIDevice *dev);
 void pcie_pri_unexpected_prgi(PCIDevice *dev);
 
 /**
- * PCIEPRIStats: page requests, and the responses to groups of them
+ * struct PCIEPRIStats: page requests, and the responses to groups of them
  *
  * @groups_open: groups that wait for a response
  * @requests: requests that were sent
