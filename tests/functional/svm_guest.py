@@ -170,12 +170,13 @@ class SvmGuestTest(QemuSystemTest):
 
     def start_guest(self, kernel, script, devices, append='', name='default',
                     accel='tcg', memory='512M', iommu='intel', cpus=2,
-                    cpu='max', svm=False, launch=True):
+                    cpu='max', svm=False, dsa=False, launch=True):
         """Start a guest; returns it.  Skips the test where there is no
         kernel package and none can be fetched, or, for a guest with the svm
-        device's driver and program, where these cannot be built."""
+        device's driver and program, where these cannot be built; dsa adds
+        accel-config and its tests."""
         try:
-            image = guest_image(kernel, svm=svm)
+            image = guest_image(kernel, svm=svm, dsa=dsa)
             firmware = firmware_arguments()
         except Failure as error:
             self.skipTest(str(error))
