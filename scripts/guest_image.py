@@ -6,10 +6,11 @@
 """Build the guest that the tests, the demo and the launcher boot.
 
 Everything comes from Debian packages: the kernel and its modules unmodified,
-busybox as the only program.  With svm, the svm device's driver and program are
-added, compiled with that Debian's compiler (guest_toolchain.py).  A guest lies
-in its own directory of the cache, named after the kernel and a hash of
-everything that went into it, so a directory that exists is complete and right.
+busybox as the only program.  On request more is added, compiled with that
+Debian's compiler (guest_toolchain.py): the svm device's driver and program, and
+Linux's dmatest, which Debian leaves out.  A guest lies in its own directory of
+the cache, named after the kernel and a hash of everything that went into it, so
+a directory that exists is complete and right.
 """
 
 import contextlib
@@ -29,10 +30,16 @@ from pathlib import Path
 from debian_archive import Archive, ArchiveError, extract
 from guest_toolchain import (Toolchain, source_files,
                              toolchain_packages)
+from kernel_source import source_file, source_package
 from report import say
 
 GUEST_FILES = Path(__file__).resolve().parent.parent / 'tests' / 'guest'
-SVM_FILES = GUEST_FILES / 'svm'
+# What can be compiled for a guest: a directory of tests/guest, and which files
+# of Linux's own source it takes.
+COMPILED = {
+    'svm': (),
+    'dmatest': ('drivers/dma/dmatest.c',),
+}
 LIBRARY = ('svm.sh', 'udhcpc.sh')
 CHOICES = {
     # The version of Debian 13's own kernel; a rebuild for Debian 12 has ~bpo12.
@@ -90,7 +97,7 @@ def _remember(path, find, look_again):
     return result
 
 
-def _resolve(archive, choice, svm, look_again):
+def _resolve(archive, choice, compiled, look_again):
     """Which packages make this guest."""
     def find():
         archive.update()
@@ -104,28 +111,34 @@ def _resolve(archive, choice, svm, look_again):
 
     remembered = archive.cache / 'guest'
     result = _remember(remembered / f'{choice}.json', find, look_again)
-    if svm:
-        release, version = result['release'], result['packages'][0][1]
+    release, version = result['release'], result['packages'][0][1]
+    result['compiled'] = compiled
+    if compiled:
         result['toolchain'] = _remember(
             remembered / f'{release}-toolchain.json',
             lambda: toolchain_packages(archive, release, version), look_again)
+    if any(COMPILED[name] for name in compiled):
+        result['source'] = _remember(
+            remembered / f'{release}-source.json',
+            lambda: source_package(archive, release, version), look_again)
     return result
 
 
-def _input_files(svm):
+def _input_files(compiled):
     """Everything of ours that goes into a guest."""
     here = Path(__file__)
     files = [here, *(GUEST_FILES / name for name in
                      ('init', 'modules', *LIBRARY))]
-    if svm:
+    if compiled:
         files.append(here.with_name('guest_toolchain.py'))
-        files += source_files(SVM_FILES)
+    for name in compiled:
+        files += source_files(GUEST_FILES / name)
     return files
 
 
 def _input_hash(resolved):
     digest = hashlib.sha256(json.dumps(resolved, sort_keys=True).encode())
-    for path in _input_files('toolchain' in resolved):
+    for path in _input_files(resolved['compiled']):
         digest.update(path.name.encode() + b'\0' + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -208,15 +221,21 @@ def _install(source, target, mode=0o755):
     target.chmod(mode)
 
 
-def _add_svm(archive, resolved, tree):
-    """Compile the svm device's driver and program into the tree."""
+def _add_compiled(archive, resolved, tree):
+    """Compile what was asked for: modules, and programs."""
     release = resolved['release']
     toolchain = Toolchain(archive, release, resolved['toolchain'])
-    with tempfile.TemporaryDirectory() as built:
-        toolchain.make(SVM_FILES, built)
-        _install(Path(built, 'svm.ko'),
-                 tree / 'lib/modules' / release / 'extra/svm.ko', 0o644)
-        _install(Path(built, 'svm'), tree / 'bin/svm')
+    for name in resolved['compiled']:
+        added = [source_file(archive, resolved['source'], path)
+                 for path in COMPILED[name]]
+        with tempfile.TemporaryDirectory() as built:
+            toolchain.make(GUEST_FILES / name, built, added)
+            for path in Path(built).iterdir():
+                if path.suffix == '.ko':
+                    _install(path, tree / 'lib/modules' / release / 'extra' /
+                             path.name, 0o644)
+                else:
+                    _install(path, tree / 'bin' / path.name)
 
 
 def _build(archive, resolved, work):
@@ -243,29 +262,33 @@ def _build(archive, resolved, work):
         _install(GUEST_FILES / name, tree / 'lib' / name)
     (tree / 'etc').mkdir()
     _collect_modules(unpacked, release, tree)
-    if 'toolchain' in resolved:
-        _add_svm(archive, resolved, tree)
+    if resolved['compiled']:
+        _add_compiled(archive, resolved, tree)
     subprocess.run([tree / 'bin/busybox', 'depmod', '-b', tree, release],
                    check=True)
     _write_cpio(tree, out / 'initramfs.cpio.gz')
     return out
 
 
-def guest_image(choice='trixie', output=None, look_again=False, svm=False):
+def guest_image(choice='trixie', output=None, look_again=False, svm=False,
+                dmatest=False):
     """Build a guest unless it is there; returns a Guest.
 
     choice is 'trixie', 'backports' or the version of a linux-image-amd64
-    package; svm adds the svm device's driver and program; look_again asks the
-    mirror for newer packages.  Progress goes to standard error, which leaves
-    standard output to results (TAP, paths).
+    package; svm adds the svm device's driver and program, dmatest the module of
+    Linux that tests DMA channels; look_again asks the mirror for newer packages.
+    Progress goes to standard error, which leaves standard output to results
+    (TAP, paths).
     """
+    compiled = [name for name, wanted in (('svm', svm), ('dmatest', dmatest))
+                if wanted]
     with contextlib.redirect_stdout(sys.stderr):
-        return _guest_image(choice, output, look_again, svm)
+        return _guest_image(choice, output, look_again, compiled)
 
 
-def _guest_image(choice, output, look_again, svm):
+def _guest_image(choice, output, look_again, compiled):
     archive = Archive()
-    resolved = _resolve(archive, choice, svm, look_again)
+    resolved = _resolve(archive, choice, compiled, look_again)
     release = resolved['release']
     final = Path(output) if output else (
         archive.cache / 'guest' / f'{release}-{_input_hash(resolved)}')
