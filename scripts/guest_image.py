@@ -6,11 +6,12 @@
 """Build the guest that the tests, the demo and the launcher boot.
 
 Everything comes from Debian packages: the kernel and its modules unmodified,
-busybox as the only program.  On request more is added, compiled with that
-Debian's compiler (guest_toolchain.py): the svm device's driver and program, and
-Linux's dmatest, which Debian leaves out.  A guest lies in its own directory of
-the cache, named after the kernel and a hash of everything that went into it, so
-a directory that exists is complete and right.
+busybox as the only program.  On request more is added: the programs that Debian
+has for the DSA (guest_userland.py), and, compiled with that Debian's compiler
+(guest_toolchain.py), the svm device's driver and program, a program that uses a
+DSA, and Linux's dmatest, which Debian leaves out.  A guest lies in its own
+directory of the cache, named after the kernel and a hash of everything that
+went into it, so a directory that exists is complete and right.
 """
 
 import contextlib
@@ -30,6 +31,7 @@ from pathlib import Path
 from debian_archive import Archive, ArchiveError, extract
 from guest_toolchain import (Toolchain, source_files,
                              toolchain_packages)
+from guest_userland import unpack_userland, userland_packages
 from kernel_source import source_file, source_package
 from report import say
 
@@ -38,9 +40,11 @@ GUEST_FILES = Path(__file__).resolve().parent.parent / 'tests' / 'guest'
 # of Linux's own source it takes.
 COMPILED = {
     'svm': (),
+    'dsa': (),
     'dmatest': ('drivers/dma/dmatest.c',),
 }
 LIBRARY = ('svm.sh', 'udhcpc.sh')
+HOTPLUG = GUEST_FILES / 'mdev.conf'
 CHOICES = {
     # The version of Debian 13's own kernel; a rebuild for Debian 12 has ~bpo12.
     'trixie': r'6\.12\.[^~]*$',
@@ -97,7 +101,7 @@ def _remember(path, find, look_again):
     return result
 
 
-def _resolve(archive, choice, compiled, look_again):
+def _resolve(archive, choice, dsa, compiled, look_again):
     """Which packages make this guest."""
     def find():
         archive.update()
@@ -121,24 +125,30 @@ def _resolve(archive, choice, compiled, look_again):
         result['source'] = _remember(
             remembered / f'{release}-source.json',
             lambda: source_package(archive, release, version), look_again)
+    if dsa:
+        result['userland'] = _remember(
+            remembered / 'dsa-userland.json',
+            lambda: userland_packages(archive), look_again)
     return result
 
 
-def _input_files(compiled):
+def _input_files(resolved):
     """Everything of ours that goes into a guest."""
     here = Path(__file__)
     files = [here, *(GUEST_FILES / name for name in
                      ('init', 'modules', *LIBRARY))]
-    if compiled:
+    if resolved['compiled']:
         files.append(here.with_name('guest_toolchain.py'))
-    for name in compiled:
+    for name in resolved['compiled']:
         files += source_files(GUEST_FILES / name)
+    if 'userland' in resolved:
+        files += [here.with_name('guest_userland.py'), HOTPLUG]
     return files
 
 
 def _input_hash(resolved):
     digest = hashlib.sha256(json.dumps(resolved, sort_keys=True).encode())
-    for path in _input_files(resolved['compiled']):
+    for path in _input_files(resolved):
         digest.update(path.name.encode() + b'\0' + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -207,7 +217,10 @@ def _write_cpio(tree, path):
                ('dev/console', stat.S_IFCHR | 0o600, b'', (5, 1))]
     for item in sorted(tree.rglob('*')):
         mode = item.lstat().st_mode
-        data = b'' if item.is_dir() else item.read_bytes()
+        if stat.S_ISLNK(mode):
+            data = os.fsencode(os.readlink(item))
+        else:
+            data = b'' if item.is_dir() else item.read_bytes()
         entries.append((str(item.relative_to(tree)), mode, data, (0, 0)))
     entries.append(('TRAILER!!!', 0, b'', (0, 0)))
     with gzip.GzipFile(path, 'wb', compresslevel=6, mtime=0) as packed:
@@ -255,12 +268,15 @@ def _build(archive, resolved, work):
     if not kernels or not busybox:
         raise ArchiveError(f'the packages of Linux {release} do not hold a '
                            'kernel and busybox where Debian 13 has them')
+    if 'userland' in resolved:
+        unpack_userland(archive, resolved['userland'], tree)
+        _install(HOTPLUG, tree / 'etc/mdev.conf', 0o644)
     _install(kernels[0], out / 'vmlinuz', 0o644)
     _install(busybox[0], tree / 'bin/busybox')
     _install(GUEST_FILES / 'init', tree / 'init')
     for name in LIBRARY:
         _install(GUEST_FILES / name, tree / 'lib' / name)
-    (tree / 'etc').mkdir()
+    (tree / 'etc').mkdir(exist_ok=True)
     _collect_modules(unpacked, release, tree)
     if resolved['compiled']:
         _add_compiled(archive, resolved, tree)
@@ -271,24 +287,23 @@ def _build(archive, resolved, work):
 
 
 def guest_image(choice='trixie', output=None, look_again=False, svm=False,
-                dmatest=False):
+                dsa=False, compiled=()):
     """Build a guest unless it is there; returns a Guest.
 
     choice is 'trixie', 'backports' or the version of a linux-image-amd64
-    package; svm adds the svm device's driver and program, dmatest the module of
-    Linux that tests DMA channels; look_again asks the mirror for newer packages.
-    Progress goes to standard error, which leaves standard output to results
-    (TAP, paths).
+    package; svm adds the svm device's driver and program, dsa adds accel-config
+    and its tests; compiled names more of COMPILED; look_again asks the mirror
+    for newer packages.  Progress goes to standard error, which leaves standard
+    output to results (TAP, paths).
     """
-    compiled = [name for name, wanted in (('svm', svm), ('dmatest', dmatest))
-                if wanted]
+    compiled = (['svm'] if svm else []) + list(compiled)
     with contextlib.redirect_stdout(sys.stderr):
-        return _guest_image(choice, output, look_again, compiled)
+        return _guest_image(choice, output, look_again, dsa, compiled)
 
 
-def _guest_image(choice, output, look_again, compiled):
+def _guest_image(choice, output, look_again, dsa, compiled):
     archive = Archive()
-    resolved = _resolve(archive, choice, compiled, look_again)
+    resolved = _resolve(archive, choice, dsa, compiled, look_again)
     release = resolved['release']
     final = Path(output) if output else (
         archive.cache / 'guest' / f'{release}-{_input_hash(resolved)}')

@@ -170,12 +170,12 @@ class SvmGuestTest(QemuSystemTest):
 
     def start_guest(self, kernel, script, devices, append='', name='default',
                     accel='tcg', memory='512M', iommu='intel', cpus=2,
-                    cpu='max', svm=False, dmatest=False, launch=True):
+                    cpu='max', svm=False, dsa=False, compiled=(), launch=True):
         """Start a guest; returns it.  Skips the test where there is no
         kernel package and none can be fetched, or where what the guest is to
-        have besides (svm, dmatest: see guest_image) cannot be built."""
+        have besides (svm, dsa, compiled: see guest_image) cannot be built."""
         try:
-            image = guest_image(kernel, svm=svm, dmatest=dmatest)
+            image = guest_image(kernel, svm=svm, dsa=dsa, compiled=compiled)
             firmware = firmware_arguments()
         except Failure as error:
             self.skipTest(str(error))

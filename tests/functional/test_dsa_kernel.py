@@ -34,8 +34,8 @@ class DsaKernel(SvmGuestTest):
             modprobe dmatest iterations={iterations} timeout=60000 \\
                 threads_per_chan={threads} test_buf_size={buffer} run=1 wait=1
             dmesg | grep dmatest:
-            ''', [*devices, *dsa_arguments()], cpus=cpus, dmatest=True,
-                                 **options)
+            ''', [*devices, *dsa_arguments()], cpus=cpus,
+                                 compiled=('dmatest',), **options)
         self.run_script(guest)
         summaries = [found.groups() for line in guest.channel.lines
                      if (found := SUMMARY.search(line))]
