@@ -30,9 +30,13 @@ class DsaKernel(SvmGuestTest):
         guest = self.start_guest('backports', f'''
             {configure}
             dsa_enable 0 {numbers} || exit 1
-            echo pasid=$(cat /sys/bus/dsa/devices/dsa0/pasid_enabled)
+            dmesg | grep -q 'No in-kernel DMA with PASID'; echo pasid=$?
             modprobe dmatest iterations={iterations} timeout=60000 \\
-                threads_per_chan={threads} test_buf_size={buffer} run=1 wait=1
+                threads_per_chan={threads} test_buf_size={buffer} run=1
+            all_done() {{
+                [ $(dmesg | grep -c summary) -ge {len(queues) * threads} ]
+            }}
+            wait_until 180 all_done
             dmesg | grep dmatest:
             ''', [*devices, *dsa_arguments()], cpus=cpus,
                                  compiled=('dmatest',), **options)
