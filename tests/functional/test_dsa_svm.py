@@ -62,7 +62,8 @@ class DsaSvm(SvmGuestTest):
     def start_dsa(self, script, devices=None, extra='', **options):
         """A guest with four queues of which the script uses some."""
         configure = '\n'.join(
-            f'dsa_queue 0.{number} {mode} user {attributes} || return 1'
+            f'dsa_queue 0.{number} {mode} user max_transfer_size=8388608 '
+            f'{attributes} || return 1'
             for number, (mode, attributes) in enumerate(QUEUES))
         return self.start_guest('backports', f'''
             switch_on() {{
@@ -115,7 +116,7 @@ class DsaSvm(SvmGuestTest):
         """The processes end what they have begun, and all is right."""
         self.run_while_busy('''
             kill $pids; wait $pids; cat /tmp/busy?
-            [ "$(grep -l right /tmp/busy? | wc -l)" = 4 ] || exit 1''', times=3)
+            [ "$(grep -l right /tmp/busy? | wc -l)" = 4 ] || exit 1''', times=2)
 
     def test_disable(self):
         """The queues, then the device, are switched off and on."""
@@ -125,27 +126,27 @@ class DsaSvm(SvmGuestTest):
             done
             echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
             kill_all
-            switch_on || exit 1''', times=3)
+            switch_on || exit 1''', times=2)
 
     def test_disable_device(self):
         """The device is switched off under its queues."""
         self.run_while_busy('''
             echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
             kill_all
-            switch_on || exit 1''', times=3)
+            switch_on || exit 1''', times=2)
 
     def test_reset(self):
         """Function Level Reset; Linux enables the queues again."""
         self.run_while_busy(f'''
             echo 1 > {DEVICE}/reset || exit 1
-            kill_all''', times=3)
+            kill_all''', times=2)
 
     def test_unbind(self):
         self.run_while_busy(f'''
             echo {ADDRESS} > {DRIVER}/unbind || exit 1
             kill_all
             echo {ADDRESS} > {DRIVER}/bind || exit 1
-            switch_on || exit 1''', times=3)
+            switch_on || exit 1''', times=2)
 
     def test_unplug(self):
         guests = self._guests

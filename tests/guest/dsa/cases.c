@@ -25,7 +25,7 @@
 #define PAGE        4096
 #define PAGES       16
 #define SIZE        (PAGES * PAGE)
-#define LARGE       (8 << 20)
+#define LARGE       (8 << 20)   /* also the largest transfer of the queues */
 
 /* Times that something is tried to meet the device at its work */
 #define ROUNDS      40
