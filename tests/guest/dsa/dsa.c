@@ -16,6 +16,7 @@
 
 #include "cases.h"
 #include "queue.h"
+#include "show.h"
 
 static int usage(void)
 {
@@ -23,6 +24,8 @@ static int usage(void)
           "           try one queue, such as /dev/dsa/wq0.0\n"
           "       dsa share QUEUE...\n"
           "           a process for each, all at the same time\n"
+          "       dsa show QUEUE MIB\n"
+          "           the program of scripts/demo-dsa\n"
           "       dsa busy QUEUE\n"
           "           keep it busy and say so, until SIGTERM\n", stderr);
     return 2;
@@ -124,6 +127,9 @@ int main(int argc, char **argv)
     }
     if (argc >= 3 && !strcmp(argv[1], "share")) {
         return !cases_processes(argv + 2, argc - 2);
+    }
+    if (argc == 4 && !strcmp(argv[1], "show")) {
+        return !show(argv[2], strtoul(argv[3], NULL, 10) << 20);
     }
     if (argc == 3 && !strcmp(argv[1], "busy")) {
         return busy(argv[2]);
