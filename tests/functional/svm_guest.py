@@ -170,13 +170,12 @@ class SvmGuestTest(QemuSystemTest):
 
     def start_guest(self, kernel, script, devices, append='', name='default',
                     accel='tcg', memory='512M', iommu='intel', cpus=2,
-                    cpu='max', svm=False, dsa=False, launch=True):
+                    cpu='max', svm=False, dsa=False, compiled=(), launch=True):
         """Start a guest; returns it.  Skips the test where there is no
-        kernel package and none can be fetched, or, for a guest with the svm
-        device's driver and program, where these cannot be built; dsa adds
-        accel-config and its tests."""
+        kernel package and none can be fetched, or where what the guest is to
+        have besides (svm, dsa, compiled: see guest_image) cannot be built."""
         try:
-            image = guest_image(kernel, svm=svm, dsa=dsa)
+            image = guest_image(kernel, svm=svm, dsa=dsa, compiled=compiled)
             firmware = firmware_arguments()
         except Failure as error:
             self.skipTest(str(error))
