@@ -72,6 +72,14 @@ def boot_arguments(guest, append=''):
             '-append', command_line]
 
 
+def script_arguments(channel, script):
+    """A script for the guest, and the serial port that it talks through
+    (guest_channel.py)."""
+    return ['-chardev', f'socket,id=script,path={channel},server=on,wait=off',
+            '-serial', 'chardev:script',
+            '-fw_cfg', f'name=opt/svm/script,file={script}']
+
+
 def iommu_arguments(kind='intel', device_iotlb=True, caching_mode=False,
                     scalable=False, svm=False, extra=''):
     """The IOMMU in front of the devices that follow."""

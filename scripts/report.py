@@ -5,6 +5,7 @@
 # Copyright (c) 2026 QEMU SVM contributors
 """Lines of progress, and failures that end in one clear sentence."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +19,13 @@ def say(message=''):
     print(message, flush=True)
 
 
+def failed_program(err):
+    """What a subprocess.CalledProcessError means to the user."""
+    words = [err.cmd] if isinstance(err.cmd, str) else map(str, err.cmd)
+    said = (err.stderr or '').strip() or 'what it said is above'
+    return f'"{" ".join(words)}" failed with status {err.returncode}: {said}'
+
+
 def main_guard(main):
     """Run main(); a known failure ends in one clear sentence and status 1."""
     name = Path(sys.argv[0]).name
@@ -25,6 +33,12 @@ def main_guard(main):
         sys.exit(main())
     except Failure as err:
         sys.exit(f'{name}: {err}')
+    except subprocess.CalledProcessError as err:
+        sys.exit(f'{name}: {failed_program(err)}')
+    except FileNotFoundError as err:
+        hint = ('; scripts/install-packages installs what is needed'
+                if err.filename and '/' not in str(err.filename) else '')
+        sys.exit(f'{name}: {err}{hint}')
     except OSError as err:
         sys.exit(f'{name}: {err}')
     except KeyboardInterrupt:

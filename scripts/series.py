@@ -286,6 +286,15 @@ class Tree:
         return Patch(author, date, subject, body, trailers, adds, hunks)
 
 
+def assembled_tree(build):
+    """The tree that configure has assembled in a build folder."""
+    tree = Tree(build / 'qemu')
+    if not tree.state().get('head'):
+        raise SeriesError(f'{tree.path} is not assembled: run ./configure '
+                          'first')
+    return tree
+
+
 @contextlib.contextmanager
 def build_lock(build):
     """One configure or refresh at a time in a build folder."""

@@ -19,6 +19,7 @@
 #include "qemu/thread.h"
 #include "hw/pci/pci_atc.h"
 #include "hw/pci/pci_bus.h"
+#include "../unit/test-random.h"
 
 #define PAGE 4096ull
 #define MIB (1ull << 20)
@@ -290,14 +291,6 @@ static double measure(Operation op, int threads, bool full)
     g_free(w);
     pci_atc_free(atc);
     return ns;
-}
-
-static uint64_t env_number(const char *name, uint64_t def)
-{
-    const char *text = getenv(name);
-    uint64_t value;
-
-    return text && !qemu_strtou64(text, NULL, 0, &value) ? value : def;
 }
 
 int main(int argc, char **argv)

@@ -9,12 +9,13 @@
 A row is the best of some runs; the time includes the submission."""
 
 import argparse
-import ctypes
 import struct
-import subprocess
-import sys
 import time
 
+from qtest_machine import QtestMachine, memcpy_speed
+from report import Failure, main_guard
+
+BDF = 4 << 3
 REGS = 0xd0000000
 PORTALS = 0xd0800000
 RECORD = 0x1000000
@@ -27,44 +28,29 @@ OPERATIONS = {'move': 3, 'fill': 4, 'compare': 5, 'crc': 0x10}
 CR_FLAGS = 0xc
 
 
-class Machine:
-    """A q35 with a DSA, driven over qtest."""
+class Machine(QtestMachine):
+    """A q35 with a DSA."""
 
     def __init__(self, emulator):
-        self.process = subprocess.Popen(
-            [emulator, '-M', 'q35', '-nodefaults', '-display', 'none',
-             '-m', '512', '-accel', 'qtest', '-qtest', 'stdio',
-             '-qtest-log', '/dev/null', '-device', 'dsa,addr=4'],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def command(self, text):
-        self.process.stdin.write(text + '\n')
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline().split()
-        if not answer or answer[0] != 'OK':
-            sys.exit(f'{text[:60]}: {" ".join(answer)}')
-        return int(answer[1], 0) if len(answer) > 1 else None
-
-    def config(self, register, value):
-        self.command(f'outl 0xcf8 {0x80000000 | 4 << 11 | register:#x}')
-        self.command(f'outl 0xcfc {value:#x}')
+        super().__init__(emulator, '512', 'dsa,addr=4')
 
     def register(self, offset, value):
-        self.command(f'writeq {REGS + offset:#x} {value:#x}')
+        self.writeq(REGS + offset, value)
 
     def dsa_command(self, code, operand=0):
-        self.command(f'writel {REGS + 0xa0:#x} {code << 20 | operand:#x}')
-        status = self.command(f'readl {REGS + 0xa8:#x}')
+        self.writel(REGS + 0xa0, code << 20 | operand)
+        status = self.readl(REGS + 0xa8)
         if status:
-            sys.exit(f'command {code}: status {status:#x}')
+            raise Failure(f'command {code}: the device says {status:#x}; '
+                          'docs/specs/dsa.rst tells what that is')
 
     def start(self):
         """Engine 0 and WQ 0, dedicated, with 16 entries, in group 0."""
-        self.config(0x10, REGS)
-        self.config(0x14, 0)
-        self.config(0x18, PORTALS)
-        self.config(0x1c, 0)
-        self.config(0x04, 6)
+        self.config_writel(BDF, 0x10, REGS)
+        self.config_writel(BDF, 0x14, 0)
+        self.config_writel(BDF, 0x18, PORTALS)
+        self.config_writel(BDF, 0x1c, 0)
+        self.config_writel(BDF, 0x04, 6)
         self.register(0x1000, 1)
         self.register(0x1020, 1)
         self.register(0x2000, 16)
@@ -72,17 +58,15 @@ class Machine:
         self.dsa_command(1)
         self.dsa_command(6)
 
-    def write(self, address, data):
-        self.command(f'write {address:#x} {len(data)} 0x{data.hex()}')
-
     def submit(self, descriptor):
         self.command(f'direct_store {PORTALS:#x} 0x{descriptor.hex()}')
 
     def wait(self):
-        while not (status := self.command(f'readb {RECORD:#x}')):
+        while not (status := self.readb(RECORD)):
             pass
         if status != 1:
-            sys.exit(f'completion status {status:#x}')
+            raise Failure(f'a batch ends with status {status:#x}; '
+                          'docs/specs/dsa.rst tells what that is')
 
 
 def descriptor(operation, flags, record, source, target, size):
@@ -109,7 +93,7 @@ def measure(machine, operation, size, count, batches):
     fill_list(machine, operation, size, count)
     best = None
     for _ in range(5):
-        machine.command(f'writeq {RECORD:#x} 0')
+        machine.writeq(RECORD, 0)
         begin = time.perf_counter()
         for i in range(batches):
             last = i == batches - 1
@@ -121,28 +105,10 @@ def measure(machine, operation, size, count, batches):
     return best
 
 
-def memcpy_rate(size):
-    """Bytes a second; a call from Python costs too much for small sizes."""
-    if size < 64 << 10:
-        return None
-    area = max(size, AREA)
-    source = ctypes.create_string_buffer(b'x' * area, area)
-    target = ctypes.create_string_buffer(area)
-    best = None
-    for _ in range(5):
-        begin = time.perf_counter()
-        for offset in range(0, area - size + 1, size):
-            ctypes.memmove(ctypes.addressof(target) + offset,
-                           ctypes.addressof(source) + offset, size)
-        elapsed = time.perf_counter() - begin
-        best = min(best or elapsed, elapsed)
-    return area // size * size / best
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--qemu', default='build/qemu-system-x86_64',
-                        help='the emulator')
+    parser.add_argument('--qemu', metavar='PATH',
+                        help='another emulator than the one built here')
     options = parser.parse_args()
     machine = Machine(options.qemu)
     machine.start()
@@ -160,11 +126,11 @@ def main():
             total = count * batches
             row += (f'{size * total / seconds / 1e9:7.2f} '
                     f'{total / seconds:13,.0f} ')
-        rate = memcpy_rate(size)
-        print(row + (f'{rate / 1e9:11.2f}' if rate else f'{"-":>11}'))
-    machine.process.kill()
-    machine.process.wait()
+        # A call from Python costs too much for small sizes
+        print(row + (f'{memcpy_speed(size, AREA):11.2f}' if size >= 64 << 10
+                     else f'{"-":>11}'))
+    machine.close()
 
 
 if __name__ == '__main__':
-    main()
+    main_guard(main)

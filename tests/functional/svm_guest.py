@@ -37,7 +37,7 @@ from report import Failure  # noqa: E402
 from guest_channel import GuestChannel, GuestError  # noqa: E402
 from guest_image import guest_image  # noqa: E402
 from guest_machine import (boot_arguments, firmware_arguments,  # noqa: E402
-                           machine_arguments)
+                           machine_arguments, script_arguments)
 
 # What no healthy guest's kernel says.
 KERNEL_TROUBLE = re.compile(
@@ -244,9 +244,7 @@ class _Guest:
 
     def serial_arguments(self):
         return ['-serial', f'file:{self._console}',
-                '-chardev', f'socket,id=script,path={self._socket},'
-                'server=on,wait=off', '-serial', 'chardev:script',
-                '-fw_cfg', f'name=opt/svm/script,file={self._script}']
+                *script_arguments(self._socket, self._script)]
 
     def kernel_log(self):
         try:

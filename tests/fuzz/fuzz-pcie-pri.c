@@ -15,11 +15,11 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qemu/rcu.h"
-#include "hw/pci/pci_device.h"
 #include "hw/pci/pci-internal.h"
 #include "tests/fuzz/fuzz-input.h"
+#include "tests/unit/fake-pci.h"
 
-#define CAP     0x100
+#define CAP     FAKE_PCI_CAP
 #define PASIDS  3               /* the last one stands for none */
 #define PRGIS   4
 
@@ -95,24 +95,6 @@ static void model_response(unsigned pasid, unsigned prgi,
     }
     responses[pasid]++;
     model_update();
-}
-
-/* ---- What hw/pci/pcie_pri.c calls ---- */
-
-void pcie_add_capability(PCIDevice *pci, uint16_t cap_id, uint8_t cap_ver,
-                         uint16_t offset, uint16_t size)
-{
-}
-
-int pci_iommu_check_pasid(const PCIDevice *pci, uint32_t pasid, bool priv_req,
-                          bool exec_req)
-{
-    return 0;
-}
-
-bool pcie_bus_master_enabled(const PCIDevice *pci)
-{
-    return true;
 }
 
 /* ---- The fake IOMMU ---- */
@@ -243,7 +225,7 @@ static void model_drop_groups(void)
     model_update();
 }
 
-/* 10.5.2.2 to 10.5.2.5, byte by byte as pci_default_write_config() does */
+/* 10.5.2.2 to 10.5.2.5, byte by byte */
 static void config_write(FuzzInput *in)
 {
     unsigned len = 1 << fuzz_take(in, 1) % 3;
@@ -255,10 +237,7 @@ static void config_write(FuzzInput *in)
 
     for (unsigned i = 0; i < len; i++) {
         uint8_t byte = val >> (8 * i);
-        uint8_t mask = dev->wmask[addr + i];
 
-        dev->config[addr + i] &= ~(byte & dev->w1cmask[addr + i]);
-        dev->config[addr + i] = (dev->config[addr + i] & ~mask) | (byte & mask);
         switch ((int)(addr + i - CAP)) {
         case PCI_PRI_CTRL:
             control = true;
@@ -287,6 +266,7 @@ static void config_write(FuzzInput *in)
             model_drop_groups();
         }
     }
+    fake_pci_write(dev, addr, val, len);
     pcie_pri_write_config(dev, addr, val, len);
 }
 
@@ -322,12 +302,7 @@ static void check(void)
 
 static void start(void)
 {
-    dev = g_new0(PCIDevice, 1);
-    dev->config = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->wmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->w1cmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->cmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->iommu.ops = &fake_ops;
+    dev = fake_pci_new(NULL, &fake_ops);
     pcie_pri_init(dev, CAP, 32, true);
     enable = false;
     status = PCI_PRI_STATUS_STOPPED;
@@ -347,11 +322,7 @@ static void stop(void)
         user_unregister(i);
     }
     pcie_pri_exit(dev);
-    g_free(dev->config);
-    g_free(dev->wmask);
-    g_free(dev->w1cmask);
-    g_free(dev->cmask);
-    g_free(dev);
+    fake_pci_free(dev);
 }
 
 static void step(FuzzInput *in)

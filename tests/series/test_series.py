@@ -220,6 +220,26 @@ class SeriesTest(unittest.TestCase):
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.fails(self.configure(), 'another configure')
 
+    def test_scripts_say_what_to_do_next(self):
+        """Nothing is built here, and no program is installed."""
+        nothing = {'PATH': str(self.work / 'no programs')}
+        for words, command, environment in (
+                (('make',), ['scripts/run-tests'], {}),
+                (('--report',), ['scripts/coverage', '--report'], {}),
+                (('pci-atc',), ['scripts/fuzz', 'no-such-fuzzer'], {}),
+                (('above 0',), ['scripts/fuzz', '--time=0'], {}),
+                (('make', '--qemu'), ['scripts/demo', '--qemu=/nowhere'], {}),
+                (('make', '--qemu'), ['scripts/demo-ats'], {}),
+                (('1 to 1024',), ['scripts/demo', '--size=0'], {}),
+                (('contradict',), ['scripts/run-guest', '--iommu=amd',
+                                   '--svm'], {}),
+                (('make', '--qemu'), ['tests/bench/svm-device-bench'], {}),
+                (('make',), ['tests/bench/run-bench', 'atc'], {}),
+                (('git', 'install-packages'), ['scripts/refresh-series'],
+                 nothing)):
+            with self.subTest(command=command):
+                self.fails(run(*command, cwd=self.repo, **environment), *words)
+
     def test_help(self):
         for tool in ('configure', 'scripts/export-series',
                      'scripts/refresh-series', 'scripts/fetch-qemu'):

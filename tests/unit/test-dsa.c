@@ -21,6 +21,7 @@
 #include "hw/dma/dsa/crc.h"
 #include "hw/dma/dsa/delta.h"
 #include "hw/dma/dsa/dif.h"
+#include "test-random.h"
 
 #define ROUNDS 3000
 
@@ -251,10 +252,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_delta_random),
         cmocka_unit_test(test_dif_random),
     };
-    const char *env = getenv("DSA_TEST_SEED");
-    uint32_t seed = env ? g_ascii_strtoull(env, NULL, 0) : time(NULL);
 
-    print_message("# DSA_TEST_SEED=%" PRIu32 "\n", seed);
-    rng = g_rand_new_with_seed(seed);
+    rng = g_rand_new_with_seed(env_seed("DSA_TEST_SEED"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,9 +11,14 @@
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
+ *
+ * Environment:
+ *   PRI_TEST_SEED  seed of what the guest does (printed; default: the time)
  */
 
 #include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
 #include "qapi/error.h"
 #include "qemu/atomic.h"
 #include "qemu/main-loop.h"
@@ -22,7 +27,6 @@
 #include "qemu/thread.h"
 #include "hw/pci/msi.h"
 #include "hw/pci/pci_bus.h"
-#include "hw/pci/pci_device.h"
 #include "hw/pci/pci-internal.h"
 #include "system/runstate.h"
 #include "hw/i386/intel_iommu_internal.h"
@@ -30,8 +34,11 @@
 #include "hw/i386/intel_iommu_pri.h"
 #include "hw/i386/intel_iommu_prq.h"
 #include "hw/i386/intel_iommu_request.h"
+#include "fake-bql.h"
+#include "fake-pci.h"
+#include "test-random.h"
 
-#define CAP         0x100
+#define CAP         FAKE_PCI_CAP
 #define QUEUE       0x10000ull
 #define QUEUE_SIZE  0x1000
 #define DEVFN       0x20
@@ -40,47 +47,11 @@
 
 /* ---- What the code under test calls ---- */
 
-void pcie_add_capability(PCIDevice *dev, uint16_t cap_id, uint8_t cap_ver,
-                         uint16_t offset, uint16_t size)
-{
-}
-
-int pci_iommu_check_pasid(const PCIDevice *dev, uint32_t pasid, bool priv_req,
-                          bool exec_req)
-{
-    return 0;
-}
-
-bool pcie_bus_master_enabled(const PCIDevice *dev)
-{
-    return true;
-}
-
 static PCIBus buses[FUNCTIONS];
 
 int pci_bus_num(PCIBus *bus)
 {
     return 1 + (bus - buses);
-}
-
-static QemuMutex bql;
-static __thread bool has_bql;
-
-bool bql_locked(void)
-{
-    return has_bql;
-}
-
-void bql_lock_impl(const char *file, int line)
-{
-    qemu_mutex_lock(&bql);
-    has_bql = true;
-}
-
-void bql_unlock(void)
-{
-    has_bql = false;
-    qemu_mutex_unlock(&bql);
 }
 
 static void run_main_loop(void)
@@ -160,9 +131,7 @@ static PCIDevice *functions[FUNCTIONS];
 
 static void write_ctrl(PCIDevice *dev, uint16_t val)
 {
-    /* As pci_default_write_config() does */
-    pci_set_word(dev->config + CAP + PCI_PRI_CTRL,
-                 val & pci_get_word(dev->wmask + CAP + PCI_PRI_CTRL));
+    fake_pci_write(dev, CAP + PCI_PRI_CTRL, val, 2);
     pcie_pri_write_config(dev, CAP + PCI_PRI_CTRL, val, 2);
 }
 
@@ -175,18 +144,11 @@ static void reset_function(PCIDevice *dev)
 
 static PCIDevice *function_new(PCIBus *bus)
 {
-    PCIDevice *dev = g_new0(PCIDevice, 1);
+    PCIDevice *dev = fake_pci_new(NULL, &ops);
 
-    dev->config = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->wmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->w1cmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->cmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->iommu = (PCIIOMMUBinding) {
-        .ops = &ops,
-        .opaque = iommu,
-        .bus = bus,
-        .devfn = DEVFN,
-    };
+    dev->iommu.opaque = iommu;
+    dev->iommu.bus = bus;
+    dev->iommu.devfn = DEVFN;
     pcie_pri_init(dev, CAP, 512, true);
     reset_function(dev);
     return dev;
@@ -195,11 +157,7 @@ static PCIDevice *function_new(PCIBus *bus)
 static void function_free(PCIDevice *dev)
 {
     pcie_pri_exit(dev);
-    g_free(dev->config);
-    g_free(dev->wmask);
-    g_free(dev->w1cmask);
-    g_free(dev->cmask);
-    g_free(dev);
+    fake_pci_free(dev);
 }
 
 static void set_up(void)
@@ -330,7 +288,7 @@ static void *event_thread(void *opaque)
     return NULL;
 }
 
-static void test_event(void)
+static void test_event(void **state)
 {
     QemuThread thread;
     User user;
@@ -341,12 +299,12 @@ static void test_event(void)
     qemu_thread_create(&thread, "event", event_thread, &user,
                        QEMU_THREAD_JOINABLE);
     qemu_thread_join(&thread);
-    g_assert_cmpint(interrupts, ==, 0);
+    assert_int_equal(interrupts, 0);
     run_main_loop();
-    g_assert_cmpint(interrupts, ==, 1);
-    g_assert_cmphex(last_msi.data, ==, 0x41);
+    assert_int_equal(interrupts, 1);
+    assert_int_equal(last_msi.data, 0x41);
     run_main_loop();
-    g_assert_cmpint(interrupts, ==, 1);
+    assert_int_equal(interrupts, 1);
 
     /* Reading the status is as good (7.5); the main loop finds nothing then */
     vtd_pri_reg_write(iommu, DMAR_PRS_REG, VTD_PRS_PPR, 4);
@@ -354,17 +312,17 @@ static void test_event(void)
     qemu_thread_create(&thread, "event", event_thread, &user,
                        QEMU_THREAD_JOINABLE);
     qemu_thread_join(&thread);
-    g_assert_cmphex(vtd_pri_reg_read(iommu, DMAR_PRS_REG, 4), ==, VTD_PRS_PPR);
-    g_assert_cmpint(interrupts, ==, 2);
+    assert_int_equal(vtd_pri_reg_read(iommu, DMAR_PRS_REG, 4), VTD_PRS_PPR);
+    assert_int_equal(interrupts, 2);
     run_main_loop();
-    g_assert_cmpint(interrupts, ==, 2);
+    assert_int_equal(interrupts, 2);
     respond(PCI_BUILD_BDF(1, DEVFN), 1, 1, VTD_PAGE_RESP_SUCCESS);
     user_exit(&user);
     tear_down();
 }
 
 /* Functions behind a bridge may share a source id: one of them per PASID */
-static void test_shared_source(void)
+static void test_shared_source(void **state)
 {
     PCIDevice *other;
     User user, second;
@@ -373,8 +331,8 @@ static void test_shared_source(void)
     other = function_new(&buses[0]);
     user_init(&user, functions[0], 1);
     second = user;
-    g_assert_cmpint(pci_pri_register_notifier(other, 1, &second.notifier), ==,
-                    -EBUSY);
+    assert_int_equal(pci_pri_register_notifier(other, 1, &second.notifier),
+                     -EBUSY);
     user_exit(&user);
     user_init(&second, other, 1);
     user_exit(&second);
@@ -400,7 +358,7 @@ static void again_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
     g_assert_cmpint(user_request(&again->user, response->prgi), ==, 0);
 }
 
-static void test_reentrant(void)
+static void test_reentrant(void **state)
 {
     Again again = { .left = 10 };
 
@@ -409,17 +367,17 @@ static void test_reentrant(void)
     again.user.notifier.notify = again_notify;
     /* Each answered at once: there is no queue */
     vtd_pri_reg_write(iommu, DMAR_PQA_REG, 0, 8);
-    g_assert_cmpint(user_request(&again.user, 3), ==, 0);
-    g_assert_cmpint(again.user.answers[IOMMU_PRI_RESP_INVALID_REQUEST], ==, 11);
+    assert_int_equal(user_request(&again.user, 3), 0);
+    assert_int_equal(again.user.answers[IOMMU_PRI_RESP_INVALID_REQUEST], 11);
     /* And answered by the guest */
     vtd_pri_reg_write(iommu, DMAR_PQA_REG, QUEUE, 8);
     again.left = 10;
     user_register(&again.user);
-    g_assert_cmpint(user_request(&again.user, 3), ==, 0);
+    assert_int_equal(user_request(&again.user, 3), 0);
     for (int i = 0; i < 11; i++) {
         respond(PCI_BUILD_BDF(1, DEVFN), 1, 3, VTD_PAGE_RESP_SUCCESS);
     }
-    g_assert_cmpint(again.user.answers[IOMMU_PRI_RESP_SUCCESS], ==, 11);
+    assert_int_equal(again.user.answers[IOMMU_PRI_RESP_SUCCESS], 11);
     tear_down();
 }
 
@@ -597,11 +555,11 @@ static void guest_round(GRand *rnd)
     }
 }
 
-static void test_stress(void)
+static void test_stress(void **state)
 {
     QemuThread threads[FUNCTIONS * PASIDS];
     User users[FUNCTIONS * PASIDS];
-    GRand *rnd = g_rand_new_with_seed(g_test_rand_int());
+    GRand *rnd = g_rand_new_with_seed(env_seed("PRI_TEST_SEED"));
 
     set_up();
     users_running = FUNCTIONS * PASIDS;
@@ -622,7 +580,7 @@ static void test_stress(void)
     }
     for (int i = 0; i < FUNCTIONS; i++) {
         reset_function(functions[i]);
-        g_assert_cmpint(pcie_pri_outstanding(functions[i]), ==, 0);
+        assert_int_equal(pcie_pri_outstanding(functions[i]), 0);
     }
     tear_down();
     g_rand_free(rnd);
@@ -630,8 +588,15 @@ static void test_stress(void)
 
 int main(int argc, char **argv)
 {
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_event),
+        cmocka_unit_test(test_shared_source),
+        cmocka_unit_test(test_reentrant),
+        cmocka_unit_test(test_stress),
+    };
+
     module_call_init(MODULE_INIT_QOM);
-    qemu_mutex_init(&bql);
+    fake_bql_init();
     bql_lock();
     qemu_init_main_loop(&error_abort);
     /* Lives as long as the machine */
@@ -642,10 +607,5 @@ int main(int argc, char **argv)
     iommu->resolver = g_new0(VTDResolver, 1);
     iommu->pri = vtd_pri_new(iommu);
     bql_unlock();
-    g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/intel-iommu-pri/event", test_event);
-    g_test_add_func("/intel-iommu-pri/shared-source", test_shared_source);
-    g_test_add_func("/intel-iommu-pri/reentrant", test_reentrant);
-    g_test_add_func("/intel-iommu-pri/stress", test_stress);
-    return g_test_run();
+    return cmocka_run_group_tests_name("intel-iommu-pri", tests, NULL, NULL);
 }

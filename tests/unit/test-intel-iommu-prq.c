@@ -21,6 +21,7 @@
 #include "qemu/thread.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_prq.h"
+#include "test-random.h"
 
 #define HAW         48
 
@@ -261,9 +262,8 @@ static void step_migrate(VTDPageRequestQueue *q, bool hostile)
 
 static void test_random(void **state)
 {
-    const char *steps = g_getenv("PRQ_TEST_STEPS");
     VTDPageRequestQueue *q = queues[false];
-    uint64_t count = steps ? g_ascii_strtoull(steps, NULL, 0) : 300000;
+    uint64_t count = env_number("PRQ_TEST_STEPS", 300000);
     unsigned results[2] = { };
 
     model_reset(&model, false);
@@ -425,13 +425,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_producers),
         cmocka_unit_test(test_drain),
     };
-    const char *seed = g_getenv("PRQ_TEST_SEED");
-    uint32_t value = seed ? g_ascii_strtoull(seed, NULL, 0) : g_get_real_time();
     int ret;
 
-    printf("# PRQ_TEST_SEED=%" PRIu32 "\n", value);
-    fflush(stdout);
-    rnd = g_rand_new_with_seed(value);
+    rnd = g_rand_new_with_seed(env_seed("PRQ_TEST_SEED"));
     for (int eim = 0; eim < 2; eim++) {
         queues[eim] = vtd_prq_new(HAW, eim, write_memory, memory);
     }

@@ -18,19 +18,15 @@
 #include <cmocka.h>
 #include "hw/i386/intel_iommu_internal.h"
 #include "intel-iommu-walk-model.h"
+#include "test-random.h"
 
 #define MAX_RESULTS     8192
 
-/* splitmix64 */
 static uint64_t seed;
 
 static uint64_t rnd(void)
 {
-    uint64_t z = (seed += 0x9e3779b97f4a7c15ull);
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
+    return random64(&seed);
 }
 
 static unsigned below(unsigned n)
@@ -172,8 +168,7 @@ static void random_request(VTDWalkRequest *req, const VTDWalkConfig *cfg)
 
 static void test_random(void **state)
 {
-    const char *env = getenv("WALK_TEST_STEPS");
-    unsigned steps = env ? atoi(env) : 3000;
+    unsigned steps = env_number("WALK_TEST_STEPS", 3000);
     WalkMemory *m = walk_memory_new();
     g_autofree uint64_t *before = g_malloc(sizeof(m->entry));
     g_autofree uint64_t *model = g_malloc(sizeof(m->entry));
@@ -537,10 +532,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_bounded),
         cmocka_unit_test(test_random),
     };
-    const char *env = getenv("WALK_TEST_SEED");
 
-    seed = env ? g_ascii_strtoull(env, NULL, 0) : time(NULL);
-    print_message("# WALK_TEST_SEED=%" PRIu64 "\n", seed);
+    seed = env_seed("WALK_TEST_SEED");
     vtd_walk_rsvd_init(&rsvd, 48, true, true, false);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,13 +15,13 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include "qemu/atomic.h"
-#include "qemu/cutils.h"
 #include "qemu/host-utils.h"
 #include "qemu/processor.h"
 #include "qemu/thread.h"
 #include "hw/pci/pci_atc.h"
 #include "hw/pci/pci_bus.h"
 #include "pci-atc-model.h"
+#include "test-random.h"
 
 #define KIB 1024ull
 #define MIB (1024 * KIB)
@@ -29,27 +29,9 @@
 
 static uint64_t seed;
 
-static uint64_t env_number(const char *name, uint64_t def)
-{
-    const char *text = getenv(name);
-    uint64_t value;
-
-    return text && !qemu_strtou64(text, NULL, 0, &value) ? value : def;
-}
-
-/* splitmix64: short, and the same sequence for the same seed everywhere */
-static uint64_t rnd(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
 static uint32_t below(uint64_t *state, uint32_t n)
 {
-    return rnd(state) % n;
+    return random64(state) % n;
 }
 
 /* Short forms of single calls */
@@ -628,7 +610,7 @@ static void test_fill_rain(void **state)
 
 static uint64_t take_random(void *opaque, unsigned bytes)
 {
-    return rnd(opaque);
+    return random64(opaque);
 }
 
 static void run_model(uint64_t random, uint32_t size, bool exact)
@@ -1058,8 +1040,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_torn),
     };
 
-    seed = env_number("ATC_TEST_SEED", time(NULL));
-    printf("# ATC_TEST_SEED=%" PRIu64 "\n", seed);
-    fflush(stdout);
+    seed = env_seed("ATC_TEST_SEED");
     return cmocka_run_group_tests_name("pci-atc", tests, NULL, NULL);
 }

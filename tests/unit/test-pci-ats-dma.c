@@ -21,6 +21,7 @@
 #include "hw/pci/pci_ats_dma.h"
 #include "hw/pci/pci_device.h"
 #include "hw/pci/pci-internal.h"
+#include "fake-bql.h"
 
 #define PAGE            4096
 #define NR_PAGES        64
@@ -88,28 +89,6 @@ MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
 {
     untranslated_accesses++;
     return MEMTX_ACCESS_ERROR;
-}
-
-/* ---- Fake BQL ---- */
-
-static QemuMutex bql;
-static __thread bool has_bql;
-
-bool bql_locked(void)
-{
-    return has_bql;
-}
-
-void bql_lock_impl(const char *file, int line)
-{
-    qemu_mutex_lock(&bql);
-    has_bql = true;
-}
-
-void bql_unlock(void)
-{
-    has_bql = false;
-    qemu_mutex_unlock(&bql);
 }
 
 /* ---- Fake function ---- */
@@ -898,7 +877,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_invalidation_race),
     };
 
-    qemu_mutex_init(&bql);
+    fake_bql_init();
     qemu_mutex_init(&iommu_lock);
     qemu_mutex_init(&guest_lock);
     qemu_cond_init(&guest_cond);

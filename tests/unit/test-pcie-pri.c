@@ -15,7 +15,6 @@
 #include "qemu/atomic.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
-#include "hw/pci/pci_device.h"
 #include "io/channel-buffer.h"
 #include "migration/qemu-file-types.h"
 #include "migration/vmstate.h"
@@ -23,26 +22,9 @@
 #include "migration/qemu-file.h"
 #include "migration/savevm.h"
 #include "hw/pci/pci-internal.h"
+#include "fake-pci.h"
 
-#define CAP 0x100
-
-/* ---- What hw/pci/pcie_pri.c calls ---- */
-
-void pcie_add_capability(PCIDevice *dev, uint16_t cap_id, uint8_t cap_ver,
-                         uint16_t offset, uint16_t size)
-{
-}
-
-int pci_iommu_check_pasid(const PCIDevice *dev, uint32_t pasid, bool priv_req,
-                          bool exec_req)
-{
-    return 0;
-}
-
-bool pcie_bus_master_enabled(const PCIDevice *dev)
-{
-    return true;
-}
+#define CAP FAKE_PCI_CAP
 
 /* ---- The fake IOMMU: one notifier per PASID below MAX_PASIDS ---- */
 
@@ -127,13 +109,8 @@ static void user_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
 
 static PCIDevice *dev_new(void)
 {
-    PCIDevice *dev = g_new0(PCIDevice, 1);
+    PCIDevice *dev = fake_pci_new(NULL, &fake_ops);
 
-    dev->config = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->wmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->w1cmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->cmask = g_malloc0(PCIE_CONFIG_SPACE_SIZE);
-    dev->iommu.ops = &fake_ops;
     pcie_pri_init(dev, CAP, 32, true);
     memset(notifiers, 0, sizeof(notifiers));
     register_error = 0;
@@ -146,18 +123,12 @@ static PCIDevice *dev_new(void)
 static void dev_free(PCIDevice *dev)
 {
     pcie_pri_exit(dev);
-    g_free(dev->config);
-    g_free(dev->wmask);
-    g_free(dev->w1cmask);
-    g_free(dev->cmask);
-    g_free(dev);
+    fake_pci_free(dev);
 }
 
 static void write_ctrl(PCIDevice *dev, uint16_t val)
 {
-    /* As pci_default_write_config() does */
-    pci_set_word(dev->config + CAP + PCI_PRI_CTRL,
-                 val & pci_get_word(dev->wmask + CAP + PCI_PRI_CTRL));
+    fake_pci_write(dev, CAP + PCI_PRI_CTRL, val, 2);
     pcie_pri_write_config(dev, CAP + PCI_PRI_CTRL, val, 2);
 }
 

@@ -1,0 +1,60 @@
+/*
+ * Random numbers of tests, and numbers from the environment
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_UNIT_TEST_RANDOM_H
+#define TESTS_UNIT_TEST_RANDOM_H
+
+#include "qemu/cutils.h"
+
+/**
+ * env_number: a number that the user may set
+ *
+ * @name: of the environment variable; the program ends when it holds something
+ *        else than a number.
+ * @otherwise: the value without such a variable.
+ */
+static inline uint64_t env_number(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+
+    if (text && qemu_strtou64(text, NULL, 0, &otherwise)) {
+        fprintf(stderr, "%s=%s: set it to a number, or not at all\n", name,
+                text);
+        exit(1);
+    }
+    return otherwise;
+}
+
+/**
+ * env_seed: where random sequences begin
+ *
+ * @name: of an environment variable that repeats them; what it has to be set
+ *        to for that is printed.
+ *
+ * Returns: its value, or something else each time.
+ */
+static inline uint64_t env_seed(const char *name)
+{
+    uint64_t seed = env_number(name, g_get_real_time());
+
+    printf("# %s=%" PRIu64 "\n", name, seed);
+    fflush(stdout);
+    return seed;
+}
+
+/* splitmix64: short, and the same sequence for the same seed everywhere */
+static inline uint64_t random64(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+#endif
