@@ -48,17 +48,26 @@ static void save_compacted(CPUX86State *env, target_ulong ptr, uint64_t rfbm,
     do_xsave_access(&ac, ptr, rfbm, inuse, inuse, rfbm | XCOMP_BV_COMPACTED);
 }
 
+/* In the order of the exceptions: #UD, #NM, #GP */
+static void compacted_chk(CPUX86State *env, target_ulong ptr, uintptr_t ra)
+{
+    if ((env->cr[4] & CR4_OSXSAVE_MASK) && (env->hflags & HF_TS_MASK)) {
+        raise_exception_ra(env, EXCP07_PREX, ra);
+    }
+    do_xsave_chk(env, ptr, ra);
+}
+
 void helper_xsavec(CPUX86State *env, target_ulong ptr, uint64_t rfbm)
 {
     uintptr_t ra = GETPC();
 
-    do_xsave_chk(env, ptr, ra);
+    compacted_chk(env, ptr, ra);
     save_compacted(env, ptr, rfbm & env->xcr0, ra);
 }
 
 static void supervisor_chk(CPUX86State *env, target_ulong ptr, uintptr_t ra)
 {
-    do_xsave_chk(env, ptr, ra);
+    compacted_chk(env, ptr, ra);
     if (env->hflags & HF_CPL_MASK) {
         raise_exception_ra(env, EXCP0D_GPF, ra);
     }

@@ -741,11 +741,14 @@ static void test_xsaves(void)
     in_user_mode(user_xsaves);
     check(user_vector == GP, "XSAVES in user mode raises #GP");
     set_cr0(CR0_TS, 0);
-    check(xsaves(area, PASID) == NM, "XSAVES with CR0.TS raises #NM");
-    set_cr0(0, CR0_TS);
+    check(xsaves(area, PASID) == NM && xsavec(area, X87) == NM &&
+          xrstors(area, PASID) == NM, "XSAVES with CR0.TS raises #NM");
     set_cr4(0, CR4_OSXSAVE);
-    check(xsaves(area, PASID) == UD, "XSAVES without CR4.OSXSAVE raises #UD");
+    check(xsaves(area, PASID) == UD && xsavec(area, X87) == UD &&
+          xrstors(area, PASID) == UD,
+          "XSAVES without CR4.OSXSAVE raises #UD, with CR0.TS too");
     set_cr4(CR4_OSXSAVE, 0);
+    set_cr0(0, CR0_TS);
 }
 
 static void test_xrstors(void)
