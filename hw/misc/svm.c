@@ -8,16 +8,16 @@
  * Writes a pattern to memory, or checks the CRC of memory, at addresses of a
  * process.  The interface is described in docs/specs/svm.rst.
  *
- * Registers and operations belong to the BQL.  The data is worked on in the
- * thread of the device's PCIATSDMA, as a job; when it ends, a bottom half ends
- * the operation.  An operation that is stopped disowns its job first.
+ * Registers and operations belong to the BQL.  The data is worked on by the
+ * device's PCIATSDMA, as a job: in its thread, which takes the BQL to end the
+ * operation; or at once, if it is a short one.  An operation that is stopped
+ * disowns its job first.
  */
 
 #include "qemu/osdep.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
-#include "qemu/thread.h"
 #include "hw/misc/svm.h"
 #include "hw/misc/svm-data.h"
 #include "hw/pci/msi.h"
@@ -78,12 +78,7 @@ struct SVMState {
     uint64_t result;
     SVMOperation op;
     bool cancelled;             /* @op; its end is still to come */
-    QEMUBH *job_ended;
-
-    /* Protects what follows */
-    QemuMutex lock;
     SVMJob *job;                /* NULL: none, or it has ended or is disowned */
-    int job_ret;                /* of the job that has ended */
 };
 
 /* ---- Operations ---- */
@@ -93,7 +88,7 @@ static bool svm_is_write(const SVMOperation *op)
     return op->command == SVM_START_WRITE;
 }
 
-/* Some data of the operation, in the thread */
+/* Some data of the operation */
 static void svm_visit(void *opaque, void *data, size_t len)
 {
     SVMJob *job = opaque;
@@ -105,67 +100,6 @@ static void svm_visit(void *opaque, void *data, size_t len)
         op->crc = svm_crc8(op->crc, data, len);
     }
     op->pos += len;
-}
-
-/* The job has ended, in the thread */
-static void svm_job_done(void *opaque, int ret)
-{
-    SVMJob *job = opaque;
-    SVMState *s = job->s;
-
-    WITH_QEMU_LOCK_GUARD(&s->lock) {
-        if (s->job == job) {
-            s->op.pos = job->op.pos;
-            s->op.crc = job->op.crc;
-            s->job_ret = ret;
-            s->job = NULL;
-            g_atomic_rc_box_release(job);
-            qemu_bh_schedule(s->job_ended);
-        }
-    }
-    g_atomic_rc_box_release(job);
-}
-
-/* Go on with the operation where it is */
-static void svm_run(SVMState *s)
-{
-    SVMOperation *op = &s->op;
-    SVMJob *job = g_atomic_rc_box_new0(SVMJob);
-
-    job->s = s;
-    job->op = *op;
-    WITH_QEMU_LOCK_GUARD(&s->lock) {
-        s->job = g_atomic_rc_box_acquire(job);
-    }
-    pci_ats_dma_visit_async(s->dma, op->pasid,
-                            op->options & SVM_OPTION_PRIV ? PCI_ATS_DMA_PRIV
-                                                          : 0,
-                            op->addr + op->pos, op->size - op->pos,
-                            svm_is_write(op) ? DMA_DIRECTION_FROM_DEVICE
-                                             : DMA_DIRECTION_TO_DEVICE,
-                            svm_visit, svm_job_done, job);
-}
-
-/*
- * Take the operation away from the thread: when this returns, no memory is
- * accessed any more, and op.pos tells how far it came.
- */
-static void svm_halt(SVMState *s)
-{
-    SVMJob *job;
-
-    WITH_QEMU_LOCK_GUARD(&s->lock) {
-        job = s->job;
-        s->job = NULL;
-    }
-    qemu_bh_cancel(s->job_ended);
-    s->cancelled = false;
-    if (job) {
-        pci_ats_dma_cancel(s->dma);
-        s->op.pos = job->op.pos;
-        s->op.crc = job->op.crc;
-        g_atomic_rc_box_release(job);
-    }
 }
 
 /* End the operation, with a result and an interrupt */
@@ -184,12 +118,59 @@ static void svm_end(SVMState *s, int ret)
     }
 }
 
-static void svm_job_ended(void *opaque)
+/* The job has ended */
+static void svm_job_done(void *opaque, int ret)
 {
-    SVMState *s = opaque;
+    SVMJob *job = opaque;
+    SVMState *s = job->s;
+    BQL_LOCK_GUARD();
 
-    svm_end(s, s->job_ret);
+    if (s->job == job) {
+        s->op.pos = job->op.pos;
+        s->op.crc = job->op.crc;
+        s->job = NULL;
+        s->cancelled = false;
+        g_atomic_rc_box_release(job);
+        svm_end(s, ret);
+    }
+    g_atomic_rc_box_release(job);
+}
+
+/* Go on with the operation where it is; @flags: of the request for its data */
+static void svm_run(SVMState *s, unsigned flags)
+{
+    SVMOperation *op = &s->op;
+    SVMJob *job = g_atomic_rc_box_new0(SVMJob);
+
+    job->s = s;
+    job->op = *op;
+    s->job = g_atomic_rc_box_acquire(job);
+    if (op->options & SVM_OPTION_PRIV) {
+        flags |= PCI_ATS_DMA_PRIV;
+    }
+    pci_ats_dma_visit_async(s->dma, op->pasid, flags, op->addr + op->pos,
+                            op->size - op->pos,
+                            svm_is_write(op) ? DMA_DIRECTION_FROM_DEVICE
+                                             : DMA_DIRECTION_TO_DEVICE,
+                            svm_visit, svm_job_done, job);
+}
+
+/*
+ * Take the operation away from the thread: when this returns, no memory is
+ * accessed any more, and op.pos tells how far it came.
+ */
+static void svm_halt(SVMState *s)
+{
+    SVMJob *job = s->job;
+
+    s->job = NULL;
     s->cancelled = false;
+    if (job) {
+        pci_ats_dma_cancel(s->dma);
+        s->op.pos = job->op.pos;
+        s->op.crc = job->op.crc;
+        g_atomic_rc_box_release(job);
+    }
 }
 
 static uint32_t svm_pasid(const SVMState *s)
@@ -224,7 +205,7 @@ static void svm_start(SVMState *s, uint64_t command)
     if (!s->size) {
         svm_end(s, -EINVAL);
     } else if (s->vm_running) {
-        svm_run(s);
+        svm_run(s, PCI_ATS_DMA_INLINE);
     }
 }
 
@@ -259,7 +240,7 @@ static void svm_vm_state_change(void *opaque, bool running, RunState state)
             svm_end(s, -ECANCELED);
         }
     } else if (s->op.command) {
-        svm_run(s);
+        svm_run(s, 0);
     }
 }
 
@@ -412,9 +393,6 @@ static void svm_realize(PCIDevice *pci, Error **errp)
 
     s->dma = pci_ats_dma_new(pci, s->atc_entries);
     pci_ats_dma_set_inject(s->dma, &s->inject);
-    qemu_mutex_init(&s->lock);
-    s->job_ended = qemu_bh_new_guarded(svm_job_ended, s,
-                                       &DEVICE(s)->mem_reentrancy_guard);
     s->vm_running = runstate_is_running();
     s->vm_state = qdev_add_vm_change_state_handler(DEVICE(s),
                                                    svm_vm_state_change, s);
@@ -427,8 +405,6 @@ static void svm_exit(PCIDevice *pci)
     qemu_del_vm_change_state_handler(s->vm_state);
     svm_halt(s);
     pci_ats_dma_free(s->dma);
-    qemu_bh_delete(s->job_ended);
-    qemu_mutex_destroy(&s->lock);
     pcie_cap_exit(pci);
     msi_uninit(pci);
 }

@@ -6,7 +6,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * A request is run by dma_step() until it has ended or waits: in the thread of
- * the caller if it is synchronous, in the worker otherwise.
+ * the caller if it is synchronous, in the worker otherwise.  One that is
+ * short, and whose user agrees, is run by the threads with the BQL that start
+ * it and that bring its responses: that spares it the way to the worker.
  *
  * Data is moved in the order of its addresses.  Ahead of it, as far as the
  * window and the page request allocation reach, translations and pages are
@@ -14,8 +16,9 @@
  * that are there, and it waits only at a page that it cannot go past.
  *
  * Locks: @ctx_lock protects the table of PASIDs and is held while notifiers
- * are registered and unregistered; no notifier takes it.  @lock protects the
- * rest; nothing is called with it held.
+ * are registered and unregistered.  A notifier takes it only to run a request,
+ * which keeps its PASID, and so the notifier, from being unregistered.  @lock
+ * protects the rest; nothing is called with it held.
  */
 
 #include "qemu/osdep.h"
@@ -41,6 +44,8 @@
 #define GROUP_PAGES         32
 /* Data moved before an invalidation gets its turn */
 #define CHUNK               (256 * KiB)
+/* Data that a thread with the BQL may be held up for */
+#define INLINE_MAX          (4 * KiB)
 /* Times that a request asks in a row before it takes a rest */
 #define MAX_ATTEMPTS        16
 /* Times to look whether a call of the IOMMU is over before sleeping */
@@ -85,6 +90,7 @@ typedef struct DMARequest {
     /* Asynchronous requests */
     PCIATSDMADone *done;
     void *opaque;
+    bool is_inline;             /* not for the worker, if it can be helped */
     QTAILQ_ENTRY(DMARequest) entry;
 } DMARequest;
 
@@ -140,6 +146,8 @@ typedef enum DMAStep {
     DMA_DELAYED,                /* until BACKOFF_MS have passed */
 } DMAStep;
 
+static void dma_run(PCIATSDMA *dma, DMARequest *req);
+
 /* ---- PASIDs ---- */
 
 static void dma_invalidate(IOMMUNotifier *n, IOMMUTLBEntry *entry)
@@ -157,13 +165,22 @@ static void dma_invalidate(IOMMUNotifier *n, IOMMUTLBEntry *entry)
                                  entry->iova, entry->addr_mask, ignored);
 }
 
-/* Let a request that waits look again; with the lock */
+/* With the lock */
+static void dma_unpark(PCIATSDMA *dma, DMARequest *req)
+{
+    req->parked = false;
+    QTAILQ_REMOVE(&dma->parked, req, entry);
+}
+
+/* Let a request that waits look again; NULL is none.  With the lock */
 static void dma_wake(PCIATSDMA *dma, DMARequest *req)
 {
+    if (!req) {
+        return;
+    }
     req->awaited = NULL;
     if (req->parked) {
-        req->parked = false;
-        QTAILQ_REMOVE(&dma->parked, req, entry);
+        dma_unpark(dma, req);
         QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
         qemu_cond_signal(&dma->work);
     }
@@ -187,14 +204,14 @@ static DMARequest *dma_close_group(PCIATSDMA *dma, DMAGroup *group)
     return req;
 }
 
-/* With the lock */
-static void dma_take_response(PCIATSDMA *dma, DMAGroup *group,
-                              IOMMUPRIResponseCode code)
+/* With the lock; returns the request that it lets go on, or NULL */
+static DMARequest *dma_take_response(PCIATSDMA *dma, DMAGroup *group,
+                                     IOMMUPRIResponseCode code)
 {
     DMARequest *req = dma_close_group(dma, group);
 
     if (!req) {
-        return;
+        return NULL;
     }
     if (code == IOMMU_PRI_RESP_FAILURE) {
         qatomic_set(&req->response, -ECANCELED);
@@ -202,9 +219,7 @@ static void dma_take_response(PCIATSDMA *dma, DMAGroup *group,
         qatomic_set(&req->response, -EFAULT);
     }
     qatomic_set(&req->no_credit, false);
-    if (req->awaited == group || req->response || req->ended) {
-        dma_wake(dma, req);
-    }
+    return req->awaited == group || req->response || req->ended ? req : NULL;
 }
 
 /* Lose or delay the response, if that is wanted; with the lock */
@@ -246,11 +261,23 @@ static void dma_delay_expired(void *opaque)
         DMAGroup *group = &dma->groups[i];
 
         if (group->delayed && group->due <= now) {
-            dma_take_response(dma, group, group->code);
+            dma_wake(dma, dma_take_response(dma, group, group->code));
         } else if (group->delayed) {
             timer_mod_anticipate_ns(dma->delay_timer, group->due);
         }
     }
+}
+
+/* With the lock; returns the request to run in this thread, or NULL */
+static DMARequest *dma_wake_inline(PCIATSDMA *dma, DMARequest *req)
+{
+    if (req && req->parked && req->is_inline && bql_locked()) {
+        req->awaited = NULL;
+        dma_unpark(dma, req);
+        return req;
+    }
+    dma_wake(dma, req);
+    return NULL;
 }
 
 static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
@@ -258,15 +285,18 @@ static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
     DMAContext *ctx = container_of(notifier, DMAContext, pri);
     PCIATSDMA *dma = ctx->dma;
     DMAGroup *group = &dma->groups[response->prgi & PCI_PRGI_MAX];
+    DMARequest *req = NULL;
 
-    QEMU_LOCK_GUARD(&dma->lock);
-    if (group->ctx != ctx || group->dropped || group->delayed) {
-        return;
+    WITH_QEMU_LOCK_GUARD(&dma->lock) {
+        if (group->ctx == ctx && !group->dropped && !group->delayed &&
+            !dma_inject_response(dma, group, response->response_code)) {
+            req = dma_take_response(dma, group, response->response_code);
+            req = dma_wake_inline(dma, req);
+        }
     }
-    if (dma_inject_response(dma, group, response->response_code)) {
-        return;
+    if (req) {
+        dma_run(dma, req);
     }
-    dma_take_response(dma, group, response->response_code);
 }
 
 /* With @ctx_lock */
@@ -737,7 +767,8 @@ static int dma_request_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
         trace_pci_ats_dma_deny_request(dma->dev->name, dma->dev->devfn,
                                        req->pasid, addr);
         QEMU_LOCK_GUARD(&dma->lock);
-        dma_take_response(dma, group, IOMMU_PRI_RESP_INVALID_REQUEST);
+        dma_wake(dma, dma_take_response(dma, group,
+                                        IOMMU_PRI_RESP_INVALID_REQUEST));
         return n;
     }
     for (i = 0; i < n; i++) {
@@ -1132,7 +1163,7 @@ static bool dma_has_to_wait(PCIATSDMA *dma, DMARequest *req)
     return false;
 }
 
-/* Run a request in the worker; without the lock */
+/* Run an asynchronous request; without the lock */
 static void dma_run(PCIATSDMA *dma, DMARequest *req)
 {
     DMAStep step = DMA_ENDED;
@@ -1151,8 +1182,10 @@ static void dma_run(PCIATSDMA *dma, DMARequest *req)
             QTAILQ_INSERT_TAIL(&dma->parked, req, entry);
         } else if (step == DMA_DELAYED) {
             QTAILQ_INSERT_TAIL(&dma->delayed, req, entry);
+            qemu_cond_signal(&dma->work);
         } else if (!req->ended) {
             QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
+            qemu_cond_signal(&dma->work);
         }
     }
     if (req->ended && !waits) {
@@ -1214,14 +1247,21 @@ static void dma_submit(PCIATSDMA *dma, const DMARequest *template)
     DMARequest *req = g_memdup2(template, sizeof(*template));
 
     dma_request_init(dma, req);
-    QEMU_LOCK_GUARD(&dma->lock);
-    QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
-    if (!dma->has_worker) {
-        dma->has_worker = true;
-        qemu_thread_create(&dma->worker, "pci-ats-dma", dma_worker, dma,
-                           QEMU_THREAD_JOINABLE);
+    req->is_inline = (req->flags & PCI_ATS_DMA_INLINE) &&
+                     req->len <= INLINE_MAX && bql_locked();
+    WITH_QEMU_LOCK_GUARD(&dma->lock) {
+        if (!dma->has_worker) {
+            dma->has_worker = true;
+            qemu_thread_create(&dma->worker, "pci-ats-dma", dma_worker, dma,
+                               QEMU_THREAD_JOINABLE);
+        }
+        if (!req->is_inline) {
+            QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
+            qemu_cond_signal(&dma->work);
+            return;
+        }
     }
-    qemu_cond_signal(&dma->work);
+    dma_run(dma, req);
 }
 
 void pci_ats_dma_rw_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,

@@ -45,6 +45,11 @@
 #define MSI_IOVA    0x5000ULL
 #define MSI_DATA    0x4321
 
+/* The size of begin_and_fault(): what ends at once, or what takes a thread */
+#define SHORT       64
+#define LONG        (KIB4 + 64)
+static uint64_t fault_size = SHORT;
+
 /* IOMMUPRIResponseCode */
 enum { SUCCESS, INVALID, FAILURE = 15 };
 
@@ -310,7 +315,10 @@ static void respond(Test *t, const QVtdPageReq *rq, unsigned code)
 /* Start a write at ADDR, where nothing is, and take the request for it */
 static void begin_and_fault(Test *t, QVtdPageReq *rq)
 {
-    begin(t, SVM_START_WRITE, ADDR, 64);
+    if (fault_size > KIB4) {
+        map(t, ADDR + KIB4, FS);
+    }
+    begin(t, SVM_START_WRITE, ADDR, fault_size);
     expect_request(t, ADDR, true, rq);
     g_assert_false(msi_arrived(t, 0));
 }
@@ -837,6 +845,72 @@ static void test_no_allocation(void)
     stop(&t);
 }
 
+/* ---- Short operations ---- */
+
+/* What is there is done when the register has been written */
+static void test_at_once(void)
+{
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    gpa = map(&t, ADDR, FS);
+    begin(&t, SVM_START_WRITE, ADDR, KIB4);
+    g_assert_true(msi_arrived(&t, 0));
+    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, KIB4, 0);
+    stop(&t);
+}
+
+/* What is not there is asked for, and done when the response has been read */
+static void test_at_once_with_page_request(void)
+{
+    QVtdPageReq rq;
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    begin(&t, SVM_START_WRITE, ADDR, 64);
+    g_assert_true(has_requests(&t, 1));
+    qvtd_prq_next(&t.prq, &rq);
+    gpa = map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    g_assert_true(msi_arrived(&t, 0));
+    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 64, 0);
+    stop(&t);
+}
+
+/* The interrupt is remapped (VT-d 5.1) while the queue is being read */
+static void test_at_once_remapped(void)
+{
+    const uint64_t vtd = Q35_HOST_BRIDGE_IOMMU_ADDR;
+    uint8_t msi;
+    QVtdPageReq rq;
+    Test t;
+
+    start(&t);
+    /* All entries of the table are not present, which can be seen */
+    qtest_writeq(t.qts, vtd + DMAR_IRTA_REG, page(&t));
+    qtest_writel(t.qts, vtd + DMAR_GCMD_REG,
+                 VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_SIRTP);
+    qtest_writel(t.qts, vtd + DMAR_GCMD_REG,
+                 VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_IRE);
+    msi = conf_cap(&t, PCI_CAP_ID_MSI);
+    qecam_writel(t.qts, t.bdf, msi + PCI_MSI_ADDRESS_LO,
+                 VTD_INTERRUPT_ADDR_FIRST | 1 << 4);
+    conf_writew(&t, msi + PCI_MSI_DATA_64, 0);
+
+    begin_and_fault(&t, &rq);
+    map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(qtest_readq(t.qts, vtd + DMAR_FRCD_REG_0_2), ==,
+                    VTD_FRCD_F | VTD_FRCD_FR(VTD_FR_IR_ENTRY_P) |
+                    VTD_FRCD_SID(DEV));
+    stop(&t);
+}
+
 /* ---- Misbehaviour ---- */
 
 /* A second start, and other registers, do not touch what is running */
@@ -847,9 +921,9 @@ static void test_start_while_busy(void)
     Test t;
 
     start(&t);
-    other = map(&t, ADDR + KIB4, FS);
+    other = map(&t, ADDR + 2 * KIB4, FS);
     begin_and_fault(&t, &rq);
-    wr(&t, SVM_REG_ADDR, ADDR + KIB4);
+    wr(&t, SVM_REG_ADDR, ADDR + 2 * KIB4);
     wr(&t, SVM_REG_SIZE, 1);
     wr(&t, SVM_REG_OPTIONS, SVM_OPTION_PRIV);
     wr(&t, SVM_REG_START, SVM_START_WRITE);
@@ -1291,6 +1365,39 @@ static void test_chaos(void)
     stop(&c.t);
 }
 
+/* ---- Short and long ---- */
+
+typedef struct Sized {
+    uint64_t size;
+    void (*test)(void);
+} Sized;
+
+static void run_sized(const void *data)
+{
+    const Sized *sized = data;
+
+    fault_size = sized->size;
+    sized->test();
+    fault_size = SHORT;
+}
+
+static void add_sized(const char *name, const char *suffix, uint64_t size,
+                      void (*test)(void))
+{
+    g_autofree char *path = g_strdup_printf("%s/%s", name, suffix);
+    Sized *sized = g_new(Sized, 1);
+
+    *sized = (Sized) { size, test };
+    qtest_add_data_func_full(path, sized, run_sized, g_free);
+}
+
+/* Both where the operation is run by who starts it, and in the thread */
+static void add_both(const char *name, void (*test)(void))
+{
+    add_sized(name, "short", SHORT, test);
+    add_sized(name, "long", LONG, test);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1315,19 +1422,23 @@ int main(int argc, char **argv)
     qtest_add_func("/svm/page-request/no-allocation", test_no_allocation);
     qtest_add_func("/svm/page-request/groups", test_groups);
     qtest_add_func("/svm/page-request/overflow", test_overflow);
-    qtest_add_func("/svm/busy/start", test_start_while_busy);
-    qtest_add_func("/svm/busy/pasid", test_pasid_while_busy);
-    qtest_add_func("/svm/busy/off", test_off_while_busy);
-    qtest_add_func("/svm/busy/flr", test_flr_while_busy);
-    qtest_add_func("/svm/busy/reset", test_reset_while_busy);
-    qtest_add_func("/svm/busy/unplug", test_unplug_while_busy);
-    qtest_add_func("/svm/busy/migration", test_migration_while_busy);
-    qtest_add_func("/svm/busy/stop", test_stop_while_busy);
+    qtest_add_func("/svm/at-once", test_at_once);
+    qtest_add_func("/svm/at-once/page-request",
+                   test_at_once_with_page_request);
+    qtest_add_func("/svm/at-once/remapped", test_at_once_remapped);
+    add_both("/svm/busy/start", test_start_while_busy);
+    add_both("/svm/busy/pasid", test_pasid_while_busy);
+    add_both("/svm/busy/off", test_off_while_busy);
+    add_both("/svm/busy/flr", test_flr_while_busy);
+    add_both("/svm/busy/reset", test_reset_while_busy);
+    add_both("/svm/busy/unplug", test_unplug_while_busy);
+    add_both("/svm/busy/migration", test_migration_while_busy);
+    add_both("/svm/busy/stop", test_stop_while_busy);
     qtest_add_func("/svm/invalidation", test_invalidation);
     qtest_add_func("/svm/inject/stale", test_inject_stale);
-    qtest_add_func("/svm/inject/deny", test_inject_deny);
-    qtest_add_func("/svm/inject/drop", test_inject_drop);
-    qtest_add_func("/svm/inject/delay", test_inject_delay);
+    add_both("/svm/inject/deny", test_inject_deny);
+    add_both("/svm/inject/drop", test_inject_drop);
+    add_both("/svm/inject/delay", test_inject_delay);
     qtest_add_func("/svm/inject/flood", test_inject_flood);
     qtest_add_func("/svm/chaos", test_chaos);
     return g_test_run();

@@ -36,12 +36,21 @@ typedef struct PCIATSDMA PCIATSDMA;
 #define PCI_ATS_DMA_PRIV    (1u << 0)   /* Privileged Mode Requested */
 #define PCI_ATS_DMA_EXEC    (1u << 1)   /* Execute Requested, for reads */
 #define PCI_ATS_DMA_NO_PRI  (1u << 2)   /* do not ask for missing pages */
+/*
+ * Only for pci_ats_dma_rw_async() and pci_ats_dma_visit_async().  If the call
+ * is made with the BQL, and for 4 KiB at most, the request need not wait for a
+ * thread of the library: @visit and @done may be called before the call
+ * returns, or where the guest's response to a page request is received, in
+ * both cases by the thread with the BQL.  @done must not start a request then.
+ */
+#define PCI_ATS_DMA_INLINE  (1u << 3)
 
 /**
  * PCIATSDMADone: an asynchronous request has ended
  *
  * Called once per request, without the BQL, from a thread of the library; or
- * from pci_ats_dma_free().  May start further requests.
+ * from pci_ats_dma_free(); or as %PCI_ATS_DMA_INLINE tells.  May take the BQL,
+ * and start further requests.
  *
  * @opaque: as handed to pci_ats_dma_rw_async()
  * @ret: as pci_ats_dma_rw() would have returned it
@@ -52,9 +61,9 @@ typedef void PCIATSDMADone(void *opaque, int ret);
  * PCIATSDMAVisit: work on guest memory in place
  *
  * Called for one piece of the request after the other, in the order of their
- * addresses, from a thread of the library.  An invalidation of the
- * translation waits until it returns: it must not take the BQL, wait, call
- * the IOMMU, or start a request.
+ * addresses, from a thread of the library, or as %PCI_ATS_DMA_INLINE tells.
+ * An invalidation of the translation waits until it returns: it must not take
+ * the BQL, wait, call the IOMMU, or start a request.
  *
  * @opaque: as handed to pci_ats_dma_visit_async()
  * @data: the memory; to be written if the request is
