@@ -82,7 +82,7 @@ bool vtd_ats_cache_find(const VTDATSCache *cache, const VTDATSCacheKey *key,
     entry->addr_mask = mask;
     entry->perm = want;
     entry->pasid = key->pasid;
-    /* After all that: the longer an invalidation is seen, the better */
+    /* Last, so that an invalidation is seen up to the end */
     if (qatomic_read__nocheck(&a->generation) !=
         vtd_ats_cache_generation(cache)) {
         return false;
@@ -90,34 +90,26 @@ bool vtd_ats_cache_find(const VTDATSCache *cache, const VTDATSCacheKey *key,
     return !seqlock_read_retry(&a->lock, seq);
 }
 
-static bool answer_lock(Answer *a)
-{
-    unsigned seq = qatomic_read(&a->lock.sequence);
-
-    if ((seq & 1) ||
-        qatomic_cmpxchg(&a->lock.sequence, seq, seq + 1) != seq) {
-        return false;
-    }
-    /* As in seqlock_write_begin() */
-    smp_wmb();
-    return true;
-}
-
 void vtd_ats_cache_add(VTDATSCache *cache, uint64_t generation,
                        const VTDATSCacheKey *key, const IOMMUTLBEntry *entry)
 {
     Answer *a = &cache->answers[key_index(key)];
+    unsigned seq = qatomic_read(&a->lock.sequence);
 
-    if (!answer_lock(a)) {
+    if ((seq & 1) ||
+        qatomic_cmpxchg(&a->lock.sequence, seq, seq + 1) != seq) {
         return;
     }
+    /* As in seqlock_write_begin() */
+    smp_wmb();
     qatomic_set__nocheck(&a->generation, generation);
     qatomic_set__nocheck(&a->page, key_page(key));
     qatomic_set__nocheck(&a->source, key_source(key));
     qatomic_set__nocheck(&a->mask, entry->addr_mask);
     qatomic_set__nocheck(&a->out, entry->translated_addr);
     qatomic_set(&a->perm, entry->perm & IOMMU_RW);
-    seqlock_write_end(&a->lock);
+    /* And what seqlock_write_end() does, which wants no other writer near */
+    qatomic_store_release(&a->lock.sequence, seq + 2);
 }
 
 uint64_t vtd_ats_cache_generation(const VTDATSCache *cache)
