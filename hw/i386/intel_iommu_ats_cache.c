@@ -37,7 +37,7 @@ typedef struct Answer {
 struct VTDATSCache {
     Answer answers[VTD_ATS_CACHE_SIZE];
     /* Not 0, which is that of the places that nothing was kept in yet */
-    aligned_uint64_t generation QEMU_ALIGNED(ATS_CACHE_LINE);
+    aligned_uint64_t generation;
 };
 
 static inline uint64_t key_page(const VTDATSCacheKey *key)

@@ -190,7 +190,7 @@ static void fill_memory(void)
 static int setup(void **state)
 {
     const char *env = getenv("ATS_TEST_SEED");
-    uint32_t seed = env ? strtoul(env, NULL, 0) : time(NULL);
+    uint32_t seed = env ? g_ascii_strtoull(env, NULL, 0) : time(NULL);
 
     print_message("ATS_TEST_SEED=0x%" PRIx32 "\n", seed);
     random_source = g_rand_new_with_seed(seed);
