@@ -170,6 +170,39 @@ static VTDWalkStatus ats_walk(const Request *rq, VTDWalkRequest *walk)
     return status;
 }
 
+/* 6.2.4.1: only results without a fault, those that give all that is wanted */
+static bool ats_may_keep(const VTDWalkRequest *walk, VTDWalkStatus status)
+{
+    return status == VTD_WALK_DONE && walk->num_results == 1 &&
+           walk->result->perm == walk->want;
+}
+
+static VTDWalkStatus ats_answer(const Request *rq, VTDWalkRequest *walk)
+{
+    VTDATSCache *answers = rq->s->resolver->answers;
+    VTDATSCacheKey key = {
+        .sid = rq->sid,
+        .priv = rq->priv,
+        .pasid = rq->pasid,
+        .addr = walk->first,
+    };
+    uint64_t generation;
+    VTDWalkStatus status;
+
+    if (likely(!rq->exec && vtd_ats_cache_find(answers, &key, walk->last,
+                                               walk->want, walk->result))) {
+        walk->num_results = 1;
+        return VTD_WALK_DONE;
+    }
+    RCU_READ_LOCK_GUARD();
+    generation = vtd_ats_cache_generation(answers);
+    status = ats_walk(rq, walk);
+    if (ats_may_keep(walk, status)) {
+        vtd_ats_cache_add(answers, generation, &key, walk->result);
+    }
+    return status;
+}
+
 ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
                                     uint32_t pasid, bool priv_req,
                                     bool exec_req, hwaddr addr, size_t length,
@@ -195,8 +228,7 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
     }
     rq.priv = walk.priv;
     rq.exec = has_pasid && exec_req;
-    RCU_READ_LOCK_GUARD();
-    status = ats_walk(&rq, &walk);
+    status = ats_answer(&rq, &walk);
     if (rq.priv) {
         mark_privileged(result, walk.num_results);
     }

@@ -525,6 +525,8 @@ bool vtd_resolver_scalable(const VTDResolver *r)
 void vtd_resolver_invalidate(VTDResolver *r)
 {
     qatomic_inc(&r->gen);
+    /* Last: who sees that answers are gone must not use a target to get one */
+    vtd_ats_cache_invalidate(r->answers);
 }
 
 static VTDRootConfig *root_config_new(const IntelIOMMUState *s)
@@ -560,5 +562,6 @@ VTDResolver *vtd_resolver_new(IntelIOMMUState *s)
     vtd_walk_rsvd_init(&r->rsvd, s->aw_bits, s->flts && s->fs1gp, snoop,
                        transient);
     r->root = root_config_new(s);
+    r->answers = vtd_ats_cache_new();
     return r;
 }

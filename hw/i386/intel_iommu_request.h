@@ -7,7 +7,8 @@
  *
  * Looks up root, context, PASID-directory and PASID-table entries.  Present and
  * valid results are cached per source and PASID, and dropped by context-cache
- * and PASID-cache invalidations and by changes of the root table.
+ * and PASID-cache invalidations and by changes of the root table.  So are the
+ * answers to translation requests that were found with their help.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -17,6 +18,7 @@
 #define HW_I386_INTEL_IOMMU_REQUEST_H
 
 #include "hw/i386/intel_iommu.h"
+#include "intel_iommu_ats_cache.h"
 #include "intel_iommu_fault.h"
 #include "intel_iommu_ram.h"
 #include "intel_iommu_walk.h"
@@ -62,6 +64,7 @@ typedef struct VTDRootConfig VTDRootConfig;
  * @gen: incremented to drop all cached targets
  * @rsvd: reserved bits of paging entries
  * @cache: cached targets by hash of source and PASID, read under RCU
+ * @answers: to translation requests
  */
 struct VTDResolver {
     IntelIOMMUState *s;
@@ -70,6 +73,7 @@ struct VTDResolver {
     uint32_t gen;
     VTDWalkRsvd rsvd;
     VTDTarget *cache[VTD_TARGET_CACHE_SIZE];
+    VTDATSCache *answers;
 };
 
 /**
@@ -95,7 +99,7 @@ VTDResolver *vtd_resolver_new(IntelIOMMUState *s);
 void vtd_resolver_update(VTDResolver *r);
 
 /**
- * vtd_resolver_invalidate: drop all cached targets
+ * vtd_resolver_invalidate: drop all cached targets, and answers
  *
  * For context-cache and PASID-cache invalidations of every granularity: coarser
  * than asked for is allowed (6.5.2.1, 6.5.2.2), and the cost does not depend on

@@ -20,6 +20,8 @@
 /* Walks that use up VTD_WALK_BUDGET take long: so many in each input */
 #define MAX_LONG_WALKS  1
 
+AddressSpace address_space_memory;
+
 typedef struct Fuzzer {
     FuzzInput in;
     WalkMemory *m;

@@ -798,6 +798,7 @@ static void test_nested(void)
     no_fault(&t);
     /* SFS.8: accessed bits in a table that the second stage protects */
     ss_entry = map_second(&t, ss, 0, GIB1, VTD_SL_R);
+    qvtd_inv_domain(&t.vtd, PE_DID);
     map_first(&t, fs, IOVA + KIB4, KIB4, (4 * GIB1 + KIB4) | FS);
     ask_page(&t, PASID, IOVA + KIB4, 0, 0, KIB4, 0);
     map_first(&t, fs, IOVA + KIB4, KIB4,
@@ -806,6 +807,7 @@ static void test_nested(void)
     no_fault(&t);
     /* SSS.3 on the way to a table of the first stage */
     qtest_writeq(t.qts, ss_entry, SS | 1ULL << 7 | 1ULL << 12);
+    qvtd_inv_domain(&t.vtd, PE_DID);
     ask(&t, PASID, IOVA, KIB4, 0, 1, 1);
     fault(&t, VTD_FR_SS_PAGING_ENTRY_RSVD, 1, PASID, IOVA, false);
     stop(&t);
@@ -1054,6 +1056,7 @@ static void test_atc(void)
                     data | FS | VTD_FL_A | VTD_FL_D);
 
     qtest_writeq(t.qts, entry, other | FS);
+    qvtd_inv_pasid_pages(&t.vtd, PE_DID, PASID, IOVA, 0);
     qvtd_inv_device_tlb(&t.vtd, DEV, IOVA, false);
     qtest_writel(t.qts, t.dev.data, 0xcafe);
     g_assert_cmpint(dma(&t, ATD_CMD_SVM_WRITE, PASID, IOVA, 0), ==, 0);
@@ -1100,6 +1103,7 @@ static void test_threads(void)
              2 * KIB4);
         map_first(&t, root, IOVA, KIB4, frame[!(i % 2)] | FS);
         map_first(&t, root, IOVA + KIB4, KIB4, frame[!(i % 2)] | FS);
+        qvtd_inv_pasid_pages(&t.vtd, PE_DID, PASID, IOVA, 1);
         inv_pasid(&t, PASID, IOVA | 1 << 11);
         /* Nobody writes there any more */
         qtest_writel(t.qts, old, 0xa5a5a5a5);

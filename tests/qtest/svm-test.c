@@ -195,6 +195,7 @@ static uint64_t map(Test *t, uint64_t addr, uint64_t bits)
 static void unmap(Test *t, uint64_t addr)
 {
     qvtd_map_entry(&t->vtd, t->root, 4, addr, KIB4, 0, FS);
+    qvtd_inv_pasid_pages(&t->vtd, DOMAIN, PASID, addr & ~(KIB4 - 1), 0);
     qvtd_submit(&t->vtd, VTD_INV_DESC_DEV_PIOTLB | (uint64_t)PASID << 32 |
                          (uint64_t)t->bdf << 16, addr);
 }

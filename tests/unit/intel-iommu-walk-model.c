@@ -10,8 +10,6 @@
 #include "qemu/bswap.h"
 #include "intel-iommu-walk-model.h"
 
-AddressSpace address_space_memory;
-
 static bool is_writable(hwaddr addr)
 {
     return addr < WALK_MEMORY_PAGES * PAGE * 3 / 4;
@@ -418,6 +416,23 @@ bool walk_check_results(const VTDWalkConfig *cfg, const VTDWalkRequest *req,
     g_assert_cmphex(req->fault, ==, fault);
     g_assert_cmphex(req->error, ==, error);
     return true;
+}
+
+IOMMUAccessFlags walk_model_page(const VTDWalkConfig *cfg, uint64_t *entry,
+                                 uint64_t addr, IOMMUAccessFlags want,
+                                 bool priv, bool interrupt_input, hwaddr *out)
+{
+    Model m = {
+        .cfg = cfg,
+        .entry = entry,
+        .priv = priv,
+        .interrupt_input = interrupt_input,
+        .want = want,
+    };
+    Page page = model_page(&m, addr & -PAGE);
+
+    *out = page.out & -PAGE;
+    return page.fault || page.hole ? IOMMU_NONE : page.perm;
 }
 
 void walk_check_memory(const WalkMemory *m, const uint64_t *before,

@@ -90,6 +90,23 @@ bool walk_check_results(const VTDWalkConfig *cfg, const VTDWalkRequest *req,
                         uint64_t max_pages);
 
 /**
+ * walk_model_page: what the model answers to a translation request
+ *
+ * @cfg: the configuration of the walk
+ * @entry: what guest memory holds; changed as the walk should change it
+ * @addr: any address in the page
+ * @want: see VTDWalkRequest, like
+ * @priv: and
+ * @interrupt_input
+ * @out: set to the address that the page is mapped to, if it is
+ *
+ * Returns: the permissions
+ */
+IOMMUAccessFlags walk_model_page(const VTDWalkConfig *cfg, uint64_t *entry,
+                                 uint64_t addr, IOMMUAccessFlags want,
+                                 bool priv, bool interrupt_input, hwaddr *out);
+
+/**
  * walk_check_memory: check what the walk did to guest memory
  *
  * @m: guest memory

@@ -5,8 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/i386/intel_iommu_request.c, intel_iommu_walk.c and intel_iommu_ram.c
- * together, for ThreadSanitizer and AddressSanitizer above all.  Section
+ * hw/i386/intel_iommu_ats.c, intel_iommu_ats_cache.c, intel_iommu_request.c,
+ * intel_iommu_walk.c and intel_iommu_ram.c together, for ThreadSanitizer and
+ * AddressSanitizer above all.  Section
  * numbers are those of the Intel Virtualization Technology for Directed I/O
  * specification, revision 5.10.
  */
@@ -19,8 +20,10 @@
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
 #include "hw/i386/intel_iommu_internal.h"
+#include "hw/i386/intel_iommu_ats.h"
 #include "hw/i386/intel_iommu_request.h"
 #include "fake-memory.h"
+#include "fake-requester.h"
 
 #define PAGE            4096ull
 #define SID             0x20
@@ -59,6 +62,13 @@ static uint64_t *leaf(unsigned tables)
     return &fake_memory[(tables + 3) * 512 + IOVA / PAGE];
 }
 
+/* Map IOVA to a page of number @target */
+static void use_leaf(unsigned tables, unsigned target)
+{
+    qatomic_set(leaf(tables), cpu_to_le64(target << 20 | VTD_FL_P | VTD_FL_RW |
+                                          VTD_FL_US));
+}
+
 /* Page tables that map IOVA to a page of their number */
 static void fill_tables(unsigned tables)
 {
@@ -66,7 +76,7 @@ static void fill_tables(unsigned tables)
         store(tables + i, 0, (tables + i + 1) * PAGE | VTD_FL_P | VTD_FL_RW |
                              VTD_FL_US);
     }
-    *leaf(tables) = tables << 20 | VTD_FL_P | VTD_FL_RW | VTD_FL_US;
+    use_leaf(tables, tables);
 }
 
 static void use_tables(unsigned tables)
@@ -99,10 +109,12 @@ static void start(void)
     s->root = ROOT * PAGE;
     stq_le_p(&s->csr[DMAR_RTADDR_REG], s->root | VTD_RTADDR_SMT);
     resolver = vtd_resolver_new(s);
+    s->resolver = resolver;
 }
 
 typedef struct Shared {
     bool stop;
+    bool walk;                  /* past what is cached of answers */
     bool gone;                  /* the PASID may be missing at times */
     /* Tables that are invalidated to, and a count of the times, or 0 */
     unsigned fresh;
@@ -115,27 +127,45 @@ typedef struct Device {
     IOMMUAccessFlags want;
 } Device;
 
-/* Which tables answer, or 0 for none */
-static unsigned ask(const Device *d)
+static void walk(const Device *d, IOMMUTLBEntry *result)
 {
     VTDTarget scratch;
     const VTDTarget *t;
-    IOMMUTLBEntry result = { };
     VTDWalkRequest req = {
         .first = IOVA,
         .last = IOVA + PAGE - 1,
         .want = d->want,
-        .result = &result,
+        .result = result,
         .max_results = 1,
     };
 
     RCU_READ_LOCK_GUARD();
     t = vtd_resolve(resolver, SID, PASID, VTD_AT_TRANSLATION, &scratch);
-    if (t->fault) {
+    if (!t->fault) {
+        vtd_walk(&resolver->ram.mem, &t->walk, &req);
+    }
+}
+
+/* Which tables answer, or 0 for none */
+static unsigned ask(const Device *d)
+{
+    IOMMUTLBEntry result = { };
+    uint32_t errors;
+
+    if (d->shared->walk) {
+        walk(d, &result);
+    } else {
+        vtd_ats_request_translation(&fake_bus, resolver->s, SID, PASID, false,
+                                    false, IOVA, PAGE, d->want == IOMMU_RO,
+                                    &result, 1, &errors);
+    }
+    if (!(result.perm & IOMMU_RO)) {
         return 0;
     }
-    vtd_walk(&resolver->ram.mem, &t->walk, &req);
-    return result.perm & IOMMU_RO ? result.translated_addr >> 20 : 0;
+    /* Not one half of an answer, and the other of another */
+    g_assert_cmphex(result.iova, ==, IOVA);
+    g_assert_cmphex(result.addr_mask, ==, PAGE - 1);
+    return result.translated_addr >> 20;
 }
 
 static void *device(void *opaque)
@@ -188,8 +218,11 @@ static void stop_devices(Device *devices, Shared *shared)
     }
 }
 
-/* 6.5.2.2: after an invalidation nobody uses the old tables */
-static void test_invalidate(void **state)
+/*
+ * After an invalidation that returned nobody uses the old tables, also not
+ * what was found in them by who began before.
+ */
+static void check_invalidate(bool leaves)
 {
     Shared shared = { };
     Device devices[DEVICES];
@@ -202,14 +235,31 @@ static void test_invalidate(void **state)
         qatomic_set(&shared.fresh, 0);
         /* Who sees the new tables sees that too */
         smp_mb();
-        use_tables(tables);
-        vtd_resolver_invalidate(resolver);
+        if (leaves) {
+            use_leaf(OLD, tables);
+            vtd_ats_cache_invalidate(resolver->answers);
+        } else {
+            use_tables(tables);
+            vtd_resolver_invalidate(resolver);
+        }
         qatomic_store_release(&shared.fresh, tables + i * FRESH_COUNT);
         if (i % 8 == 0) {
             g_usleep(10);
         }
     }
     stop_devices(devices, &shared);
+}
+
+/* 6.5.2.2: another PASID-table entry, and an invalidation of the PASID-cache */
+static void test_invalidate(void **state)
+{
+    check_invalidate(false);
+}
+
+/* 6.5.2.4: another paging entry, and an invalidation of the IOTLB */
+static void test_invalidate_leaf(void **state)
+{
+    check_invalidate(true);
 }
 
 /* Registers and the memory map change meanwhile, and tables are lost */
@@ -282,7 +332,7 @@ static void cpu_count(uint64_t *entry, uint64_t clear)
  */
 static void test_flags_against_cpu(void **state)
 {
-    Shared shared = { };
+    Shared shared = { .walk = true };
     Device devices[DEVICES];
     uint64_t *entry;
 
@@ -303,6 +353,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_set_flags),
         cmocka_unit_test(test_invalidate),
+        cmocka_unit_test(test_invalidate_leaf),
         cmocka_unit_test(test_registers_and_memory),
         cmocka_unit_test(test_flags_against_cpu),
     };

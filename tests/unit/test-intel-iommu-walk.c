@@ -39,6 +39,8 @@ static bool one_in(unsigned n)
     return below(n) == 0;
 }
 
+AddressSpace address_space_memory;
+
 static VTDWalkRsvd rsvd;
 
 static VTDWalkConfig config(VTDWalkType type)

@@ -216,6 +216,26 @@ void qvtd_inv_pages(QVtd *vtd, uint16_t did, uint64_t iova, unsigned am)
     run_and_wait(vtd);
 }
 
+static uint64_t piotlb_desc(uint16_t did, uint32_t pasid, uint64_t granularity)
+{
+    return VTD_INV_DESC_PIOTLB | granularity | (uint64_t)did << 16 |
+           (uint64_t)pasid << 32;
+}
+
+void qvtd_inv_pasid(QVtd *vtd, uint16_t did, uint32_t pasid)
+{
+    put_desc(vtd, piotlb_desc(did, pasid, VTD_INV_DESC_PIOTLB_ALL_IN_PASID), 0);
+    run_and_wait(vtd);
+}
+
+void qvtd_inv_pasid_pages(QVtd *vtd, uint16_t did, uint32_t pasid,
+                          uint64_t iova, unsigned am)
+{
+    put_desc(vtd, piotlb_desc(did, pasid, VTD_INV_DESC_PIOTLB_PSI_IN_PASID),
+             iova | am);
+    run_and_wait(vtd);
+}
+
 void qvtd_inv_device_tlb(QVtd *vtd, uint16_t bdf, uint64_t addr, bool s)
 {
     put_desc(vtd, VTD_INV_DESC_DEVICE | ((uint64_t)bdf << 32), addr | s);

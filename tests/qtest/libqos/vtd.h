@@ -128,6 +128,25 @@ void qvtd_inv_domain(QVtd *vtd, uint16_t did);
 void qvtd_inv_pages(QVtd *vtd, uint16_t did, uint64_t iova, unsigned am);
 
 /**
+ * qvtd_inv_pasid() - invalidate the IOTLB entries of a PASID (6.5.2.4)
+ * @vtd: the driver, in scalable mode
+ * @did: domain id
+ * @pasid: 0 to 0xfffff
+ */
+void qvtd_inv_pasid(QVtd *vtd, uint16_t did, uint32_t pasid);
+
+/**
+ * qvtd_inv_pasid_pages() - the same for a range (6.5.2.4)
+ * @vtd: the driver, in scalable mode
+ * @did: domain id
+ * @pasid: 0 to 0xfffff
+ * @iova: start of the range, multiple of its size
+ * @am: the range has 2^@am pages of 4 KiB; 0 to 63
+ */
+void qvtd_inv_pasid_pages(QVtd *vtd, uint16_t did, uint32_t pasid,
+                          uint64_t iova, unsigned am);
+
+/**
  * qvtd_inv_device_tlb() - invalidate a range in a device-TLB (6.5.2.5)
  * @vtd: the driver
  * @bdf: bus, device and function number

@@ -1,0 +1,136 @@
+/*
+ * VT-d: the part of the IOTLB that serves translation requests
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A table with one place for each hash.  An answer belongs to the generation
+ * that was current before it was worked out, and is used as long as that is
+ * the current one: an invalidation is one addition, whatever is kept.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/memalign.h"
+#include "qemu/seqlock.h"
+#include "exec/address-spaces.h"
+#include "intel_iommu_ats_cache.h"
+
+#define ATS_CACHE_LINE  64
+
+/*
+ * An answer.  Who wants to write makes @lock odd, if it is even, and has the
+ * place; all else may be read at any time, and is used if @lock was even and
+ * did not change meanwhile.
+ */
+typedef struct Answer {
+    QemuSeqLock lock;
+    uint32_t perm;
+    aligned_uint64_t generation;
+    aligned_uint64_t page;      /* address, and in bit 0 whether privileged */
+    aligned_uint64_t source;    /* source id and PASID */
+    aligned_uint64_t mask;
+    aligned_uint64_t out;
+} QEMU_ALIGNED(ATS_CACHE_LINE) Answer;
+
+struct VTDATSCache {
+    Answer answers[VTD_ATS_CACHE_SIZE];
+    /* Not 0, which is that of the places that nothing was kept in yet */
+    aligned_uint64_t generation;
+};
+
+static inline uint64_t key_page(const VTDATSCacheKey *key)
+{
+    return key->addr | key->priv;
+}
+
+static inline uint64_t key_source(const VTDATSCacheKey *key)
+{
+    return (uint64_t)key->sid << 32 | key->pasid;
+}
+
+/* Neighbouring pages of one source do not meet */
+static inline unsigned key_index(const VTDATSCacheKey *key)
+{
+    uint64_t hash = key_source(key) * 0x9e3779b97f4a7c15ull;
+
+    return ((key->addr >> 12) + (hash >> 32) + key->priv) &
+           (VTD_ATS_CACHE_SIZE - 1);
+}
+
+bool vtd_ats_cache_find(const VTDATSCache *cache, const VTDATSCacheKey *key,
+                        uint64_t last, IOMMUAccessFlags want,
+                        IOMMUTLBEntry *entry)
+{
+    const Answer *a = &cache->answers[key_index(key)];
+    unsigned seq = seqlock_read_begin(&a->lock);
+    uint64_t mask;
+
+    if (qatomic_read__nocheck(&a->page) != key_page(key) ||
+        qatomic_read__nocheck(&a->source) != key_source(key) ||
+        (want & ~qatomic_read(&a->perm))) {
+        return false;
+    }
+    mask = qatomic_read__nocheck(&a->mask);
+    if (last > (key->addr | mask)) {
+        return false;
+    }
+    entry->target_as = &address_space_memory;
+    entry->iova = key->addr & ~mask;
+    entry->translated_addr = qatomic_read__nocheck(&a->out);
+    entry->addr_mask = mask;
+    entry->perm = want;
+    entry->pasid = key->pasid;
+    /* Last, so that an invalidation is seen up to the end */
+    if (qatomic_read__nocheck(&a->generation) !=
+        vtd_ats_cache_generation(cache)) {
+        return false;
+    }
+    return !seqlock_read_retry(&a->lock, seq);
+}
+
+void vtd_ats_cache_add(VTDATSCache *cache, uint64_t generation,
+                       const VTDATSCacheKey *key, const IOMMUTLBEntry *entry)
+{
+    Answer *a = &cache->answers[key_index(key)];
+    unsigned seq = qatomic_read(&a->lock.sequence);
+
+    if ((seq & 1) ||
+        qatomic_cmpxchg(&a->lock.sequence, seq, seq + 1) != seq) {
+        return;
+    }
+    /* As in seqlock_write_begin() */
+    smp_wmb();
+    qatomic_set__nocheck(&a->generation, generation);
+    qatomic_set__nocheck(&a->page, key_page(key));
+    qatomic_set__nocheck(&a->source, key_source(key));
+    qatomic_set__nocheck(&a->mask, entry->addr_mask);
+    qatomic_set__nocheck(&a->out, entry->translated_addr);
+    qatomic_set(&a->perm, entry->perm & IOMMU_RW);
+    /* And what seqlock_write_end() does, which wants no other writer near */
+    qatomic_store_release(&a->lock.sequence, seq + 2);
+}
+
+uint64_t vtd_ats_cache_generation(const VTDATSCache *cache)
+{
+    uint64_t generation = qatomic_read__nocheck(&cache->generation);
+
+    /* With qatomic_inc() in vtd_ats_cache_invalidate() */
+    smp_mb_acquire();
+    return generation;
+}
+
+void vtd_ats_cache_invalidate(VTDATSCache *cache)
+{
+    qatomic_inc(&cache->generation);
+}
+
+VTDATSCache *vtd_ats_cache_new(void)
+{
+    VTDATSCache *cache = qemu_memalign(ATS_CACHE_LINE, sizeof(*cache));
+
+    memset(cache, 0, sizeof(*cache));
+    cache->generation = 1;
+    return cache;
+}

@@ -1,0 +1,45 @@
+/*
+ * Requesters of an IOMMU, and what becomes of their faults
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "hw/pci/pci_bus.h"
+#include "hw/i386/intel_iommu_internal.h"
+#include "hw/i386/intel_iommu_dev_tlb.h"
+#include "hw/i386/intel_iommu_fault.h"
+#include "fake-requester.h"
+
+PCIBus fake_bus;
+
+int pci_bus_num(PCIBus *bus)
+{
+    return 0;
+}
+
+bool pcie_ats_enabled(const PCIDevice *dev)
+{
+    return true;
+}
+
+void vtd_dev_tlb_register(VTDDevTLB *dt, PCIBus *bus, int devfn,
+                          uint32_t pasid, IOMMUNotifier *n)
+{
+}
+
+void vtd_dev_tlb_unregister(VTDDevTLB *dt, PCIBus *bus, int devfn,
+                            uint32_t pasid, IOMMUNotifier *n)
+{
+}
+
+bool vtd_is_qualified_fault(VTDFaultReason fault)
+{
+    return true;
+}
+
+void vtd_fault_report(IntelIOMMUState *s, const VTDFault *fault)
+{
+}

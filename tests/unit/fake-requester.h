@@ -1,0 +1,20 @@
+/*
+ * Requesters of an IOMMU, and what becomes of their faults
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Stands in for PCI and for the rest of the IOMMU in tests of
+ * hw/i386/intel_iommu_ats.c.  Faults go nowhere.
+ */
+
+#ifndef TESTS_UNIT_FAKE_REQUESTER_H
+#define TESTS_UNIT_FAKE_REQUESTER_H
+
+#include "hw/pci/pci.h"
+
+/* Bus 0 */
+extern PCIBus fake_bus;
+
+#endif

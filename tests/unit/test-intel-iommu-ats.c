@@ -1,0 +1,369 @@
+/*
+ * Translation requests while a guest changes tables and invalidates
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * hw/i386/intel_iommu_ats.c and what is below it, with what is cached there,
+ * against the plain model of a walk.  An answer has to be that of the tables as
+ * they are, or as they have been since the last invalidation if they gave all
+ * that is wanted.  Section numbers are those of the Intel Virtualization
+ * Technology for Directed I/O specification, revision 5.10.
+ *
+ *   ATS_TEST_SEED    seed of the random sequence (printed; default: the time)
+ *   ATS_TEST_STEPS   its length
+ */
+
+#include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
+#include "qemu/bswap.h"
+#include "qemu/rcu.h"
+#include "hw/i386/intel_iommu_internal.h"
+#include "hw/i386/intel_iommu_ats.h"
+#include "hw/i386/intel_iommu_request.h"
+#include "fake-memory.h"
+#include "fake-requester.h"
+#include "intel-iommu-walk-model.h"
+
+#define DEVFNS      2
+#define STATES      16          /* of the tables, between two invalidations */
+#define LEAVES      4           /* entries of a leaf table that are used */
+#define ALL         (P | RW | US)
+
+/* Pages of guest memory */
+enum {
+    ROOT = 1, CONTEXT, DIRECTORY, TABLE,
+    FIRST,                      /* page tables: four levels, and two leaves */
+    SECOND = FIRST + 6,
+    NESTED = SECOND + 6,
+    UNDER = NESTED + 6,         /* second stage of NESTED, one to one */
+    END = UNDER + 4,
+};
+
+static IntelIOMMUState *iommu;
+static GRand *random_source;
+
+static unsigned below(unsigned n)
+{
+    return g_rand_int_range(random_source, 0, n);
+}
+
+static uint64_t *slot(unsigned table, unsigned index)
+{
+    return &fake_memory[table * 512 + index];
+}
+
+static void store(unsigned table, unsigned index, uint64_t value)
+{
+    *slot(table, index) = cpu_to_le64(value);
+}
+
+/* ---- Address spaces ---- */
+
+/* PASID i + 1 of every function, and without PASID the first of them */
+static const struct {
+    unsigned tables;
+    bool second;
+    uint64_t pe[3];
+    VTDWalkConfig walk;
+} spaces[] = {
+    {
+        .tables = FIRST,
+        .pe = { VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT,
+                VTD_SM_PASID_ENTRY_PWSNP,
+                FIRST * PAGE | VTD_SM_PASID_ENTRY_SRE },
+        .walk = { .type = VTD_WALK_FIRST_STAGE, .fs_root = FIRST * PAGE },
+    }, {
+        .tables = SECOND,
+        .second = true,
+        .pe = { VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_SLT | 2 << 2 |
+                SECOND * PAGE, VTD_SM_PASID_ENTRY_PWSNP,
+                VTD_SM_PASID_ENTRY_SRE },
+        .walk = { .type = VTD_WALK_SECOND_STAGE, .ss_root = SECOND * PAGE },
+    }, {
+        .tables = NESTED,
+        .pe = { VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_NESTED | 2 << 2 |
+                UNDER * PAGE, VTD_SM_PASID_ENTRY_PWSNP,
+                NESTED * PAGE | VTD_SM_PASID_ENTRY_SRE |
+                VTD_SM_PASID_ENTRY_WPE },
+        .walk = { .type = VTD_WALK_NESTED, .fs_root = NESTED * PAGE,
+                  .ss_root = UNDER * PAGE, .write_protect = true },
+    },
+};
+
+static VTDWalkConfig space_config(unsigned space)
+{
+    VTDWalkConfig cfg = spaces[space].walk;
+
+    cfg.scalable = true;
+    cfg.fs_levels = cfg.ss_levels = 4;
+    cfg.haw = cfg.ss_width = 48;
+    cfg.rsvd = &iommu->resolver->rsvd;
+    return cfg;
+}
+
+/* An entry of a leaf: mostly a page, with all permissions or fewer */
+static uint64_t random_leaf(bool second)
+{
+    uint64_t out = (uint64_t)(0x100 + below(64)) << 12;
+    uint64_t bits = second ? SR | SW : ALL;
+
+    switch (below(6)) {
+    case 0:
+        return 0;
+    case 1:
+        return out | (bits & ~(second ? SW : RW));
+    case 2:
+        return out | (bits & ~(second ? SR : US));
+    default:
+        return out | bits;
+    }
+}
+
+/* An entry of the level above: one of two leaf tables, or a large page */
+static uint64_t random_directory(unsigned tables, bool second)
+{
+    uint64_t bits = second ? SR | SW : ALL;
+
+    switch (below(6)) {
+    case 0:
+        return below(2) ? 0 : 1ull << 50 | bits;
+    case 1:
+        return (uint64_t)(1 + below(8)) << 21 | PS | bits;
+    default:
+        return (tables + 4 + below(2)) * PAGE | bits;
+    }
+}
+
+/* Change one entry that requests look at */
+static void change_entry(unsigned space)
+{
+    unsigned tables = spaces[space].tables;
+    bool second = spaces[space].second;
+
+    if (below(4)) {
+        store(tables + 4 + below(2), below(LEAVES), random_leaf(second));
+    } else {
+        store(tables + 2, below(2), random_directory(tables, second));
+    }
+}
+
+static void fill_space(unsigned space)
+{
+    unsigned tables = spaces[space].tables;
+    uint64_t bits = spaces[space].second ? SR | SW : ALL;
+
+    store(tables, 0, (tables + 1) * PAGE | bits);
+    store(tables + 1, 0, (tables + 2) * PAGE | bits);
+    for (unsigned i = 0; i < 100; i++) {
+        change_entry(space);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        store(TABLE, (space + 1) * 8 + i, spaces[space].pe[i]);
+    }
+}
+
+static void fill_memory(void)
+{
+    store(ROOT, 0, CONTEXT * PAGE | 1);
+    for (unsigned devfn = 0; devfn < DEVFNS; devfn++) {
+        store(CONTEXT, devfn * 4, DIRECTORY * PAGE | VTD_SM_CONTEXT_ENTRY_DTE |
+                                  VTD_SM_CONTEXT_ENTRY_PASIDE | 1);
+        /* Without PASID the entry is that of the first space, by RID_PASID */
+        store(CONTEXT, devfn * 4 + 1, 0);
+    }
+    store(DIRECTORY, 0, TABLE * PAGE | 1);
+    for (unsigned i = 0; i < 3; i++) {
+        store(UNDER + i, 0, (UNDER + i + 1) * PAGE | SR | SW);
+        store(TABLE, i, spaces[0].pe[i]);
+    }
+    for (unsigned i = 0; i < 512; i++) {
+        store(UNDER + 3, i, i * PAGE | SR | SW);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(spaces); i++) {
+        fill_space(i);
+    }
+}
+
+static int setup(void **state)
+{
+    const char *env = getenv("ATS_TEST_SEED");
+    uint32_t seed = env ? g_ascii_strtoull(env, NULL, 0) : time(NULL);
+
+    print_message("ATS_TEST_SEED=0x%" PRIx32 "\n", seed);
+    random_source = g_rand_new_with_seed(seed);
+    iommu = g_new0(IntelIOMMUState, 1);
+    iommu->aw_bits = 48;
+    iommu->flts = iommu->fs1gp = true;
+    iommu->scalable_mode = iommu->root_scalable = iommu->dmar_enabled = true;
+    iommu->cap = VTD_CAP_SAGAW_48bit;
+    iommu->ecap = VTD_ECAP_DT | VTD_ECAP_PASID | VTD_ECAP_PSS(20) |
+                  VTD_ECAP_FLTS | VTD_ECAP_SLTS | VTD_ECAP_NEST |
+                  VTD_ECAP_SRS | VTD_ECAP_SMPWC;
+    iommu->root = ROOT * PAGE;
+    stq_le_p(&iommu->csr[DMAR_RTADDR_REG], iommu->root | VTD_RTADDR_SMT);
+    iommu->resolver = vtd_resolver_new(iommu);
+    /* As the model has it */
+    fake_memory_map(FAKE_MEMORY_PAGES, FAKE_MEMORY_PAGES / 4);
+    fill_memory();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    g_rand_free(random_source);
+    return 0;
+}
+
+/* ---- Requests, and the model ---- */
+
+typedef struct Ask {
+    unsigned devfn;
+    unsigned space;
+    uint32_t pasid;
+    bool priv;
+    bool no_write;
+    uint64_t addr;
+} Ask;
+
+static IOMMUTLBEntry ask(const Ask *a)
+{
+    IOMMUTLBEntry e;
+    uint32_t errors;
+
+    assert_int_equal(vtd_ats_request_translation(&fake_bus, iommu, a->devfn,
+                                                 a->pasid, a->priv, false,
+                                                 a->addr, 8, a->no_write, &e, 1,
+                                                 &errors), 1);
+    assert_int_equal(errors, !(e.perm & IOMMU_RW));
+    assert_int_equal(e.pasid, a->pasid);
+    assert_true(is_power_of_2(e.addr_mask + 1));
+    assert_int_equal(e.iova & e.addr_mask, 0);
+    assert_int_equal(a->addr & ~e.addr_mask, e.iova);
+    return e;
+}
+
+static IOMMUAccessFlags wanted(const Ask *a)
+{
+    return a->no_write ? IOMMU_RO : IOMMU_RW;
+}
+
+/* Whether the model says @e of the page at @addr, with guest memory @entry */
+static bool model_says(const Ask *a, const IOMMUTLBEntry *e, uint64_t addr,
+                       uint64_t *entry)
+{
+    VTDWalkConfig cfg = space_config(a->space);
+    bool priv = a->priv && a->pasid != PCI_NO_PASID;
+    hwaddr out;
+    IOMMUAccessFlags perm = walk_model_page(&cfg, entry, addr, wanted(a), priv,
+                                            a->pasid == PCI_NO_PASID, &out);
+
+    if (perm && priv) {
+        perm |= IOMMU_PRIV;
+    }
+    return e->perm == perm &&
+           (!perm || e->translated_addr + (addr & -PAGE) - e->iova == out);
+}
+
+/* Guest memory since the last invalidation; the last is as it is now */
+static uint64_t states[STATES][FAKE_MEMORY_ENTRIES];
+static unsigned num_states;
+static uint64_t scratch[FAKE_MEMORY_ENTRIES];
+
+static bool state_says(const Ask *a, const IOMMUTLBEntry *e, unsigned state)
+{
+    uint64_t other = e->iova + (below(512) * PAGE & e->addr_mask);
+
+    memcpy(scratch, state == num_states ? fake_memory : states[state],
+           sizeof(scratch));
+    return model_says(a, e, a->addr, scratch) &&
+           model_says(a, e, other, scratch);
+}
+
+/* Returns: whether it is an answer of the past */
+static bool check_answer(const Ask *a, const IOMMUTLBEntry *e)
+{
+    if (state_says(a, e, num_states)) {
+        /* 6.2.4.1: no flag is missing, unless it has been cleared since */
+        if (!num_states) {
+            assert_memory_equal(scratch, fake_memory, sizeof(scratch));
+        }
+        return false;
+    }
+    /* 6.2.4: with less, or nothing, only the tables have the say */
+    assert_int_equal(e->perm & IOMMU_RW, wanted(a));
+    for (unsigned i = num_states; !state_says(a, e, i); i--) {
+        if (!i) {
+            fail_msg("no state of the tables gives 0x%" PRIx64 " for 0x%" PRIx64
+                     " of space %u", e->translated_addr, a->addr, a->space);
+        }
+    }
+    return true;
+}
+
+static void random_ask(Ask *a)
+{
+    bool has_pasid = below(4);
+
+    a->devfn = below(DEVFNS);
+    a->space = has_pasid ? below(ARRAY_SIZE(spaces)) : 0;
+    a->pasid = has_pasid ? a->space + 1 : PCI_NO_PASID;
+    a->priv = has_pasid && !below(4);
+    a->no_write = !below(3);
+    a->addr = (uint64_t)below(2) << 21 | below(LEAVES) * PAGE | below(512) * 8;
+}
+
+static void random_invalidation(void)
+{
+    switch (below(3)) {
+    case 0:
+        vtd_ats_cache_invalidate(iommu->resolver->answers);
+        break;
+    case 1:
+        vtd_resolver_invalidate(iommu->resolver);
+        break;
+    default:
+        vtd_resolver_update(iommu->resolver);
+        break;
+    }
+    num_states = 0;
+}
+
+static void test_random(void **state)
+{
+    const char *env = getenv("ATS_TEST_STEPS");
+    unsigned steps = env ? atoi(env) : 20000, old = 0, given = 0;
+
+    for (unsigned step = 0; step < steps; step++) {
+        Ask a;
+        IOMMUTLBEntry e;
+
+        if (!below(8)) {
+            if (num_states == STATES || !below(10)) {
+                random_invalidation();
+            }
+            memcpy(states[num_states++], fake_memory, sizeof(fake_memory));
+            change_entry(below(ARRAY_SIZE(spaces)));
+        }
+        random_ask(&a);
+        e = ask(&a);
+        old += check_answer(&a, &e);
+        given += !!e.perm;
+    }
+    print_message("%u of %u have an answer, %u that of the past\n", given,
+                  steps, old);
+    /* It is of no use if hardly anything is mapped, or cached */
+    assert_true(given > steps / 4);
+    assert_true(old > steps / 100);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
