@@ -42,10 +42,34 @@ from guest_machine import (boot_arguments, firmware_arguments,  # noqa: E402
 # What no healthy guest's kernel says.
 KERNEL_TROUBLE = re.compile(
     r'DMAR:.*(fault|error|time-?out)|'
+    r'dmar\d+: .*(page request|not canonical)|PRQ overflow|'
     r'AMD-Vi:.*(FAULT|ERROR|timeout)|'
     r'virtio_iommu.*(fault|error)|'
     r'WARNING:|BUG:|Oops|Kernel panic|Call Trace|'
     r'NETDEV WATCHDOG|blocked for more than', re.I)
+# What "svm test" and the guest's `provoke` say around what they do.
+BRACKET = re.compile(r'\bsvm: (begin|end) (\S+)$')
+
+
+def kernel_trouble(log, provoked=None, provoked_in=None):
+    """The lines of a kernel's log that tell of trouble nobody asked for.
+
+    provoked is a pattern of what is meant to happen; provoked_in maps the
+    name of a case to such a pattern for what the kernel says during the case.
+    """
+    trouble, under_way = [], []
+    for line in log.splitlines():
+        bracket = BRACKET.search(line)
+        if bracket and bracket[1] == 'begin':
+            under_way.append(bracket[2])
+        elif bracket and bracket[2] in under_way:
+            under_way.remove(bracket[2])
+        elif bracket or KERNEL_TROUBLE.search(line):
+            patterns = [(provoked_in or {}).get(case) for case in under_way]
+            if not any(pattern and re.search(pattern, line)
+                       for pattern in (provoked, *patterns)):
+                trouble.append(line)
+    return trouble
 
 
 class DataServer:
@@ -191,10 +215,12 @@ class SvmGuestTest(QemuSystemTest):
             guest.vm.launch()
         return guest
 
-    def run_script(self, guest, questions=None, provoked=None):
+    def run_script(self, guest, questions=None, provoked=None,
+                   provoked_in=None):
         """Follow a guest's script to its end, which must be success.
 
-        provoked is a pattern of kernel messages that the test provokes.
+        provoked is a pattern of kernel messages that the test provokes,
+        provoked_in has one for each case that does (kernel_trouble).
         Returns the lines that the script printed.
         """
         try:
@@ -203,9 +229,7 @@ class SvmGuestTest(QemuSystemTest):
             self.fail(f'{error}\n{guest.tail()}')
         self.assertEqual(status, 0, f'the script failed\n{guest.tail()}')
         guest.vm.wait(60)
-        trouble = [line for line in guest.kernel_log().splitlines()
-                   if KERNEL_TROUBLE.search(line)
-                   and not (provoked and re.search(provoked, line))]
+        trouble = kernel_trouble(guest.kernel_log(), provoked, provoked_in)
         self.assertEqual(trouble, [], f'kernel messages\n{guest.tail()}')
         return guest.channel.lines
 
