@@ -8,6 +8,7 @@
 rely on; here they run on a stock kernel in machines of different shapes, and
 while the machine changes under them."""
 
+import json
 import re
 
 from svm_guest import SvmGuestTest, TestpmdBackend
@@ -253,6 +254,143 @@ class Svm(SvmGuestTest):
                        node_name='store')
         vm.cmd('blockdev-add', driver='qcow2', file='store',
                node_name='snapshots')
+
+    @staticmethod
+    def injections(guest, *settings):
+        """Questions "PROPERTY=VALUE", which set a property of the device, and
+        "PROPERTY", which are answered with what is left of it."""
+        def setter(name, value):
+            return lambda: guest.vm.cmd('qom-set', path='svm0', property=name,
+                                        value=json.loads(value)) and ''
+
+        def getter(name):
+            return lambda: str(guest.vm.cmd('qom-get', path='svm0',
+                                            property=name))
+
+        names = [setting.partition('=')[0] for setting in settings]
+        return ({setting: setter(*setting.split('=')) for setting in settings}
+                | {name: getter(name) for name in names})
+
+    def test_denied_and_late(self):
+        """A request that the device does not send fails one operation, the
+        next one works.  A response that is late is waited for."""
+        guest = self.start_svm('''
+            svm write 64K || exit 1
+            ask x-deny-requests=1
+            svm write 64K && exit 1
+            echo left=$(ask x-deny-requests)
+            svm write 64K || exit 1
+            ask x-delay-responses=500
+            echo late=$(svm write 64K)
+            ask x-delay-responses=0
+            svm test malloc unmap
+            ''')
+        lines = self.run_script(guest, self.injections(
+            guest, 'x-deny-requests=1', 'x-delay-responses=500',
+            'x-delay-responses=0'))
+        self.check_cases(guest)
+        wrote = [line for line in lines if line.startswith('wrote ')]
+        self.assertEqual(['the device reports an error' in line
+                          for line in wrote], [False, True, False], lines)
+        self.assertEqual(self.value(guest, 'left'), '0')
+        late = re.search(r'done, ([\d.]+) ms', self.value(guest, 'late'))
+        self.assertTrue(late, lines)
+        self.assertGreaterEqual(float(late[1]), 500)
+
+    def test_lost_response(self):
+        """An operation whose page response is lost ends when the device is
+        reset, or its process killed.  A device that does not even end then
+        loses its bus; a reset brings it back."""
+        guest = self.start_svm(f'''
+            # START_WRITE of svm_ioctl.h, in which a program waits
+            waits() {{ grep -q '^16 .* 0x4943 ' /proc/$pid/syscall; }}
+            wait_for_ever() {{
+                svm write 64K > /tmp/waiting &
+                pid=$!
+                wait_until 60 waits || exit 1
+            }}
+            ask x-drop-responses=1
+            wait_for_ever
+            echo left=$(ask x-drop-responses)
+            echo 1 > {DEVICE}/reset || exit 1
+            wait $pid
+            echo "after the reset: $? $(cat /tmp/waiting)"
+            svm test malloc || exit 1
+
+            ask x-drop-responses=1
+            wait_for_ever
+            kill $pid; wait $pid
+            svm test malloc || exit 1
+
+            echo 1 > /sys/module/svm/parameters/stop_timeout
+            ask x-delay-responses=3600000
+            wait_for_ever
+            kill $pid; wait $pid
+            echo kernel=$(dmesg | grep -o 'does not stop.*')
+            ask x-delay-responses=0
+            echo 1 > {DEVICE}/reset || exit 1
+            svm test malloc unmap
+            ''')
+        lines = self.run_script(guest, self.injections(
+            guest, 'x-drop-responses=1', 'x-delay-responses=3600000',
+            'x-delay-responses=0'))
+        self.check_cases(guest)
+        self.assertEqual(self.value(guest, 'left'), '0')
+        self.assertIn('the device reports an error', next(
+            line for line in lines if line.startswith('after the reset: 1 ')))
+        self.assertEqual(self.value(guest, 'kernel'),
+                         'does not stop, taking its bus from it')
+
+    def test_flood(self):
+        """More page requests than the queue holds: the IOMMU answers what it
+        could not take (VT-d 7.4.1), Linux notices, and all goes on."""
+        guest = self.start_svm('''
+            svm busy 1 > /tmp/busy &
+            wait_until 60 grep -q busy /tmp/busy
+            ask x-flood=20000
+            # Linux ends one of its lines only when the next one comes.
+            overflow() {
+                echo '<7>svm: look' > /dev/kmsg
+                dmesg | grep -q "PRQ overflow $1"
+            }
+            wait_until 60 overflow detected || exit 1
+            wait_until 60 overflow cleared || exit 1
+            kill -0 $! || { cat /tmp/busy; exit 1; }
+            provoke begin killed
+            kill $!; wait $!
+            provoke end killed
+            svm test malloc unmap exit
+            ''')
+        self.run_script(guest, self.injections(guest, 'x-flood=20000'),
+                        provoked_in=PROVOKED)
+        self.check_cases(guest)
+
+    def test_stale_translation(self):
+        """A device that uses translations after they were invalidated fails
+        the cases about that.  In these the memory stays the program's, so
+        that nobody else's is hit."""
+        cases = {'remap': 'still writes to memory that moved',
+                 'protect': 'writes to memory that became read-only',
+                 'cow': "wrote through to a child's copy"}
+        guest = self.start_svm(f'''
+            svm test {' '.join(cases)} || exit 1
+            for case in {' '.join(cases)}; do
+                ask x-ignore-invalidations=true
+                svm test $case > /tmp/$case && exit 1
+                ask x-ignore-invalidations=false
+                echo 1 > {DEVICE}/reset || exit 1
+                echo stale $(grep '^not ok' /tmp/$case)
+            done
+            svm test {' '.join(cases)}
+            ''')
+        lines = self.run_script(guest, self.injections(
+            guest, 'x-ignore-invalidations=true',
+            'x-ignore-invalidations=false'))
+        self.check_cases(guest)
+        caught = [line for line in lines if line.startswith('stale ')]
+        self.assertEqual(len(caught), len(cases), lines)
+        for line, (case, complaint) in zip(caught, cases.items()):
+            self.assertRegex(line, f'stale not ok {case}: .*{complaint}')
 
     def refusal(self, kernel, devices, memory='512M'):
         """The program's words on a machine that does not share memory."""
