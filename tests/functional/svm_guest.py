@@ -203,7 +203,7 @@ class SvmGuestTest(QemuSystemTest):
             firmware = firmware_arguments()
         except Failure as error:
             self.skipTest(str(error))
-        guest = _Guest(self, name, self.get_vm(name=name))
+        guest = _Guest(self, name, self.get_vm(name=name), image)
         self._guests.append(guest)
         guest.write_script(script)
         guest.vm.add_args(
@@ -214,6 +214,21 @@ class SvmGuestTest(QemuSystemTest):
         if launch:
             guest.vm.launch()
         return guest
+
+    def compile_program(self, name, *flags):
+        """A program of tests/guest for the guest: its path.  Skips the test
+        where there is no compiler."""
+        source = REPO / 'tests' / 'guest' / name
+        program = self.scratch_file(source.stem)
+        try:
+            subprocess.run(['cc', '-static', '-O1', '-Wall', '-Werror', *flags,
+                            '-o', program, source],
+                           check=True, capture_output=True, text=True)
+        except FileNotFoundError:
+            self.skipTest('there is no C compiler: install gcc')
+        except subprocess.CalledProcessError as error:
+            self.fail(f'{source} does not compile\n{error.stderr}')
+        return program
 
     def run_script(self, guest, questions=None, provoked=None,
                    provoked_in=None):
@@ -255,8 +270,9 @@ class SvmGuestTest(QemuSystemTest):
 class _Guest:
     """A virtual machine, its script, and what it said."""
 
-    def __init__(self, test, name, vm):
+    def __init__(self, test, name, vm, image):
         self.vm = vm
+        self.image = image
         self._script = test.scratch_file(f'{name}-script')
         self._console = test.log_file(f'{name}-kernel.log')
         Path(self._console).unlink(missing_ok=True)

@@ -204,6 +204,71 @@ class Svm(SvmGuestTest):
         self.check_cases(guest)
         self.assertEqual(len(boots), 4)
 
+    def test_kexec(self):
+        """Another kernel takes over while the device is at work: the driver
+        silences the device before, and the new kernel finds all in order."""
+        program = self.compile_program('kexec.c')
+        guest = self.start_svm('''
+            boot=$(ask boot)
+            svm test malloc unmap fork || exit 1
+            [ $boot != 2 ] || exit 0
+            head -c $(ask kernel-size) /dev/vda > /tmp/kernel
+            head -c $(ask initrd-size) /dev/vdb > /tmp/initrd
+            cp /sys/firmware/qemu_fw_cfg/by_name/opt/svm/kexec/raw /tmp/kexec
+            chmod +x /tmp/kexec
+            svm busy > /tmp/busy &
+            wait_until 60 grep -q busy /tmp/busy
+            /tmp/kexec /tmp/kernel /tmp/initrd "$(cat /proc/cmdline)"
+            exit 1
+            ''', devices=svm_arguments() + [
+                '-fw_cfg', f'name=opt/svm/kexec,file={program}'], launch=False)
+        trace = self.log_file('kexec-trace.log')
+        guest.vm.add_args('-D', trace)
+        for event in ('svm_*', 'pci_cfg_write', 'pci_ats_request_translation',
+                      'pci_pri_request_page', 'vtd_dmar_fault'):
+            guest.vm.add_args('-trace', event)
+        for name, path in (('kernel', guest.image.kernel),
+                           ('initrd', guest.image.initramfs)):
+            guest.vm.add_args('-drive', f'if=none,id={name},format=raw,'
+                              f'readonly=on,file={path}',
+                              '-device', f'virtio-blk-pci,drive={name}')
+        guest.vm.launch()
+        boots = []
+
+        def boot():
+            boots.append(None)
+            return str(len(boots))
+
+        self.run_script(guest, {
+            'boot': boot,
+            'kernel-size': lambda: str(guest.image.kernel.stat().st_size),
+            'initrd-size': lambda: str(guest.image.initramfs.stat().st_size)})
+        self.check_cases(guest)
+        self.assertEqual(len(boots), 2)
+        self.check_quiet(trace)
+
+    def check_quiet(self, trace):
+        """From the driver's shutdown until the next one's opening the device
+        asked for nothing, and nothing was ever blocked.  The second shutdown
+        is that of the machine."""
+        master, requests, switches = False, 0, []
+        with open(trace, encoding='utf-8') as events:
+            for event in events:
+                command = re.match(r'pci_cfg_write svm 01:00\.0 @0x4 <- '
+                                   r'(0x[0-9a-f]+)', event)
+                self.assertNotIn('vtd_dmar_fault', event)
+                if command:
+                    now = bool(int(command[1], 16) & 4)
+                    if now != master:
+                        switches.append(now)
+                    master = now
+                elif event.startswith(('pci_ats_request_translation svm',
+                                       'pci_pri_request_page svm')):
+                    self.assertTrue(master, event)
+                    requests += 1
+        self.assertGreater(requests, 0)
+        self.assertEqual(switches, [True, False, True, False])
+
     def test_snapshot(self):
         """savevm and loadvm while the device is at work."""
         guest = self.start_svm('''
