@@ -237,7 +237,7 @@ static bool dma_inject_response(PCIATSDMA *dma, DMAGroup *group,
     if (!group->dropped && delay) {
         now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
         group->delayed = true;
-        group->due = now + delay * SCALE_MS;
+        group->due = now + (int64_t)delay * SCALE_MS;
         group->code = code;
         timer_mod_anticipate_ns(dma->delay_timer, group->due);
     }

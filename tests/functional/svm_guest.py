@@ -42,10 +42,34 @@ from guest_machine import (boot_arguments, firmware_arguments,  # noqa: E402
 # What no healthy guest's kernel says.
 KERNEL_TROUBLE = re.compile(
     r'DMAR:.*(fault|error|time-?out)|'
+    r'dmar\d+: .*(page request|not canonical)|PRQ overflow|'
     r'AMD-Vi:.*(FAULT|ERROR|timeout)|'
     r'virtio_iommu.*(fault|error)|'
     r'WARNING:|BUG:|Oops|Kernel panic|Call Trace|'
     r'NETDEV WATCHDOG|blocked for more than', re.I)
+# What "svm test" and the guest's `provoke` say around what they do.
+BRACKET = re.compile(r'\bsvm: (begin|end) (\S+)$')
+
+
+def kernel_trouble(log, provoked=None, provoked_in=None):
+    """The lines of a kernel's log that tell of trouble nobody asked for.
+
+    provoked is a pattern of what is meant to happen; provoked_in maps the
+    name of a case to such a pattern for what the kernel says during the case.
+    """
+    trouble, under_way = [], []
+    for line in log.splitlines():
+        bracket = BRACKET.search(line)
+        if bracket and bracket[1] == 'begin':
+            under_way.append(bracket[2])
+        elif bracket and bracket[2] in under_way:
+            under_way.remove(bracket[2])
+        elif bracket or KERNEL_TROUBLE.search(line):
+            patterns = [(provoked_in or {}).get(case) for case in under_way]
+            if not any(pattern and re.search(pattern, line)
+                       for pattern in (provoked, *patterns)):
+                trouble.append(line)
+    return trouble
 
 
 class DataServer:
@@ -179,7 +203,7 @@ class SvmGuestTest(QemuSystemTest):
             firmware = firmware_arguments()
         except Failure as error:
             self.skipTest(str(error))
-        guest = _Guest(self, name, self.get_vm(name=name))
+        guest = _Guest(self, name, self.get_vm(name=name), image)
         self._guests.append(guest)
         guest.write_script(script)
         guest.vm.add_args(
@@ -191,11 +215,29 @@ class SvmGuestTest(QemuSystemTest):
             guest.vm.launch()
         return guest
 
-    def run_script(self, guest, questions=None, provoked=None, on_line=None):
+    def compile_program(self, name, *flags):
+        """A program of tests/guest for the guest: its path.  Skips the test
+        where there is no compiler."""
+        source = REPO / 'tests' / 'guest' / name
+        program = self.scratch_file(source.stem)
+        try:
+            subprocess.run(['cc', '-static', '-O1', '-Wall', '-Werror', *flags,
+                            '-o', program, source],
+                           check=True, capture_output=True, text=True)
+        except FileNotFoundError:
+            self.skipTest('there is no C compiler: install gcc')
+        except subprocess.CalledProcessError as error:
+            self.fail(f'{source} does not compile\n{error.stderr}')
+        return program
+
+    def run_script(self, guest, questions=None, provoked=None,
+                   provoked_in=None, on_line=None):
         """Follow a guest's script to its end, which must be success.
 
         provoked is a pattern of kernel messages that the test provokes,
-        on_line is called with each line.  Returns the lines that the script printed.
+        provoked_in has one for each case that does (kernel_trouble);
+        on_line is called with each line.
+        Returns the lines that the script printed.
         """
         try:
             status = guest.channel.run(self.timeout, questions, on_line)
@@ -203,9 +245,7 @@ class SvmGuestTest(QemuSystemTest):
             self.fail(f'{error}\n{guest.tail()}')
         self.assertEqual(status, 0, f'the script failed\n{guest.tail()}')
         guest.vm.wait(60)
-        trouble = [line for line in guest.kernel_log().splitlines()
-                   if KERNEL_TROUBLE.search(line)
-                   and not (provoked and re.search(provoked, line))]
+        trouble = kernel_trouble(guest.kernel_log(), provoked, provoked_in)
         self.assertEqual(trouble, [], f'kernel messages\n{guest.tail()}')
         return guest.channel.lines
 
@@ -231,8 +271,9 @@ class SvmGuestTest(QemuSystemTest):
 class _Guest:
     """A virtual machine, its script, and what it said."""
 
-    def __init__(self, test, name, vm):
+    def __init__(self, test, name, vm, image):
         self.vm = vm
+        self.image = image
         self._script = test.scratch_file(f'{name}-script')
         self._console = test.log_file(f'{name}-kernel.log')
         Path(self._console).unlink(missing_ok=True)

@@ -17,7 +17,6 @@ from svm_guest import REPO, SvmGuestTest
 from guest_machine import firmware_arguments
 from report import Failure
 
-PROGRAM = REPO / 'tests' / 'guest' / 'enqcmd.c'
 FLAGS = {'movdiri', 'movdir64b', 'enqcmd', 'xsavec', 'xsaves'}
 # The cases of the program
 CASES = 15
@@ -25,22 +24,10 @@ CASES = 15
 
 class Enqcmd(SvmGuestTest):
 
-    def build_program(self):
-        program = self.scratch_file('enqcmd')
-        try:
-            subprocess.run(['cc', '-static', '-O1', '-Wall', '-Werror',
-                            '-mavx', '-menqcmd', '-mmovdir64b', '-mmovdiri',
-                            f'-I{REPO}/include', '-o', program, PROGRAM,
-                            '-pthread'],
-                           check=True, capture_output=True, text=True)
-        except FileNotFoundError:
-            self.skipTest('there is no C compiler: install gcc')
-        except subprocess.CalledProcessError as error:
-            self.fail(f'{PROGRAM} does not compile\n{error.stderr}')
-        return program
-
     def run_program(self, kernel):
-        program = self.build_program()
+        program = self.compile_program(
+            'enqcmd.c', '-mavx', '-menqcmd', '-mmovdir64b', '-mmovdiri',
+            f'-I{REPO}/include', '-pthread')
         guest = self.start_guest(kernel, '''
             echo flags=$(grep -m 1 -w flags /proc/cpuinfo)
             echo state=$(dmesg | grep -c "'PASID state'")

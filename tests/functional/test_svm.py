@@ -8,6 +8,7 @@
 rely on; here they run on a stock kernel in machines of different shapes, and
 while the machine changes under them."""
 
+import json
 import re
 
 from svm_guest import SvmGuestTest, TestpmdBackend
@@ -15,11 +16,18 @@ from guest_machine import iommu_arguments, network_arguments, svm_arguments
 
 ADDRESS = '0000:01:00.0'
 DEVICE = f'/sys/bus/pci/devices/{ADDRESS}'
-# What the cases provoke: requests for pages that a program may not have, and
-# a process that dies while the device is at work on its memory.  Linux takes
-# the PASID entry away first, and 7.x forgets to switch its faults off.
-PROVOKED = (r'[Pp]age request|Address is not canonical|handling fault status|'
-            r'fault reason 0x59')
+# A process that dies while the device is at work on its memory: Linux takes the
+# PASID entry away first, and 7.x forgets to switch its faults off.
+DIES_BUSY = r'handling fault status|fault reason 0x59'
+# What Linux says in which case: about requests that it refuses, and about
+# processes that die.  Nothing of it may turn up outside of these.
+PROVOKED = {
+    'beyond': r'Address is not canonical|Invalid page request',
+    'kernel': r'Page request in Privilege Mode|Invalid page request',
+    'exit': DIES_BUSY,
+    'exec': DIES_BUSY,
+    'killed': DIES_BUSY,
+}
 FOUR_LEVELS = 'max,la57=off'
 # Linux uses PASIDs only below ports that have Access Control Services.
 SWITCH = [
@@ -39,12 +47,14 @@ class Svm(SvmGuestTest):
 
     timeout = 600
 
-    def start_svm(self, script, devices=None, extra='', **options):
+    def start_svm(self, script, devices=None, extra='', append='',
+                  **options):
         """A guest with intel-iommu,svm=on and one svm device."""
         options.setdefault('kernel', 'backports')
         options.setdefault('memory', '1G')
         return self.start_guest(
             script='svm_setup || exit 1\n' + script, svm=True,
+            append=f'printk.devkmsg=on {append}',
             devices=iommu_arguments(svm=True, extra=extra)
             + (svm_arguments() if devices is None else devices), **options)
 
@@ -75,7 +85,9 @@ class Svm(SvmGuestTest):
             svm_pid=$!
             sleep 0.5
             kill -0 $svm_pid || {{ cat /tmp/busy; exit 1; }}
+            provoke begin killed
             kill $svm_pid; wait $svm_pid
+            provoke end killed
             svm test malloc unmap || exit 1
             busy
             echo {ADDRESS} > {DEVICE}/driver/unbind || exit 1
@@ -84,7 +96,7 @@ class Svm(SvmGuestTest):
             {WAIT} svm test malloc unmap exit
             ''',
             cpus=4, memory='2560M', append='hugepagesz=1G hugepages=1')
-        self.run_script(guest, provoked=PROVOKED)
+        self.run_script(guest, provoked_in=PROVOKED)
         self.check_cases(guest)
         self.assertIn('No such device', '\n'.join(guest.channel.lines))
 
@@ -94,7 +106,7 @@ class Svm(SvmGuestTest):
         guest = self.start_svm(
             'svm test', devices=['-device', 'svm,addr=5'],
             extra=',intremap=off', cpus=1, cpu=FOUR_LEVELS)
-        self.run_script(guest, provoked=PROVOKED)
+        self.run_script(guest, provoked_in=PROVOKED)
         self.check_cases(guest, skipped=('high', 'huge-1g'))
 
     def test_switch(self):
@@ -107,7 +119,7 @@ class Svm(SvmGuestTest):
             cat /tmp/other
             exit $status
             ''', devices=SWITCH)
-        self.run_script(guest, provoked=PROVOKED)
+        self.run_script(guest, provoked_in=PROVOKED)
         self.check_cases(guest, skipped=('huge-1g',))
 
     def test_beside_virtio_net(self):
@@ -126,7 +138,7 @@ class Svm(SvmGuestTest):
             ''', devices=svm_arguments()
             + backend.shared_memory('1G') + backend.chardev()
             + network_arguments(1, 'vhost-user,chardev=backend'))
-        lines = self.run_script(guest, provoked=PROVOKED)
+        lines = self.run_script(guest, provoked_in=PROVOKED)
         self.check_cases(guest, skipped=('huge-1g',))
         self.assertTrue(int(self.value(guest, 'ats')) & 1 << 15)
         self.assertIn(', 0% packet loss', '\n'.join(lines))
@@ -192,6 +204,71 @@ class Svm(SvmGuestTest):
         self.check_cases(guest)
         self.assertEqual(len(boots), 4)
 
+    def test_kexec(self):
+        """Another kernel takes over while the device is at work: the driver
+        silences the device before, and the new kernel finds all in order."""
+        program = self.compile_program('kexec.c')
+        guest = self.start_svm('''
+            boot=$(ask boot)
+            svm test malloc unmap fork || exit 1
+            [ $boot != 2 ] || exit 0
+            head -c $(ask kernel-size) /dev/vda > /tmp/kernel
+            head -c $(ask initrd-size) /dev/vdb > /tmp/initrd
+            cp /sys/firmware/qemu_fw_cfg/by_name/opt/svm/kexec/raw /tmp/kexec
+            chmod +x /tmp/kexec
+            svm busy > /tmp/busy &
+            wait_until 60 grep -q busy /tmp/busy
+            /tmp/kexec /tmp/kernel /tmp/initrd "$(cat /proc/cmdline)"
+            exit 1
+            ''', devices=svm_arguments() + [
+                '-fw_cfg', f'name=opt/svm/kexec,file={program}'], launch=False)
+        trace = self.log_file('kexec-trace.log')
+        guest.vm.add_args('-D', trace)
+        for event in ('svm_*', 'pci_cfg_write', 'pci_ats_request_translation',
+                      'pci_pri_request_page', 'vtd_dmar_fault'):
+            guest.vm.add_args('-trace', event)
+        for name, path in (('kernel', guest.image.kernel),
+                           ('initrd', guest.image.initramfs)):
+            guest.vm.add_args('-drive', f'if=none,id={name},format=raw,'
+                              f'readonly=on,file={path}',
+                              '-device', f'virtio-blk-pci,drive={name}')
+        guest.vm.launch()
+        boots = []
+
+        def boot():
+            boots.append(None)
+            return str(len(boots))
+
+        self.run_script(guest, {
+            'boot': boot,
+            'kernel-size': lambda: str(guest.image.kernel.stat().st_size),
+            'initrd-size': lambda: str(guest.image.initramfs.stat().st_size)})
+        self.check_cases(guest)
+        self.assertEqual(len(boots), 2)
+        self.check_quiet(trace)
+
+    def check_quiet(self, trace):
+        """From the driver's shutdown until the next one's opening the device
+        asked for nothing, and nothing was ever blocked.  The second shutdown
+        is that of the machine."""
+        master, requests, switches = False, 0, []
+        with open(trace, encoding='utf-8') as events:
+            for event in events:
+                command = re.match(r'pci_cfg_write svm 01:00\.0 @0x4 <- '
+                                   r'(0x[0-9a-f]+)', event)
+                self.assertNotIn('vtd_dmar_fault', event)
+                if command:
+                    now = bool(int(command[1], 16) & 4)
+                    if now != master:
+                        switches.append(now)
+                    master = now
+                elif event.startswith(('pci_ats_request_translation svm',
+                                       'pci_pri_request_page svm')):
+                    self.assertTrue(master, event)
+                    requests += 1
+        self.assertGreater(requests, 0)
+        self.assertEqual(switches, [True, False, True, False])
+
     def test_snapshot(self):
         """savevm and loadvm while the device is at work."""
         guest = self.start_svm('''
@@ -200,7 +277,9 @@ class Svm(SvmGuestTest):
             answer=$(ask save)
             echo answer=$answer
             kill -0 $! || { cat /tmp/busy; exit 1; }
+            provoke begin killed
             kill $!; wait $!
+            provoke end killed
             svm test malloc unmap fork swap exit || exit 1
             [ $answer = loaded ] || ask load
             ''', append='nosoftlockup')  # time jumps with loadvm
@@ -219,7 +298,7 @@ class Svm(SvmGuestTest):
             return 'loaded'
 
         self.run_script(guest, {'save': save, 'load': load},
-                        provoked=PROVOKED)
+                        provoked_in=PROVOKED)
         self.check_cases(guest)
         answers = [line for line in guest.channel.lines
                    if line.startswith('answer=')]
@@ -240,6 +319,143 @@ class Svm(SvmGuestTest):
                        node_name='store')
         vm.cmd('blockdev-add', driver='qcow2', file='store',
                node_name='snapshots')
+
+    @staticmethod
+    def injections(guest, *settings):
+        """Questions "PROPERTY=VALUE", which set a property of the device, and
+        "PROPERTY", which are answered with what is left of it."""
+        def setter(name, value):
+            return lambda: guest.vm.cmd('qom-set', path='svm0', property=name,
+                                        value=json.loads(value)) and ''
+
+        def getter(name):
+            return lambda: str(guest.vm.cmd('qom-get', path='svm0',
+                                            property=name))
+
+        names = [setting.partition('=')[0] for setting in settings]
+        return ({setting: setter(*setting.split('=')) for setting in settings}
+                | {name: getter(name) for name in names})
+
+    def test_denied_and_late(self):
+        """A request that the device does not send fails one operation, the
+        next one works.  A response that is late is waited for."""
+        guest = self.start_svm('''
+            svm write 64K || exit 1
+            ask x-deny-requests=1
+            svm write 64K && exit 1
+            echo left=$(ask x-deny-requests)
+            svm write 64K || exit 1
+            ask x-delay-responses=500
+            echo late=$(svm write 64K)
+            ask x-delay-responses=0
+            svm test malloc unmap
+            ''')
+        lines = self.run_script(guest, self.injections(
+            guest, 'x-deny-requests=1', 'x-delay-responses=500',
+            'x-delay-responses=0'))
+        self.check_cases(guest)
+        wrote = [line for line in lines if line.startswith('wrote ')]
+        self.assertEqual(['the device reports an error' in line
+                          for line in wrote], [False, True, False], lines)
+        self.assertEqual(self.value(guest, 'left'), '0')
+        late = re.search(r'done, ([\d.]+) ms', self.value(guest, 'late'))
+        self.assertTrue(late, lines)
+        self.assertGreaterEqual(float(late[1]), 500)
+
+    def test_lost_response(self):
+        """An operation whose page response is lost ends when the device is
+        reset, or its process killed.  A device that does not even end then
+        loses its bus; a reset brings it back."""
+        guest = self.start_svm(f'''
+            # START_WRITE of svm_ioctl.h, in which a program waits
+            waits() {{ grep -q '^16 .* 0x4943 ' /proc/$pid/syscall; }}
+            wait_for_ever() {{
+                svm write 64K > /tmp/waiting &
+                pid=$!
+                wait_until 60 waits || exit 1
+            }}
+            ask x-drop-responses=1
+            wait_for_ever
+            echo left=$(ask x-drop-responses)
+            echo 1 > {DEVICE}/reset || exit 1
+            wait $pid
+            echo "after the reset: $? $(cat /tmp/waiting)"
+            svm test malloc || exit 1
+
+            ask x-drop-responses=1
+            wait_for_ever
+            kill $pid; wait $pid
+            svm test malloc || exit 1
+
+            echo 1 > /sys/module/svm/parameters/stop_timeout
+            ask x-delay-responses=3600000
+            wait_for_ever
+            kill $pid; wait $pid
+            echo kernel=$(dmesg | grep -o 'does not stop.*')
+            ask x-delay-responses=0
+            echo 1 > {DEVICE}/reset || exit 1
+            svm test malloc unmap
+            ''')
+        lines = self.run_script(guest, self.injections(
+            guest, 'x-drop-responses=1', 'x-delay-responses=3600000',
+            'x-delay-responses=0'))
+        self.check_cases(guest)
+        self.assertEqual(self.value(guest, 'left'), '0')
+        self.assertIn('the device reports an error', next(
+            line for line in lines if line.startswith('after the reset: 1 ')))
+        self.assertEqual(self.value(guest, 'kernel'),
+                         'does not stop, taking its bus from it')
+
+    def test_flood(self):
+        """More page requests than the queue holds: the IOMMU answers what it
+        could not take (VT-d 7.4.1), Linux notices, and all goes on."""
+        guest = self.start_svm('''
+            svm busy 1 > /tmp/busy &
+            wait_until 60 grep -q busy /tmp/busy
+            ask x-flood=20000
+            # Linux ends one of its lines only when the next one comes.
+            overflow() {
+                echo '<7>svm: look' > /dev/kmsg
+                dmesg | grep -q "PRQ overflow $1"
+            }
+            wait_until 60 overflow detected || exit 1
+            wait_until 60 overflow cleared || exit 1
+            kill -0 $! || { cat /tmp/busy; exit 1; }
+            provoke begin killed
+            kill $!; wait $!
+            provoke end killed
+            svm test malloc unmap exit
+            ''')
+        self.run_script(guest, self.injections(guest, 'x-flood=20000'),
+                        provoked_in=PROVOKED)
+        self.check_cases(guest)
+
+    def test_stale_translation(self):
+        """A device that uses translations after they were invalidated fails
+        the cases about that.  In these the memory stays the program's, so
+        that nobody else's is hit."""
+        cases = {'remap': 'still writes to memory that moved',
+                 'protect': 'writes to memory that became read-only',
+                 'cow': "wrote through to a child's copy"}
+        guest = self.start_svm(f'''
+            svm test {' '.join(cases)} || exit 1
+            for case in {' '.join(cases)}; do
+                ask x-ignore-invalidations=true
+                svm test $case > /tmp/$case && exit 1
+                ask x-ignore-invalidations=false
+                echo 1 > {DEVICE}/reset || exit 1
+                echo stale $(grep '^not ok' /tmp/$case)
+            done
+            svm test {' '.join(cases)}
+            ''')
+        lines = self.run_script(guest, self.injections(
+            guest, 'x-ignore-invalidations=true',
+            'x-ignore-invalidations=false'))
+        self.check_cases(guest)
+        caught = [line for line in lines if line.startswith('stale ')]
+        self.assertEqual(len(caught), len(cases), lines)
+        for line, (case, complaint) in zip(caught, cases.items()):
+            self.assertRegex(line, f'stale not ok {case}: .*{complaint}')
 
     def refusal(self, kernel, devices, memory='512M'):
         """The program's words on a machine that does not share memory."""

@@ -88,6 +88,18 @@ exchange() {
     rm /tmp/received
 }
 
+# provoke begin|end NAME: bracket what the script provokes in the kernel's log,
+# as "svm test" does for each of its cases.  Before the end each processor takes
+# its interrupts, which is how faults are reported.
+provoke() {
+    if [ "$1" = end ]; then
+        for cpu in $(seq 0 $(($(nproc) - 1))); do
+            taskset $((1 << cpu)) true
+        done
+    fi
+    echo "<4>svm: $1 $2" > /dev/kmsg
+}
+
 # svm_setup: load the svm device's driver, and give the program what some of
 # its cases need: swap space and a directory on a disk.
 svm_setup() {

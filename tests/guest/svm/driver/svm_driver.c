@@ -41,8 +41,10 @@
 #define SVM_READ	2
 #define SVM_NO_PASID	BIT(20)
 
-/* A device that has lost its PASID ends what it does; it gets this long. */
-#define SVM_STOP_TIMEOUT	(30 * HZ)
+static unsigned int stop_timeout = 30;
+module_param(stop_timeout, uint, 0644);
+MODULE_PARM_DESC(stop_timeout, "seconds that a device gets to end what it does "
+		 "when it has lost its PASID (default 30)");
 
 struct svm_device {
 	struct kref refs;	/* the PCI driver's, and one for the open file */
@@ -105,7 +107,7 @@ static void svm_quiesce(struct svm_device *svm)
 	}
 	writel(SVM_NO_PASID, svm->regs + SVM_REG_PASID);
 	if (!wait_event_timeout(svm->idle, !READ_ONCE(svm->busy),
-				SVM_STOP_TIMEOUT)) {
+				stop_timeout * HZ)) {
 		dev_err(dev, "does not stop, taking its bus from it\n");
 		pci_clear_master(svm->pdev);
 		svm_abort(svm);

@@ -4,6 +4,9 @@
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -70,6 +73,36 @@ static double now(void)
 	return time.tv_sec + time.tv_nsec / 1e9;
 }
 
+/* Faults are reported by interrupts: let every processor take its own. */
+static void take_interrupts(void)
+{
+	cpu_set_t all, one;
+
+	if (sched_getaffinity(0, sizeof(all), &all)) {
+		return;
+	}
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (CPU_ISSET(cpu, &all)) {
+			CPU_ZERO(&one);
+			CPU_SET(cpu, &one);
+			sched_setaffinity(0, sizeof(one), &one);
+		}
+	}
+	sched_setaffinity(0, sizeof(all), &all);
+}
+
+/* So that one can tell from the kernel's log which case provoked what. */
+static void mark_kernel_log(const char *what, const struct test_case *test)
+{
+	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+
+	if (log >= 0) {
+		/* Level 4: as important as what it brackets */
+		dprintf(log, "<4>svm: %s %s\n", what, test->name);
+		close(log);
+	}
+}
+
 static void in_child(const struct test_case *test, int pipe)
 {
 	reason_fd = pipe;
@@ -90,6 +123,7 @@ static bool run_one(const struct test_case *test)
 	pid_t child;
 
 	fflush(stdout);
+	mark_kernel_log("begin", test);
 	if (pipe(pipes) || (child = fork()) < 0) {
 		perror("svm");
 		exit(2);
@@ -101,6 +135,8 @@ static bool run_one(const struct test_case *test)
 	close(pipes[1]);
 	waitpid(child, &status, 0);
 	kill(-child, SIGKILL);
+	take_interrupts();
+	mark_kernel_log("end", test);
 	length = read(pipes[0], reason, sizeof(reason) - 1);
 	reason[length > 0 ? length : 0] = 0;
 	close(pipes[0]);
