@@ -7,9 +7,10 @@
 
 Everything comes from Debian packages: the kernel and its modules unmodified,
 busybox as the only program.  With svm, the svm device's driver and program are
-added, compiled with that Debian's compiler (guest_toolchain.py).  A guest lies
-in its own directory of the cache, named after the kernel and a hash of
-everything that went into it, so a directory that exists is complete and right.
+added, compiled with that Debian's compiler (guest_toolchain.py); with dsa, the
+programs that Debian has for the DSA (guest_userland.py).  A guest lies in its
+own directory of the cache, named after the kernel and a hash of everything that
+went into it, so a directory that exists is complete and right.
 """
 
 import contextlib
@@ -29,11 +30,13 @@ from pathlib import Path
 from debian_archive import Archive, ArchiveError, extract
 from guest_toolchain import (Toolchain, source_files,
                              toolchain_packages)
+from guest_userland import unpack_userland, userland_packages
 from report import say
 
 GUEST_FILES = Path(__file__).resolve().parent.parent / 'tests' / 'guest'
 SVM_FILES = GUEST_FILES / 'svm'
 LIBRARY = ('svm.sh', 'udhcpc.sh')
+HOTPLUG = GUEST_FILES / 'mdev.conf'
 CHOICES = {
     # The version of Debian 13's own kernel; a rebuild for Debian 12 has ~bpo12.
     'trixie': r'6\.12\.[^~]*$',
@@ -90,7 +93,7 @@ def _remember(path, find, look_again):
     return result
 
 
-def _resolve(archive, choice, svm, look_again):
+def _resolve(archive, choice, svm, dsa, look_again):
     """Which packages make this guest."""
     def find():
         archive.update()
@@ -109,23 +112,29 @@ def _resolve(archive, choice, svm, look_again):
         result['toolchain'] = _remember(
             remembered / f'{release}-toolchain.json',
             lambda: toolchain_packages(archive, release, version), look_again)
+    if dsa:
+        result['userland'] = _remember(
+            remembered / 'dsa-userland.json',
+            lambda: userland_packages(archive), look_again)
     return result
 
 
-def _input_files(svm):
+def _input_files(resolved):
     """Everything of ours that goes into a guest."""
     here = Path(__file__)
     files = [here, *(GUEST_FILES / name for name in
                      ('init', 'modules', *LIBRARY))]
-    if svm:
+    if 'toolchain' in resolved:
         files.append(here.with_name('guest_toolchain.py'))
         files += source_files(SVM_FILES)
+    if 'userland' in resolved:
+        files += [here.with_name('guest_userland.py'), HOTPLUG]
     return files
 
 
 def _input_hash(resolved):
     digest = hashlib.sha256(json.dumps(resolved, sort_keys=True).encode())
-    for path in _input_files('toolchain' in resolved):
+    for path in _input_files(resolved):
         digest.update(path.name.encode() + b'\0' + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -194,7 +203,10 @@ def _write_cpio(tree, path):
                ('dev/console', stat.S_IFCHR | 0o600, b'', (5, 1))]
     for item in sorted(tree.rglob('*')):
         mode = item.lstat().st_mode
-        data = b'' if item.is_dir() else item.read_bytes()
+        if stat.S_ISLNK(mode):
+            data = os.fsencode(os.readlink(item))
+        else:
+            data = b'' if item.is_dir() else item.read_bytes()
         entries.append((str(item.relative_to(tree)), mode, data, (0, 0)))
     entries.append(('TRAILER!!!', 0, b'', (0, 0)))
     with gzip.GzipFile(path, 'wb', compresslevel=6, mtime=0) as packed:
@@ -236,12 +248,15 @@ def _build(archive, resolved, work):
     if not kernels or not busybox:
         raise ArchiveError(f'the packages of Linux {release} do not hold a '
                            'kernel and busybox where Debian 13 has them')
+    if 'userland' in resolved:
+        unpack_userland(archive, resolved['userland'], tree)
+        _install(HOTPLUG, tree / 'etc/mdev.conf', 0o644)
     _install(kernels[0], out / 'vmlinuz', 0o644)
     _install(busybox[0], tree / 'bin/busybox')
     _install(GUEST_FILES / 'init', tree / 'init')
     for name in LIBRARY:
         _install(GUEST_FILES / name, tree / 'lib' / name)
-    (tree / 'etc').mkdir()
+    (tree / 'etc').mkdir(exist_ok=True)
     _collect_modules(unpacked, release, tree)
     if 'toolchain' in resolved:
         _add_svm(archive, resolved, tree)
@@ -251,21 +266,22 @@ def _build(archive, resolved, work):
     return out
 
 
-def guest_image(choice='trixie', output=None, look_again=False, svm=False):
+def guest_image(choice='trixie', output=None, look_again=False, svm=False,
+                dsa=False):
     """Build a guest unless it is there; returns a Guest.
 
     choice is 'trixie', 'backports' or the version of a linux-image-amd64
-    package; svm adds the svm device's driver and program; look_again asks the
-    mirror for newer packages.  Progress goes to standard error, which leaves
+    package; svm adds the svm device's driver and program, dsa adds accel-config
+    and its tests; look_again asks the mirror for newer packages.  Progress goes to standard error, which leaves
     standard output to results (TAP, paths).
     """
     with contextlib.redirect_stdout(sys.stderr):
-        return _guest_image(choice, output, look_again, svm)
+        return _guest_image(choice, output, look_again, svm, dsa)
 
 
-def _guest_image(choice, output, look_again, svm):
+def _guest_image(choice, output, look_again, svm, dsa):
     archive = Archive()
-    resolved = _resolve(archive, choice, svm, look_again)
+    resolved = _resolve(archive, choice, svm, dsa, look_again)
     release = resolved['release']
     final = Path(output) if output else (
         archive.cache / 'guest' / f'{release}-{_input_hash(resolved)}')

@@ -119,3 +119,10 @@ def svm_arguments(index=0, device_extra=''):
     return ['-device', f'pcie-root-port,id=port{index},bus=pcie.0,'
             f'chassis={index + 1},slot={index + 1}',
             '-device', f'svm,id=svm{index},bus=port{index}{device_extra}']
+
+
+def dsa_arguments(index=0, device_extra=''):
+    """A Data Streaming Accelerator alone behind a root port, likewise."""
+    return ['-device', f'pcie-root-port,id=port{index},bus=pcie.0,'
+            f'chassis={index + 1},slot={index + 1}',
+            '-device', f'dsa,id=dsa{index},bus=port{index}{device_extra}']

@@ -170,12 +170,13 @@ class SvmGuestTest(QemuSystemTest):
 
     def start_guest(self, kernel, script, devices, append='', name='default',
                     accel='tcg', memory='512M', iommu='intel', cpus=2,
-                    cpu='max', svm=False, launch=True):
+                    cpu='max', svm=False, dsa=False, launch=True):
         """Start a guest; returns it.  Skips the test where there is no
         kernel package and none can be fetched, or, for a guest with the svm
-        device's driver and program, where these cannot be built."""
+        device's driver and program, where these cannot be built; dsa adds
+        accel-config and its tests."""
         try:
-            image = guest_image(kernel, svm=svm)
+            image = guest_image(kernel, svm=svm, dsa=dsa)
             firmware = firmware_arguments()
         except Failure as error:
             self.skipTest(str(error))
@@ -191,14 +192,14 @@ class SvmGuestTest(QemuSystemTest):
             guest.vm.launch()
         return guest
 
-    def run_script(self, guest, questions=None, provoked=None):
+    def run_script(self, guest, questions=None, provoked=None, on_line=None):
         """Follow a guest's script to its end, which must be success.
 
-        provoked is a pattern of kernel messages that the test provokes.
-        Returns the lines that the script printed.
+        provoked is a pattern of kernel messages that the test provokes,
+        on_line is called with each line.  Returns the lines that the script printed.
         """
         try:
-            status = guest.channel.run(self.timeout, questions)
+            status = guest.channel.run(self.timeout, questions, on_line)
         except GuestError as error:
             self.fail(f'{error}\n{guest.tail()}')
         self.assertEqual(status, 0, f'the script failed\n{guest.tail()}')
