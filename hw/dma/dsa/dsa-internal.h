@@ -54,6 +54,9 @@ OBJECT_DECLARE_SIMPLE_TYPE(DSAState, DSA)
 /* Data that an engine holds at once of each of two operands */
 #define DSA_CHUNK           (32 * KiB)
 
+/* Data of each operand that a step visits at most */
+#define DSA_STEP            (1 * MiB)
+
 /* Descriptors of a batch that are read at once */
 #define DSA_BATCH_FETCH     16
 
@@ -352,7 +355,14 @@ bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,
               size_t *moved);
 bool dsa_write(DSAJob *job, uint64_t addr, const void *buf, size_t len,
                size_t *moved);
-/* The same for what is not a buffer: page requests whatever the flags say */
+/*
+ * Visit the next DSA_STEP of the operands, which begin at @ranges; @fn gets the
+ * job and advances Bytes Completed.  True if there is more; false at the end,
+ * and as above.
+ */
+bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
+               PCIATSDMAVisitRanges *fn);
+/* As dsa_read(), for what is not data: page requests whatever the flags say */
 bool dsa_read_blocking(DSAJob *job, uint64_t addr, void *buf, size_t len);
 bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,
                         size_t len);
