@@ -36,13 +36,15 @@
 static uint8_t ram[RAM_SIZE];
 static MemoryRegion ram_mr = { .ram = true };
 static MemoryRegion mmio_mr;
-static int mmio_accesses;
 static int untranslated_accesses;
 
 MemoryRegion *flatview_translate(FlatView *fv, hwaddr addr, hwaddr *xlat,
                                  hwaddr *len, bool is_write, MemTxAttrs attrs)
 {
-    assert(attrs.address_type == PCI_AT_TRANSLATED);
+    if (attrs.address_type == PCI_AT_UNTRANSLATED) {
+        untranslated_accesses++;
+        addr -= IOVA;
+    }
     if (addr >= RAM_SIZE) {
         return &mmio_mr;
     }
@@ -70,25 +72,12 @@ void address_space_unmap(AddressSpace *as, void *buffer, hwaddr len,
 {
 }
 
-MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
-                             void *buf, hwaddr len, bool is_write)
-{
-    if (attrs.address_type == PCI_AT_TRANSLATED) {
-        assert(bql_locked());
-        assert(addr >= MMIO);
-        mmio_accesses++;
-        return MEMTX_OK;
-    }
-    untranslated_accesses++;
-    return MEMTX_OK;
-}
-
-MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
-                             bool exec_req, dma_addr_t addr, void *buf,
-                             dma_addr_t len, DMADirection dir)
+AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
+                               bool exec_req, dma_addr_t addr, bool is_write,
+                               dma_addr_t *xlat, dma_addr_t *len)
 {
     untranslated_accesses++;
-    return MEMTX_ACCESS_ERROR;
+    return NULL;
 }
 
 /* ---- Fake function ---- */
@@ -369,7 +358,7 @@ static PCIATSDMA *start(void)
     }
     ats_on = pri_on = master_on = true;
     allocation = 32;
-    mmio_accesses = untranslated_accesses = translations = requests_seen = 0;
+    untranslated_accesses = translations = requests_seen = 0;
     registered = most_registered = 0;
     refuse = lie = 0;
     unanswered = most_unanswered = 0;
@@ -467,13 +456,19 @@ static void test_untranslated(void **state)
 
     ats_on = false;
     assert_int_equal(dma_read_at(dma, PCI_NO_PASID, IOVA, buf, 16), 0);
+    assert_memory_equal(buf, ram, 16);
     assert_int_equal(dma_read(dma, 0, buf, 16), -EFAULT);
     assert_int_equal(untranslated_accesses, 2);
+    /* The end of memory */
+    assert_int_equal(dma_read_at(dma, PCI_NO_PASID, IOVA + RAM_SIZE - 8, buf,
+                                 16), -EFAULT);
+    assert_memory_equal(buf, ram + RAM_SIZE - 8, 8);
+    untranslated_accesses = 0;
     assert_int_equal(registered, 0);
     ats_on = true;
     map(3, 0, IOMMU_RW | IOMMU_UNTRANSLATED_ONLY);
     assert_int_equal(dma_read(dma, 3, buf, 16), -EFAULT);
-    assert_int_equal(untranslated_accesses, 3);
+    assert_int_equal(untranslated_accesses, 1);
     stop(dma);
 }
 
@@ -490,22 +485,143 @@ static void test_blocked(void **state)
     blocked = false;
     assert_int_equal(dma_write(dma, 3, buf, 16), 0);
     assert_int_equal(ram[1], 0);
-    assert_int_equal(mmio_accesses, 0);
     stop(dma);
 }
 
+/* Only RAM, whoever holds the BQL */
 static void test_mmio(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
 
     map(3, MMIO, IOMMU_RW);
-    assert_int_equal(dma_write(dma, 3, buf, 16), 0);
-    assert_int_equal(mmio_accesses, 1);
+    assert_int_equal(dma_write(dma, 3, buf, 16), -EIO);
     bql_lock();
-    assert_int_equal(dma_write(dma, 3, buf, 16), 0);
+    assert_int_equal(dma_write(dma, 3, buf, 16), -EIO);
     bql_unlock();
-    assert_int_equal(mmio_accesses, 2);
+    stop(dma);
+}
+
+static void *read_page_5(void *opaque)
+{
+    uint8_t buf[16];
+
+    return GINT_TO_POINTER(dma_read(opaque, 5, buf, 16));
+}
+
+/* Requests end, also those that wait for a page, and none begins */
+static void test_suspend(void **state)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+    QemuThread thread;
+
+    ignored_page = 5;
+    qemu_thread_create(&thread, "reader", read_page_5, dma,
+                       QEMU_THREAD_JOINABLE);
+    while (!qatomic_read(&requests_seen)) {
+        g_usleep(100);
+    }
+    bql_lock();
+    pci_ats_dma_suspend(dma);
+    bql_unlock();
+    assert_int_equal(GPOINTER_TO_INT(qemu_thread_join(&thread)), -ECANCELED);
+    map(3, 0, IOMMU_RW);
+    assert_int_equal(dma_read(dma, 3, buf, 16), -ECANCELED);
+    assert_int_equal(dma_read_at(dma, PCI_NO_PASID, IOVA, buf, 16), -ECANCELED);
+    bql_lock();
+    pci_ats_dma_resume(dma);
+    bql_unlock();
+    assert_int_equal(dma_read(dma, 3, buf, 16), 0);
+    stop(dma);
+}
+
+typedef struct Copy {
+    size_t pieces;
+    size_t last;                /* number of the piece to stop after */
+} Copy;
+
+static bool copy_piece(void *opaque, void *const *data, size_t len)
+{
+    Copy *copy = opaque;
+
+    memmove(data[1], data[0], len);
+    return ++copy->pieces != copy->last;
+}
+
+/* From page @from on to page @to on, and expect how far it comes */
+static int copy_pages(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                      unsigned from, unsigned to, size_t len, Copy *copy,
+                      size_t *visited, unsigned *failed)
+{
+    const PCIATSDMARange ranges[] = {
+        { IOVA + from * PAGE + 7, DMA_DIRECTION_TO_DEVICE },
+        { IOVA + to * PAGE + 1000, DMA_DIRECTION_FROM_DEVICE },
+    };
+
+    return pci_ats_dma_visit_ranges(dma, pasid, flags, ranges, 2, len,
+                                    copy_piece, copy, visited, failed);
+}
+
+/* Ranges are visited in step, whichever lacks a page */
+static void test_ranges(void **state)
+{
+    PCIATSDMA *dma = start();
+    uint8_t before[3 * PAGE];
+    size_t visited;
+    unsigned failed;
+    Copy copy = { .last = 1 };
+
+    memcpy(before, ram, sizeof(before));
+    /* The visitor wants no more than what comes before the next page */
+    assert_int_equal(copy_pages(dma, 1, 0, 0, 10, 2 * PAGE, &copy, &visited,
+                                &failed), 0);
+    assert_int_equal(visited, PAGE - 1000);
+    assert_int_equal(requests_seen, 2);
+    /* All pages come in, and are mapped one to one */
+    copy = (Copy) { };
+    assert_int_equal(copy_pages(dma, 1, 0, 0, 10, 2 * PAGE, &copy, &visited,
+                                &failed), 0);
+    assert_int_equal(visited, 2 * PAGE);
+    assert_memory_equal(ram + 10 * PAGE + 1000, before + 7, 2 * PAGE);
+    assert_int_equal(requests_seen, 6);
+
+    /* Without page requests: the second range ends first, then the first */
+    assert_int_equal(copy_pages(dma, 1, PCI_ATS_DMA_NO_PRI, 0, 12, 2 * PAGE,
+                                &copy, &visited, &failed), -EFAULT);
+    assert_int_equal(failed, 1);
+    assert_int_equal(visited, PAGE - 1000);
+    assert_int_equal(copy_pages(dma, 1, PCI_ATS_DMA_NO_PRI, 2, 10, 2 * PAGE,
+                                &copy, &visited, &failed), -EFAULT);
+    assert_int_equal(failed, 0);
+    assert_int_equal(visited, PAGE - 7);
+    stop(dma);
+}
+
+/* Ranges that go untranslated, and that are not RAM */
+static void test_ranges_elsewhere(void **state)
+{
+    PCIATSDMA *dma = start();
+    size_t visited;
+    unsigned failed;
+    Copy copy = { };
+
+    ats_on = false;
+    assert_int_equal(copy_pages(dma, PCI_NO_PASID, 0, 0, 10, 2 * PAGE, &copy,
+                                &visited, &failed), 0);
+    assert_memory_equal(ram + 10 * PAGE + 1000, ram + 7, 2 * PAGE);
+    assert_int_equal(copy_pages(dma, PCI_NO_PASID, 0, 0, NR_PAGES, PAGE, &copy,
+                                &visited, &failed), -EFAULT);
+    assert_int_equal(failed, 1);
+    assert_int_equal(visited, 0);
+    ats_on = true;
+    map(0, 0, IOMMU_RW);
+    map(10, MMIO, IOMMU_RW);
+    assert_int_equal(copy_pages(dma, 1, 0, 0, 10, 16, &copy, &visited, &failed),
+                     -EIO);
+    assert_int_equal(failed, 1);
+    assert_int_equal(copy_pages(dma, 1, 0, NR_PAGES - 1, 10, SIZE_MAX, &copy,
+                                &visited, &failed), -EINVAL);
     stop(dma);
 }
 
@@ -863,6 +979,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_untranslated),
         cmocka_unit_test(test_blocked),
         cmocka_unit_test(test_mmio),
+        cmocka_unit_test(test_suspend),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_ranges_elsewhere),
         cmocka_unit_test(test_page_requests),
         cmocka_unit_test(test_page_request_write),
         cmocka_unit_test(test_page_request_answers),

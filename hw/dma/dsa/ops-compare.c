@@ -9,22 +9,25 @@
 #include "qemu/osdep.h"
 #include "dsa-internal.h"
 
-/* Returns @n if there is none */
+/* A multiple of the pattern */
+#define COMPARE_BLOCK 512
+
+/* Returns @n if there is none; both may change at any time */
 static size_t first_difference(const uint8_t *a, const uint8_t *b, size_t n)
 {
-    size_t i = 0;
+    size_t i;
 
     if (!memcmp(a, b, n)) {
         return n;
     }
-    while (a[i] == b[i]) {
-        i++;
+    for (i = 0; i < n && a[i] == b[i]; i++) {
+        continue;
     }
     return i;
 }
 
 /* Table 8-17 */
-static void compare_done(DSAJob *job)
+static void compare_finish(DSAJob *job)
 {
     unsigned expected = job->desc.raw[DSA_DESC_EXPECTED_RESULT] & 1;
 
@@ -37,56 +40,59 @@ static void compare_done(DSAJob *job)
     }
 }
 
-/*
- * Compare what has been read of both operands.  A difference is reported
- * rather than a fault that follows it.
- */
-static bool compare_chunk(DSAJob *job, const uint8_t *a, const uint8_t *b,
-                          size_t n, bool ok)
+/* @same bytes of @len are; false at a difference */
+static bool compare_done(DSAJob *job, size_t same, size_t len)
 {
-    size_t same = first_difference(a, b, n);
-
     job->bytes_completed += same;
-    if (same < n) {
-        job->status = DSA_STATUS_NONE;
-        job->fault_addr = 0;
-        job->result = 1;
-    }
-    return ok && same == n;
+    job->result = same < len;
+    return same == len;
 }
 
-void dsa_op_compare(DSAJob *job)
+static bool compare_piece(void *opaque, void *const *data, size_t len)
 {
-    const DSADescriptor *desc = &job->desc;
-    uint8_t *const *buf = job->engine->buf;
-    bool ok = true;
-
-    while (ok && job->bytes_completed < desc->size && !dsa_job_aborted(job)) {
-        size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
-
-        ok = dsa_read(job, desc->src + job->bytes_completed, buf[0], n, &n);
-        ok &= dsa_read(job, desc->dst + job->bytes_completed, buf[1], n, &n);
-        ok = compare_chunk(job, buf[0], buf[1], n, ok);
-    }
-    compare_done(job);
+    return compare_done(opaque, first_difference(data[0], data[1], len), len);
 }
 
-void dsa_op_compare_pattern(DSAJob *job)
+static bool compare_step(DSAJob *job)
 {
-    const DSADescriptor *desc = &job->desc;
-    uint8_t *const *buf = job->engine->buf;
-    bool ok = true;
-    size_t i;
+    const PCIATSDMARange ranges[] = {
+        { job->desc.src, DMA_DIRECTION_TO_DEVICE },
+        { job->desc.dst, DMA_DIRECTION_TO_DEVICE },
+    };
 
-    /* The second operand is the pattern; a chunk is a multiple of it */
-    for (i = 0; i < MIN(desc->size, DSA_CHUNK); i += 8) {
-        stq_le_p(buf[1] + i, desc->dst);
-    }
-    while (ok && job->bytes_completed < desc->size && !dsa_job_aborted(job)) {
-        size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
-
-        ok = dsa_read(job, desc->src + job->bytes_completed, buf[0], n, &n);
-        ok = compare_chunk(job, buf[0], buf[1], n, ok);
-    }
-    compare_done(job);
+    return dsa_visit(job, ranges, ARRAY_SIZE(ranges), compare_piece) &&
+           !job->result;
 }
+
+const DSAOperationType dsa_op_compare = {
+    .step = compare_step,
+    .finish = compare_finish,
+};
+
+static bool compare_pattern_piece(void *opaque, void *const *data, size_t len)
+{
+    DSAJob *job = opaque;
+    uint8_t block[COMPARE_BLOCK];
+    size_t i = 0, n, same;
+
+    dsa_fill_pattern(block, sizeof(block), job->desc.dst, job->bytes_completed);
+    do {
+        n = MIN(len - i, sizeof(block));
+        same = first_difference((uint8_t *)data[0] + i, block, n);
+        i += same;
+    } while (same == n && i < len);
+    return compare_done(job, i, len);
+}
+
+/* The second operand is the pattern */
+static bool compare_pattern_step(DSAJob *job)
+{
+    const PCIATSDMARange src = { job->desc.src, DMA_DIRECTION_TO_DEVICE };
+
+    return dsa_visit(job, &src, 1, compare_pattern_piece) && !job->result;
+}
+
+const DSAOperationType dsa_op_compare_pattern = {
+    .step = compare_pattern_step,
+    .finish = compare_finish,
+};
