@@ -191,14 +191,14 @@ class SvmGuestTest(QemuSystemTest):
             guest.vm.launch()
         return guest
 
-    def run_script(self, guest, questions=None, provoked=None):
+    def run_script(self, guest, questions=None, provoked=None, on_line=None):
         """Follow a guest's script to its end, which must be success.
 
-        provoked is a pattern of kernel messages that the test provokes.
-        Returns the lines that the script printed.
+        provoked is a pattern of kernel messages that the test provokes,
+        on_line is called with each line.  Returns the lines that the script printed.
         """
         try:
-            status = guest.channel.run(self.timeout, questions)
+            status = guest.channel.run(self.timeout, questions, on_line)
         except GuestError as error:
             self.fail(f'{error}\n{guest.tail()}')
         self.assertEqual(status, 0, f'the script failed\n{guest.tail()}')

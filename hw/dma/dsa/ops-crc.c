@@ -13,9 +13,6 @@
 #include "crc.h"
 #include "dsa-internal.h"
 
-/* The data is filled up with zeroes to a multiple of the CRC's size */
-#define CRC_BYTES 4
-
 static uint32_t crc_from_seed(const DSAJob *job, uint32_t seed)
 {
     return job->desc.flags & DSA_FLAG_BYPASS_CRC_INVERSION ? revbit32(seed)
@@ -81,10 +78,6 @@ static void crc_run(DSAJob *job, bool copy)
         job->bytes_completed += n;
     }
     if (ok) {
-        static const uint8_t zeroes[CRC_BYTES];
-
-        crc = dsa_crc32c(crc, zeroes,
-                         ROUND_UP(desc->size, CRC_BYTES) - desc->size);
         job->bytes_completed = 0;
     }
     stq_le_p(job->specific + DSA_CR_CRC - DSA_CR_SPECIFIC,

@@ -1,0 +1,169 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The Data Streaming Accelerator with Debian's own driver, tools and tests.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Linux's idxd, accel-config and the tests that come with it, all as Debian
+ships them: their programs hand the device pointers into their own memory."""
+
+import collections
+import json
+import re
+
+from svm_guest import SvmGuestTest
+from guest_machine import dsa_arguments, iommu_arguments
+
+TESTS = '/usr/libexec/accel-config/test'
+FOUR_LEVELS = 'max,la57=off'
+# What dsa_user_test_runner.sh goes through.
+OPERATIONS = {'NOOP', 'DRAIN', 'MEMMOVE', 'MEMFILL', 'COMPARE', 'COMPVAL',
+              'DUALCAST', 'CRCGEN', 'COPY_CRC', 'CFLUSH'}
+SIZES = {1, 4096, 65536, 1 << 20, 2 << 20}
+DIF_OPERATIONS = {'DIF_CHECK', 'DIF_INS', 'DIF_STRP', 'DIF_UPDT'}
+DIF_SIZES = {512, 1024, 4096}
+BATCH = 16
+# A group for each of two queues: shared and dedicated.
+SETUP = f'''
+    accel-config load-config -c {TESTS}/configs/2g2q_user_1.conf || exit 1
+    accel-config enable-device dsa0 || exit 1
+    accel-config enable-wq dsa0/wq0.0 dsa0/wq0.1 || exit 1
+'''
+
+
+def runner_cases():
+    """(block on fault, mode, operation, size, batched) of each run."""
+    return {(fault, mode, operation, size, batched)
+            for operations, sizes in ((OPERATIONS, SIZES),
+                                      (DIF_OPERATIONS, DIF_SIZES))
+            for operation in operations for size in sizes
+            for fault in ('ON', 'OFF') for mode in ('dedicated', 'shared')
+            for batched in (False, True)
+            if not (batched and operation == 'DRAIN')}
+
+
+def runner_results(lines):
+    """What the runner says that it did, as a count of verified results."""
+    results = collections.Counter()
+    fault = case = None
+    for line in lines:
+        if match := re.search(r"'block on fault' flag (\w+)", line):
+            fault = match[1]
+        elif match := re.match(r'Performing (\w+) WQ (batched )?(\w+)', line):
+            mode, batched, operation = match[1], bool(match[2]), match[3]
+        elif match := re.fullmatch(r'Testing (\d+) bytes', line):
+            case = (fault, mode, operation, int(match[1]), batched)
+        elif match := re.search(r'alloc wq \d+ (\w+) size', line):
+            if match[1] != mode:
+                case = None
+            results[case] += 0
+        elif re.search('verifying task result|test with op .* passed', line):
+            results[case] += 1
+    return results
+
+
+def wanted_results(case):
+    """dsa_test looks at each descriptor of a batch, and at all else but what
+    a cache flush by itself did."""
+    _, _, operation, _, batched = case
+    return BATCH if batched else int(operation != 'CFLUSH')
+
+
+class Dsa(SvmGuestTest):
+
+    timeout = 900
+
+    def start_dsa(self, script, devices=None, extra='', **options):
+        """A guest with intel-iommu,svm=on, one DSA and accel-config."""
+        # On a busy host Linux calibrates the TSC wrongly, and time flies.
+        return self.start_guest(
+            'backports',
+            'wait_until 20 test -e /sys/bus/dsa/devices/dsa0 || exit 1\n'
+            + script,
+            iommu_arguments(svm=True, extra=extra)
+            + (dsa_arguments() if devices is None else devices),
+            dsa=True, memory='1G', append='tsc=unstable', **options)
+
+    def run_dsa(self, guest):
+        """Run the script; returns what the device asked of the IOMMU."""
+        counters = []
+
+        def count():
+            counters.extend(guest.vm.cmd('query-pci-ats'))
+
+        def progress(line):
+            if line.startswith(('Testing with', 'Performing')):
+                print(f'# {line}', flush=True)
+
+        self.run_script(guest, {'count': count}, on_line=progress)
+        self.assertEqual([device['type'] for device in counters], ['dsa'])
+        return counters[0]
+
+    def check_user_runner(self, **machine):
+        """dsa_user_test_runner.sh passes, with everything that it has."""
+        guest = self.start_dsa(
+            f'{TESTS}/dsa_user_test_runner.sh 2>&1 || exit 1; ask count',
+            **machine)
+        device = self.run_dsa(guest)
+        results = runner_results(guest.channel.lines)
+        self.assertEqual(set(results), runner_cases())
+        missing = [case for case, count in results.items()
+                   if count < wanted_results(case)]
+        self.assertEqual(missing, [], 'runs without results')
+        self.assertGreater(device['translations']['requests'], 0)
+        pages = device['page-requests']
+        self.assertGreater(pages['success'], 0)
+        self.assertEqual(pages['groups-open'], 0)
+        for trouble in ('invalid-request', 'failure', 'unexpected'):
+            self.assertEqual(pages[trouble], 0, trouble)
+
+    def test_list(self):
+        """The device, its queues and engines, before and after a
+        configuration is loaded."""
+        guest = self.start_dsa(f'''
+            accel-config list --idle && echo --- || exit 1
+            {SETUP}
+            accel-config list && echo --- || exit 1
+            ls /dev/dsa
+            ask count
+            ''')
+        self.run_dsa(guest)
+        said = '\n'.join(guest.channel.lines).split('---')
+        idle, = json.loads(said[0])
+        self.assertEqual(idle['dev'], 'dsa0')
+        self.assertEqual(idle['state'], 'disabled')
+        self.assertEqual(idle['pasid_enabled'], 1)
+        self.assertEqual(len(idle['groups']), 4)
+        self.assertEqual(len(idle['ungrouped workqueues']), 8)
+        self.assertEqual(len(idle['ungrouped_engines']), 4)
+        used, = json.loads(said[1][said[1].index('['):])
+        self.assertEqual(used['state'], 'enabled')
+        queues = {queue['dev']: (queue['mode'], queue['state'])
+                  for group in used['groups']
+                  for queue in group.get('grouped_workqueues', ())}
+        self.assertEqual(queues, {'wq0.0': ('shared', 'enabled'),
+                                  'wq0.1': ('dedicated', 'enabled')})
+        self.assertEqual(said[2].split(), ['wq0.0', 'wq0.1'])
+
+    def test_user_runner(self):
+        """5-level tables, behind a root port."""
+        self.check_user_runner()
+
+    def test_user_runner_root_bus(self):
+        """4-level tables and processors, an integrated endpoint, no interrupt
+        remapping."""
+        self.check_user_runner(devices=['-device', 'dsa,addr=5'],
+                               extra=',intremap=off', cpus=4, cpu=FOUR_LEVELS)
+
+    def test_config_runner(self):
+        guest = self.start_dsa(
+            f'{TESTS}/dsa_config_test_runner.sh --verbose 2>&1 || exit 1\n'
+            'ask count')
+        self.run_dsa(guest)
+        text = '\n'.join(guest.channel.lines)
+        for test in ('group', 'engine', 'wq'):
+            self.assertIn(f'+ {test}_config_test', text)
+
+
+if __name__ == '__main__':
+    SvmGuestTest.main()
