@@ -110,6 +110,7 @@ struct PCIATSDMA {
     PCIATSCache cache;          /* @atc, as the monitor sees it */
     uint32_t epoch;             /* of ATS, when @atc was last flushed */
     uint32_t cancels;           /* number of pci_ats_dma_cancel() */
+    bool suspended;             /* written with the BQL */
     unsigned call_phase;        /* written with the BQL */
     uint32_t calls[2];          /* of the IOMMU under way, by phase */
     PCIATSInject *inject;       /* or NULL */
@@ -392,47 +393,12 @@ static bool dma_context_add_pri(PCIATSDMA *dma, DMAContext *ctx)
     return ctx->has_pri;
 }
 
-/* ---- Moving data ---- */
-
-static int dma_result(MemTxResult result)
-{
-    if (result == MEMTX_OK) {
-        return 0;
-    }
-    return result & MEMTX_ERROR ? -EIO : -EFAULT;
-}
-
-static void dma_advance(DMARequest *req, size_t n)
-{
-    req->addr += n;
-    req->len -= n;
-    req->ahead -= MIN(req->ahead, n);
-    req->attempts = 0;
-    if (req->buf) {
-        req->buf += n;
-    }
-}
-
-static MemTxAttrs dma_attrs(PCIATSDMA *dma, PCIAddressType type)
-{
-    return (MemTxAttrs) {
-        .requester_id = pci_requester_id(dma->dev),
-        .address_type = type,
-    };
-}
-
-static uint32_t dma_need(const DMARequest *req)
-{
-    return (req->dir == DMA_DIRECTION_FROM_DEVICE ? PCI_ATC_WRITE
-                                                  : PCI_ATC_READ) |
-           (req->flags & PCI_ATS_DMA_EXEC ? PCI_ATC_EXEC : 0) |
-           (req->flags & PCI_ATS_DMA_PRIV ? PCI_ATC_PRIV : 0);
-}
+/* ---- What the guest can forbid ---- */
 
 /* May the request go on? */
 static int dma_check(PCIATSDMA *dma, const DMARequest *req)
 {
-    if (qatomic_read(&dma->stopping) ||
+    if (qatomic_read(&dma->stopping) || qatomic_read(&dma->suspended) ||
         qatomic_read(&dma->cancels) != req->cancels) {
         return -ECANCELED;
     }
@@ -445,169 +411,12 @@ static int dma_check(PCIATSDMA *dma, const DMARequest *req)
                                  req->flags & PCI_ATS_DMA_EXEC);
 }
 
-static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, size_t len)
-{
-    MemTxResult result;
-
-    if (req->visit) {
-        return -EFAULT;
-    }
-    if (req->pasid == PCI_NO_PASID) {
-        result = pci_dma_rw(dma->dev, req->addr, req->buf, len, req->dir,
-                            dma_attrs(dma, PCI_AT_UNTRANSLATED));
-    } else {
-        result = pci_pasid_dma_rw(dma->dev, req->pasid,
-                                  req->flags & PCI_ATS_DMA_PRIV,
-                                  req->flags & PCI_ATS_DMA_EXEC, req->addr,
-                                  req->buf, len, req->dir);
-    }
-    if (result == MEMTX_OK) {
-        dma_advance(req, len);
-    }
-    return dma_result(result);
-}
-
-static void dma_move(DMARequest *req, void *ram, size_t n)
-{
-    if (req->visit) {
-        req->visit(req->opaque, ram, n);
-    } else if (req->dir == DMA_DIRECTION_FROM_DEVICE) {
-        memcpy(ram, req->buf, n);
-    } else {
-        memcpy(req->buf, ram, n);
-    }
-    dma_advance(req, n);
-}
-
 /*
- * Move data to or from RAM by a translated request.  Within an access to the
- * ATC: nothing here takes the BQL.  Returns how much was moved; less than @len
- * if something that is not RAM follows.
- */
-static size_t dma_move_ram(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
-                           size_t len)
-{
-    MemTxAttrs attrs = dma_attrs(dma, PCI_AT_TRANSLATED);
-    bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
-    AddressSpace *as = pci_dma_target(dma->dev, addr, len, is_write, attrs);
-    size_t left = len;
-
-    if (!as) {
-        return 0;
-    }
-    RCU_READ_LOCK_GUARD();
-    while (left) {
-        hwaddr xlat, n = left;
-        MemoryRegion *mr = address_space_translate(as, addr, &xlat, &n,
-                                                   is_write, attrs);
-        void *ram;
-
-        if (!memory_access_is_direct(mr, is_write, attrs)) {
-            break;
-        }
-        ram = qemu_map_ram_ptr(mr->ram_block, xlat);
-        dma_move(req, ram, n);
-        /* For dirty tracking and translated code; consumes the reference */
-        memory_region_ref(mr);
-        address_space_unmap(as, ram, n, is_write, n);
-        addr += n;
-        left -= n;
-    }
-    return len - left;
-}
-
-/*
- * A translated request to something that is not RAM, or that the IOMMU blocks.
- * MMIO needs the BQL; while it is held no invalidation can come.
- */
-static int dma_translated_mmio(PCIATSDMA *dma, DMARequest *req)
-{
-    PCIATCAccess access;
-    PCIATCRun run;
-    MemTxResult result;
-    bool hit;
-
-    if (req->visit) {
-        return -EFAULT;
-    }
-    BQL_LOCK_GUARD();
-    pci_atc_access_begin(dma->atc, &access);
-    hit = pci_atc_lookup(&access, req->pasid, req->addr, req->len,
-                         dma_need(req), &run);
-    pci_atc_access_end(&access);
-    if (!hit) {
-        return 0;
-    }
-    if (run.flags & PCI_ATC_UNTRANSLATED) {
-        return dma_untranslated(dma, req, run.length);
-    }
-    result = pci_dma_rw(dma->dev, run.translated_addr, req->buf, run.length,
-                        req->dir, dma_attrs(dma, PCI_AT_TRANSLATED));
-    if (result == MEMTX_OK) {
-        dma_advance(req, run.length);
-    }
-    return dma_result(result);
-}
-
-/*
- * Move what lies in RAM, as far as the ATC reaches.  Returns how much; if this
- * is nothing, @hit tells whether there is a translation, and @run holds it.
- */
-static size_t dma_translated_ram(PCIATSDMA *dma, DMARequest *req, bool *hit,
-                                 PCIATCRun *run)
-{
-    size_t end = req->len - MIN(req->len, CHUNK);
-    size_t before = req->len;
-    PCIATCAccess access;
-
-    *hit = false;
-    pci_atc_access_begin(dma->atc, &access);
-    /*
-     * Who switches something off and then calls pci_ats_dma_recheck() either
-     * waits for this access, or is seen here.
-     */
-    while (req->len > end && !dma_check(dma, req) &&
-           pcie_ats_epoch(dma->dev) == qatomic_read(&dma->epoch) &&
-           pci_atc_lookup(&access, req->pasid, req->addr, req->len - end,
-                          dma_need(req), run)) {
-        *hit = true;
-        if ((run->flags & PCI_ATC_UNTRANSLATED) ||
-            dma_move_ram(dma, req, run->translated_addr, run->length) <
-            run->length) {
-            break;
-        }
-    }
-    pci_atc_access_end(&access);
-    return before - req->len;
-}
-
-/* Returns 1 if the ATC had a translation, 0 if not, or an error */
-static int dma_translated(PCIATSDMA *dma, DMARequest *req)
-{
-    PCIATCRun run;
-    bool hit;
-    int ret;
-
-    if (dma_translated_ram(dma, req, &hit, &run)) {
-        return 1;
-    }
-    if (!hit) {
-        return 0;
-    }
-    ret = run.flags & PCI_ATC_UNTRANSLATED ?
-          dma_untranslated(dma, req, run.length) :
-          dma_translated_mmio(dma, req);
-    return ret ?: 1;
-}
-
-/* ---- Calls of the IOMMU ---- */
-
-/*
- * Translation and page requests of a request that has been cancelled, or whose
- * function may not send them any more, have to be over when the guest is told
- * so: it takes the tables away then.  Who begins a call counts it and then
- * looks whether it is allowed; dma_wait_for_calls() is called by who has just
- * forbidden it.
+ * Calls of the IOMMU, and untranslated requests: those of a request that has
+ * been cancelled, or whose function may not send them any more, have to be over
+ * when the guest is told so: it takes tables and memory away then.  Who begins
+ * a call counts it and then looks whether it is allowed; dma_wait_for_calls()
+ * is called by who has just forbidden it.
  */
 static void dma_call_end(PCIATSDMA *dma, unsigned phase)
 {
@@ -644,6 +453,177 @@ static void dma_wait_for_calls(PCIATSDMA *dma)
             g_usleep(1);
         }
     }
+}
+
+/* ---- Moving data ---- */
+
+static void dma_advance(DMARequest *req, size_t n)
+{
+    req->addr += n;
+    req->len -= n;
+    req->ahead -= MIN(req->ahead, n);
+    req->attempts = 0;
+    if (req->buf) {
+        req->buf += n;
+    }
+}
+
+static MemTxAttrs dma_attrs(PCIATSDMA *dma, PCIAddressType type)
+{
+    return (MemTxAttrs) {
+        .requester_id = pci_requester_id(dma->dev),
+        .address_type = type,
+    };
+}
+
+static uint32_t dma_need(const DMARequest *req)
+{
+    return (req->dir == DMA_DIRECTION_FROM_DEVICE ? PCI_ATC_WRITE
+                                                  : PCI_ATC_READ) |
+           (req->flags & PCI_ATS_DMA_EXEC ? PCI_ATC_EXEC : 0) |
+           (req->flags & PCI_ATS_DMA_PRIV ? PCI_ATC_PRIV : 0);
+}
+
+static void dma_move(DMARequest *req, void *ram, size_t n)
+{
+    if (req->visit) {
+        req->visit(req->opaque, ram, n);
+    } else if (req->dir == DMA_DIRECTION_FROM_DEVICE) {
+        memcpy(ram, req->buf, n);
+    } else {
+        memcpy(req->buf, ram, n);
+    }
+    dma_advance(req, n);
+}
+
+/*
+ * Move data to or from RAM.  Nothing here takes the BQL.  Returns how much was
+ * moved; less than @len if something that is not RAM follows.
+ */
+static size_t dma_move_in(AddressSpace *as, DMARequest *req, hwaddr addr,
+                          size_t len, MemTxAttrs attrs)
+{
+    bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
+    size_t left = len;
+
+    RCU_READ_LOCK_GUARD();
+    while (left) {
+        hwaddr xlat, n = left;
+        MemoryRegion *mr = address_space_translate(as, addr, &xlat, &n,
+                                                   is_write, attrs);
+        void *ram;
+
+        if (!memory_access_is_direct(mr, is_write, attrs)) {
+            break;
+        }
+        ram = qemu_map_ram_ptr(mr->ram_block, xlat);
+        dma_move(req, ram, n);
+        /* For dirty tracking and translated code; consumes the reference */
+        memory_region_ref(mr);
+        address_space_unmap(as, ram, n, is_write, n);
+        addr += n;
+        left -= n;
+    }
+    return len - left;
+}
+
+/* By a translated request, within an access to the ATC; 1 or an error */
+static int dma_move_translated(PCIATSDMA *dma, DMARequest *req,
+                               const PCIATCRun *run)
+{
+    MemTxAttrs attrs = dma_attrs(dma, PCI_AT_TRANSLATED);
+    AddressSpace *as = pci_dma_target(dma->dev, run->translated_addr,
+                                      run->length,
+                                      req->dir == DMA_DIRECTION_FROM_DEVICE,
+                                      attrs);
+
+    if (!as) {
+        return -EFAULT;
+    }
+    return dma_move_in(as, req, run->translated_addr, run->length, attrs) ==
+           run->length ? 1 : -EIO;
+}
+
+/* By an untranslated request; 0 or an error */
+static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, hwaddr len)
+{
+    AddressSpace *as = pci_get_address_space(dma->dev);
+    hwaddr addr = req->addr;
+    size_t moved = 0;
+    unsigned phase;
+    int ret;
+
+    if (req->visit) {
+        return -EFAULT;
+    }
+    ret = dma_call_begin(dma, req, &phase);
+    if (ret) {
+        return ret;
+    }
+    len = MIN(len, CHUNK);
+    if (req->pasid != PCI_NO_PASID) {
+        as = pci_pasid_target(dma->dev, req->pasid,
+                              req->flags & PCI_ATS_DMA_PRIV,
+                              req->flags & PCI_ATS_DMA_EXEC, req->addr,
+                              req->dir == DMA_DIRECTION_FROM_DEVICE, &addr,
+                              &len);
+    }
+    if (as) {
+        moved = dma_move_in(as, req, addr, len,
+                            dma_attrs(dma, PCI_AT_UNTRANSLATED));
+    }
+    dma_call_end(dma, phase);
+    return moved ? 0 : -EFAULT;
+}
+
+/*
+ * Move what the ATC has translations for.  Returns how much; if this is
+ * nothing, @ret is 0 if there is no translation, 1 if it is one for
+ * untranslated requests, which @run holds, or an error.
+ */
+static size_t dma_move_cached(PCIATSDMA *dma, DMARequest *req, int *ret,
+                              PCIATCRun *run)
+{
+    size_t end = req->len - MIN(req->len, CHUNK);
+    size_t before = req->len;
+    PCIATCAccess access;
+
+    *ret = 0;
+    pci_atc_access_begin(dma->atc, &access);
+    /*
+     * Who switches something off and then calls pci_ats_dma_recheck() either
+     * waits for this access, or is seen here.
+     */
+    while (req->len > end && !dma_check(dma, req) &&
+           pcie_ats_epoch(dma->dev) == qatomic_read(&dma->epoch) &&
+           pci_atc_lookup(&access, req->pasid, req->addr, req->len - end,
+                          dma_need(req), run)) {
+        if (run->flags & PCI_ATC_UNTRANSLATED) {
+            *ret = 1;
+            break;
+        }
+        *ret = dma_move_translated(dma, req, run);
+        if (*ret < 0) {
+            break;
+        }
+    }
+    pci_atc_access_end(&access);
+    return before - req->len;
+}
+
+/* Returns 1 if the ATC had a translation, 0 if not, or an error */
+static int dma_translated(PCIATSDMA *dma, DMARequest *req)
+{
+    PCIATCRun run;
+    int ret;
+
+    if (dma_move_cached(dma, req, &ret, &run)) {
+        return 1;
+    }
+    if (ret > 0) {
+        return dma_untranslated(dma, req, run.length) ?: 1;
+    }
+    return ret;
 }
 
 /* ---- Page requests ---- */
@@ -772,10 +752,17 @@ static int dma_send_last(PCIATSDMA *dma, DMARequest *req)
     return ret;
 }
 
-/* Is a response for the page at the request's address on its way? */
+/*
+ * Is a response for the page at the request's address on its way?  Who ends
+ * requests takes the lock afterwards, and wakes those that wait: it is either
+ * seen here, or sees that the request waits.
+ */
 static bool dma_await(PCIATSDMA *dma, DMARequest *req)
 {
     QEMU_LOCK_GUARD(&dma->lock);
+    if (dma_check(dma, req)) {
+        return false;
+    }
     for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
         DMAGroup *group = &dma->groups[i];
 
@@ -1275,6 +1262,17 @@ void pci_ats_dma_cancel(PCIATSDMA *dma)
 {
     qatomic_inc(&dma->cancels);
     pci_ats_dma_recheck(dma);
+}
+
+void pci_ats_dma_suspend(PCIATSDMA *dma)
+{
+    qatomic_set(&dma->suspended, true);
+    pci_ats_dma_cancel(dma);
+}
+
+void pci_ats_dma_resume(PCIATSDMA *dma)
+{
+    qatomic_set(&dma->suspended, false);
 }
 
 /* ---- Faults on purpose ---- */

@@ -184,57 +184,54 @@ AddressSpace *pci_translated_target(PCIDevice *dev, dma_addr_t addr,
     return &address_space_memory;
 }
 
-/* Transfer as much of the request as one translation covers; 0 on error */
-static dma_addr_t pasid_dma_rw_one(PCIDevice *dev, uint32_t pasid,
-                                   bool priv_req, bool exec_req,
-                                   dma_addr_t addr, void *buf, dma_addr_t len,
-                                   DMADirection dir, MemTxResult *result)
+AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
+                               bool exec_req, dma_addr_t addr, bool is_write,
+                               dma_addr_t *xlat, dma_addr_t *len)
 {
     const PCIIOMMUBinding *b = &dev->iommu;
-    bool is_write = dir == DMA_DIRECTION_FROM_DEVICE;
-    MemTxAttrs attrs = { .requester_id = pci_requester_id(dev) };
     IOMMUTLBEntry entry;
     dma_addr_t offset;
 
-    if (!b->ops->pasid_translate(b->bus, b->opaque, b->devfn, pasid, priv_req,
+    if (!pcie_bus_master_enabled(dev) || pasid == PCI_NO_PASID ||
+        pci_iommu_check_pasid(dev, pasid, priv_req, exec_req) ||
+        !b->ops || !b->ops->pasid_translate ||
+        !b->ops->pasid_translate(b->bus, b->opaque, b->devfn, pasid, priv_req,
                                  exec_req, addr, is_write, &entry)) {
-        *result = MEMTX_ACCESS_ERROR;
-        return 0;
+        return NULL;
     }
     offset = addr & entry.addr_mask;
-    if (len - 1 > entry.addr_mask - offset) {
-        len = entry.addr_mask - offset + 1;
+    *xlat = (entry.translated_addr & ~entry.addr_mask) | offset;
+    if (*len - 1 > entry.addr_mask - offset) {
+        *len = entry.addr_mask - offset + 1;
     }
-    *result = dma_memory_rw(entry.target_as,
-                            (entry.translated_addr & ~entry.addr_mask) | offset,
-                            buf, len, dir, attrs);
-    return *result == MEMTX_OK ? len : 0;
+    return entry.target_as;
 }
 
 static MemTxResult pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
                                 bool exec_req, dma_addr_t addr, void *buf,
                                 dma_addr_t len, DMADirection dir)
 {
+    MemTxAttrs attrs = { .requester_id = pci_requester_id(dev) };
     MemTxResult result = MEMTX_OK;
 
-    if (!pcie_bus_master_enabled(dev) || pasid == PCI_NO_PASID ||
-        pci_iommu_check_pasid(dev, pasid, priv_req, exec_req) ||
-        (len && addr + (len - 1) < addr)) {
-        return MEMTX_ACCESS_ERROR;
-    }
     if (!dev->iommu.ops || !dev->iommu.ops->pasid_translate) {
         return MEMTX_DECODE_ERROR;
     }
-    while (len) {
-        dma_addr_t done = pasid_dma_rw_one(dev, pasid, priv_req, exec_req, addr,
-                                           buf, len, dir, &result);
+    if (len && addr + (len - 1) < addr) {
+        return MEMTX_ACCESS_ERROR;
+    }
+    while (len && result == MEMTX_OK) {
+        dma_addr_t xlat, n = len;
+        AddressSpace *as = pci_pasid_target(dev, pasid, priv_req, exec_req,
+                                            addr,
+                                            dir == DMA_DIRECTION_FROM_DEVICE,
+                                            &xlat, &n);
 
-        if (!done) {
-            break;
-        }
-        addr += done;
-        buf = (uint8_t *)buf + done;
-        len -= done;
+        result = as ? dma_memory_rw(as, xlat, buf, n, dir, attrs)
+                    : MEMTX_ACCESS_ERROR;
+        addr += n;
+        buf = (uint8_t *)buf + n;
+        len -= n;
     }
     return result;
 }

@@ -239,7 +239,6 @@ typedef struct Guest {
     QATD dev;
     uint64_t dir;
     char *path;
-    char *uri;
 } Guest;
 
 static QTestState *start(const char *iommu, const char *incoming)
@@ -250,13 +249,7 @@ static QTestState *start(const char *iommu, const char *incoming)
 
 static void guest_start(Guest *g, const char *iommu)
 {
-    int fd;
-
     *g = (Guest) { };
-    fd = g_file_open_tmp("intel-iommu-svm-test-XXXXXX", &g->path, NULL);
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    g->uri = g_strdup_printf("file:%s", g->path);
     g->qts = start(iommu, "");
     qecam_enable(g->qts);
     pc_alloc_init(&g->alloc, g->qts, 0);
@@ -271,37 +264,11 @@ static void guest_stop(Guest *g)
     alloc_destroy(&g->alloc);
     unlink(g->path);
     g_free(g->path);
-    g_free(g->uri);
-}
-
-/* Wait for the end of a migration, and return how it ended */
-static char *migration_end(QTestState *qts)
-{
-    char *end = NULL;
-
-    while (!end) {
-        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-migrate' }");
-        const char *status = qdict_get_try_str(qdict_get_qdict(rsp, "return"),
-                                               "status");
-
-        if (!g_strcmp0(status, "completed") || !g_strcmp0(status, "failed")) {
-            end = g_strdup(status);
-        }
-        qobject_unref(rsp);
-        g_usleep(1000);
-    }
-    return end;
 }
 
 static void guest_save(Guest *g)
 {
-    g_autofree char *end = NULL;
-
-    qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate', "
-                             "'arguments': { 'uri': %s } }", g->uri);
-    end = migration_end(g->qts);
-    g_assert_cmpstr(end, ==, "completed");
-    qtest_quit(g->qts);
+    g->path = qatd_save_machine(g->qts);
 }
 
 static void guest_load(Guest *g, const char *iommu, const char *expected)
@@ -310,10 +277,7 @@ static void guest_load(Guest *g, const char *iommu, const char *expected)
 
     g->qts = start(iommu, "-incoming defer");
     g->vtd.qts = g->dev.qts = g->qts;
-    qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate-incoming', "
-                             "'arguments': { 'uri': %s, "
-                             "'exit-on-error': false } }", g->uri);
-    end = migration_end(g->qts);
+    end = qatd_try_load_machine(g->qts, g->path);
     g_assert_cmpstr(end, ==, expected);
 }
 

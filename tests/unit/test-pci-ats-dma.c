@@ -35,13 +35,15 @@
 static uint8_t ram[RAM_SIZE];
 static MemoryRegion ram_mr = { .ram = true };
 static MemoryRegion mmio_mr;
-static int mmio_accesses;
 static int untranslated_accesses;
 
 MemoryRegion *flatview_translate(FlatView *fv, hwaddr addr, hwaddr *xlat,
                                  hwaddr *len, bool is_write, MemTxAttrs attrs)
 {
-    assert(attrs.address_type == PCI_AT_TRANSLATED);
+    if (attrs.address_type == PCI_AT_UNTRANSLATED) {
+        untranslated_accesses++;
+        addr -= IOVA;
+    }
     if (addr >= RAM_SIZE) {
         return &mmio_mr;
     }
@@ -69,25 +71,12 @@ void address_space_unmap(AddressSpace *as, void *buffer, hwaddr len,
 {
 }
 
-MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
-                             void *buf, hwaddr len, bool is_write)
-{
-    if (attrs.address_type == PCI_AT_TRANSLATED) {
-        assert(bql_locked());
-        assert(addr >= MMIO);
-        mmio_accesses++;
-        return MEMTX_OK;
-    }
-    untranslated_accesses++;
-    return MEMTX_OK;
-}
-
-MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
-                             bool exec_req, dma_addr_t addr, void *buf,
-                             dma_addr_t len, DMADirection dir)
+AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
+                               bool exec_req, dma_addr_t addr, bool is_write,
+                               dma_addr_t *xlat, dma_addr_t *len)
 {
     untranslated_accesses++;
-    return MEMTX_ACCESS_ERROR;
+    return NULL;
 }
 
 /* ---- Fake BQL ---- */
@@ -390,7 +379,7 @@ static PCIATSDMA *start(void)
     }
     ats_on = pri_on = master_on = true;
     allocation = 32;
-    mmio_accesses = untranslated_accesses = translations = requests_seen = 0;
+    untranslated_accesses = translations = requests_seen = 0;
     registered = most_registered = 0;
     refuse = lie = 0;
     unanswered = most_unanswered = 0;
@@ -488,13 +477,19 @@ static void test_untranslated(void **state)
 
     ats_on = false;
     assert_int_equal(dma_read_at(dma, PCI_NO_PASID, IOVA, buf, 16), 0);
+    assert_memory_equal(buf, ram, 16);
     assert_int_equal(dma_read(dma, 0, buf, 16), -EFAULT);
     assert_int_equal(untranslated_accesses, 2);
+    /* The end of memory */
+    assert_int_equal(dma_read_at(dma, PCI_NO_PASID, IOVA + RAM_SIZE - 8, buf,
+                                 16), -EFAULT);
+    assert_memory_equal(buf, ram + RAM_SIZE - 8, 8);
+    untranslated_accesses = 0;
     assert_int_equal(registered, 0);
     ats_on = true;
     map(3, 0, IOMMU_RW | IOMMU_UNTRANSLATED_ONLY);
     assert_int_equal(dma_read(dma, 3, buf, 16), -EFAULT);
-    assert_int_equal(untranslated_accesses, 3);
+    assert_int_equal(untranslated_accesses, 1);
     stop(dma);
 }
 
@@ -511,22 +506,54 @@ static void test_blocked(void **state)
     blocked = false;
     assert_int_equal(dma_write(dma, 3, buf, 16), 0);
     assert_int_equal(ram[1], 0);
-    assert_int_equal(mmio_accesses, 0);
     stop(dma);
 }
 
+/* Only RAM, whoever holds the BQL */
 static void test_mmio(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
 
     map(3, MMIO, IOMMU_RW);
-    assert_int_equal(dma_write(dma, 3, buf, 16), 0);
-    assert_int_equal(mmio_accesses, 1);
+    assert_int_equal(dma_write(dma, 3, buf, 16), -EIO);
     bql_lock();
-    assert_int_equal(dma_write(dma, 3, buf, 16), 0);
+    assert_int_equal(dma_write(dma, 3, buf, 16), -EIO);
     bql_unlock();
-    assert_int_equal(mmio_accesses, 2);
+    stop(dma);
+}
+
+static void *read_page_5(void *opaque)
+{
+    uint8_t buf[16];
+
+    return GINT_TO_POINTER(dma_read(opaque, 5, buf, 16));
+}
+
+/* Requests end, also those that wait for a page, and none begins */
+static void test_suspend(void **state)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+    QemuThread thread;
+
+    ignored_page = 5;
+    qemu_thread_create(&thread, "reader", read_page_5, dma,
+                       QEMU_THREAD_JOINABLE);
+    while (!qatomic_read(&requests_seen)) {
+        g_usleep(100);
+    }
+    bql_lock();
+    pci_ats_dma_suspend(dma);
+    bql_unlock();
+    assert_int_equal(GPOINTER_TO_INT(qemu_thread_join(&thread)), -ECANCELED);
+    map(3, 0, IOMMU_RW);
+    assert_int_equal(dma_read(dma, 3, buf, 16), -ECANCELED);
+    assert_int_equal(dma_read_at(dma, PCI_NO_PASID, IOVA, buf, 16), -ECANCELED);
+    bql_lock();
+    pci_ats_dma_resume(dma);
+    bql_unlock();
+    assert_int_equal(dma_read(dma, 3, buf, 16), 0);
     stop(dma);
 }
 
@@ -884,6 +911,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_untranslated),
         cmocka_unit_test(test_blocked),
         cmocka_unit_test(test_mmio),
+        cmocka_unit_test(test_suspend),
         cmocka_unit_test(test_page_requests),
         cmocka_unit_test(test_page_request_write),
         cmocka_unit_test(test_page_request_answers),

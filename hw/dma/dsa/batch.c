@@ -12,124 +12,166 @@
 #include "qemu/osdep.h"
 #include "dsa-internal.h"
 
-/* Descriptors of a batch that are read at once */
-#define BATCH_FETCH 16
+static const DSAOperationType dsa_op_batch, dsa_op_drain;
 
-static DSAOperationFn *const operations[DSA_OP_COUNT] = {
-    [DSA_OP_BATCH]              = dsa_op_batch,
-    [DSA_OP_DRAIN]              = dsa_op_drain,
-    [DSA_OP_MEMORY_MOVE]        = dsa_op_memory_move,
-    [DSA_OP_FILL]               = dsa_op_fill,
-    [DSA_OP_COMPARE]            = dsa_op_compare,
-    [DSA_OP_COMPARE_PATTERN]    = dsa_op_compare_pattern,
-    [DSA_OP_CREATE_DELTA]       = dsa_op_create_delta,
-    [DSA_OP_APPLY_DELTA]        = dsa_op_apply_delta,
-    [DSA_OP_DUALCAST]           = dsa_op_dualcast,
-    [DSA_OP_CRC]                = dsa_op_crc,
-    [DSA_OP_COPY_CRC]           = dsa_op_copy_crc,
-    [DSA_OP_DIF_CHECK]          = dsa_op_dif_check,
-    [DSA_OP_DIF_INSERT]         = dsa_op_dif_insert,
-    [DSA_OP_DIF_STRIP]          = dsa_op_dif_strip,
-    [DSA_OP_DIF_UPDATE]         = dsa_op_dif_update,
-    [DSA_OP_CACHE_FLUSH]        = dsa_op_cache_flush,
+static const DSAOperationType *const operations[DSA_OP_COUNT] = {
+    [DSA_OP_BATCH]              = &dsa_op_batch,
+    [DSA_OP_DRAIN]              = &dsa_op_drain,
+    [DSA_OP_MEMORY_MOVE]        = &dsa_op_memory_move,
+    [DSA_OP_FILL]               = &dsa_op_fill,
+    [DSA_OP_COMPARE]            = &dsa_op_compare,
+    [DSA_OP_COMPARE_PATTERN]    = &dsa_op_compare_pattern,
+    [DSA_OP_CREATE_DELTA]       = &dsa_op_create_delta,
+    [DSA_OP_APPLY_DELTA]        = &dsa_op_apply_delta,
+    [DSA_OP_DUALCAST]           = &dsa_op_dualcast,
+    [DSA_OP_CRC]                = &dsa_op_crc,
+    [DSA_OP_COPY_CRC]           = &dsa_op_copy_crc,
+    [DSA_OP_DIF_CHECK]          = &dsa_op_dif,
+    [DSA_OP_DIF_INSERT]         = &dsa_op_dif,
+    [DSA_OP_DIF_STRIP]          = &dsa_op_dif,
+    [DSA_OP_DIF_UPDATE]         = &dsa_op_dif,
+    [DSA_OP_CACHE_FLUSH]        = &dsa_op_cache_flush,
 };
 
+/* ---- Phases ---- */
+
+static bool job_check(DSAJob *job)
+{
+    bool runs = dsa_descriptor_check(job) && operations[job->desc.operation];
+
+    job->phase = runs ? DSA_PHASE_RUN : DSA_PHASE_REPORT;
+    return true;
+}
+
+static bool job_run(DSAJob *job)
+{
+    const DSAOperationType *op = operations[job->desc.operation];
+    bool more = true;
+
+    while (more) {
+        more = !dsa_job_interrupted(job) && op->step(job);
+        if (job->interrupted) {
+            /* What the step has found may be different next time */
+            job->status = DSA_STATUS_NONE;
+            job->result = 0;
+            job->fault_addr = 0;
+            return false;
+        }
+    }
+    op->finish(job);
+    job->phase = DSA_PHASE_READBACK;
+    return true;
+}
+
 /* Its first page stands for all of the destination */
-static void job_readback(DSAJob *job)
+static bool job_readback(DSAJob *job)
 {
     uint8_t byte;
     size_t moved;
 
     if (!job->status && (job->desc.flags & DSA_FLAG_DEST_READBACK) &&
         !dsa_read(job, job->desc.dst, &byte, 1, &moved)) {
+        if (job->interrupted) {
+            return false;
+        }
         job->status = DSA_STATUS_WRITE_ERROR;
     }
+    job->phase = DSA_PHASE_REPORT;
+    return true;
 }
 
-void dsa_job_execute(DSAJob *job)
+bool dsa_job_execute(DSAJob *job)
 {
-    DSAOperationFn *fn = NULL;
+    static bool (*const phases[])(DSAJob *job) = {
+        [DSA_PHASE_CHECK] = job_check,
+        [DSA_PHASE_RUN] = job_run,
+        [DSA_PHASE_READBACK] = job_readback,
+    };
 
-    if (dsa_descriptor_check(job)) {
-        fn = operations[job->desc.operation];
+    job->interrupted = false;
+    while (job->phase != DSA_PHASE_REPORT) {
+        if (!phases[job->phase](job)) {
+            return false;
+        }
     }
-    if (fn) {
-        fn(job);
-        job_readback(job);
-    }
-    dsa_job_complete(job);
+    return dsa_job_complete(job);
 }
 
 /* ---- Batch (3.8, 8.3.2) ---- */
 
-/* Returns the status of the descriptor */
-static DSAStatus batch_execute_one(DSAJob *batch, const DSADescriptor *desc,
-                                   unsigned index)
+/* The descriptor whose turn it is, or NULL */
+static const uint8_t *batch_next(DSAJob *batch)
 {
-    DSAJob job = {
+    DSAEngine *engine = batch->engine;
+    uint32_t index = batch->bytes_completed;
+    uint32_t n = MIN(batch->desc.size - index, DSA_BATCH_FETCH);
+
+    if (index - engine->list_first >= engine->list_len) {
+        engine->list_len = 0;
+        if (!dsa_read_blocking(batch,
+                               batch->desc.src + (uint64_t)index * DSA_DESC_SIZE,
+                               engine->list, n * DSA_DESC_SIZE)) {
+            return NULL;
+        }
+        engine->list_first = index;
+        engine->list_len = n;
+    }
+    return engine->list[index - engine->list_first];
+}
+
+/* False if the batch ends before its next descriptor */
+static bool batch_begin_child(DSAJob *batch)
+{
+    DSAEngine *engine = batch->engine;
+    const uint8_t *raw = batch_next(batch);
+
+    if (!raw) {
+        if (batch->status == DSA_STATUS_PAGE_FAULT_IR) {
+            batch->status = DSA_STATUS_BATCH_FAULT;
+        }
+        return false;
+    }
+    engine->child = (DSAJob) {
         .s = batch->s,
-        .engine = batch->engine,
+        .engine = engine,
         .work = batch->work,
-        .desc = *desc,
         .in_batch = true,
-        .batch_index = index,
+        .batch_index = batch->bytes_completed,
     };
-
-    dsa_job_execute(&job);
-    return job.status;
+    dsa_descriptor_decode(&engine->child.desc, raw);
+    engine->has_child = !batch->batch_failed ||
+                        !(engine->child.desc.flags & DSA_FLAG_FENCE);
+    return engine->has_child;
 }
 
-/* Execute @n descriptors; false if the batch ends early */
-static bool batch_execute(DSAJob *batch, const uint8_t *list, unsigned n,
-                          bool *failed)
+static bool batch_step(DSAJob *job)
 {
-    unsigned i;
+    DSAEngine *engine = job->engine;
 
-    for (i = 0; i < n; i++) {
-        DSADescriptor desc;
-
-        if (dsa_job_aborted(batch)) {
-            return false;
-        }
-        dsa_descriptor_decode(&desc, list + i * DSA_DESC_SIZE);
-        if (*failed && (desc.flags & DSA_FLAG_FENCE)) {
-            return false;
-        }
-        if (batch_execute_one(batch, &desc, batch->bytes_completed) !=
-            DSA_STATUS_SUCCESS) {
-            *failed = true;
-        }
-        batch->bytes_completed++;
+    if (!engine->has_child && !batch_begin_child(job)) {
+        return false;
     }
-    return true;
+    if (!dsa_job_execute(&engine->child)) {
+        job->interrupted = true;
+        return false;
+    }
+    engine->has_child = false;
+    job->batch_failed |= engine->child.status != DSA_STATUS_SUCCESS;
+    job->bytes_completed++;
+    return job->bytes_completed < job->desc.size;
 }
 
-void dsa_op_batch(DSAJob *job)
+static void batch_finish(DSAJob *job)
 {
-    uint8_t list[BATCH_FETCH * DSA_DESC_SIZE];
-    uint64_t addr = job->desc.src;
-    unsigned left = job->desc.size;
-    bool failed = false;
-
-    while (left) {
-        unsigned n = MIN(left, BATCH_FETCH);
-
-        if (!dsa_read_blocking(job, addr, list, n * DSA_DESC_SIZE)) {
-            if (job->status == DSA_STATUS_PAGE_FAULT_IR) {
-                job->status = DSA_STATUS_BATCH_FAULT;
-            }
-            return;
-        }
-        if (!batch_execute(job, list, n, &failed)) {
-            break;
-        }
-        addr += n * DSA_DESC_SIZE;
-        left -= n;
-    }
-    if (failed) {
+    if (!job->status && job->batch_failed) {
         job->status = DSA_STATUS_BATCH_ERROR;
     }
 }
+
+static const DSAOperationType dsa_op_batch = {
+    .step = batch_step,
+    .finish = batch_finish,
+};
 
 /* ---- Drain (3.12, 8.3.3) ---- */
 
@@ -137,14 +179,14 @@ static void drain_readback(DSAJob *job, uint32_t flag, uint64_t addr)
 {
     uint8_t byte;
 
-    if (!job->status && (job->desc.flags & flag) &&
+    if (!job->status && !job->interrupted && (job->desc.flags & flag) &&
         !dsa_read_blocking(job, addr, &byte, 1) &&
         job->status == DSA_STATUS_PAGE_FAULT_IR) {
         job->status = DSA_STATUS_READBACK_FAULT;
     }
 }
 
-void dsa_op_drain(DSAJob *job)
+static bool drain_step(DSAJob *job)
 {
     DSAState *s = job->s;
     const DSAFilter filter = {
@@ -155,13 +197,20 @@ void dsa_op_drain(DSAJob *job)
     };
 
     WITH_QEMU_LOCK_GUARD(&s->lock) {
-        s->drains++;
-        while (!s->stopping && !dsa_job_aborted(job) &&
-               dsa_wq_outstanding(s, &filter)) {
+        while (!dsa_job_interrupted(job) && dsa_wq_outstanding(s, &filter)) {
             qemu_cond_wait(&s->completed, &s->lock);
         }
-        s->drains--;
     }
     drain_readback(job, DSA_FLAG_READBACK1_VALID, job->desc.src);
     drain_readback(job, DSA_FLAG_READBACK2_VALID, job->desc.dst);
+    return false;
 }
+
+static void drain_finish(DSAJob *job)
+{
+}
+
+static const DSAOperationType dsa_op_drain = {
+    .step = drain_step,
+    .finish = drain_finish,
+};

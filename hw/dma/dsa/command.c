@@ -102,10 +102,10 @@ static void command_int_handle(DSAState *s, bool request)
                (!request && !dsa_int_handle_valid(s, index))) {
         command_end(s, DSA_CMDERR_INVALID_INT_INDEX, 0);
     } else if (request) {
-        set_bit(index, s->int_handles);
+        s->int_handles[index] = true;
         command_end(s, DSA_CMDERR_SUCCESS, index);
     } else {
-        clear_bit(index, s->int_handles);
+        s->int_handles[index] = false;
         command_end(s, DSA_CMDERR_SUCCESS, 0);
     }
 }

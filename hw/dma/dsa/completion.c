@@ -97,7 +97,7 @@ static bool is_discarded(DSAStatus status)
            status == DSA_STATUS_PRIV;
 }
 
-static void job_write_cr(DSAJob *job)
+static bool job_write_cr(DSAJob *job)
 {
     uint8_t cr[DSA_CR_SIZE] = {
         [DSA_CR_STATUS] = job->status |
@@ -112,11 +112,8 @@ static void job_write_cr(DSAJob *job)
     memcpy(cr + DSA_CR_SPECIFIC, job->specific, sizeof(job->specific));
 
     /* The guest polls the status: it comes last, and with the first quadword */
-    if (!dsa_write_blocking(job, addr + 8, cr + 8, DSA_CR_SIZE - 8) ||
-        !dsa_write_blocking(job, addr, cr, 8)) {
-        job->status = DSA_STATUS_CR_FAULT;
-        job_swerror(job);
-    }
+    return dsa_write_blocking(job, addr + 8, cr + 8, DSA_CR_SIZE - 8) &&
+           dsa_write_blocking(job, addr, cr, 8);
 }
 
 uint32_t dsa_job_invalid_flags(const DSAJob *job)
@@ -126,21 +123,30 @@ uint32_t dsa_job_invalid_flags(const DSAJob *job)
            : 0;
 }
 
-static void job_report(DSAJob *job)
+/* False if interrupted: nothing has been reported */
+static bool job_report(DSAJob *job)
 {
     bool has_cr = job->desc.flags & DSA_FLAG_CR_ADDR_VALID;
+    bool ok = true;
 
     if (is_discarded(job->status) || (!has_cr && !is_success(job->status))) {
         job_swerror(job);
-        return;
-    }
-    if (job->status == DSA_STATUS_INT_HANDLE) {
-        job_swerror(job);
+        return true;
     }
     if (has_cr && ((job->desc.flags & DSA_FLAG_REQUEST_CR) ||
                    !is_success(job->status))) {
-        job_write_cr(job);
+        ok = job_write_cr(job);
     }
+    if (!ok && job->interrupted) {
+        return false;
+    }
+    if (!ok) {
+        job->status = DSA_STATUS_CR_FAULT;
+    }
+    if (!ok || job->status == DSA_STATUS_INT_HANDLE) {
+        job_swerror(job);
+    }
+    return true;
 }
 
 static bool job_interrupts(const DSAJob *job)
@@ -152,22 +158,25 @@ static bool job_interrupts(const DSAJob *job)
            dsa_descriptor_int_valid(job);
 }
 
-void dsa_job_complete(DSAJob *job)
+bool dsa_job_complete(DSAJob *job)
 {
     DSAState *s = job->s;
 
-    if (dsa_job_aborted(job)) {
-        return;
+    if (dsa_job_interrupted(job)) {
+        return false;
     }
     job->status = job->status ?: DSA_STATUS_SUCCESS;
-    job_report(job);
+    if (!job_report(job)) {
+        return false;
+    }
     if (job_interrupts(job)) {
         unsigned vector = job->desc.int_handle;
 
         QEMU_LOCK_GUARD(&s->lock);
         if (!FIELD_EX32(s->msixperm[vector], DSA_MSIXPERM, IGNORE) &&
-            !dsa_job_aborted(job)) {
+            !job->engine->abort) {
             dsa_raise(s, vector);
         }
     }
+    return true;
 }

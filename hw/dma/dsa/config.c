@@ -53,7 +53,7 @@ unsigned dsa_num_vectors(const DSAState *s)
  */
 bool dsa_int_handle_valid(const DSAState *s, uint32_t handle)
 {
-    return handle < dsa_num_vectors(s) && test_bit(handle, s->int_handles);
+    return handle < dsa_num_vectors(s) && s->int_handles[handle];
 }
 
 /* ---- Initial values ---- */
@@ -75,7 +75,7 @@ void dsa_config_reset(DSAState *s)
     s->genctrl = 0;
     s->intcause = 0;
     memset(s->msixperm, 0, sizeof(s->msixperm));
-    bitmap_zero(s->int_handles, DSA_MAX_VECTORS);
+    memset(s->int_handles, 0, sizeof(s->int_handles));
     for (i = 0; i < s->num_groups; i++) {
         s->groups[i] = (DSAGroup) {
             .flags = (uint64_t)DSA_READ_BUFFERS <<
@@ -406,6 +406,11 @@ static DSACommandError check_read_buffers(DSAState *s)
     return DSA_CMDERR_SUCCESS;
 }
 
+DSACommandError dsa_config_check_groups(DSAState *s)
+{
+    return check_sizes(s) ?: check_groups(s);
+}
+
 DSACommandError dsa_config_check_device(DSAState *s)
 {
     const PCIDevice *pci = PCI_DEVICE(s);
@@ -421,7 +426,7 @@ DSACommandError dsa_config_check_device(DSAState *s)
          pcie_pri_get_req_alloc(pci) > s->pri_capacity)) {
         return DSA_CMDERR_PRSREQALLOC;
     }
-    return check_sizes(s) ?: check_groups(s) ?: check_read_buffers(s);
+    return dsa_config_check_groups(s) ?: check_read_buffers(s);
 }
 
 void dsa_config_apply(DSAState *s)

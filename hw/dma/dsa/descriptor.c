@@ -154,7 +154,7 @@ static const OperationRules rules[DSA_OP_COUNT] = {
 
 void dsa_descriptor_decode(DSADescriptor *desc, const uint8_t *raw)
 {
-    desc->raw = raw;
+    memcpy(desc->raw, raw, DSA_DESC_SIZE);
     desc->trusted = ldl_le_p(raw + DSA_DESC_TRUSTED);
     desc->flags = ldl_le_p(raw + DSA_DESC_FLAGS) & MAKE_64BIT_MASK(0, 24);
     desc->operation = raw[DSA_DESC_OPERATION];
@@ -449,6 +449,11 @@ static DSAStatus check_int_handle(const DSAJob *job)
 {
     return (job->desc.flags & DSA_FLAG_REQUEST_INT) &&
            !dsa_descriptor_int_valid(job) ? DSA_STATUS_INT_HANDLE : 0;
+}
+
+bool dsa_descriptor_can_run(const DSAJob *job)
+{
+    return operation_exists(job) && !check_size(job) && !check_operation(job);
 }
 
 bool dsa_descriptor_check(DSAJob *job)

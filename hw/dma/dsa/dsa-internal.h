@@ -16,7 +16,8 @@
  * the BQL, or call the PCI layer for DMA or interrupts is done with it held:
  * interrupts, and the ends of commands that had to wait, are left to a bottom
  * half.  An engine executes a descriptor without any lock, on a copy of what
- * concerns it.
+ * concerns it.  It never waits for the BQL: whoever holds it can wait for the
+ * engines, when the machine stops, and at a reset.
  *
  * Section numbers are those of the Intel DSA Architecture Specification,
  * revision 3.0.
@@ -25,14 +26,15 @@
 #ifndef HW_DMA_DSA_INTERNAL_H
 #define HW_DMA_DSA_INTERNAL_H
 
-#include "qemu/bitmap.h"
 #include "qemu/thread.h"
 #include "qemu/units.h"
 #include "hw/direct_store.h"
 #include "hw/dma/dsa-regs.h"
 #include "hw/pci/pci_ats_dma.h"
 #include "hw/pci/pci_device.h"
+#include "migration/vmstate.h"
 #include "qom/object.h"
+#include "system/runstate.h"
 
 #define TYPE_DSA "dsa"
 OBJECT_DECLARE_SIMPLE_TYPE(DSAState, DSA)
@@ -52,6 +54,9 @@ OBJECT_DECLARE_SIMPLE_TYPE(DSAState, DSA)
 /* Data that an engine holds at once of each of two operands */
 #define DSA_CHUNK           (32 * KiB)
 
+/* Descriptors of a batch that are read at once */
+#define DSA_BATCH_FETCH     16
+
 /* A descriptor as it was submitted, and what its WQ was configured with */
 typedef struct DSAWork {
     uint8_t raw[DSA_DESC_SIZE];
@@ -67,7 +72,7 @@ typedef struct DSAWork {
 } DSAWork;
 
 typedef struct DSADescriptor {
-    const uint8_t *raw;
+    uint8_t raw[DSA_DESC_SIZE];
     uint32_t trusted;
     uint32_t flags;
     uint8_t operation;
@@ -78,6 +83,14 @@ typedef struct DSADescriptor {
     uint16_t int_handle;
 } DSADescriptor;
 
+/* How far a descriptor is; it goes on there when it has been interrupted */
+typedef enum DSAPhase {
+    DSA_PHASE_CHECK,
+    DSA_PHASE_RUN,
+    DSA_PHASE_READBACK,
+    DSA_PHASE_REPORT,
+} DSAPhase;
+
 /* A descriptor that is being executed */
 typedef struct DSAJob {
     DSAState *s;
@@ -86,7 +99,12 @@ typedef struct DSAJob {
     DSADescriptor desc;
     bool in_batch;
     uint16_t batch_index;
-    bool abandoned;             /* nothing is reported */
+    uint8_t phase;              /* DSAPhase */
+    bool interrupted;           /* by a pause, or an abort */
+    /* What the next step of the operation has to know of those before */
+    uint32_t crc;
+    uint32_t delta;             /* size of the record, or least next offset */
+    bool batch_failed;
     /* The completion record */
     uint8_t status;             /* DSAStatus, without DSA_STATUS_WRITE */
     bool fault_write;
@@ -96,16 +114,27 @@ typedef struct DSAJob {
     uint8_t specific[DSA_CR_SIZE - DSA_CR_SPECIFIC];
 } DSAJob;
 
+/*
+ * What an engine works on belongs to its thread while it is @executing, and
+ * else to the lock.
+ */
 typedef struct DSAEngine {
     DSAState *s;
     QemuThread thread;
     uint8_t *buf[2];            /* DSA_CHUNK each; of the thread */
-    DSAWork work;               /* written under the lock while not @busy */
+    DSAWork work;               /* not changed while @busy */
+    DSAJob job;
+    DSAJob child;               /* of the batch @job */
+    bool has_child;
+    uint32_t list_first;        /* of the descriptors of the batch in @list */
+    uint32_t list_len;
+    uint8_t list[DSA_BATCH_FETCH][DSA_DESC_SIZE];
     /* Under the lock */
     QemuCond wakeup;
     int group;                  /* or -1 */
-    bool idle;                  /* waits for @wakeup */
-    bool busy;                  /* executes @work */
+    bool idle;                  /* waits for @wakeup, without work */
+    bool busy;                  /* has @work, which has not ended */
+    bool executing;             /* is not with the lock */
     /* Written under the lock, read by the thread at any time */
     bool abort;                 /* abandon @work */
 } DSAEngine;
@@ -113,12 +142,13 @@ typedef struct DSAEngine {
 /* Under the lock */
 typedef struct DSAWQ {
     uint64_t cfg[DSA_WQCFG_QWORDS]; /* without Occupancy and State */
-    DSADeviceState state;
+    uint32_t state;             /* DSADeviceState */
     int group;                  /* while the device is enabled */
     unsigned credit;            /* descriptors left in this round (4.1) */
-    unsigned head;
-    unsigned occupancy;
-    DSAWork *ring;              /* as many entries as all WQs share */
+    uint32_t head;
+    uint32_t occupancy;
+    uint32_t capacity;          /* as many entries as all WQs share */
+    DSAWork *ring;
 } DSAWQ;
 
 /* Under the lock */
@@ -168,11 +198,14 @@ struct DSAState {
 
     PCIATSDMA *dma;
     QEMUBH *bh;
+    VMChangeStateEntry *vm_state;
     DSAPCIControls controls;    /* under the BQL */
 
     QemuMutex lock;
+    /* Written with the BQL under @lock, read by engines at any time */
+    bool running;               /* the machine is */
     /* Under @lock */
-    DSADeviceState state;
+    uint32_t state;             /* DSADeviceState */
     uint32_t reset_type;
     uint32_t gencfg;
     uint32_t genctrl;
@@ -180,12 +213,11 @@ struct DSAState {
     uint32_t cmdstatus;
     uint64_t swerror[DSA_SWERROR_QWORDS];
     uint32_t msixperm[DSA_MAX_VECTORS];
-    DECLARE_BITMAP(int_handles, DSA_MAX_VECTORS);   /* that were requested */
-    DECLARE_BITMAP(raised, DSA_MAX_VECTORS);        /* for the bottom half */
+    bool int_handles[DSA_MAX_VECTORS];  /* that were requested */
+    bool raised[DSA_MAX_VECTORS];       /* for the bottom half */
     DSACommand cmd;
     uint64_t next_seq;
-    unsigned drains;            /* engines that wait for @completed */
-    QemuCond completed;
+    QemuCond completed;         /* an engine has ended or put aside its work */
     bool stopping;
     DSAGroup groups[DSA_MAX_GROUPS];
     DSAWQ wqs[DSA_MAX_WQS];
@@ -215,6 +247,9 @@ void dsa_config_reset_wq(DSAState *s, unsigned wq);
 /* Device Enable Checks and WQ Enable Checks (5.1, 5.2); with the lock */
 DSACommandError dsa_config_check_device(DSAState *s);
 DSACommandError dsa_config_check_wq(DSAState *s, unsigned wq);
+
+/* The first part of the Device Enable Checks; with the lock */
+DSACommandError dsa_config_check_groups(DSAState *s);
 
 /* Tell engines and WQs their groups; with the lock, after the check */
 void dsa_config_apply(DSAState *s);
@@ -259,18 +294,29 @@ void dsa_wq_check_occupancy_int(DSAState *s, unsigned wq);
 /* ---- engine.c ---- */
 
 void dsa_engines_start(DSAState *s);
-/* With the BQL, which is given up and taken again, not with the lock */
+/* With the BQL, not with the lock */
 void dsa_engines_stop(DSAState *s);
+/*
+ * Have all engines put aside or abandon what they execute.  When this returns
+ * none accesses memory; what has not been aborted goes on from where it is
+ * after dsa_engines_resume().  With the BQL, for which no engine waits, not
+ * with the lock.
+ */
+void dsa_engines_pause(DSAState *s);
+/* The same; does nothing while the machine is stopped */
+void dsa_engines_resume(DSAState *s);
 /* Wake an engine that can do the work of a group; with the lock */
 void dsa_engine_wake(DSAState *s, int group);
-/* Has the job been aborted?  Without a lock; sets @abandoned. */
-bool dsa_job_aborted(DSAJob *job);
+/* Has the job to be put aside or abandoned?  No lock; sets @interrupted. */
+bool dsa_job_interrupted(DSAJob *job);
 
 /* ---- descriptor.c ---- */
 
 void dsa_descriptor_decode(DSADescriptor *desc, const uint8_t *raw);
 /* Descriptor Checks (5.4); false after setting the status of @job */
 bool dsa_descriptor_check(DSAJob *job);
+/* Those of them that operations rely on */
+bool dsa_descriptor_can_run(const DSAJob *job);
 /* May the descriptor use its Completion Interrupt Handle? (Table 5-2) */
 bool dsa_descriptor_int_valid(const DSAJob *job);
 /* Flags that the check found to be invalid */
@@ -278,15 +324,19 @@ uint32_t dsa_job_invalid_flags(const DSAJob *job);
 
 /* ---- batch.c ---- */
 
-/* Execute one descriptor, and complete it; in the thread of an engine */
-void dsa_job_execute(DSAJob *job);
-void dsa_op_batch(DSAJob *job);
-void dsa_op_drain(DSAJob *job);
+/*
+ * Execute a descriptor, and complete it; in the thread of an engine.  False if
+ * it was interrupted: the next call goes on with it.
+ */
+bool dsa_job_execute(DSAJob *job);
 
 /* ---- completion.c ---- */
 
-/* Write the completion record, report errors, raise the interrupt */
-void dsa_job_complete(DSAJob *job);
+/*
+ * Write the completion record, report errors, raise the interrupt.  False if
+ * interrupted, with nothing reported yet.
+ */
+bool dsa_job_complete(DSAJob *job);
 /* Record an error of a WQ, or with -1 of none; with the lock */
 void dsa_swerror(DSAState *s, DSAStatus error, int wq);
 
@@ -294,9 +344,9 @@ void dsa_swerror(DSAState *s, DSAStatus error, int wq);
 
 /*
  * Move data, as the job's work and flags tell, and set @moved to how much.
- * False, with the status and the fault address of the job set, if this is not
- * all; nothing of the job is touched otherwise.  A range that reaches the end
- * of the address space goes on at its beginning.
+ * False if this is not all: the job has been interrupted, or its status and
+ * fault address have been set.  Nothing of the job is touched otherwise.  A
+ * range that reaches the end of the address space goes on at its beginning.
  */
 bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,
               size_t *moved);
@@ -309,14 +359,33 @@ bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,
 
 /* ---- ops-*.c ---- */
 
-typedef void DSAOperationFn(DSAJob *job);
+/*
+ * An operation is done in steps.  Each does a part of it, in bounded time, from
+ * where the job says that the last one has come to; it may have been less than
+ * it was to be if the job has been interrupted.
+ *
+ * @step: returns false if there is no more to be done, or not possible
+ * @finish: called once, after the last step of a job that was not interrupted
+ */
+typedef struct DSAOperationType {
+    bool (*step)(DSAJob *job);
+    void (*finish)(DSAJob *job);
+} DSAOperationType;
 
-DSAOperationFn dsa_op_memory_move, dsa_op_fill, dsa_op_dualcast;
-DSAOperationFn dsa_op_cache_flush;
-DSAOperationFn dsa_op_compare, dsa_op_compare_pattern;
-DSAOperationFn dsa_op_create_delta, dsa_op_apply_delta;
-DSAOperationFn dsa_op_crc, dsa_op_copy_crc;
-DSAOperationFn dsa_op_dif_check, dsa_op_dif_insert, dsa_op_dif_strip;
-DSAOperationFn dsa_op_dif_update;
+/* Bytes Completed and Result have a meaning only when not all has been done */
+void dsa_finish_move(DSAJob *job);
+
+/* Fill @len bytes, the first of which is the one at @pos of a larger range */
+void dsa_fill_pattern(uint8_t *buf, size_t len, uint64_t pattern, uint32_t pos);
+
+extern const DSAOperationType dsa_op_memory_move, dsa_op_fill, dsa_op_dualcast;
+extern const DSAOperationType dsa_op_cache_flush;
+extern const DSAOperationType dsa_op_compare, dsa_op_compare_pattern;
+extern const DSAOperationType dsa_op_create_delta, dsa_op_apply_delta;
+extern const DSAOperationType dsa_op_crc, dsa_op_copy_crc, dsa_op_dif;
+
+/* ---- vmstate.c ---- */
+
+extern const VMStateDescription vmstate_dsa;
 
 #endif

@@ -17,7 +17,6 @@
 #include "hw/pci/pcie_ats.h"
 #include "hw/pci/pcie_pri.h"
 #include "hw/qdev-properties.h"
-#include "migration/vmstate.h"
 #include "qapi/error.h"
 #include "dsa-internal.h"
 
@@ -32,7 +31,7 @@
 
 void dsa_raise(DSAState *s, unsigned vector)
 {
-    set_bit(vector, s->raised);
+    s->raised[vector] = true;
     qemu_bh_schedule(s->bh);
 }
 
@@ -45,15 +44,19 @@ void dsa_raise_cause(DSAState *s, uint32_t cause)
 static void dsa_bh(void *opaque)
 {
     DSAState *s = opaque;
-    DECLARE_BITMAP(raised, DSA_MAX_VECTORS);
+    bool raised[DSA_MAX_VECTORS];
     unsigned i;
 
+    /* No interrupts and no changes of registers while the machine is stopped */
+    if (!s->running) {
+        return;
+    }
     WITH_QEMU_LOCK_GUARD(&s->lock) {
-        bitmap_copy(raised, s->raised, DSA_MAX_VECTORS);
-        bitmap_zero(s->raised, DSA_MAX_VECTORS);
+        memcpy(raised, s->raised, sizeof(raised));
+        memset(s->raised, 0, sizeof(s->raised));
     }
     for (i = 0; i < dsa_num_vectors(s); i++) {
-        if (test_bit(i, raised)) {
+        if (raised[i]) {
             msix_notify(PCI_DEVICE(s), i);
         }
     }
@@ -141,17 +144,20 @@ static void dsa_discard(DSAState *s, DSADeviceState state)
 /* Device Halt State (5.7) */
 static void dsa_halt(DSAState *s)
 {
-    QEMU_LOCK_GUARD(&s->lock);
-    if (s->state == DSA_DISABLED || s->state == DSA_HALTED) {
-        return;
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        if (s->state == DSA_DISABLED || s->state == DSA_HALTED) {
+            return;
+        }
+        dsa_discard(s, DSA_HALTED);
+        s->reset_type = DSA_RESET_FLR;
+        dsa_swerror(s, DSA_SWERROR_PCI_CONFIG, -1);
+        if (FIELD_EX32(s->genctrl, DSA_GENCTRL, HALT_INT)) {
+            dsa_raise_cause(s, R_DSA_INTCAUSE_HALT_MASK);
+        }
+        dsa_command_poll(s);
     }
-    dsa_discard(s, DSA_HALTED);
-    s->reset_type = DSA_RESET_FLR;
-    dsa_swerror(s, DSA_SWERROR_PCI_CONFIG, -1);
-    if (FIELD_EX32(s->genctrl, DSA_GENCTRL, HALT_INT)) {
-        dsa_raise_cause(s, R_DSA_INTCAUSE_HALT_MASK);
-    }
-    dsa_command_poll(s);
+    dsa_engines_pause(s);
+    dsa_engines_resume(s);
 }
 
 static void dsa_check_controls(DSAState *s)
@@ -177,22 +183,47 @@ static void dsa_write_config(PCIDevice *pci, uint32_t addr, uint32_t val,
 
 /* ---- Life ---- */
 
-/* FLR or a reset of the bus.  Engines notice that their work is void. */
+/* FLR or a reset of the bus */
 static void dsa_reset(DeviceState *qdev)
 {
     DSAState *s = DSA(qdev);
 
     WITH_QEMU_LOCK_GUARD(&s->lock) {
         dsa_discard(s, DSA_DISABLED);
+    }
+    dsa_engines_pause(s);
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
         s->reset_type = 0;
         s->cmd = (DSACommand) { };
         s->cmdstatus = 0;
         memset(s->swerror, 0, sizeof(s->swerror));
         dsa_config_reset(s);
-        bitmap_zero(s->raised, DSA_MAX_VECTORS);
+        memset(s->raised, 0, sizeof(s->raised));
     }
-    pci_ats_dma_cancel(s->dma);
     s->controls = dsa_controls(s);
+    dsa_engines_resume(s);
+}
+
+/* No memory is accessed while the machine is stopped */
+static void dsa_vm_state_change(void *opaque, bool running, RunState state)
+{
+    DSAState *s = opaque;
+
+    if (running == s->running) {
+        return;
+    }
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        qatomic_set(&s->running, running);
+        qemu_cond_broadcast(&s->completed);
+    }
+    if (running) {
+        s->controls = dsa_controls(s);
+        dsa_engines_resume(s);
+        /* For what it was not to do meanwhile */
+        qemu_bh_schedule(s->bh);
+    } else {
+        dsa_engines_pause(s);
+    }
 }
 
 static bool dsa_check_property(const char *name, uint32_t val, uint32_t max,
@@ -267,9 +298,13 @@ static void dsa_realize(PCIDevice *pci, Error **errp)
     s->bh = qemu_bh_new_guarded(dsa_bh, s, &DEVICE(s)->mem_reentrancy_guard);
     s->dma = pci_ats_dma_new(pci, s->atc_entries);
     for (i = 0; i < s->num_wqs; i++) {
+        s->wqs[i].capacity = s->total_wq_size;
         s->wqs[i].ring = g_new0(DSAWork, s->total_wq_size);
     }
     dsa_config_reset(s);
+    s->running = runstate_is_running();
+    s->vm_state = qdev_add_vm_change_state_handler(DEVICE(s),
+                                                   dsa_vm_state_change, s);
     dsa_engines_start(s);
 }
 
@@ -278,6 +313,7 @@ static void dsa_exit(PCIDevice *pci)
     DSAState *s = DSA(pci);
     unsigned i;
 
+    qemu_del_vm_change_state_handler(s->vm_state);
     dsa_engines_stop(s);
     pci_ats_dma_free(s->dma);
     qemu_bh_delete(s->bh);
@@ -289,11 +325,6 @@ static void dsa_exit(PCIDevice *pci)
     msix_uninit(pci, &s->mmio, &s->mmio);
     pcie_cap_exit(pci);
 }
-
-static const VMStateDescription vmstate_dsa = {
-    .name = TYPE_DSA,
-    .unmigratable = 1,
-};
 
 static const Property dsa_properties[] = {
     DEFINE_PROP_UINT32("engines", DSAState, num_engines, 4),

@@ -6,10 +6,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Each engine is a thread that takes descriptors from the WQs of its group.
+ * While the machine is stopped it keeps the one that it has begun with.
  */
 
 #include "qemu/osdep.h"
-#include "qemu/main-loop.h"
 #include "qemu/memalign.h"
 #include "qemu/rcu.h"
 #include "dsa-internal.h"
@@ -29,52 +29,56 @@ void dsa_engine_wake(DSAState *s, int group)
     }
 }
 
-bool dsa_job_aborted(DSAJob *job)
+bool dsa_job_interrupted(DSAJob *job)
 {
-    job->abandoned |= qatomic_read(&job->engine->abort);
-    return job->abandoned;
-}
-
-static void engine_run(DSAEngine *engine)
-{
-    DSAJob job = {
-        .s = engine->s,
-        .engine = engine,
-        .work = &engine->work,
-    };
-
-    dsa_descriptor_decode(&job.desc, engine->work.raw);
-    dsa_job_execute(&job);
+    job->interrupted |= qatomic_read(&job->engine->abort) ||
+                        !qatomic_read(&job->s->running);
+    return job->interrupted;
 }
 
 /* With the lock */
 static void engine_done(DSAEngine *engine)
 {
-    DSAState *s = engine->s;
-
     engine->busy = false;
-    if (s->drains) {
-        qemu_cond_broadcast(&s->completed);
+    dsa_command_poll(engine->s);
+}
+
+/* With the lock, which is given up */
+static void engine_execute(DSAEngine *engine)
+{
+    DSAState *s = engine->s;
+    bool ended;
+
+    engine->executing = true;
+    qemu_mutex_unlock(&s->lock);
+    ended = dsa_job_execute(&engine->job);
+    qemu_mutex_lock(&s->lock);
+    engine->executing = false;
+    if (ended || engine->abort) {
+        engine_done(engine);
     }
-    dsa_command_poll(s);
+    qemu_cond_broadcast(&s->completed);
 }
 
 /* With the lock */
 static bool engine_get_work(DSAEngine *engine)
 {
-    DSAState *s = engine->s;
-
-    while (!s->stopping) {
-        if (dsa_wq_pop(s, engine)) {
-            engine->busy = true;
-            qatomic_set(&engine->abort, false);
-            return true;
-        }
-        engine->idle = true;
-        qemu_cond_wait(&engine->wakeup, &s->lock);
-        engine->idle = false;
+    if (!engine->s->running) {
+        return false;
     }
-    return false;
+    if (!engine->busy && dsa_wq_pop(engine->s, engine)) {
+        engine->job = (DSAJob) {
+            .s = engine->s,
+            .engine = engine,
+            .work = &engine->work,
+        };
+        dsa_descriptor_decode(&engine->job.desc, engine->work.raw);
+        engine->has_child = false;
+        engine->list_len = 0;
+        engine->busy = true;
+        qatomic_set(&engine->abort, false);
+    }
+    return engine->busy;
 }
 
 static void *engine_thread(void *opaque)
@@ -84,11 +88,17 @@ static void *engine_thread(void *opaque)
 
     rcu_register_thread();
     qemu_mutex_lock(&s->lock);
-    while (engine_get_work(engine)) {
-        qemu_mutex_unlock(&s->lock);
-        engine_run(engine);
-        qemu_mutex_lock(&s->lock);
-        engine_done(engine);
+    while (!s->stopping) {
+        if (engine->busy && engine->abort) {
+            engine_done(engine);
+            qemu_cond_broadcast(&s->completed);
+        } else if (engine_get_work(engine)) {
+            engine_execute(engine);
+        } else {
+            engine->idle = !engine->busy;
+            qemu_cond_wait(&engine->wakeup, &s->lock);
+            engine->idle = false;
+        }
     }
     qemu_mutex_unlock(&s->lock);
     rcu_unregister_thread();
@@ -113,6 +123,39 @@ void dsa_engines_start(DSAState *s)
     }
 }
 
+/* With the lock */
+static bool engine_is_settled(const DSAEngine *engine)
+{
+    return !engine->executing && !(engine->busy && engine->abort);
+}
+
+void dsa_engines_pause(DSAState *s)
+{
+    unsigned i;
+
+    pci_ats_dma_suspend(s->dma);
+    QEMU_LOCK_GUARD(&s->lock);
+    for (i = 0; i < s->num_engines; i++) {
+        while (!engine_is_settled(&s->engines[i])) {
+            qemu_cond_wait(&s->completed, &s->lock);
+        }
+    }
+}
+
+void dsa_engines_resume(DSAState *s)
+{
+    unsigned i;
+
+    if (!s->running) {
+        return;
+    }
+    pci_ats_dma_resume(s->dma);
+    QEMU_LOCK_GUARD(&s->lock);
+    for (i = 0; i < s->num_engines; i++) {
+        qemu_cond_signal(&s->engines[i].wakeup);
+    }
+}
+
 void dsa_engines_stop(DSAState *s)
 {
     unsigned i;
@@ -125,17 +168,13 @@ void dsa_engines_stop(DSAState *s)
         }
         qemu_cond_broadcast(&s->completed);
     }
-    pci_ats_dma_cancel(s->dma);
+    pci_ats_dma_suspend(s->dma);
+    for (i = 0; i < s->num_engines; i++) {
+        DSAEngine *engine = &s->engines[i];
 
-    /* An engine may be waiting for the BQL */
-    bql_unlock();
-    for (i = 0; i < s->num_engines; i++) {
-        qemu_thread_join(&s->engines[i].thread);
-    }
-    bql_lock();
-    for (i = 0; i < s->num_engines; i++) {
-        qemu_cond_destroy(&s->engines[i].wakeup);
-        qemu_vfree(s->engines[i].buf[0]);
-        qemu_vfree(s->engines[i].buf[1]);
+        qemu_thread_join(&engine->thread);
+        qemu_cond_destroy(&engine->wakeup);
+        qemu_vfree(engine->buf[0]);
+        qemu_vfree(engine->buf[1]);
     }
 }

@@ -28,17 +28,23 @@ static bool memory_rw(DSAJob *job, uint64_t addr, void *buf, size_t len,
                      (block ? 0 : PCI_ATS_DMA_NO_PRI);
 
     *moved = 0;
-    while (*moved < len && !dsa_job_aborted(job)) {
+    while (*moved < len) {
         uint64_t from = addr + *moved;
         /* Up to the end of the address space; UINT64_MAX is far enough */
         size_t n = MIN(len - *moved, from ? -from : UINT64_MAX);
         size_t done;
         int ret;
 
+        if (dsa_job_interrupted(job)) {
+            return false;
+        }
         ret = pci_ats_dma_rw_partial(job->s->dma, job->work->pasid, flags,
                                      from, (uint8_t *)buf + *moved, n, dir,
                                      &done);
         *moved += done;
+        if (ret == -ECANCELED && dsa_job_interrupted(job)) {
+            return false;
+        }
         if (ret) {
             job->fault_write = dir == DMA_DIRECTION_FROM_DEVICE;
             job->fault_addr = addr + *moved;
@@ -46,7 +52,7 @@ static bool memory_rw(DSAJob *job, uint64_t addr, void *buf, size_t len,
             return false;
         }
     }
-    return *moved == len;
+    return true;
 }
 
 static bool job_blocks(const DSAJob *job)

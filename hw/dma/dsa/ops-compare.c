@@ -24,7 +24,7 @@ static size_t first_difference(const uint8_t *a, const uint8_t *b, size_t n)
 }
 
 /* Table 8-17 */
-static void compare_done(DSAJob *job)
+static void compare_finish(DSAJob *job)
 {
     unsigned expected = job->desc.raw[DSA_DESC_EXPECTED_RESULT] & 1;
 
@@ -52,41 +52,39 @@ static bool compare_chunk(DSAJob *job, const uint8_t *a, const uint8_t *b,
         job->fault_addr = 0;
         job->result = 1;
     }
-    return ok && same == n;
+    return ok && same == n && job->bytes_completed < job->desc.size;
 }
 
-void dsa_op_compare(DSAJob *job)
+static bool compare_step(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
     uint8_t *const *buf = job->engine->buf;
-    bool ok = true;
+    size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
+    bool ok = dsa_read(job, desc->src + job->bytes_completed, buf[0], n, &n);
 
-    while (ok && job->bytes_completed < desc->size && !dsa_job_aborted(job)) {
-        size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
-
-        ok = dsa_read(job, desc->src + job->bytes_completed, buf[0], n, &n);
-        ok &= dsa_read(job, desc->dst + job->bytes_completed, buf[1], n, &n);
-        ok = compare_chunk(job, buf[0], buf[1], n, ok);
-    }
-    compare_done(job);
+    ok &= dsa_read(job, desc->dst + job->bytes_completed, buf[1], n, &n);
+    return compare_chunk(job, buf[0], buf[1], n, ok);
 }
 
-void dsa_op_compare_pattern(DSAJob *job)
+const DSAOperationType dsa_op_compare = {
+    .step = compare_step,
+    .finish = compare_finish,
+};
+
+/* The second operand is the pattern */
+static bool compare_pattern_step(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
     uint8_t *const *buf = job->engine->buf;
-    bool ok = true;
-    size_t i;
+    size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
+    bool ok;
 
-    /* The second operand is the pattern; a chunk is a multiple of it */
-    for (i = 0; i < MIN(desc->size, DSA_CHUNK); i += 8) {
-        stq_le_p(buf[1] + i, desc->dst);
-    }
-    while (ok && job->bytes_completed < desc->size && !dsa_job_aborted(job)) {
-        size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
-
-        ok = dsa_read(job, desc->src + job->bytes_completed, buf[0], n, &n);
-        ok = compare_chunk(job, buf[0], buf[1], n, ok);
-    }
-    compare_done(job);
+    dsa_fill_pattern(buf[1], n, desc->dst, job->bytes_completed);
+    ok = dsa_read(job, desc->src + job->bytes_completed, buf[0], n, &n);
+    return compare_chunk(job, buf[0], buf[1], n, ok);
 }
+
+const DSAOperationType dsa_op_compare_pattern = {
+    .step = compare_pattern_step,
+    .finish = compare_finish,
+};

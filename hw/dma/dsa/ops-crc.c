@@ -56,40 +56,61 @@ static uint32_t crc_update(const DSAJob *job, uint32_t crc, uint8_t *buf,
     return dsa_crc32c(crc, buf, n);
 }
 
-static void crc_run(DSAJob *job, bool copy)
+static bool crc_begin(DSAJob *job)
+{
+    uint32_t seed;
+
+    if (!crc_read_seed(job, &seed)) {
+        return false;
+    }
+    job->crc = crc_from_seed(job, seed);
+    return true;
+}
+
+static bool crc_step_copy(DSAJob *job, bool copy)
 {
     const DSADescriptor *desc = &job->desc;
     uint8_t *buf = job->engine->buf[0];
-    bool ok = true;
-    uint32_t seed, crc;
+    size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
+    bool ok;
 
-    if (!crc_read_seed(job, &seed)) {
-        return;
+    if (!job->bytes_completed && !crc_begin(job)) {
+        return false;
     }
-    crc = crc_from_seed(job, seed);
-    while (ok && job->bytes_completed < desc->size && !dsa_job_aborted(job)) {
-        size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
+    ok = dsa_read(job, desc->src + job->bytes_completed, buf, n, &n);
+    if (copy) {
+        ok &= dsa_write(job, desc->dst + job->bytes_completed, buf, n, &n);
+    }
+    job->crc = crc_update(job, job->crc, buf, n);
+    job->bytes_completed += n;
+    return ok && job->bytes_completed < desc->size;
+}
 
-        ok = dsa_read(job, desc->src + job->bytes_completed, buf, n, &n);
-        if (copy) {
-            ok &= dsa_write(job, desc->dst + job->bytes_completed, buf, n, &n);
-        }
-        crc = crc_update(job, crc, buf, n);
-        job->bytes_completed += n;
-    }
-    if (ok) {
+static bool crc_step(DSAJob *job)
+{
+    return crc_step_copy(job, false);
+}
+
+static bool copy_crc_step(DSAJob *job)
+{
+    return crc_step_copy(job, true);
+}
+
+static void crc_finish(DSAJob *job)
+{
+    if (!job->status) {
         job->bytes_completed = 0;
     }
     stq_le_p(job->specific + DSA_CR_CRC - DSA_CR_SPECIFIC,
-             crc_to_result(job, crc));
+             crc_to_result(job, job->crc));
 }
 
-void dsa_op_crc(DSAJob *job)
-{
-    crc_run(job, false);
-}
+const DSAOperationType dsa_op_crc = {
+    .step = crc_step,
+    .finish = crc_finish,
+};
 
-void dsa_op_copy_crc(DSAJob *job)
-{
-    crc_run(job, true);
-}
+const DSAOperationType dsa_op_copy_crc = {
+    .step = copy_crc_step,
+    .finish = crc_finish,
+};

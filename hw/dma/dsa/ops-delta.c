@@ -24,35 +24,28 @@ enum {
     DELTA_OVERFLOW,
 };
 
-typedef struct DeltaCreation {
-    uint64_t addr;              /* of the record */
-    uint32_t max_size;
-    uint32_t size;
-    bool overflow;
-} DeltaCreation;
-
 /*
  * Write the deltas of a chunk.  If not all can be written, what has been
  * compared ends before the first difference that is not in the record.
  */
-static bool create_write(DSAJob *job, DeltaCreation *c, const uint8_t *record,
-                         size_t size)
+static bool create_write(DSAJob *job, const uint8_t *record, size_t size)
 {
+    uint64_t addr = ldq_le_p(job->desc.raw + DSA_DESC_DELTA_ADDR);
     size_t moved;
-    bool ok = dsa_write(job, c->addr + c->size, record, size, &moved);
+    bool ok = dsa_write(job, addr + job->delta, record, size, &moved);
 
     moved -= moved % DSA_DELTA_SIZE;
-    c->size += moved;
+    job->delta += moved;
     if (!ok) {
         job->bytes_completed = dsa_delta_offset(record + moved);
     }
     return ok;
 }
 
-/* False if this was the last chunk that can be done */
-static bool create_chunk(DSAJob *job, DeltaCreation *c)
+static bool create_step(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
+    uint32_t max_size = ldl_le_p(desc->raw + DSA_DESC_MAX_DELTA_SIZE);
     uint8_t *a = job->engine->buf[0], *b = a + CREATE_CHUNK;
     uint8_t *record = job->engine->buf[1];
     size_t n = MIN(desc->size - job->bytes_completed, CREATE_CHUNK);
@@ -63,8 +56,8 @@ static bool create_chunk(DSAJob *job, DeltaCreation *c)
     ok &= dsa_read(job, desc->dst + job->bytes_completed, b, n, &n);
     n -= n % DSA_DELTA_UNIT;
     compared = dsa_delta_create(a, b, n, job->bytes_completed / DSA_DELTA_UNIT,
-                                record, c->max_size - c->size, &size);
-    if (!create_write(job, c, record, size)) {
+                                record, max_size - job->delta, &size);
+    if (!create_write(job, record, size)) {
         return false;
     }
     job->bytes_completed += compared;
@@ -72,43 +65,41 @@ static bool create_chunk(DSAJob *job, DeltaCreation *c)
         /* A fault behind that place does not matter */
         job->status = DSA_STATUS_NONE;
         job->fault_addr = 0;
-        c->overflow = true;
+        job->result = DELTA_OVERFLOW;
+        return false;
     }
-    return ok && !c->overflow;
+    return ok && job->bytes_completed < desc->size;
 }
 
-void dsa_op_create_delta(DSAJob *job)
+static void create_finish(DSAJob *job)
 {
-    const DSADescriptor *desc = &job->desc;
-    DeltaCreation c = {
-        .addr = ldq_le_p(desc->raw + DSA_DESC_DELTA_ADDR),
-        .max_size = ldl_le_p(desc->raw + DSA_DESC_MAX_DELTA_SIZE),
-    };
-    bool more = true;
+    bool overflow = job->result == DELTA_OVERFLOW;
 
-    while (more && job->bytes_completed < desc->size &&
-           !dsa_job_aborted(job)) {
-        more = create_chunk(job, &c);
+    stl_le_p(job->specific + DSA_CR_DELTA_SIZE - DSA_CR_SPECIFIC, job->delta);
+    if (!overflow) {
+        job->result = job->delta ? DELTA_COMPLETE : DELTA_EQUAL;
     }
-    stl_le_p(job->specific + DSA_CR_DELTA_SIZE - DSA_CR_SPECIFIC, c.size);
-    job->result = c.overflow ? DELTA_OVERFLOW :
-                  c.size ? DELTA_COMPLETE : DELTA_EQUAL;
     if (!job->status) {
-        job->bytes_completed = c.overflow ? job->bytes_completed : 0;
-        if ((desc->flags & DSA_FLAG_CHECK_RESULT) &&
-            !extract32(desc->raw[DSA_DESC_EXPECTED_MASK], job->result, 1)) {
+        job->bytes_completed = overflow ? job->bytes_completed : 0;
+        if ((job->desc.flags & DSA_FLAG_CHECK_RESULT) &&
+            !extract32(job->desc.raw[DSA_DESC_EXPECTED_MASK], job->result, 1)) {
             job->status = DSA_STATUS_FALSE_PREDICATE;
         }
     }
 }
 
-/* @last is the offset of the delta before, or negative */
-static bool apply_one(DSAJob *job, const uint8_t *delta, int64_t *last)
+const DSAOperationType dsa_op_create_delta = {
+    .step = create_step,
+    .finish = create_finish,
+};
+
+/* Deltas come in the order of their offsets */
+static bool apply_one(DSAJob *job, const uint8_t *delta)
 {
     uint32_t offset = dsa_delta_offset(delta);
     size_t moved;
 
-    if (offset <= *last) {
+    if (offset < job->delta) {
         job->status = DSA_STATUS_DELTA_ORDER;
         return false;
     }
@@ -116,43 +107,42 @@ static bool apply_one(DSAJob *job, const uint8_t *delta, int64_t *last)
         job->status = DSA_STATUS_DELTA_OFFSET;
         return false;
     }
-    *last = offset;
-    return dsa_write(job, job->desc.dst + offset, delta + 2, DSA_DELTA_UNIT,
-                     &moved);
+    if (!dsa_write(job, job->desc.dst + offset, delta + 2, DSA_DELTA_UNIT,
+                   &moved)) {
+        return false;
+    }
+    job->delta = offset + DSA_DELTA_UNIT;
+    job->bytes_completed += DSA_DELTA_SIZE;
+    return true;
 }
 
-static bool apply_chunk(DSAJob *job, const uint8_t *record, size_t n,
-                        int64_t *last)
+static bool apply_chunk(DSAJob *job, const uint8_t *record, size_t n)
 {
     size_t i;
 
     for (i = 0; i + DSA_DELTA_SIZE <= n; i += DSA_DELTA_SIZE) {
-        if (!apply_one(job, record + i, last)) {
+        if (!apply_one(job, record + i)) {
             return false;
         }
-        job->bytes_completed += DSA_DELTA_SIZE;
     }
     return true;
 }
 
-void dsa_op_apply_delta(DSAJob *job)
+static bool apply_step(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
     uint32_t size = ldl_le_p(desc->raw + DSA_DESC_DELTA_SIZE);
     uint8_t *record = job->engine->buf[0];
-    int64_t last = -1;
+    size_t n;
+    bool ok;
 
     size -= size % DSA_DELTA_SIZE;
-    while (job->bytes_completed < size && !dsa_job_aborted(job)) {
-        size_t n = MIN(size - job->bytes_completed, APPLY_CHUNK);
-        bool ok = dsa_read(job, desc->src + job->bytes_completed, record, n,
-                           &n);
-
-        if (!apply_chunk(job, record, n, &last) || !ok) {
-            return;
-        }
-    }
-    if (!job->abandoned) {
-        job->bytes_completed = 0;
-    }
+    n = MIN(size - job->bytes_completed, APPLY_CHUNK);
+    ok = dsa_read(job, desc->src + job->bytes_completed, record, n, &n);
+    return apply_chunk(job, record, n) && ok && job->bytes_completed < size;
 }
+
+const DSAOperationType dsa_op_apply_delta = {
+    .step = apply_step,
+    .finish = dsa_finish_move,
+};

@@ -37,8 +37,11 @@ static void dif_store_tags(uint8_t *p, DSADIFTags tags)
     stw_le_p(p + 6, tags.app);
 }
 
-static void dif_init(DIFRun *run, const DSADescriptor *desc)
+static void dif_init(DIFRun *run, const DSAJob *job)
 {
+    const DSADescriptor *desc = &job->desc;
+    uint8_t op = desc->operation;
+
     run->config = (DSADIFConfig) {
         .flags = desc->raw[DSA_DESC_DIF_FLAGS],
         .src_flags = desc->raw[DSA_DESC_SRC_DIF_FLAGS],
@@ -47,6 +50,11 @@ static void dif_init(DIFRun *run, const DSADescriptor *desc)
         .dst = dif_load_tags(desc->raw + DSA_DESC_DST_DIF_TAGS),
     };
     run->block = dsa_dif_block_size(run->config.flags);
+    run->checks = op != DSA_OP_DIF_INSERT;
+    run->in = run->block + (run->checks ? DSA_DIF_SIZE : 0);
+    run->out = op == DSA_OP_DIF_CHECK ? 0 :
+               run->block + (op == DSA_OP_DIF_STRIP ? 0 : DSA_DIF_SIZE);
+    run->done = job->bytes_completed / run->in;
 }
 
 /* Returns how many of @n blocks are right */
@@ -114,61 +122,37 @@ static bool dif_run_blocks(DSAJob *job, DIFRun *run, uint32_t n)
     return ok && good == n;
 }
 
-static void dif_run(DSAJob *job, DIFRun *run)
+static bool dif_step(DSAJob *job)
 {
-    uint32_t total = job->desc.size / run->in;
-    uint32_t at_once = DSA_CHUNK / MAX(run->in, run->out);
-    bool more = true;
+    uint32_t total, at_once;
+    DIFRun run;
+    bool more;
 
-    while (more && run->done < total && !dsa_job_aborted(job)) {
-        more = dif_run_blocks(job, run, MIN(total - run->done, at_once));
-    }
-    job->bytes_completed = job->status ? run->done * run->in : 0;
-    if (run->in > run->block) {
+    dif_init(&run, job);
+    total = job->desc.size / run.in;
+    at_once = DSA_CHUNK / MAX(run.in, run.out);
+    more = dif_run_blocks(job, &run, MIN(total - run.done, at_once));
+    job->bytes_completed = run.done * run.in;
+    return more && run.done < total;
+}
+
+static void dif_finish(DSAJob *job)
+{
+    DIFRun run;
+
+    dif_init(&run, job);
+    if (run.in > run.block) {
         dif_store_tags(job->specific + DSA_CR_SRC_DIF_TAGS - DSA_CR_SPECIFIC,
-                       dsa_dif_src_tags(&run->config, run->done));
+                       dsa_dif_src_tags(&run.config, run.done));
     }
-    if (run->out > run->block) {
+    if (run.out > run.block) {
         dif_store_tags(job->specific + DSA_CR_DST_DIF_TAGS - DSA_CR_SPECIFIC,
-                       dsa_dif_dst_tags(&run->config, run->done));
+                       dsa_dif_dst_tags(&run.config, run.done));
     }
+    job->bytes_completed = job->status ? job->bytes_completed : 0;
 }
 
-void dsa_op_dif_check(DSAJob *job)
-{
-    DIFRun run = { .checks = true };
-
-    dif_init(&run, &job->desc);
-    run.in = run.block + DSA_DIF_SIZE;
-    dif_run(job, &run);
-}
-
-void dsa_op_dif_insert(DSAJob *job)
-{
-    DIFRun run = { };
-
-    dif_init(&run, &job->desc);
-    run.in = run.block;
-    run.out = run.block + DSA_DIF_SIZE;
-    dif_run(job, &run);
-}
-
-void dsa_op_dif_strip(DSAJob *job)
-{
-    DIFRun run = { .checks = true };
-
-    dif_init(&run, &job->desc);
-    run.in = run.block + DSA_DIF_SIZE;
-    run.out = run.block;
-    dif_run(job, &run);
-}
-
-void dsa_op_dif_update(DSAJob *job)
-{
-    DIFRun run = { .checks = true };
-
-    dif_init(&run, &job->desc);
-    run.in = run.block + DSA_DIF_SIZE;
-    run.out = run.block + DSA_DIF_SIZE;
-    dif_run(job, &run);
-}
+const DSAOperationType dsa_op_dif = {
+    .step = dif_step,
+    .finish = dif_finish,
+};

@@ -12,27 +12,31 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bitops.h"
 #include "dsa-internal.h"
 
 #define PAGE 4096
 
+void dsa_finish_move(DSAJob *job)
+{
+    if (!job->status) {
+        job->bytes_completed = 0;
+        job->result = 0;
+    }
+}
+
 /* ---- Memory Move ---- */
 
-static void move_forward(DSAJob *job)
+static bool move_forward(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
     uint8_t *buf = job->engine->buf[0];
+    size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
+    bool ok = dsa_read(job, desc->src + job->bytes_completed, buf, n, &n);
 
-    while (job->bytes_completed < desc->size && !dsa_job_aborted(job)) {
-        size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
-        bool ok = dsa_read(job, desc->src + job->bytes_completed, buf, n, &n);
-
-        ok &= dsa_write(job, desc->dst + job->bytes_completed, buf, n, &n);
-        job->bytes_completed += n;
-        if (!ok) {
-            return;
-        }
-    }
+    ok &= dsa_write(job, desc->dst + job->bytes_completed, buf, n, &n);
+    job->bytes_completed += n;
+    return ok && job->bytes_completed < desc->size;
 }
 
 /* Bytes up to @end that lie in one page of either buffer */
@@ -49,114 +53,112 @@ static size_t backward_piece(uint64_t src_end, uint64_t dst_end, size_t left)
  * in one page, and is moved as a whole or not at all, because what a part of
  * it overwrites may be the source of the rest.
  */
-static void move_backward(DSAJob *job)
+static bool move_backward(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
     uint8_t *buf = job->engine->buf[0];
+    size_t left = desc->size - job->bytes_completed;
+    size_t n = backward_piece(desc->src + left, desc->dst + left, left);
+    size_t moved;
 
     job->result = 1;
-    while (job->bytes_completed < desc->size && !dsa_job_aborted(job)) {
-        size_t left = desc->size - job->bytes_completed;
-        size_t n = backward_piece(desc->src + left, desc->dst + left, left);
-        size_t moved;
-
-        if (!dsa_read(job, desc->src + left - n, buf, n, &moved) ||
-            !dsa_write(job, desc->dst + left - n, buf, n, &moved)) {
-            return;
-        }
-        job->bytes_completed += n;
+    if (!dsa_read(job, desc->src + left - n, buf, n, &moved) ||
+        !dsa_write(job, desc->dst + left - n, buf, n, &moved)) {
+        return false;
     }
+    job->bytes_completed += n;
+    return job->bytes_completed < desc->size;
 }
 
-/* Bytes Completed and Result have a meaning only when not all has been done */
-static void move_done(DSAJob *job)
-{
-    if (!job->status) {
-        job->bytes_completed = 0;
-        job->result = 0;
-    }
-}
-
-void dsa_op_memory_move(DSAJob *job)
+static bool move_step(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
 
-    if (desc->dst != desc->src && desc->dst - desc->src < desc->size) {
-        move_backward(job);
-    } else {
-        move_forward(job);
-    }
-    move_done(job);
+    return desc->dst != desc->src && desc->dst - desc->src < desc->size
+           ? move_backward(job) : move_forward(job);
 }
+
+const DSAOperationType dsa_op_memory_move = {
+    .step = move_step,
+    .finish = dsa_finish_move,
+};
 
 /* ---- Fill ---- */
 
-void dsa_op_fill(DSAJob *job)
+void dsa_fill_pattern(uint8_t *buf, size_t len, uint64_t pattern, uint32_t pos)
+{
+    uint64_t word = ror64(pattern, pos % 8 * 8);
+
+    for (; len >= 8; buf += 8, len -= 8) {
+        stq_le_p(buf, word);
+    }
+    for (; len; buf++, len--, word >>= 8) {
+        *buf = word;
+    }
+}
+
+static bool fill_step(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
     uint8_t *buf = job->engine->buf[0];
-    size_t i, n;
+    size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
+    bool ok;
 
-    /* DSA_CHUNK is a multiple of the pattern: each chunk begins with it */
-    for (i = 0; i < MIN(desc->size, DSA_CHUNK); i += 8) {
-        stq_le_p(buf + i, desc->src);
-    }
-    while (job->bytes_completed < desc->size && !dsa_job_aborted(job)) {
-        bool ok = dsa_write(job, desc->dst + job->bytes_completed, buf,
-                            MIN(desc->size - job->bytes_completed, DSA_CHUNK),
-                            &n);
-
-        job->bytes_completed += n;
-        if (!ok) {
-            return;
-        }
-    }
-    move_done(job);
+    dsa_fill_pattern(buf, n, desc->src, job->bytes_completed);
+    ok = dsa_write(job, desc->dst + job->bytes_completed, buf, n, &n);
+    job->bytes_completed += n;
+    return ok && job->bytes_completed < desc->size;
 }
+
+const DSAOperationType dsa_op_fill = {
+    .step = fill_step,
+    .finish = dsa_finish_move,
+};
 
 /* ---- Memory Copy with Dualcast ---- */
 
-void dsa_op_dualcast(DSAJob *job)
+static bool dualcast_step(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
     uint64_t dst2 = ldq_le_p(desc->raw + DSA_DESC_DST2);
     uint8_t *buf = job->engine->buf[0];
+    uint64_t dst = desc->dst + job->bytes_completed;
+    /* A page of both destinations, which have the same offset in it */
+    size_t n = MIN(desc->size - job->bytes_completed, PAGE - dst % PAGE);
+    bool ok = dsa_read(job, desc->src + job->bytes_completed, buf, n, &n);
 
-    while (job->bytes_completed < desc->size && !dsa_job_aborted(job)) {
-        uint64_t dst = desc->dst + job->bytes_completed;
-        /* A page of both destinations, which have the same offset in it */
-        size_t n = MIN(desc->size - job->bytes_completed, PAGE - dst % PAGE);
-        bool ok = dsa_read(job, desc->src + job->bytes_completed, buf, n, &n);
-
-        if (!dsa_write(job, dst, buf, n, &n) ||
-            !dsa_write(job, dst2 + job->bytes_completed, buf, n, &n)) {
-            return;
-        }
-        job->bytes_completed += n;
-        if (!ok) {
-            return;
-        }
+    if (!dsa_write(job, dst, buf, n, &n) ||
+        !dsa_write(job, dst2 + job->bytes_completed, buf, n, &n)) {
+        return false;
     }
-    move_done(job);
+    job->bytes_completed += n;
+    return ok && job->bytes_completed < desc->size;
 }
+
+const DSAOperationType dsa_op_dualcast = {
+    .step = dualcast_step,
+    .finish = dsa_finish_move,
+};
 
 /* ---- Cache Flush ---- */
 
 /* The host's caches are coherent: what is left is to find the pages */
-void dsa_op_cache_flush(DSAJob *job)
+static bool flush_step(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
+    uint64_t addr = desc->dst + job->bytes_completed;
+    size_t n = MIN(desc->size - job->bytes_completed, PAGE - addr % PAGE);
+    uint8_t byte;
+    size_t moved;
 
-    while (job->bytes_completed < desc->size && !dsa_job_aborted(job)) {
-        uint64_t addr = desc->dst + job->bytes_completed;
-        size_t n = MIN(desc->size - job->bytes_completed, PAGE - addr % PAGE);
-        uint8_t byte;
-        size_t moved;
-
-        if (!dsa_read(job, addr, &byte, 1, &moved)) {
-            return;
-        }
-        job->bytes_completed += n;
+    if (!dsa_read(job, addr, &byte, 1, &moved)) {
+        return false;
     }
-    move_done(job);
+    job->bytes_completed += n;
+    return job->bytes_completed < desc->size;
 }
+
+const DSAOperationType dsa_op_cache_flush = {
+    .step = flush_step,
+    .finish = dsa_finish_move,
+};

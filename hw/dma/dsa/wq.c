@@ -9,9 +9,9 @@
 #include "qemu/osdep.h"
 #include "dsa-internal.h"
 
-static DSAWork *wq_entry(DSAState *s, DSAWQ *wq, unsigned i)
+static DSAWork *wq_entry(DSAWQ *wq, unsigned i)
 {
-    return &wq->ring[(wq->head + i) % s->total_wq_size];
+    return &wq->ring[(wq->head + i) % wq->capacity];
 }
 
 /* What has to be known of the WQ while the descriptor is executed */
@@ -47,7 +47,7 @@ bool dsa_wq_push(DSAState *s, unsigned index, const void *raw)
     if (wq->occupancy >= DSA_WQ_FIELD(wq, 0, SIZE)) {
         return false;
     }
-    work = wq_entry(s, wq, wq->occupancy++);
+    work = wq_entry(wq, wq->occupancy++);
     memcpy(work->raw, raw, DSA_DESC_SIZE);
     wq_fill_work(s, index, work);
     dsa_engine_wake(s, wq->group);
@@ -119,8 +119,8 @@ bool dsa_wq_pop(DSAState *s, DSAEngine *engine)
         return false;
     }
     wq = &s->wqs[index];
-    engine->work = *wq_entry(s, wq, 0);
-    wq->head = (wq->head + 1) % s->total_wq_size;
+    engine->work = *wq_entry(wq, 0);
+    wq->head = (wq->head + 1) % wq->capacity;
     wq->occupancy--;
     wq->credit--;
     group->next_wq = (index + 1) % s->num_wqs;
@@ -148,7 +148,7 @@ bool dsa_wq_outstanding(DSAState *s, const DSAFilter *filter)
         DSAWQ *wq = &s->wqs[i];
 
         for (j = 0; extract64(filter->wqs, i, 1) && j < wq->occupancy; j++) {
-            if (filter_matches(filter, wq_entry(s, wq, j))) {
+            if (filter_matches(filter, wq_entry(wq, j))) {
                 return true;
             }
         }
@@ -156,15 +156,15 @@ bool dsa_wq_outstanding(DSAState *s, const DSAFilter *filter)
     return false;
 }
 
-static void wq_discard(DSAState *s, DSAWQ *wq, const DSAFilter *filter)
+static void wq_discard(DSAWQ *wq, const DSAFilter *filter)
 {
     unsigned i, kept = 0;
 
     for (i = 0; i < wq->occupancy; i++) {
-        DSAWork *work = wq_entry(s, wq, i);
+        DSAWork *work = wq_entry(wq, i);
 
         if (!filter_matches(filter, work)) {
-            *wq_entry(s, wq, kept++) = *work;
+            *wq_entry(wq, kept++) = *work;
         }
     }
     wq->occupancy = kept;
@@ -175,7 +175,7 @@ void dsa_wq_abort(DSAState *s, const DSAFilter *filter)
     unsigned i;
 
     for (i = 0; i < s->num_wqs; i++) {
-        wq_discard(s, &s->wqs[i], filter);
+        wq_discard(&s->wqs[i], filter);
         dsa_wq_check_occupancy_int(s, i);
     }
     for (i = 0; i < s->num_engines; i++) {
@@ -183,6 +183,7 @@ void dsa_wq_abort(DSAState *s, const DSAFilter *filter)
 
         if (engine->busy && filter_matches(filter, &engine->work)) {
             qatomic_set(&engine->abort, true);
+            qemu_cond_signal(&engine->wakeup);
         }
     }
     qemu_cond_broadcast(&s->completed);

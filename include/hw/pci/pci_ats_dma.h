@@ -16,6 +16,10 @@
  * for ahead of it, as many at once as the Outstanding Page Request Allocation
  * and the 512 group indices allow.
  *
+ * Only RAM is accessed: a device model may do DMA in threads that others, with
+ * the BQL held, wait for, and registers, of this very device or of the hot-plug
+ * controller that removes it, are not to be accessed by such a thread.
+ *
  * While ATS is off, requests go untranslated.  While PRI is off, or where
  * pages have been asked for in vain, a request for a page that is missing
  * fails.  All page requests of the function have to come from here: group
@@ -103,10 +107,11 @@ void pci_ats_dma_free(PCIATSDMA *dma);
  * off; -EINVAL when the range wraps, or @pasid is wider than the function's
  * PASID capability; -EFAULT when the address is not mapped with that
  * permission, and the guest, if it could be asked, would not map it, or the
- * IOMMU blocked the request; -EIO when memory answered with an error;
+ * IOMMU blocked the request, or an untranslated request does not lead to RAM;
+ * -EIO when the address is translated to one that is not RAM;
  * -ECANCELED when the guest reset or disabled the page request interface, or
- * answered with Response Failure, or pci_ats_dma_cancel() was called;
- * -EWOULDBLOCK when the BQL is held and
+ * answered with Response Failure, or pci_ats_dma_cancel() was called, or
+ * requests are suspended; -EWOULDBLOCK when the BQL is held and
  * a page has to be asked for: use pci_ats_dma_rw_async(); -EBUSY when so many
  * PASIDs are in use at this moment that no further can be served, or the BQL is
  * held and the translation was invalidated each time it had been obtained.
@@ -161,10 +166,9 @@ void pci_ats_dma_rw_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
  * pci_ats_dma_visit_async: let a function work on memory, and call back
  *
  * Like pci_ats_dma_rw_async(), but without a buffer: @visit gets the memory
- * itself.  Therefore only RAM, and only by translated requests: ends with
- * -EPERM while ATS is off, -ENODEV when no IOMMU answers translation requests,
- * and -EFAULT at an address that is not RAM or may be accessed untranslated
- * only.
+ * itself.  Therefore only by translated requests: ends with -EPERM while ATS is
+ * off, -ENODEV when no IOMMU answers translation requests, and -EFAULT at an
+ * address that may be accessed untranslated only.
  *
  * @dma: from pci_ats_dma_new()
  * @pasid: as for pci_ats_dma_rw()
@@ -185,8 +189,8 @@ void pci_ats_dma_visit_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
  * pci_ats_dma_recheck: the guest has changed what the function may do
  *
  * Call it when configuration space has been written.  When it returns, no
- * translation request, page request or translated request to RAM that has been
- * switched off is under way, and requests that wait for a response to a page
+ * translation request, page request or access to memory that has been switched
+ * off is under way, and requests that wait for a response to a page
  * request end with an error if they could not be gone on with.
  *
  * With the BQL.
@@ -200,7 +204,7 @@ void pci_ats_dma_recheck(PCIATSDMA *dma);
  *
  * When it returns, no @visit is under way or will be called for a request that
  * was started before, and for these requests no translation request, page
- * request or translated request to RAM is sent any more.  Their ends are
+ * request or access to memory is made any more.  Their ends are
  * reported when the guest has answered their page requests, or has disabled
  * them.
  *
@@ -209,6 +213,27 @@ void pci_ats_dma_recheck(PCIATSDMA *dma);
  * @dma: from pci_ats_dma_new()
  */
 void pci_ats_dma_cancel(PCIATSDMA *dma);
+
+/**
+ * pci_ats_dma_suspend: end all requests, and let none begin
+ *
+ * pci_ats_dma_cancel(), and all requests that are made until
+ * pci_ats_dma_resume() end with -ECANCELED, too.
+ *
+ * With the BQL.
+ *
+ * @dma: from pci_ats_dma_new()
+ */
+void pci_ats_dma_suspend(PCIATSDMA *dma);
+
+/**
+ * pci_ats_dma_resume: let requests begin again
+ *
+ * With the BQL.
+ *
+ * @dma: from pci_ats_dma_new()
+ */
+void pci_ats_dma_resume(PCIATSDMA *dma);
 
 /**
  * pci_ats_dma_set_inject: let things go wrong

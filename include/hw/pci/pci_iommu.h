@@ -244,6 +244,27 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
                          uint16_t prgi, bool is_read, bool is_write);
 
 /**
+ * pci_pasid_target: find where a request with a PASID TLP Prefix goes to
+ *
+ * Callable from any thread.  A blocked request is recorded by the IOMMU, as far
+ * as its specification says so.
+ *
+ * @dev: #PCIDevice doing the memory access
+ * @pasid: 0 to 0xfffff
+ * @priv_req: Privileged Mode Requested
+ * @exec_req: Execute Requested, for reads
+ * @addr: first address
+ * @is_write: a write, else a read
+ * @xlat: set to the address in the address space that is returned
+ * @len: length in bytes, at least 1; reduced to what one translation covers
+ *
+ * Returns: the address space, or NULL if the request is blocked
+ */
+AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
+                               bool exec_req, dma_addr_t addr, bool is_write,
+                               dma_addr_t *xlat, dma_addr_t *len);
+
+/**
  * pci_pasid_dma_rw: memory request with a PASID TLP Prefix, untranslated
  *
  * The counterpart of pci_dma_rw() for requests with PASID: the IOMMU

@@ -198,29 +198,50 @@ int64_t qatd_page_request(QATD *d, uint32_t pasid, uint64_t addr,
     return qatd_command(d, ATD_CMD_PAGE_REQUEST, pasid, addr, 0, flags);
 }
 
+/* Wait for the end of a migration, and return how it ended */
+static char *migration_end(QTestState *qts)
+{
+    char *end = NULL;
+
+    while (!end) {
+        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-migrate' }");
+        const char *status = qdict_get_try_str(qdict_get_qdict(rsp, "return"),
+                                               "status");
+
+        if (!g_strcmp0(status, "completed") || !g_strcmp0(status, "failed")) {
+            end = g_strdup(status);
+        }
+        qobject_unref(rsp);
+        g_usleep(1000);
+    }
+    return end;
+}
+
 char *qatd_save_machine(QTestState *qts)
 {
     char *path = NULL;
     int fd = g_file_open_tmp("qtest-migrate-XXXXXX", &path, NULL);
     g_autofree char *uri = g_strdup_printf("file:%s", path);
-    bool completed = false;
+    g_autofree char *end = NULL;
 
     g_assert_cmpint(fd, >=, 0);
     close(fd);
     qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', "
                              "'arguments': { 'uri': %s } }", uri);
-    while (!completed) {
-        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-migrate' }");
-        const char *status = qdict_get_str(qdict_get_qdict(rsp, "return"),
-                                           "status");
-
-        g_assert_cmpstr(status, !=, "failed");
-        completed = g_str_equal(status, "completed");
-        qobject_unref(rsp);
-        g_usleep(1000);
-    }
+    end = migration_end(qts);
+    g_assert_cmpstr(end, ==, "completed");
     qtest_quit(qts);
     return path;
+}
+
+char *qatd_try_load_machine(QTestState *qts, const char *path)
+{
+    g_autofree char *uri = g_strdup_printf("file:%s", path);
+
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-incoming', "
+                             "'arguments': { 'uri': %s, "
+                             "'exit-on-error': false } }", uri);
+    return migration_end(qts);
 }
 
 void qatd_load_machine(QTestState *qts, const char *path)

@@ -177,4 +177,13 @@ char *qatd_save_machine(QTestState *qts);
  */
 void qatd_load_machine(QTestState *qts, const char *path);
 
+/**
+ * qatd_try_load_machine() - the same, where the machine may not fit
+ * @qts: an emulator started with -incoming defer
+ * @path: of the file, which is not deleted
+ *
+ * Returns: "completed" or "failed", to be freed.
+ */
+char *qatd_try_load_machine(QTestState *qts, const char *path);
+
 #endif

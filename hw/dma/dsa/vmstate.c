@@ -1,0 +1,272 @@
+/*
+ * Intel Data Streaming Accelerator (DSA): migration
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The machine is stopped, and no engine executes anything: what it had begun
+ * with is saved as it was put aside, and goes on from there.  A stream may hold
+ * anything; what is not checked here is checked where it is used.
+ */
+
+#include "qemu/osdep.h"
+#include "hw/pci/msix.h"
+#include "dsa-internal.h"
+
+/* ---- Descriptors ---- */
+
+static const VMStateDescription vmstate_dsa_work = {
+    .name = "dsa/work",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BUFFER(raw, DSAWork),
+        VMSTATE_UINT64(seq, DSAWork),
+        VMSTATE_UINT32(pasid, DSAWork),
+        VMSTATE_BOOL(priv, DSAWork),
+        VMSTATE_BOOL(shared, DSAWork),
+        VMSTATE_BOOL(block_on_fault, DSAWork),
+        VMSTATE_BOOL(user_int, DSAWork),
+        VMSTATE_UINT8(wq, DSAWork),
+        VMSTATE_UINT8(max_transfer, DSAWork),
+        VMSTATE_UINT8(max_batch, DSAWork),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static bool work_is_valid(const DSAState *s, const DSAWork *work)
+{
+    return work->wq < s->num_wqs && work->max_transfer <= DSA_MAX_TRANSFER &&
+           work->max_batch <= DSA_MAX_BATCH;
+}
+
+static const VMStateDescription vmstate_dsa_job = {
+    .name = "dsa/job",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BUFFER(desc.raw, DSAJob),
+        VMSTATE_UINT16(batch_index, DSAJob),
+        VMSTATE_UINT8(phase, DSAJob),
+        VMSTATE_UINT32(crc, DSAJob),
+        VMSTATE_UINT32(delta, DSAJob),
+        VMSTATE_BOOL(batch_failed, DSAJob),
+        VMSTATE_UINT8(status, DSAJob),
+        VMSTATE_BOOL(fault_write, DSAJob),
+        VMSTATE_UINT8(result, DSAJob),
+        VMSTATE_UINT32(bytes_completed, DSAJob),
+        VMSTATE_UINT64(fault_addr, DSAJob),
+        VMSTATE_BUFFER(specific, DSAJob),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+/* How far the operation can have come without having ended */
+static bool job_progress_is_valid(const DSAJob *job)
+{
+    const uint8_t *raw = job->desc.raw;
+
+    switch (job->desc.operation) {
+    case DSA_OP_DRAIN:
+        return !job->bytes_completed;
+    case DSA_OP_CREATE_DELTA:
+        return job->bytes_completed < job->desc.size &&
+               job->delta <= ldl_le_p(raw + DSA_DESC_MAX_DELTA_SIZE);
+    case DSA_OP_APPLY_DELTA:
+        return job->bytes_completed < ldl_le_p(raw + DSA_DESC_DELTA_SIZE);
+    default:
+        return job->bytes_completed < job->desc.size;
+    }
+}
+
+static bool job_load(DSAEngine *engine, DSAJob *job, bool in_batch)
+{
+    uint8_t raw[DSA_DESC_SIZE];
+
+    memcpy(raw, job->desc.raw, sizeof(raw));
+    dsa_descriptor_decode(&job->desc, raw);
+    job->s = engine->s;
+    job->engine = engine;
+    job->work = &engine->work;
+    job->in_batch = in_batch;
+    switch (job->phase) {
+    case DSA_PHASE_RUN:
+        return dsa_descriptor_can_run(job) && job_progress_is_valid(job);
+    case DSA_PHASE_CHECK:
+    case DSA_PHASE_READBACK:
+    case DSA_PHASE_REPORT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* ---- Engines ---- */
+
+static const VMStateDescription vmstate_dsa_engine = {
+    .name = "dsa/engine",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BOOL(busy, DSAEngine),
+        VMSTATE_STRUCT(work, DSAEngine, 1, vmstate_dsa_work, DSAWork),
+        VMSTATE_STRUCT(job, DSAEngine, 1, vmstate_dsa_job, DSAJob),
+        VMSTATE_BOOL(has_child, DSAEngine),
+        VMSTATE_STRUCT(child, DSAEngine, 1, vmstate_dsa_job, DSAJob),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static bool engine_load(DSAState *s, DSAEngine *engine)
+{
+    engine->abort = false;
+    engine->list_len = 0;
+    return !engine->busy ||
+           (work_is_valid(s, &engine->work) &&
+            job_load(engine, &engine->job, false) &&
+            (!engine->has_child || job_load(engine, &engine->child, true)));
+}
+
+/* ---- Groups and work queues ---- */
+
+static const VMStateDescription vmstate_dsa_group = {
+    .name = "dsa/group",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64_ARRAY(wqs, DSAGroup, 4),
+        VMSTATE_UINT64(engines, DSAGroup),
+        VMSTATE_UINT64(flags, DSAGroup),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+/* The ring is saved from its first entry on */
+static int wq_pre_save(void *opaque)
+{
+    DSAWQ *wq = opaque;
+    g_autofree DSAWork *ring = g_new(DSAWork, wq->capacity);
+    uint32_t i;
+
+    for (i = 0; i < wq->capacity; i++) {
+        ring[i] = wq->ring[(wq->head + i) % wq->capacity];
+    }
+    memcpy(wq->ring, ring, wq->capacity * sizeof(*ring));
+    wq->head = 0;
+    return 0;
+}
+
+static bool wq_occupancy_is_valid(void *opaque, int version_id)
+{
+    DSAWQ *wq = opaque;
+
+    return wq->occupancy <= wq->capacity;
+}
+
+static const VMStateDescription vmstate_dsa_wq = {
+    .name = "dsa/wq",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .pre_save = wq_pre_save,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64_ARRAY(cfg, DSAWQ, DSA_WQCFG_QWORDS),
+        VMSTATE_UINT32(state, DSAWQ),
+        VMSTATE_UINT32(occupancy, DSAWQ),
+        VMSTATE_VALIDATE("Occupancy", wq_occupancy_is_valid),
+        VMSTATE_STRUCT_VARRAY_POINTER_UINT32(ring, DSAWQ, occupancy,
+                                             vmstate_dsa_work, DSAWork),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static bool wq_load(DSAState *s, DSAWQ *wq)
+{
+    uint32_t i;
+
+    wq->head = 0;
+    for (i = 0; i < wq->occupancy; i++) {
+        if (!work_is_valid(s, &wq->ring[i])) {
+            return false;
+        }
+    }
+    return wq->state < DSA_HALTED;
+}
+
+/* ---- The device ---- */
+
+static const VMStateDescription vmstate_dsa_command = {
+    .name = "dsa/command",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(reg, DSACommand),
+        VMSTATE_BOOL(waits, DSACommand),
+        VMSTATE_BOOL(done, DSACommand),
+        VMSTATE_UINT64(filter.wqs, DSACommand),
+        VMSTATE_UINT32(filter.pasid, DSACommand),
+        VMSTATE_BOOL(filter.by_pasid, DSACommand),
+        VMSTATE_UINT64(filter.end, DSACommand),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static int dsa_post_load(void *opaque, int version_id)
+{
+    DSAState *s = opaque;
+    bool ok = s->state <= DSA_HALTED;
+    unsigned i;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    for (i = 0; i < s->num_wqs; i++) {
+        ok = ok && wq_load(s, &s->wqs[i]) &&
+             (s->state != DSA_DISABLED || s->wqs[i].state == DSA_DISABLED);
+    }
+    for (i = 0; i < s->num_engines; i++) {
+        ok = ok && engine_load(s, &s->engines[i]);
+    }
+    /* Rings have room for what a valid configuration tells */
+    if (!ok || (s->state != DSA_DISABLED && dsa_config_check_groups(s))) {
+        return -EINVAL;
+    }
+    if (s->state != DSA_DISABLED) {
+        dsa_config_apply(s);
+    }
+    return 0;
+}
+
+const VMStateDescription vmstate_dsa = {
+    .name = TYPE_DSA,
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .post_load = dsa_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_PCI_DEVICE(parent_obj, DSAState),
+        VMSTATE_MSIX(parent_obj, DSAState),
+        VMSTATE_UINT32_EQUAL(num_engines, DSAState, "property engines differs"),
+        VMSTATE_UINT32_EQUAL(num_groups, DSAState, "property groups differs"),
+        VMSTATE_UINT32_EQUAL(num_wqs, DSAState,
+                             "property work-queues differs"),
+        VMSTATE_UINT32_EQUAL(total_wq_size, DSAState,
+                             "property work-queue-entries differs"),
+        VMSTATE_UINT32(state, DSAState),
+        VMSTATE_UINT32(reset_type, DSAState),
+        VMSTATE_UINT32(gencfg, DSAState),
+        VMSTATE_UINT32(genctrl, DSAState),
+        VMSTATE_UINT32(intcause, DSAState),
+        VMSTATE_UINT32(cmdstatus, DSAState),
+        VMSTATE_UINT64_ARRAY(swerror, DSAState, DSA_SWERROR_QWORDS),
+        VMSTATE_UINT32_ARRAY(msixperm, DSAState, DSA_MAX_VECTORS),
+        VMSTATE_BOOL_ARRAY(int_handles, DSAState, DSA_MAX_VECTORS),
+        VMSTATE_BOOL_ARRAY(raised, DSAState, DSA_MAX_VECTORS),
+        VMSTATE_STRUCT(cmd, DSAState, 1, vmstate_dsa_command, DSACommand),
+        VMSTATE_UINT64(next_seq, DSAState),
+        VMSTATE_STRUCT_VARRAY_UINT32(groups, DSAState, num_groups, 1,
+                                     vmstate_dsa_group, DSAGroup),
+        VMSTATE_STRUCT_VARRAY_UINT32(wqs, DSAState, num_wqs, 1,
+                                     vmstate_dsa_wq, DSAWQ),
+        VMSTATE_STRUCT_VARRAY_UINT32(engines, DSAState, num_engines, 1,
+                                     vmstate_dsa_engine, DSAEngine),
+        VMSTATE_END_OF_LIST()
+    }
+};
