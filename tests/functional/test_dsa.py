@@ -157,10 +157,35 @@ class Dsa(SvmGuestTest):
         self.check_user_runner()
 
     def test_user_runner_root_bus(self):
-        """4-level tables and processors, an integrated endpoint, no interrupt
-        remapping."""
+        """1 processor, 4-level tables, no interrupt remapping, an integrated
+        endpoint."""
         self.check_user_runner(devices=['-device', 'dsa,addr=5'],
-                               extra=',intremap=off', cpus=4, cpu=FOUR_LEVELS)
+                               extra=',intremap=off', cpus=1, cpu=FOUR_LEVELS)
+
+    def test_left_out(self):
+        """What the runner leaves out: delta records, and a dozen descriptors
+        at once.  All of them block on faults."""
+        guest = self.start_dsa(SETUP + f'''
+            run() {{
+                {TESTS}/dsa_test -f 1 "$@" > /tmp/said 2>&1 ||
+                    {{ cat /tmp/said; exit 1; }}
+                echo verified $(grep -c 'verifying task result' /tmp/said)
+            }}
+            for mode in 0 1; do
+                for size in 8 4096 65536 524288; do
+                    run -w $mode -l $size -o 7
+                    run -w $mode -l $size -o 8
+                done
+                run -w $mode -l 4096 -o 1 -c {BATCH} -b 7
+                run -w $mode -l 4096 -o 1 -c {BATCH} -b 8
+                run -w $mode -l 65536 -o 3 -n 12
+            done
+            ask count
+            ''')
+        self.run_dsa(guest)
+        verified = [int(line.split()[1]) for line in guest.channel.lines
+                    if line.startswith('verified')]
+        self.assertEqual(verified, 2 * (8 * [1] + 2 * [BATCH] + [12]))
 
     def test_config_runner(self):
         guest = self.start_dsa(
