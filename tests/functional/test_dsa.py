@@ -25,11 +25,11 @@ DIF_OPERATIONS = {'DIF_CHECK', 'DIF_INS', 'DIF_STRP', 'DIF_UPDT'}
 DIF_SIZES = {512, 1024, 4096}
 BATCH = 16
 # khugepaged takes pages away for a moment, and dsa_test does not go on with a
-# checksum that a fault interrupted.  Pages are huge from the start all the same.
+# checksum that a fault interrupted.  Pages that are huge at once stay so.
 PREPARE = '''
     wait_until 20 test -e /sys/bus/dsa/devices/dsa0 || exit 1
-    cd /sys/kernel/mm/transparent_hugepage || exit 1
-    echo 10000000 > khugepaged/scan_sleep_millisecs || exit 1
+    cd /sys/kernel/mm/transparent_hugepage/khugepaged || exit 1
+    echo 10000000 > scan_sleep_millisecs || exit 1
     cd /
 '''
 # A group for each of two queues: shared and dedicated.
