@@ -21,7 +21,8 @@ def emulator_command(options, guest, work, memory, script, events, devices,
     (work / 'events').write_text('\n'.join(events) + '\n', encoding='utf-8')
     return [find_emulator(options.qemu), *firmware_arguments(),
             *machine_arguments(options.accel, f'{memory}M', options.cpus),
-            *boot_arguments(guest, f'quiet {append}'),
+            # On a busy host Linux calibrates the TSC wrongly: time flies.
+            *boot_arguments(guest, f'quiet tsc=unstable {append}'),
             *session_arguments(work, script),
             '-msg', 'timestamp=on', '-trace', f'events={work}/events',
             '-D', str(work / 'trace.log'), *devices]

@@ -185,6 +185,7 @@ class SvmGuestTest(QemuSystemTest):
             server.close()
         for guest in self._guests:
             guest.channel.close()
+            guest.keep_lines()
         super().tearDown()
 
     def data_server(self, size):
@@ -249,6 +250,26 @@ class SvmGuestTest(QemuSystemTest):
         self.assertEqual(trouble, [], f'kernel messages\n{guest.tail()}')
         return guest.channel.lines
 
+    def snapshot_questions(self, guest):
+        """Answers for run_script: "save" takes a snapshot of the machine and
+        says "saved"; "load" goes back to it, where the script hears "loaded".
+        """
+        _create_qcow2(guest.vm, self.scratch_file('snapshot.qcow2'))
+
+        def monitor(command):
+            said = guest.vm.cmd('human-monitor-command', command_line=command)
+            self.assertEqual(said.strip(), '', command)
+
+        def save():
+            monitor('savevm busy')
+            return 'saved'
+
+        def load():
+            monitor('loadvm busy')
+            return 'loaded'
+
+        return {'save': save, 'load': load}
+
     def value(self, guest, name):
         """The value of the last "name=value" line of a script."""
         found = [line for line in guest.channel.lines
@@ -268,6 +289,23 @@ class SvmGuestTest(QemuSystemTest):
         self.assertEqual(received, [server.sent] * count, guest.tail())
 
 
+def _create_qcow2(vm, path):
+    """An empty image that is there only to hold a snapshot."""
+    for name, options in (
+            ('file', {'driver': 'file', 'filename': path, 'size': 0}),
+            ('format', {'driver': 'qcow2', 'file': 'store',
+                        'size': 1 << 20})):
+        vm.cmd('blockdev-create', job_id=name, options=options)
+        vm.event_wait('JOB_STATUS_CHANGE', 30,
+                      match={'data': {'id': name, 'status': 'concluded'}})
+        vm.cmd('job-dismiss', id=name)
+        if name == 'file':
+            vm.cmd('blockdev-add', driver='file', filename=path,
+                   node_name='store')
+    vm.cmd('blockdev-add', driver='qcow2', file='store',
+           node_name='snapshots')
+
+
 class _Guest:
     """A virtual machine, its script, and what it said."""
 
@@ -277,6 +315,7 @@ class _Guest:
         self._script = test.scratch_file(f'{name}-script')
         self._console = test.log_file(f'{name}-kernel.log')
         Path(self._console).unlink(missing_ok=True)
+        self._said = test.log_file(f'{name}-script.log')
         self._socket = os.path.join(test.socket_dir().name, f'{name}.sock')
         self.channel = GuestChannel(self._socket, vm.is_running)
 
@@ -293,6 +332,12 @@ class _Guest:
                                                  errors='replace')
         except FileNotFoundError:
             return ''
+
+    def keep_lines(self):
+        """Put all that the script said beside the kernel's log."""
+        Path(self._said).write_text(
+            ''.join(f'{line}\n' for line in self.channel.lines),
+            encoding='utf-8')
 
     def tail(self, count=25):
         """What a person needs to see why a test failed."""

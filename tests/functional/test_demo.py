@@ -6,6 +6,8 @@
 # Copyright (c) 2026 QEMU SVM contributors
 """Each demo runs as a user runs it, with little data where that is an option."""
 
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 import json
 import subprocess
 import sys
@@ -44,6 +46,15 @@ class Demo(SvmGuestTest):
         self.check_pages(figures['passes'], 4)
         for heading in ('no page there', 'page faults', 'memcpy()'):
             self.assertIn(heading, said)
+
+    def test_dsa_documentation(self):
+        """The commands of the demo are those in the documentation."""
+        loader = SourceFileLoader('demo_dsa', str(REPO / 'scripts/demo-dsa'))
+        demo = module_from_spec(spec_from_loader('demo_dsa', loader))
+        loader.exec_module(demo)
+        text = (REPO / 'docs/system/devices/dsa.rst').read_text('utf-8')
+        for line in demo.ACCEL_CONFIG.format(size=16 << 20).splitlines():
+            self.assertIn(f'  {line}\n', text)
 
     def test_svm(self):
         picture = self.scratch_file('picture.svg')
