@@ -5,6 +5,7 @@
 # Copyright (c) 2026 QEMU SVM contributors
 """Read trace events with times (-msg timestamp=on) and draw them."""
 
+import math
 import re
 from html import escape
 
@@ -13,7 +14,9 @@ TRACE_EVENTS = ('svm_start', 'svm_end', 'pci_ats_request_translation',
                 'vtd_dev_tlb_invalidate')
 LINE = re.compile(r'^\d+@(\d+\.\d+):(\w+) (.*)$')
 GROUP = re.compile(r'pasid (0x[0-9a-f]+).*? prgi (0x[0-9a-f]+)')
-WIDTH, LEFT, RIGHT = 1000, 170, 20
+WIDTH, LEFT, RIGHT = 1000, 190, 30
+# Of a letter of the labels, to tell which of them would overlap
+LETTER = 6
 COLOURS = {'operation': '#4477aa', 'translations': '#66ccee',
            'pages': '#ccbb44', 'waits': '#ee6677', 'invalidations': '#aa3377'}
 
@@ -84,17 +87,21 @@ class Timeline:
         """A picture: one lane for each kind of event."""
         picture = _Picture(self.operations[0].begin, self.operations[-1].end)
         picture.text(LEFT, 24, title, 16)
-        picture.lane('device at work', 40)
-        for operation, heading in zip(self.operations, headings):
+        picture.lane(('device at work',), 18)
+        for operation in self.operations:
             picture.bar('operation', operation.begin, operation.end, 18)
-            picture.label(operation.begin, f'{heading}: '
-                          f'{(operation.end - operation.begin) * 1000:.1f} ms')
+        picture.labels((operation.begin, f'{heading}: '
+                        f'{(operation.end - operation.begin) * 1000:.1f} ms')
+                       for operation, heading in zip(self.operations,
+                                                     headings))
         for name, heading in (('invalidations', 'invalidations'),
                               ('translations', 'translation requests'),
                               ('pages', 'pages asked for')):
-            picture.lane(f'{heading} ({len(self.times[name]):,})', 34)
+            picture.lane((f'{heading} ({len(self.times[name]):,})',), 18)
             picture.ticks(name, self.times[name], 18)
-        picture.lane(f'groups that wait ({len(self.waits):,})', 150)
+        picture.lane((f'page request groups ({len(self.waits):,})',
+                      'a line for each, from its', 'first request to the',
+                      'kernel\'s answer'), 130)
         picture.spans('waits', self.waits, 130)
         return picture.finish()
 
@@ -117,12 +124,24 @@ class _Picture:
         self._parts.append(f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}"'
                            f' text-anchor="{anchor}">{escape(text)}</text>')
 
-    def lane(self, title, height):
-        self._top, self._next = self._next, self._next + height + 14
-        self.text(LEFT - 10, self._top + 14, title, anchor='end')
+    def lane(self, titles, height):
+        """Begin a lane; the first title is its name, others explain it."""
+        self._top, self._next = self._next, self._next + height + 22
+        for line, title in enumerate(titles):
+            self.text(LEFT - 12, self._top + 14 + 15 * line, title,
+                      11 if line else 12, 'end')
 
-    def label(self, time, text):
-        self.text(self._x(time), self._top + 34, text, 11)
+    def labels(self, labels):
+        """Texts below the lane, one row further down where they collide."""
+        ends = []
+        for time, text in labels:
+            width = LETTER * len(text)
+            x = min(self._x(time), WIDTH - width)
+            row = next((row for row, end in enumerate(ends) if end < x),
+                       len(ends))
+            ends[row:row + 1] = [x + width + LETTER]
+            self.text(x, self._top + 32 + 14 * row, text, 11)
+        self._next += 14 * len(ends)
 
     def bar(self, name, begin, end, height):
         width = max(self._x(end) - self._x(begin), 0.5)
@@ -149,16 +168,28 @@ class _Picture:
             for index, (begin, end) in enumerate(sorted(spans))))
 
     def finish(self):
-        axis = self._next + 4
+        """The axis, with a line at each of its numbers, and the whole."""
+        bottom = self._next - 8
         seconds = self._end - self._begin
-        self._path('operation', f'M{LEFT} {axis}H{WIDTH - RIGHT}')
-        for tenth in range(11):
-            time = self._begin + seconds * tenth / 10
-            self.text(self._x(time), axis + 16,
-                      f'{seconds * tenth * 100:.1f}', 11, 'middle')
-        self.text(LEFT - 10, axis + 16, 'milliseconds', anchor='end')
-        body = '\n'.join(self._parts)
+        step = round_step(seconds * 1000 / 10)
+        grid = []
+        for number in range(int(seconds * 1000 / step) + 1):
+            x = self._x(self._begin + number * step / 1000)
+            grid.append(f'M{x:.1f} 40V{bottom}')
+            self.text(x, bottom + 16, f'{number * step:g}', 11, 'middle')
+        self._path('operation', f'M{LEFT} {bottom}H{WIDTH - RIGHT}')
+        self.text(LEFT - 12, bottom + 16, 'milliseconds', anchor='end')
+        body = '\n'.join([f'<path d="{"".join(grid)}" stroke="#dddddd" '
+                          'stroke-width="1" fill="none"/>'] + self._parts)
         return ('<svg xmlns="http://www.w3.org/2000/svg" '
-                f'viewBox="0 0 {WIDTH} {axis + 30}" font-family="sans-serif">'
+                f'viewBox="0 0 {WIDTH} {bottom + 30}" '
+                'font-family="sans-serif">'
                 f'\n<rect width="100%" height="100%" fill="white"/>\n{body}\n'
                 '</svg>\n')
+
+
+def round_step(least):
+    """The next of 1, 2, 5, 10, 20, 50 ..., or of these below 1."""
+    power = 10.0 ** math.floor(math.log10(max(least, 1e-6)))
+    return next(step * power for step in (1, 2, 5, 10)
+                if step * power >= least)

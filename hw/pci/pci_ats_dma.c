@@ -1390,11 +1390,14 @@ static bool dma_has_to_wait(PCIATSDMA *dma, DMARequest *req)
     return false;
 }
 
-/* Run an asynchronous request; without the lock */
+/*
+ * Run an asynchronous request; without the lock.  Once it is in a list it may
+ * be another thread's.
+ */
 static void dma_run(PCIATSDMA *dma, DMARequest *req)
 {
     DMAStep step = DMA_ENDED;
-    bool waits;
+    bool ended = false;
 
     if (!req->ended) {
         step = dma_step(dma, req, true, &req->ret);
@@ -1402,20 +1405,20 @@ static void dma_run(PCIATSDMA *dma, DMARequest *req)
     }
     /* A response that comes from here on finds the request parked */
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
-        waits = req->ended ? dma_has_to_wait(dma, req) :
-                             step != DMA_DELAYED && req->awaited;
-        if (waits) {
+        if (req->ended ? dma_has_to_wait(dma, req)
+                       : step != DMA_DELAYED && req->awaited) {
             req->parked = true;
             QTAILQ_INSERT_TAIL(&dma->parked, req, entry);
-        } else if (step == DMA_DELAYED) {
-            QTAILQ_INSERT_TAIL(&dma->delayed, req, entry);
-            qemu_cond_signal(&dma->work);
-        } else if (!req->ended) {
-            QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
+        } else if (req->ended) {
+            ended = true;
+        } else {
+            QTAILQ_INSERT_TAIL(step == DMA_DELAYED ? &dma->delayed
+                                                   : &dma->runnable,
+                               req, entry);
             qemu_cond_signal(&dma->work);
         }
     }
-    if (req->ended && !waits) {
+    if (ended) {
         dma_end(dma, req, req->ret);
     }
 }

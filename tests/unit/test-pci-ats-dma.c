@@ -266,6 +266,8 @@ static int refuse, lie;
 /* Do not answer requests for this page */
 static int ignored_page;
 static IOMMUPRIResponseCode guest_answer;
+/* Notify with the BQL, as a vCPU does */
+static bool guest_has_bql;
 static bool guest_stop;
 static QemuThread guest_thread;
 
@@ -321,7 +323,10 @@ static void guest_handle(const PageRequest *rq)
     WITH_QEMU_LOCK_GUARD(&guest_lock) {
         unanswered--;
     }
-    if (rq->last) {
+    if (rq->last && qatomic_read(&guest_has_bql)) {
+        BQL_LOCK_GUARD();
+        pri_notifiers[rq->pasid]->notify(pri_notifiers[rq->pasid], &response);
+    } else if (rq->last) {
         pri_notifiers[rq->pasid]->notify(pri_notifiers[rq->pasid], &response);
     }
 }
@@ -364,6 +369,7 @@ static PCIATSDMA *start(void)
     unanswered = most_unanswered = 0;
     ignored_page = -1;
     guest_answer = IOMMU_PRI_RESP_SUCCESS;
+    guest_has_bql = false;
     guest_stop = false;
     qemu_thread_create(&guest_thread, "guest", guest, NULL,
                        QEMU_THREAD_JOINABLE);
@@ -813,6 +819,134 @@ static void test_async(void **state)
     }
 }
 
+/* ---- Requests that need not wait for the worker ---- */
+
+typedef struct Inline {
+    QemuSemaphore sem;
+    QemuThread thread;          /* that it ended in */
+    bool with_bql;
+    int ret;
+    uint8_t buf[2 * PAGE];
+} Inline;
+
+static void inline_done(void *opaque, int ret)
+{
+    Inline *a = opaque;
+
+    qemu_thread_get_self(&a->thread);
+    a->with_bql = bql_locked();
+    a->ret = ret;
+    qemu_sem_post(&a->sem);
+}
+
+static void inline_start(Inline *a, PCIATSDMA *dma, unsigned page, size_t len)
+{
+    pci_ats_dma_rw_async(dma, 1, PCI_ATS_DMA_INLINE, IOVA + page * PAGE,
+                         a->buf, len, DMA_DIRECTION_TO_DEVICE, inline_done, a);
+}
+
+/* Only what is short, and with the BQL */
+static void test_inline(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Inline *a = g_new0(Inline, 1);
+
+    qemu_sem_init(&a->sem, 0);
+    map(1, PAGE, IOMMU_RO);
+    map(2, 2 * PAGE, IOMMU_RO);
+    bql_lock();
+    inline_start(a, dma, 1, PAGE);
+    assert_int_equal(qemu_sem_timedwait(&a->sem, 0), 0);
+    assert_true(qemu_thread_is_self(&a->thread));
+    assert_int_equal(a->ret, 0);
+    assert_memory_equal(a->buf, ram + PAGE, PAGE);
+
+    inline_start(a, dma, 1, PAGE + 1);
+    bql_unlock();
+    qemu_sem_wait(&a->sem);
+    assert_false(qemu_thread_is_self(&a->thread));
+    assert_int_equal(a->ret, 0);
+
+    inline_start(a, dma, 1, PAGE);
+    qemu_sem_wait(&a->sem);
+    assert_false(qemu_thread_is_self(&a->thread));
+    assert_int_equal(a->ret, 0);
+    qemu_sem_destroy(&a->sem);
+    stop(dma);
+}
+
+/* A response with the BQL ends it; one without leaves that to the worker */
+static void test_inline_page_request(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Inline *a = g_new0(Inline, 1);
+
+    qemu_sem_init(&a->sem, 0);
+    for (unsigned page = 0; page < 2; page++) {
+        qatomic_set(&guest_has_bql, !page);
+        bql_lock();
+        inline_start(a, dma, page, 64);
+        bql_unlock();
+        qemu_sem_wait(&a->sem);
+        assert_int_equal(a->with_bql, !page);
+        assert_int_equal(qemu_thread_is_self(&a->thread), false);
+        assert_int_equal(a->ret, 0);
+        assert_memory_equal(a->buf, ram + page * PAGE, 64);
+    }
+    assert_int_equal(requests_seen, 2);
+    qemu_sem_destroy(&a->sem);
+    stop(dma);
+}
+
+/* What cannot go on at once is for the worker to try again */
+static void test_inline_delayed(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Inline *a = g_new0(Inline, 1);
+
+    qemu_sem_init(&a->sem, 0);
+    refuse = 5;
+    bql_lock();
+    inline_start(a, dma, 0, 64);
+    bql_unlock();
+    qemu_sem_wait(&a->sem);
+    assert_int_equal(a->ret, 0);
+    qemu_sem_destroy(&a->sem);
+    stop(dma);
+}
+
+/* Responses, invalidations, cancellations and new requests at once */
+static void test_inline_race(void **state)
+{
+    const unsigned n = 8;
+    PCIATSDMA *dma = start();
+    g_autofree Inline *a = g_new0(Inline, n);
+
+    for (unsigned i = 0; i < n; i++) {
+        qemu_sem_init(&a[i].sem, 0);
+    }
+    for (unsigned round = 0; round < 100; round++) {
+        qatomic_set(&guest_has_bql, round % 3);
+        for (unsigned i = 0; i < n; i++) {
+            BQL_LOCK_GUARD();
+            map(i, 0, IOMMU_NONE);
+            invalidate(1, i);
+            inline_start(&a[i], dma, i, 64 + i % 2 * PAGE);
+            if ((round + i) % 11 == 0) {
+                pci_ats_dma_cancel(dma);
+            }
+        }
+        for (unsigned i = 0; i < n; i++) {
+            qemu_sem_wait(&a[i].sem);
+            assert_true(!a[i].ret || a[i].ret == -ECANCELED);
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        qemu_sem_destroy(&a[i].sem);
+    }
+    stop(dma);
+}
+
 /*
  * What is cancelled ends when the guest has answered, or cannot answer any
  * more; and what comes later works
@@ -991,6 +1125,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_epoch),
         cmocka_unit_test(test_many_pasids),
         cmocka_unit_test(test_async),
+        cmocka_unit_test(test_inline),
+        cmocka_unit_test(test_inline_page_request),
+        cmocka_unit_test(test_inline_delayed),
+        cmocka_unit_test(test_inline_race),
         cmocka_unit_test(test_busy),
         cmocka_unit_test(test_invalidation_overtakes),
         cmocka_unit_test(test_invalidation_race),
