@@ -359,10 +359,56 @@ static void test_random(void **state)
     assert_true(old > steps / 100);
 }
 
+/* Another page instead of the one that a request has just found */
+static void take_away_leaf(void)
+{
+    fake_memory_changed = NULL;
+    store(FIRST + 4, 0, 0x200 * PAGE | ALL);
+    vtd_ats_cache_invalidate(iommu->resolver->answers);
+}
+
+/* And for all of the PASID */
+static void take_away_tables(void)
+{
+    fake_memory_changed = NULL;
+    store(TABLE, 8 + 2, NESTED * PAGE | VTD_SM_PASID_ENTRY_SRE);
+    vtd_resolver_invalidate(iommu->resolver);
+}
+
+/*
+ * 6.5.2.4, 6.5.2.2: what a request found before an invalidation, but did not
+ * answer yet, is not kept.
+ */
+static void test_invalidation_meanwhile(void **state)
+{
+    const Ask a = { .space = 0, .pasid = 1 };
+
+    fill_memory();
+    vtd_resolver_invalidate(iommu->resolver);
+    store(FIRST + 2, 0, (FIRST + 4) * PAGE | ALL);
+    store(FIRST + 4, 0, 0x100 * PAGE | ALL);
+    fake_memory_changed = take_away_leaf;
+    assert_int_equal(ask(&a).translated_addr, 0x100 * PAGE);
+    assert_null(fake_memory_changed);
+    assert_int_equal(ask(&a).translated_addr, 0x200 * PAGE);
+
+    vtd_ats_cache_invalidate(iommu->resolver->answers);
+    store(FIRST + 4, 0, 0x100 * PAGE | ALL);
+    store(NESTED + 2, 0, (NESTED + 4) * PAGE | ALL);
+    store(NESTED + 4, 0, 0x300 * PAGE | ALL);
+    fake_memory_changed = take_away_tables;
+    assert_int_equal(ask(&a).translated_addr, 0x100 * PAGE);
+    assert_null(fake_memory_changed);
+    assert_int_equal(ask(&a).translated_addr, 0x300 * PAGE);
+    fill_memory();
+    vtd_resolver_invalidate(iommu->resolver);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_invalidation_meanwhile),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
