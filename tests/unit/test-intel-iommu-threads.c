@@ -238,7 +238,7 @@ static void check_invalidate(bool leaves)
         smp_mb();
         if (leaves) {
             use_leaf(OLD, tables);
-            vtd_ats_cache_invalidate(resolver->answers);
+            vtd_ats_cache_invalidate_pasid(resolver->answers, PASID);
         } else {
             use_tables(tables);
             vtd_resolver_invalidate(resolver);
@@ -377,8 +377,8 @@ static void *user(void *opaque)
             .perm = IOMMU_RW,
         };
 
-        vtd_ats_cache_add(u->cache, vtd_ats_cache_generation(u->cache), &key,
-                          &e);
+        vtd_ats_cache_add(u->cache, vtd_ats_cache_generation(u->cache, &key),
+                          &key, &e);
         key = shared_key(i % 3);
         if (vtd_ats_cache_find(u->cache, &key, key.addr, IOMMU_RO, &e)) {
             g_assert_cmphex(e.translated_addr, ==, (i % 3) << 30);
