@@ -195,7 +195,7 @@ static VTDWalkStatus ats_answer(const Request *rq, VTDWalkRequest *walk)
         return VTD_WALK_DONE;
     }
     RCU_READ_LOCK_GUARD();
-    generation = vtd_ats_cache_generation(answers);
+    generation = vtd_ats_cache_generation(answers, &key);
     status = ats_walk(rq, walk);
     if (ats_may_keep(walk, status)) {
         vtd_ats_cache_add(answers, generation, &key, walk->result);

@@ -7,7 +7,9 @@
  *
  * A table with one place for each hash.  An answer belongs to the generation
  * that was current before it was worked out, and is used as long as that is
- * the current one: an invalidation is one addition, whatever is kept.
+ * the current one.  A generation is the sum of how often everything and how
+ * often the PASID has been dropped; it is that of one moment, since neither
+ * goes back.  So an invalidation is an addition or two, whatever is kept.
  */
 
 #include "qemu/osdep.h"
@@ -15,9 +17,11 @@
 #include "qemu/memalign.h"
 #include "qemu/seqlock.h"
 #include "exec/address-spaces.h"
+#include "hw/pci/pci.h"
 #include "intel_iommu_ats_cache.h"
 
-#define ATS_CACHE_LINE  64
+#define ATS_CACHE_LINE      64
+#define ATS_CACHE_PASIDS    256
 
 /*
  * An answer.  Who wants to write makes @lock odd, if it is even, and has the
@@ -36,8 +40,10 @@ typedef struct Answer {
 
 struct VTDATSCache {
     Answer answers[VTD_ATS_CACHE_SIZE];
-    /* Not 0, which is that of the places that nothing was kept in yet */
-    aligned_uint64_t generation;
+    /* Not 0, so that nobody uses places where nothing was kept yet */
+    aligned_uint64_t drops;
+    /* By the low bits of the PASID, which PCI_NO_PASID has, too */
+    aligned_uint64_t pasid_drops[ATS_CACHE_PASIDS];
 };
 
 static inline uint64_t key_page(const VTDATSCacheKey *key)
@@ -84,7 +90,7 @@ bool vtd_ats_cache_find(const VTDATSCache *cache, const VTDATSCacheKey *key,
     entry->pasid = key->pasid;
     /* Last, so that an invalidation is seen up to the end */
     if (qatomic_read__nocheck(&a->generation) !=
-        vtd_ats_cache_generation(cache)) {
+        vtd_ats_cache_generation(cache, key)) {
         return false;
     }
     return !seqlock_read_retry(&a->lock, seq);
@@ -112,18 +118,27 @@ void vtd_ats_cache_add(VTDATSCache *cache, uint64_t generation,
     qatomic_store_release(&a->lock.sequence, seq + 2);
 }
 
-uint64_t vtd_ats_cache_generation(const VTDATSCache *cache)
+uint64_t vtd_ats_cache_generation(const VTDATSCache *cache,
+                                  const VTDATSCacheKey *key)
 {
-    uint64_t generation = qatomic_read__nocheck(&cache->generation);
+    unsigned i = key->pasid % ATS_CACHE_PASIDS;
+    uint64_t generation = qatomic_read__nocheck(&cache->drops) +
+                          qatomic_read__nocheck(&cache->pasid_drops[i]);
 
-    /* With qatomic_inc() in vtd_ats_cache_invalidate() */
+    /* With qatomic_inc() when answers are dropped */
     smp_mb_acquire();
     return generation;
 }
 
 void vtd_ats_cache_invalidate(VTDATSCache *cache)
 {
-    qatomic_inc(&cache->generation);
+    qatomic_inc(&cache->drops);
+}
+
+void vtd_ats_cache_invalidate_pasid(VTDATSCache *cache, uint32_t pasid)
+{
+    qatomic_inc(&cache->pasid_drops[pasid % ATS_CACHE_PASIDS]);
+    qatomic_inc(&cache->pasid_drops[PCI_NO_PASID % ATS_CACHE_PASIDS]);
 }
 
 VTDATSCache *vtd_ats_cache_new(void)
@@ -131,6 +146,6 @@ VTDATSCache *vtd_ats_cache_new(void)
     VTDATSCache *cache = qemu_memalign(ATS_CACHE_LINE, sizeof(*cache));
 
     memset(cache, 0, sizeof(*cache));
-    cache->generation = 1;
+    cache->drops = 1;
     return cache;
 }

@@ -50,11 +50,11 @@ VTDATSCache *vtd_ats_cache_new(void);
 /**
  * vtd_ats_cache_invalidate: drop all answers
  *
- * For IOTLB and PASID-based IOTLB invalidations of every granularity, and
- * whenever anything else that answers depend on has changed: coarser than asked
- * for is allowed (6.5.2.3, 6.5.2.4), and the cost does not depend on what is
- * kept.  Requests that begin after this returned get no answer that was found
- * in the tables before; nor does one that is being worked out meanwhile stay.
+ * For IOTLB invalidations of every granularity, and whenever anything else that
+ * answers depend on has changed: coarser than asked for is allowed (6.5.2.3),
+ * and the cost does not depend on what is kept.  Requests that begin after this
+ * returned get no answer that was found in the tables before; nor does one that
+ * is being worked out meanwhile stay.
  *
  * What answers are made from, like cached context and PASID-table entries, must
  * have been invalidated before this is called.
@@ -62,6 +62,18 @@ VTDATSCache *vtd_ats_cache_new(void);
  * @cache: the cache
  */
 void vtd_ats_cache_invalidate(VTDATSCache *cache);
+
+/**
+ * vtd_ats_cache_invalidate_pasid: drop all answers of a PASID
+ *
+ * Like vtd_ats_cache_invalidate(), for PASID-based IOTLB invalidations of every
+ * granularity (6.5.2.4).  Drops answers to requests without PASID as well: the
+ * PASID may be the one that they are tagged with (6.2.1).
+ *
+ * @cache: the cache
+ * @pasid: the PASID
+ */
+void vtd_ats_cache_invalidate_pasid(VTDATSCache *cache, uint32_t pasid);
 
 /**
  * vtd_ats_cache_find: look for an answer
@@ -86,10 +98,12 @@ bool vtd_ats_cache_find(const VTDATSCache *cache, const VTDATSCacheKey *key,
  * Called before anything is read that an answer depends on.
  *
  * @cache: the cache
+ * @key: what is asked
  *
- * Returns: a number that every invalidation changes
+ * Returns: a number that everything changes that drops the answer
  */
-uint64_t vtd_ats_cache_generation(const VTDATSCache *cache);
+uint64_t vtd_ats_cache_generation(const VTDATSCache *cache,
+                                  const VTDATSCacheKey *key);
 
 /**
  * vtd_ats_cache_add: keep an answer
@@ -98,8 +112,8 @@ uint64_t vtd_ats_cache_generation(const VTDATSCache *cache);
  * the same place.
  *
  * @cache: the cache
- * @generation: from vtd_ats_cache_generation(); should there have been an
- *              invalidation since, nobody will find the answer
+ * @generation: from vtd_ats_cache_generation() for @key; should there have been
+ *              an invalidation since, nobody will find the answer
  * @key: what was asked
  * @entry: the answer; gives a permission, for which accessed and dirty bits are
  *         set (6.2.4.1)

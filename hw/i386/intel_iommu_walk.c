@@ -37,6 +37,16 @@ typedef struct SSPage {
     IOMMUAccessFlags perm;
 } SSPage;
 
+/* What of the second stage was used last, for nesting */
+typedef struct SSRecent {
+    /* Table of 4 KiB pages, or NULL */
+    uint64_t *table;
+    uint64_t region;
+    IOMMUAccessFlags perm;
+    /* Of size 0 for none */
+    SSPage page;
+} SSRecent;
+
 typedef struct Walk {
     const VTDWalkMem *mem;
     const VTDWalkConfig *cfg;
@@ -48,12 +58,7 @@ typedef struct Walk {
     /* Results must not reach beyond these input addresses */
     uint64_t limit_first;
     uint64_t limit_last;
-    /* The second-stage table of 4 KiB pages used last, for nesting */
-    uint64_t *ss_leaf_table;
-    uint64_t ss_leaf_region;
-    IOMMUAccessFlags ss_leaf_perm;
-    /* The second-stage page used last, for nesting; its size is 0 for none */
-    SSPage ss_page;
+    SSRecent *ss;
 } Walk;
 
 static inline unsigned walk_shift(unsigned level)
@@ -475,11 +480,10 @@ static uint8_t ss_descend(Walk *w, uint64_t gpa, SSPage *page)
         page->base = gpa & ~(page->size - 1);
         return ss_reason(w, SS_TOO_WIDE);
     }
-    if (w->ss_leaf_table &&
-        w->ss_leaf_region == gpa >> walk_shift(VTD_PD_LEVEL)) {
-        table = w->ss_leaf_table;
+    if (w->ss->table && w->ss->region == gpa >> walk_shift(VTD_PD_LEVEL)) {
+        table = w->ss->table;
         level = VTD_PT_LEVEL;
-        page->perm = w->ss_leaf_perm;
+        page->perm = w->ss->perm;
     }
     for (;; level--) {
         uint64_t pte;
@@ -497,9 +501,9 @@ static uint8_t ss_descend(Walk *w, uint64_t gpa, SSPage *page)
                                                           SS_NO_ACCESS);
         }
         if (level == VTD_PT_LEVEL) {
-            w->ss_leaf_table = table;
-            w->ss_leaf_region = gpa >> walk_shift(VTD_PD_LEVEL);
-            w->ss_leaf_perm = page->perm;
+            w->ss->table = table;
+            w->ss->region = gpa >> walk_shift(VTD_PD_LEVEL);
+            w->ss->perm = page->perm;
         }
         pte = le64_to_cpu(qatomic_read__nocheck(
                   &table[(gpa >> walk_shift(level)) & WALK_INDEX_MASK]));
@@ -520,13 +524,13 @@ static inline uint8_t ss_lookup(Walk *w, uint64_t gpa, SSPage *page)
 {
     uint8_t reason;
 
-    if (gpa - w->ss_page.base < w->ss_page.size) {
-        *page = w->ss_page;
+    if (gpa - w->ss->page.base < w->ss->page.size) {
+        *page = w->ss->page;
         return 0;
     }
     reason = ss_descend(w, gpa, page);
     if (!reason) {
-        w->ss_page = *page;
+        w->ss->page = *page;
     }
     return reason;
 }
@@ -1013,12 +1017,21 @@ static bool walk_interrupts(Walk *w, uint64_t at, uint64_t last)
                        VTD_INTERRUPT_ADDR_LAST, 0, IOMMU_NONE);
 }
 
+static bool nested_walk(Walk *w, uint64_t at, uint64_t last)
+{
+    SSRecent ss = { };
+
+    w->ss = &ss;
+    return fs_walk(w, at, last);
+}
+
 static bool walk_range(Walk *w, uint64_t at, uint64_t last)
 {
     switch (w->cfg->type) {
     case VTD_WALK_FIRST_STAGE:
-    case VTD_WALK_NESTED:
         return fs_walk(w, at, last);
+    case VTD_WALK_NESTED:
+        return nested_walk(w, at, last);
     case VTD_WALK_SECOND_STAGE:
         return ss_walk(w, at, last);
     case VTD_WALK_PASS_THROUGH:
@@ -1041,8 +1054,6 @@ static void walk_init(Walk *w, VTDWalkRequest *req)
     w->merge_floor = 0;
     w->limit_first = 0;
     w->limit_last = UINT64_MAX;
-    w->ss_leaf_table = NULL;
-    w->ss_page.size = 0;
 }
 
 VTDWalkStatus vtd_walk(const VTDWalkMem *mem, const VTDWalkConfig *cfg,

@@ -270,12 +270,13 @@ static void atd_store_result(PCIATSTestDev *d, size_t i,
     stl_le_p(p + 28, entry->pasid);
 }
 
-static int64_t atd_translate(PCIATSTestDev *d, const ATDRequest *req)
+static int64_t atd_translate(PCIATSTestDev *d, PCIDevice *pci,
+                             const ATDRequest *req)
 {
     uint32_t err_count = 0;
     ssize_t ret;
 
-    ret = pci_ats_request_translation(PCI_DEVICE(d), req->pasid,
+    ret = pci_ats_request_translation(pci, req->pasid,
                                       req->flags & ATD_FLAG_PRIV,
                                       req->flags & ATD_FLAG_EXEC, req->addr,
                                       req->length,
@@ -346,7 +347,7 @@ static int64_t atd_run(PCIATSTestDev *d, const ATDRequest *req)
     case ATD_CMD_UNREGISTER_PRI:
         return atd_notifier_command(d, req);
     case ATD_CMD_TRANSLATE:
-        return atd_translate(d, req);
+        return atd_translate(d, pci, req);
     case ATD_CMD_PAGE_REQUEST:
         return pci_pri_request_page(pci, req->pasid,
                                     req->flags & ATD_FLAG_PRIV,

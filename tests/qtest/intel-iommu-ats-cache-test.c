@@ -525,6 +525,29 @@ static void test_pasids(void)
     stop(&t);
 }
 
+/* 6.5.2.4: an invalidation for one PASID leaves what is cached of another */
+static void test_pasids_apart(void)
+{
+    uint64_t other;
+    Test t;
+
+    start(&t, FIRST);
+    map(&t, OLD);
+    other = page(&t);
+    qvtd_sm_pasid(&t.vtd, t.dir, PASID + 1, PE_FIRST, PE1, other);
+    qvtd_map_entry(&t.vtd, other, 4, IOVA, KIB4, OLD | FS, FS);
+    ask(&t, OLD);
+    ask_with(&t, &t.dev, PASID + 1, 0, OLD, R | W);
+    map(&t, NEW);
+    qvtd_map_entry(&t.vtd, other, 4, IOVA, KIB4, NEW | FS, FS);
+    piotlb_pages(&t);
+    ask(&t, NEW);
+    ask_with(&t, &t.dev, PASID + 1, 0, OLD, R | W);
+    qvtd_inv_pasid(&t.vtd, DOMAIN, PASID + 1);
+    ask_with(&t, &t.dev, PASID + 1, 0, NEW, R | W);
+    stop(&t);
+}
+
 /* 6.2.1: and for the source that asked */
 static void test_sources(void)
 {
@@ -599,6 +622,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-ats-cache/more-permissions", test_more_permissions);
     qtest_add_func("/vtd-ats-cache/dirty", test_dirty);
     qtest_add_func("/vtd-ats-cache/pasids", test_pasids);
+    qtest_add_func("/vtd-ats-cache/pasids-apart", test_pasids_apart);
     qtest_add_func("/vtd-ats-cache/sources", test_sources);
     qtest_add_func("/vtd-ats-cache/privileges", test_privileges);
     qtest_add_func("/vtd-ats-cache/large-page", test_large_page);

@@ -16,6 +16,8 @@
 AddressSpace address_space_memory;
 uint64_t fake_memory[FAKE_MEMORY_ENTRIES] __attribute__((aligned(PAGE)));
 
+void (*fake_memory_changed)(void);
+
 static MemoryRegion region = { .ram = true };
 static MemoryListener *listener;
 static int references;
@@ -94,4 +96,7 @@ void address_space_unmap(AddressSpace *as, void *buffer, hwaddr len,
     g_assert_true((uint8_t *)buffer >= (uint8_t *)fake_memory &&
                   access_len <= end - (uint8_t *)buffer);
     memory_region_unref(&region);
+    if (fake_memory_changed) {
+        fake_memory_changed();
+    }
 }

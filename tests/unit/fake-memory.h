@@ -29,6 +29,9 @@ extern uint64_t fake_memory[FAKE_MEMORY_ENTRIES];
  */
 void fake_memory_map(unsigned pages, unsigned rom_pages);
 
+/* Called when code under test has changed memory, unless NULL */
+extern void (*fake_memory_changed)(void);
+
 /* References to the region that have not been dropped */
 int fake_memory_references(void);
 

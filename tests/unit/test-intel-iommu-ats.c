@@ -270,6 +270,8 @@ static bool model_says(const Ask *a, const IOMMUTLBEntry *e, uint64_t addr,
 /* Guest memory since the last invalidation; the last is as it is now */
 static uint64_t states[STATES][FAKE_MEMORY_ENTRIES];
 static unsigned num_states;
+/* The first of them that counts, for requests without PASID and for PASIDs */
+static unsigned first_state[1 + ARRAY_SIZE(spaces)];
 static uint64_t scratch[FAKE_MEMORY_ENTRIES];
 
 static bool state_says(const Ask *a, const IOMMUTLBEntry *e, unsigned state)
@@ -285,9 +287,11 @@ static bool state_says(const Ask *a, const IOMMUTLBEntry *e, unsigned state)
 /* Returns: whether it is an answer of the past */
 static bool check_answer(const Ask *a, const IOMMUTLBEntry *e)
 {
+    unsigned first = first_state[a->pasid == PCI_NO_PASID ? 0 : a->pasid];
+
     if (state_says(a, e, num_states)) {
         /* 6.2.4.1: no flag is missing, unless it has been cleared since */
-        if (!num_states) {
+        if (first == num_states) {
             assert_memory_equal(scratch, fake_memory, sizeof(scratch));
         }
         return false;
@@ -295,7 +299,7 @@ static bool check_answer(const Ask *a, const IOMMUTLBEntry *e)
     /* 6.2.4: with less, or nothing, only the tables have the say */
     assert_int_equal(e->perm & IOMMU_RW, wanted(a));
     for (unsigned i = num_states; !state_says(a, e, i); i--) {
-        if (!i) {
+        if (i == first) {
             fail_msg("no state of the tables gives 0x%" PRIx64 " for 0x%" PRIx64
                      " of space %u", e->translated_addr, a->addr, a->space);
         }
@@ -317,7 +321,13 @@ static void random_ask(Ask *a)
 
 static void random_invalidation(void)
 {
-    switch (below(3)) {
+    uint32_t pasid = 1 + below(ARRAY_SIZE(spaces));
+
+    switch (num_states < STATES ? below(4) : below(3)) {
+    case 3:
+        vtd_ats_cache_invalidate_pasid(iommu->resolver->answers, pasid);
+        first_state[pasid] = first_state[0] = num_states;
+        return;
     case 0:
         vtd_ats_cache_invalidate(iommu->resolver->answers);
         break;
@@ -329,6 +339,7 @@ static void random_invalidation(void)
         break;
     }
     num_states = 0;
+    memset(first_state, 0, sizeof(first_state));
 }
 
 static void test_random(void **state)
@@ -359,10 +370,56 @@ static void test_random(void **state)
     assert_true(old > steps / 100);
 }
 
+/* Another page instead of the one that a request has just found */
+static void take_away_leaf(void)
+{
+    fake_memory_changed = NULL;
+    store(FIRST + 4, 0, 0x200 * PAGE | ALL);
+    vtd_ats_cache_invalidate_pasid(iommu->resolver->answers, 1);
+}
+
+/* And for all of the PASID */
+static void take_away_tables(void)
+{
+    fake_memory_changed = NULL;
+    store(TABLE, 8 + 2, NESTED * PAGE | VTD_SM_PASID_ENTRY_SRE);
+    vtd_resolver_invalidate(iommu->resolver);
+}
+
+/*
+ * 6.5.2.4, 6.5.2.2: what a request found before an invalidation, but did not
+ * answer yet, is not kept.
+ */
+static void test_invalidation_meanwhile(void **state)
+{
+    const Ask a = { .space = 0, .pasid = 1 };
+
+    fill_memory();
+    vtd_resolver_invalidate(iommu->resolver);
+    store(FIRST + 2, 0, (FIRST + 4) * PAGE | ALL);
+    store(FIRST + 4, 0, 0x100 * PAGE | ALL);
+    fake_memory_changed = take_away_leaf;
+    assert_int_equal(ask(&a).translated_addr, 0x100 * PAGE);
+    assert_null(fake_memory_changed);
+    assert_int_equal(ask(&a).translated_addr, 0x200 * PAGE);
+
+    vtd_ats_cache_invalidate(iommu->resolver->answers);
+    store(FIRST + 4, 0, 0x100 * PAGE | ALL);
+    store(NESTED + 2, 0, (NESTED + 4) * PAGE | ALL);
+    store(NESTED + 4, 0, 0x300 * PAGE | ALL);
+    fake_memory_changed = take_away_tables;
+    assert_int_equal(ask(&a).translated_addr, 0x100 * PAGE);
+    assert_null(fake_memory_changed);
+    assert_int_equal(ask(&a).translated_addr, 0x300 * PAGE);
+    fill_memory();
+    vtd_resolver_invalidate(iommu->resolver);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_invalidation_meanwhile),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 #include "qemu/atomic.h"
 #include "qemu/bswap.h"
+#include "qemu/memalign.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
 #include "hw/i386/intel_iommu_internal.h"
@@ -237,7 +238,7 @@ static void check_invalidate(bool leaves)
         smp_mb();
         if (leaves) {
             use_leaf(OLD, tables);
-            vtd_ats_cache_invalidate(resolver->answers);
+            vtd_ats_cache_invalidate_pasid(resolver->answers, PASID);
         } else {
             use_tables(tables);
             vtd_resolver_invalidate(resolver);
@@ -348,6 +349,71 @@ static void test_flags_against_cpu(void **state)
     stop_devices(devices, &shared);
 }
 
+/* Answers for addresses that share a place, each with an output of its own */
+#define SHARED_STEP     (VTD_ATS_CACHE_SIZE * PAGE)
+
+typedef struct User {
+    QemuThread thread;
+    VTDATSCache *cache;
+    bool stop;
+    unsigned found;
+} User;
+
+static VTDATSCacheKey shared_key(unsigned i)
+{
+    return (VTDATSCacheKey) { .sid = SID, .pasid = PASID,
+                              .addr = i * SHARED_STEP };
+}
+
+static void *user(void *opaque)
+{
+    User *u = opaque;
+
+    for (unsigned i = 0; !qatomic_read(&u->stop); i++) {
+        VTDATSCacheKey key = shared_key(i % 4);
+        IOMMUTLBEntry e = {
+            .translated_addr = (i % 4) << 30,
+            .addr_mask = (PAGE << (i % 4)) - 1,
+            .perm = IOMMU_RW,
+        };
+
+        vtd_ats_cache_add(u->cache, vtd_ats_cache_generation(u->cache, &key),
+                          &key, &e);
+        key = shared_key(i % 3);
+        if (vtd_ats_cache_find(u->cache, &key, key.addr, IOMMU_RO, &e)) {
+            g_assert_cmphex(e.translated_addr, ==, (i % 3) << 30);
+            g_assert_cmphex(e.addr_mask, ==, (PAGE << (i % 3)) - 1);
+            u->found++;
+        }
+    }
+    return NULL;
+}
+
+/* Several threads that keep and look for answers at one place */
+static void test_one_place(void **state)
+{
+    VTDATSCache *cache = vtd_ats_cache_new();
+    User users[DEVICES] = { };
+    unsigned found = 0;
+
+    for (unsigned i = 0; i < DEVICES; i++) {
+        users[i].cache = cache;
+        qemu_thread_create(&users[i].thread, "user", user, &users[i],
+                           QEMU_THREAD_JOINABLE);
+    }
+    for (unsigned i = 0; i < 50; i++) {
+        g_usleep(2000);
+        vtd_ats_cache_invalidate(cache);
+    }
+    for (unsigned i = 0; i < DEVICES; i++) {
+        qatomic_set(&users[i].stop, true);
+        qemu_thread_join(&users[i].thread);
+        found += users[i].found;
+    }
+    assert_true(found);
+    qemu_vfree(cache);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +422,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_invalidate_leaf),
         cmocka_unit_test(test_registers_and_memory),
         cmocka_unit_test(test_flags_against_cpu),
+        cmocka_unit_test(test_one_place),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
