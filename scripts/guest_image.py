@@ -27,7 +27,7 @@ import tempfile
 from pathlib import Path
 
 from debian_archive import Archive, ArchiveError, extract
-from guest_toolchain import (Toolchain, source_files,
+from guest_toolchain import (Toolchain, newest_headers, source_files,
                              toolchain_packages)
 from report import say
 
@@ -39,6 +39,9 @@ CHOICES = {
     'trixie': r'6\.12\.[^~]*$',
     'backports': r'7\.[^~]*~bpo13',
 }
+
+# Debian 12's kernel: its headers are there to build for, it is not a guest.
+HEADERS = {**CHOICES, 'bookworm': r'6\.1\.'}
 
 
 class Guest:
@@ -287,6 +290,22 @@ def _guest_image(choice, output, look_again, svm):
         else:
             _publish(out, final)
     return Guest(final, release)
+
+
+def kernel_toolchain(choice):
+    """What builds modules for a kernel: 'bookworm' (6.1), 'trixie' or
+    'backports'.  Returns a Toolchain."""
+    archive = Archive()
+
+    def find():
+        release, version = newest_headers(archive, HEADERS[choice])
+        return {'release': release, 'packages': toolchain_packages(
+            archive, release, version)}
+
+    with contextlib.redirect_stdout(sys.stderr):
+        found = _remember(archive.cache / 'guest' / f'{choice}-headers.json',
+                          find, False)
+        return Toolchain(archive, found['release'], found['packages'])
 
 
 def _publish(out, final):
