@@ -22,6 +22,9 @@ from pathlib import Path
 from report import Failure, say
 
 KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
+# For the driver's builds with an older kernel's headers
+BOOKWORM = ('bookworm', 'bookworm-updates', 'bookworm-security',
+            'bookworm-backports')
 TRIXIE = ('trixie', 'trixie-updates', 'trixie-security', 'trixie-backports')
 
 
@@ -98,7 +101,7 @@ class Archive:
 
     def _write_sources(self):
         ordinary, security = _machine_mirrors()
-        suites = [*TRIXIE, 'bookworm-backports']
+        suites = [*TRIXIE, *BOOKWORM]
         lines = []
         for suite in suites:
             uri = security if suite.endswith('-security') else ordinary

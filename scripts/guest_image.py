@@ -29,7 +29,7 @@ import tempfile
 from pathlib import Path
 
 from debian_archive import Archive, ArchiveError, extract
-from guest_toolchain import (Toolchain, source_files,
+from guest_toolchain import (Toolchain, newest_headers, source_files,
                              toolchain_packages)
 from guest_userland import unpack_userland, userland_packages
 from kernel_source import source_file, source_package
@@ -50,6 +50,9 @@ CHOICES = {
     'trixie': r'6\.12\.[^~]*$',
     'backports': r'7\.[^~]*~bpo13',
 }
+
+# Debian 12's kernel: its headers are there to build for, it is not a guest.
+HEADERS = {**CHOICES, 'bookworm': r'6\.1\.'}
 
 
 class Guest:
@@ -242,7 +245,7 @@ def _add_compiled(archive, resolved, tree):
         added = [source_file(archive, resolved['source'], path)
                  for path in COMPILED[name]]
         with tempfile.TemporaryDirectory() as built:
-            toolchain.make(GUEST_FILES / name, built, added)
+            toolchain.make(GUEST_FILES / name, built, added=added)
             for path in Path(built).iterdir():
                 if path.suffix == '.ko':
                     _install(path, tree / 'lib/modules' / release / 'extra' /
@@ -325,6 +328,22 @@ def _guest_image(choice, output, look_again, dsa, compiled):
         else:
             _publish(out, final)
     return Guest(final, release)
+
+
+def kernel_toolchain(choice):
+    """What builds modules for a kernel: 'bookworm' (6.1), 'trixie' or
+    'backports'.  Returns a Toolchain."""
+    archive = Archive()
+
+    def find():
+        release, version = newest_headers(archive, HEADERS[choice])
+        return {'release': release, 'packages': toolchain_packages(
+            archive, release, version)}
+
+    with contextlib.redirect_stdout(sys.stderr):
+        found = _remember(archive.cache / 'guest' / f'{choice}-headers.json',
+                          find, False)
+        return Toolchain(archive, found['release'], found['packages'])
 
 
 def _publish(out, final):

@@ -47,6 +47,20 @@ def toolchain_packages(archive, release, version):
         [name, version] for name in (headers, *parts)]
 
 
+def newest_headers(archive, pattern):
+    """The newest kernel whose version a pattern matches: (release, version)
+    of its headers."""
+    archive.update()
+    fields = archive.newest('linux-headers-amd64', pattern)
+    found = fields and re.search(r'linux-headers-(\d\S*-amd64)',
+                                 fields.get('Depends', ''))
+    if not found:
+        raise ArchiveError('the package lists have no linux-headers-amd64 '
+                           f'that matches {pattern}: check the Debian mirror '
+                           "in apt's configuration")
+    return found.group(1), fields['Version']
+
+
 def source_files(directory):
     """The sources in a directory, without what a build left beside them."""
     return sorted(path for path in Path(directory).rglob('*')
@@ -111,10 +125,11 @@ class Toolchain:
             'kernel.unprivileged_userns_clone=1).\n'
             + last_lines(result.stderr))
 
-    def make(self, source, output, added=()):
+    def make(self, source, output, *variables, added=()):
         """Run a source directory's "make install" and hand out the result.
 
-        added are files that are put beside those of the directory.
+        variables are more variables for make, added are files that are put
+        beside those of the directory.
         """
         with tempfile.TemporaryDirectory(prefix='build-',
                                          dir=self.root / 'tmp') as work:
@@ -129,7 +144,7 @@ class Toolchain:
             result = subprocess.run(
                 self._command(self._namespace, 'make', '-C', there / 'source',
                               f'KDIR=/usr/src/linux-headers-{self.release}',
-                              f'DESTDIR={there}/out', 'install'),
+                              f'DESTDIR={there}/out', *variables, 'install'),
                 check=False, capture_output=True, text=True)
             if result.returncode:
                 raise ArchiveError(

@@ -406,6 +406,7 @@ class Svm(SvmGuestTest):
         that nobody else's is hit."""
         cases = {'remap': 'still writes to memory that moved',
                  'protect': 'writes to memory that became read-only',
+                 'reading': 'still reads memory that was taken',
                  'cow': "wrote through to a child's copy"}
         guest = self.start_svm(f'''
             svm test {' '.join(cases)} || exit 1

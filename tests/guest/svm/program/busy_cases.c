@@ -142,6 +142,64 @@ static void case_protect(void)
 	check(worker.errors, "no operation met the protection");
 }
 
+static void take(uint8_t *memory, size_t size, int way)
+{
+	switch (way) {
+	case 0:
+		check(!mprotect(memory, size, PROT_NONE), "mprotect: %s",
+		      strerror(errno));
+		break;
+	case 1:
+		/* From one page to the next, without a hole between them */
+		check(mmap(memory, size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+		      memory, "mmap: %s", strerror(errno));
+		break;
+	case 2:
+		munmap(memory, size);
+		break;
+	}
+}
+
+static void give_back(uint8_t *memory, size_t size, int way)
+{
+	if (way == 0) {
+		mprotect(memory, size, PROT_READ | PROT_WRITE);
+	} else if (way == 2) {
+		map_at(memory, size);
+	}
+	memset(memory, 0x3c, size);
+}
+
+/* A read that began after the change must not find what was there before. */
+static void case_reading(void)
+{
+	size_t size = 2 * MIB;
+	uint8_t *memory = map(size);
+	struct worker worker;
+
+	memset(memory, 0x3c, size);
+	worker = (struct worker) {
+		.fd = device_open(), .memory = memory, .size = size,
+		.read = true, .crc = crc8(memory, size),
+	};
+	worker_start(&worker);
+	for (int round = 0; round < ROUNDS; round++) {
+		unsigned long good;
+
+		worker_wait_good(&worker);
+		take(memory + MIB / 2, MIB, round % 3);
+		worker_wait(&worker, 1);
+		good = worker.good;
+		worker_wait(&worker, 1);
+		check(worker.good == good, "round %d: the device still reads "
+		      "memory that was taken from it", round);
+		give_back(memory + MIB / 2, MIB, round % 3);
+	}
+	worker_wait_good(&worker);
+	stop(&worker);
+}
+
 static void case_fork(void)
 {
 	uint8_t *memory = map(2 * MIB);
@@ -371,6 +429,8 @@ const struct test_case busy_cases[] = {
 	{ "remap", "mremap does", case_remap },
 	{ "replace", "another page at the same address", case_replace },
 	{ "protect", "mprotect stops the busy device's writes", case_protect },
+	{ "reading", "munmap, mmap and mprotect stop the busy device's reads",
+	  case_reading },
 	{ "fork", "fork while the device writes", case_fork },
 	{ "collapse", "huge pages made and split under the busy device",
 	  case_collapse },
