@@ -222,7 +222,7 @@ static bool dma_inject_response(PCIATSDMA *dma, DMAGroup *group,
     if (!group->dropped && delay) {
         now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
         group->delayed = true;
-        group->due = now + delay * SCALE_MS;
+        group->due = now + (int64_t)delay * SCALE_MS;
         group->code = code;
         timer_mod_anticipate_ns(dma->delay_timer, group->due);
     }
@@ -1358,7 +1358,6 @@ void pci_ats_dma_free(PCIATSDMA *dma)
     }
     /* Before the BQL is given up */
     pci_ats_remove_cache(&dma->cache);
-    timer_free(dma->delay_timer);
     dma_stop_worker(dma);
 
     /* After this no response arrives */
@@ -1367,6 +1366,7 @@ void pci_ats_dma_free(PCIATSDMA *dma)
             dma_context_free(ctx);
         }
     }
+    timer_free(dma->delay_timer);
     dma_make_runnable(dma, &dma->parked);
     dma_make_runnable(dma, &dma->delayed);
     while ((req = QTAILQ_FIRST(&dma->runnable))) {

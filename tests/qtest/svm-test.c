@@ -1075,12 +1075,14 @@ static void test_inject_delay(void)
     Test t;
 
     start(&t);
-    inject(&t, "x-delay-responses", 50);
+    /* More nanoseconds than 32 bits hold */
+    inject(&t, "x-delay-responses", 5000);
     begin_and_fault(&t, &rq);
     gpa = map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
     /* The virtual clock is the test's */
-    qtest_clock_step(t.qts, 49 * 1000 * 1000);
+    qtest_clock_step(t.qts, 4999LL * 1000 * 1000);
+    g_assert_false(msi_arrived(&t, 0));
     check_untouched(&t, gpa, 64);
     qtest_clock_step(t.qts, 1000 * 1000);
     g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
