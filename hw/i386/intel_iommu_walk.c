@@ -237,7 +237,7 @@ static bool walk_hole(Walk *w, uint64_t at, uint64_t stop, uint64_t first,
  * Merge what was stored from index @from on with what is before it, after it
  * had been kept apart.
  */
-static bool walk_merge_from(Walk *w, size_t from)
+static void walk_merge_from(Walk *w, size_t from)
 {
     VTDWalkRequest *req = w->req;
     size_t end = req->num_results;
@@ -246,11 +246,9 @@ static bool walk_merge_from(Walk *w, size_t from)
     for (size_t i = from; i < end; i++) {
         IOMMUTLBEntry e = req->result[i];
 
-        if (!walk_push(w, e.iova, e.translated_addr, e.addr_mask, e.perm)) {
-            return false;
-        }
+        /* There is room: never more than there was */
+        walk_push(w, e.iova, e.translated_addr, e.addr_mask, e.perm);
     }
-    return true;
 }
 
 /*
@@ -770,7 +768,8 @@ static FSResult fs_page_cut(Walk *w, const FSPage *p, uint64_t at, uint64_t end)
         w->status = VTD_WALK_DONE;
         return FS_RETRY;
     }
-    return walk_merge_from(w, from) && more ? FS_NEXT : FS_STOP;
+    walk_merge_from(w, from);
+    return more ? FS_NEXT : FS_STOP;
 }
 
 static FSResult fs_page(Walk *w, const FSPage *p, uint64_t at, uint64_t end)

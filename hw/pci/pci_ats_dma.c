@@ -1639,7 +1639,6 @@ void pci_ats_dma_free(PCIATSDMA *dma)
     }
     /* Before the BQL is given up */
     pci_ats_remove_cache(&dma->cache);
-    timer_free(dma->delay_timer);
     dma_stop_worker(dma);
 
     /* After this no response arrives */
@@ -1648,6 +1647,7 @@ void pci_ats_dma_free(PCIATSDMA *dma)
             dma_context_free(ctx);
         }
     }
+    timer_free(dma->delay_timer);
     dma_make_runnable(dma, &dma->parked);
     dma_make_runnable(dma, &dma->delayed);
     while ((req = QTAILQ_FIRST(&dma->runnable))) {

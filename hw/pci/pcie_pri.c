@@ -11,6 +11,10 @@
  * belongs to the BQL.  The status register therefore lives in PCIEPRIState,
  * under its lock, and is copied to configuration space when that is read or
  * saved.  No callback is called with the lock held.
+ *
+ * Requests are outstanding until their response comes, whether or not somebody
+ * still wants to hear it (10.4.2).  A listener whose user has gone therefore
+ * stays registered with the IOMMU while groups of its PASID are open.
  */
 
 #include "qemu/osdep.h"
@@ -31,6 +35,8 @@ typedef struct PRIGroup {
     uint32_t prgi;
     uint32_t requests;
     uint32_t last_requests;
+    uint32_t abandoned;         /* of @last_requests: their user has gone */
+    uint32_t user;              /* the last to ask; 0: whoever comes first */
 } PRIGroup;
 
 /* A notifier registered for one PASID */
@@ -40,21 +46,28 @@ typedef struct PRIListener {
     PCIDevice *dev;
     uint32_t pasid;
     IOMMUPRINotifier *user;     /* NULL once unregistered */
+    uint32_t user_id;           /* never the same again */
     unsigned running;           /* calls of @user */
+    bool ending;                /* somebody waits for these calls */
     PCIEPRIStats stats;
 } PRIListener;
 
 struct PCIEPRIState {
+    /* Held while the IOMMU is told who listens; taken before @lock */
+    QemuMutex registration;
     QemuMutex lock;
     QemuCond idle;              /* a call of a notifier has ended */
     GHashTable *listeners;      /* by PASID */
     GHashTable *groups;         /* by PASID and index */
+    uint32_t last_user_id;
+    uint32_t drops;             /* times that all groups were dropped */
     uint16_t status;
+    bool response_pasid;        /* PRG Response PASID Required; constant */
     uint32_t outstanding;       /* written under @lock, read anywhere */
     uint32_t req_alloc;         /* likewise */
     bool enable;                /* the Enable bit */
     bool enabled;               /* Enable, and not disabled by a failure */
-    PCIEPRIStats stats;      /* @groups_open is derived from @groups */
+    PCIEPRIStats stats;         /* @groups_open is derived from @groups */
     /* For migration only */
     int32_t nr_saved_groups;
     PRIGroup *saved_groups;
@@ -122,11 +135,13 @@ void pcie_pri_init(PCIDevice *dev, uint16_t offset,
     dev->exp.pri_cap = offset;
     dev->exp.pri = pri;
 
+    qemu_mutex_init(&pri->registration);
     qemu_mutex_init(&pri->lock);
     qemu_cond_init(&pri->idle);
     pri->listeners = g_hash_table_new(NULL, NULL);
     pri->groups = g_hash_table_new_full(pri_group_hash, pri_group_equal,
                                         g_free, NULL);
+    pri->response_pasid = prg_response_pasid_req;
     pri->status = prg_response_pasid_req ? PCI_PRI_STATUS_PASID : 0;
     pri_update(pri);
 
@@ -171,9 +186,7 @@ uint32_t pcie_pri_outstanding(const PCIDevice *dev)
 
 bool pcie_pri_prg_response_has_pasid(const PCIDevice *dev)
 {
-    const PCIEPRIState *pri = dev->exp.pri;
-
-    return pri && (qatomic_read(&pri->status) & PCI_PRI_STATUS_PASID);
+    return dev->exp.pri && dev->exp.pri->response_pasid;
 }
 
 static void pri_set_status(PCIDevice *dev, uint16_t bit)
@@ -195,40 +208,96 @@ void pcie_pri_unexpected_prgi(PCIDevice *dev)
     pri_set_status(dev, PCI_PRI_STATUS_UPRGI);
 }
 
-/* Call the user of @pasid, if there is one, without the lock */
-static void pri_deliver(PCIEPRIState *pri, PRIListener *listener,
-                        uint16_t prgi, IOMMUPRIResponseCode code)
+/* A user that is about to be called, or NULL; with the lock */
+static IOMMUPRINotifier *pri_call_begin(PRIListener *listener)
+{
+    if (listener->user) {
+        listener->running++;
+    }
+    return listener->user;
+}
+
+/* What pri_call_begin() has promised; without the lock */
+static void pri_call(PCIEPRIState *pri, PRIListener *listener,
+                     IOMMUPRINotifier *user, uint16_t prgi,
+                     IOMMUPRIResponseCode code)
 {
     IOMMUPRIResponse response = { .response_code = code, .prgi = prgi };
     PRICall call = { .listener = listener, .outer = current_call };
-    IOMMUPRINotifier *user;
-
-    qemu_mutex_lock(&pri->lock);
-    user = listener->user;
-    if (user) {
-        listener->running++;
-    }
-    qemu_mutex_unlock(&pri->lock);
-    if (!user) {
-        return;
-    }
 
     current_call = &call;
     user->notify(user, &response);
     current_call = call.outer;
 
-    qemu_mutex_lock(&pri->lock);
+    QEMU_LOCK_GUARD(&pri->lock);
     listener->running--;
     qemu_cond_broadcast(&pri->idle);
-    qemu_mutex_unlock(&pri->lock);
+}
+
+/* With the lock */
+static uint64_t pri_groups_open(PCIEPRIState *pri, uint32_t pasid)
+{
+    GHashTableIter iter;
+    uint64_t n = 0;
+    gpointer key;
+
+    g_hash_table_iter_init(&iter, pri->groups);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        const PRIGroup *g = key;
+
+        n += g->pasid == pasid;
+    }
+    return n;
+}
+
+/* A listener that has nothing to listen for any more, or NULL; with the lock */
+static PRIListener *pri_find_idle(PCIEPRIState *pri)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, pri->listeners);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        PRIListener *listener = value;
+
+        if (!listener->user && !listener->ending &&
+            !pri_groups_open(pri, listener->pasid)) {
+            return listener;
+        }
+    }
+    return NULL;
+}
+
+static void pri_release_listeners(PCIDevice *dev)
+{
+    PCIEPRIState *pri = dev->exp.pri;
+    PRIListener *listener;
+
+    QEMU_LOCK_GUARD(&pri->registration);
+    for (;;) {
+        WITH_QEMU_LOCK_GUARD(&pri->lock) {
+            listener = pri_find_idle(pri);
+            if (!listener) {
+                return;
+            }
+            g_hash_table_remove(pri->listeners,
+                                GUINT_TO_POINTER(listener->pasid));
+        }
+        dev->iommu.ops->pri_unregister_notifier(dev->iommu.bus,
+                                                dev->iommu.opaque,
+                                                dev->iommu.devfn,
+                                                listener->pasid);
+        g_free_rcu(listener, rcu);
+    }
 }
 
 /*
  * Forget all groups and answer them with a failure, so that no user waits for
  * a response that cannot come any more.
  */
-static void pri_drop_groups(PCIEPRIState *pri)
+static void pri_drop_groups(PCIDevice *dev)
 {
+    PCIEPRIState *pri = dev->exp.pri;
     g_autoptr(GHashTable) dropped = NULL;
     GHashTableIter iter;
     gpointer key;
@@ -239,6 +308,7 @@ static void pri_drop_groups(PCIEPRIState *pri)
         dropped = pri->groups;
         pri->groups = g_hash_table_new_full(pri_group_hash, pri_group_equal,
                                             g_free, NULL);
+        pri->drops++;
         pri->stats.dropped += g_hash_table_size(dropped);
         pri_set_outstanding(pri, 0);
         pri_update(pri);
@@ -247,18 +317,21 @@ static void pri_drop_groups(PCIEPRIState *pri)
     g_hash_table_iter_init(&iter, dropped);
     while (g_hash_table_iter_next(&iter, &key, NULL)) {
         const PRIGroup *g = key;
+        IOMMUPRINotifier *user = NULL;
         PRIListener *listener;
 
         WITH_QEMU_LOCK_GUARD(&pri->lock) {
             listener = pri_find_listener(pri, g->pasid);
-            if (listener) {
+            if (listener && listener->user_id == g->user) {
                 listener->stats.dropped++;
+                user = pri_call_begin(listener);
             }
         }
-        if (listener) {
-            pri_deliver(pri, listener, g->prgi, IOMMU_PRI_RESP_FAILURE);
+        if (user) {
+            pri_call(pri, listener, user, g->prgi, IOMMU_PRI_RESP_FAILURE);
         }
     }
+    pri_release_listeners(dev);
 }
 
 /* With the lock */
@@ -288,7 +361,7 @@ static void pri_write_control(PCIDevice *dev)
      */
     if ((ctrl & PCI_PRI_CTRL_RESET) && !(ctrl & PCI_PRI_CTRL_ENABLE)) {
         trace_pcie_pri_reset(dev->name, dev->devfn);
-        pri_drop_groups(pri);
+        pri_drop_groups(dev);
     }
 }
 
@@ -333,7 +406,7 @@ void pcie_pri_reset(PCIDevice *dev)
         pri->status &= ~PRI_STATUS_RW1C;
         pri_set_enable(pri, false);
     }
-    pri_drop_groups(pri);
+    pri_drop_groups(dev);
     pcie_pri_sync_config(dev);
 }
 
@@ -344,6 +417,8 @@ void pcie_pri_exit(PCIDevice *dev)
     if (!pri) {
         return;
     }
+    g_hash_table_remove_all(pri->groups);
+    pri_release_listeners(dev);
     /* The device model has to unregister what it has registered */
     assert(!g_hash_table_size(pri->listeners));
     dev->exp.pri = NULL;
@@ -351,6 +426,7 @@ void pcie_pri_exit(PCIDevice *dev)
     g_hash_table_destroy(pri->groups);
     qemu_cond_destroy(&pri->idle);
     qemu_mutex_destroy(&pri->lock);
+    qemu_mutex_destroy(&pri->registration);
     g_free(pri);
 }
 
@@ -358,15 +434,18 @@ void pcie_pri_exit(PCIDevice *dev)
 
 /*
  * Close the group that a response is for.  Returns false if there is none.
- * With the lock.
+ * Sets @wanted if the user of @listener has asked for it.  With the lock.
  */
-static bool pri_close_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi)
+static bool pri_close_group(PCIEPRIState *pri, const PRIListener *listener,
+                            uint16_t prgi, bool *wanted)
 {
-    PRIGroup *g = pri_find_group(pri, pasid, prgi);
+    PRIGroup *g = pri_find_group(pri, listener->pasid, prgi);
 
     if (!g) {
         return false;
     }
+    *wanted = !g->abandoned && g->user == listener->user_id;
+    g->abandoned -= !!g->abandoned;
     if (g->last_requests > 1) {
         /* The index is in use by another group already */
         g->last_requests--;
@@ -400,10 +479,11 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
     PCIEPRIState *pri = dev->exp.pri;
     IOMMUPRIResponseCode code = response->response_code;
     uint16_t prgi = response->prgi;
-    bool expected;
+    IOMMUPRINotifier *user = NULL;
+    bool expected, abandoned, wanted = false;
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        expected = pri_close_group(pri, listener->pasid, prgi);
+        expected = pri_close_group(pri, listener, prgi, &wanted);
         if (!expected) {
             pri->status |= PCI_PRI_STATUS_UPRGI;
         } else if (code == IOMMU_PRI_RESP_FAILURE) {
@@ -412,12 +492,18 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
         pri_count_response(&pri->stats, expected, code);
         pri_count_response(&listener->stats, expected, code);
         pri_update(pri);
+        abandoned = !listener->user;
+        /* A response without a request is ignored (10.5.2.3) */
+        if (wanted) {
+            user = pri_call_begin(listener);
+        }
     }
     trace_pcie_pri_response(dev->name, dev->devfn, listener->pasid, prgi, code,
                             expected);
-    /* A response without a request is ignored (10.5.2.3) */
-    if (expected) {
-        pri_deliver(pri, listener, prgi, code);
+    if (user) {
+        pri_call(pri, listener, user, prgi, code);
+    } else if (abandoned) {
+        pri_release_listeners(dev);
     }
 }
 
@@ -429,24 +515,101 @@ static const PCIIOMMUOps *pri_ops(const PCIDevice *dev)
     return ops && ops->pri_request_page ? ops : NULL;
 }
 
-/* Returns NULL if @pasid has a listener */
-static PRIListener *pri_add_listener(PCIDevice *dev, uint32_t pasid,
-                                     IOMMUPRINotifier *user)
+/* With the lock */
+static PRIListener *pri_add_listener(PCIDevice *dev, uint32_t pasid)
 {
-    PCIEPRIState *pri = dev->exp.pri;
-    PRIListener *listener;
+    PRIListener *listener = g_new0(PRIListener, 1);
 
-    QEMU_LOCK_GUARD(&pri->lock);
-    if (pri_find_listener(pri, pasid)) {
-        return NULL;
-    }
-    listener = g_new0(PRIListener, 1);
     listener->from_iommu.notify = pri_response;
     listener->dev = dev;
     listener->pasid = pasid;
-    listener->user = user;
-    g_hash_table_insert(pri->listeners, GUINT_TO_POINTER(pasid), listener);
+    g_hash_table_insert(dev->exp.pri->listeners, GUINT_TO_POINTER(pasid),
+                        listener);
     return listener;
+}
+
+/* Let a listener, which has none, have a user; with the lock */
+static void pri_set_user(PCIEPRIState *pri, PRIListener *listener,
+                         IOMMUPRINotifier *user)
+{
+    GHashTableIter iter;
+    gpointer key;
+
+    /* 0 is nobody's */
+    pri->last_user_id += pri->last_user_id == UINT32_MAX ? 2 : 1;
+    listener->user = user;
+    listener->user_id = pri->last_user_id;
+    listener->stats = (PCIEPRIStats) { };
+
+    g_hash_table_iter_init(&iter, pri->groups);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        PRIGroup *g = key;
+
+        if (g->pasid == listener->pasid && !g->user) {
+            g->user = listener->user_id;
+        }
+    }
+}
+
+/* Register with the IOMMU; with @registration, and a listener without user */
+static int pri_start_listener(PCIDevice *dev, PRIListener *listener)
+{
+    PCIEPRIState *pri = dev->exp.pri;
+    int ret = dev->iommu.ops->pri_register_notifier(dev->iommu.bus,
+                                                    dev->iommu.opaque,
+                                                    dev->iommu.devfn,
+                                                    listener->pasid,
+                                                    &listener->from_iommu);
+
+    if (ret) {
+        QEMU_LOCK_GUARD(&pri->lock);
+        g_hash_table_remove(pri->listeners, GUINT_TO_POINTER(listener->pasid));
+        g_free(listener);
+    }
+    return ret;
+}
+
+static int pri_register(PCIDevice *dev, uint32_t pasid,
+                        IOMMUPRINotifier *notifier)
+{
+    PCIEPRIState *pri = dev->exp.pri;
+    PRIListener *listener;
+    int ret;
+
+    QEMU_LOCK_GUARD(&pri->registration);
+    WITH_QEMU_LOCK_GUARD(&pri->lock) {
+        listener = pri_find_listener(pri, pasid);
+        if (listener && (listener->user || listener->ending)) {
+            return -EBUSY;
+        }
+        if (listener) {
+            /* Groups of the user before are still open */
+            pri_set_user(pri, listener, notifier);
+            return 0;
+        }
+        listener = pri_add_listener(dev, pasid);
+    }
+    ret = pri_start_listener(dev, listener);
+    if (!ret) {
+        QEMU_LOCK_GUARD(&pri->lock);
+        pri_set_user(pri, listener, notifier);
+    }
+    return ret;
+}
+
+int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
+                              IOMMUPRINotifier *notifier)
+{
+    int ret;
+
+    if (!dev->exp.pri || !pcie_bus_master_enabled(dev)) {
+        return -EPERM;
+    }
+    ret = pci_iommu_check_pasid(dev, pasid, false, false);
+    if (ret) {
+        return ret;
+    }
+    return pri_ops(dev) ? pri_register(dev, pasid, notifier) : -ENODEV;
 }
 
 /* How many of the calls in progress are by this thread? */
@@ -461,48 +624,20 @@ static unsigned pri_own_calls(PRIListener *listener)
     return n;
 }
 
-static void pri_remove_listener(PCIDevice *dev, PRIListener *listener)
+/* Nobody waits for the responses of @pasid any more; with the lock */
+static void pri_abandon_groups(PCIEPRIState *pri, uint32_t pasid)
 {
-    PCIEPRIState *pri = dev->exp.pri;
+    GHashTableIter iter;
+    gpointer key;
 
-    qemu_mutex_lock(&pri->lock);
-    listener->user = NULL;
-    g_hash_table_remove(pri->listeners, GUINT_TO_POINTER(listener->pasid));
-    while (listener->running > pri_own_calls(listener)) {
-        qemu_cond_wait(&pri->idle, &pri->lock);
-    }
-    qemu_mutex_unlock(&pri->lock);
-    g_free_rcu(listener, rcu);
-}
+    g_hash_table_iter_init(&iter, pri->groups);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        PRIGroup *g = key;
 
-int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
-                              IOMMUPRINotifier *notifier)
-{
-    const PCIIOMMUOps *ops = pri_ops(dev);
-    PRIListener *listener;
-    int ret;
-
-    if (!dev->exp.pri || !pcie_bus_master_enabled(dev)) {
-        return -EPERM;
+        if (g->pasid == pasid) {
+            g->abandoned = g->last_requests;
+        }
     }
-    ret = pci_iommu_check_pasid(dev, pasid, false, false);
-    if (ret) {
-        return ret;
-    }
-    if (!ops) {
-        return -ENODEV;
-    }
-    listener = pri_add_listener(dev, pasid, notifier);
-    if (!listener) {
-        return -EBUSY;
-    }
-    ret = ops->pri_register_notifier(dev->iommu.bus, dev->iommu.opaque,
-                                     dev->iommu.devfn, pasid,
-                                     &listener->from_iommu);
-    if (ret) {
-        pri_remove_listener(dev, listener);
-    }
-    return ret;
 }
 
 void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
@@ -515,19 +650,25 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
     }
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
         listener = pri_find_listener(pri, pasid);
+        if (!listener || !listener->user) {
+            return;
+        }
+        listener->user = NULL;
+        pri_abandon_groups(pri, pasid);
+        listener->ending = true;
+        while (listener->running > pri_own_calls(listener)) {
+            qemu_cond_wait(&pri->idle, &pri->lock);
+        }
+        listener->ending = false;
     }
-    if (listener) {
-        dev->iommu.ops->pri_unregister_notifier(dev->iommu.bus,
-                                                dev->iommu.opaque,
-                                                dev->iommu.devfn, pasid);
-        pri_remove_listener(dev, listener);
-    }
+    pri_release_listeners(dev);
 }
 
 /* ---- Requests (PCIe 5.0, 10.4.1) ---- */
 
+/* Sets @drops to the number of times that all groups were dropped before */
 static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
-                          bool lpig)
+                          bool lpig, uint32_t *drops)
 {
     PRIListener *listener;
     PRIGroup *g;
@@ -538,7 +679,7 @@ static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
         return -EPERM;
     }
     listener = pri_find_listener(pri, pasid);
-    if (!listener) {
+    if (!listener || !listener->user) {
         return -EINVAL;
     }
     g = pri_find_group(pri, pasid, prgi);
@@ -550,6 +691,8 @@ static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
     }
     g->requests++;
     g->last_requests += lpig;
+    g->user = listener->user_id;
+    *drops = pri->drops;
     pri_set_outstanding(pri, pri->outstanding + 1);
     pri->stats.requests++;
     listener->stats.requests++;
@@ -565,9 +708,13 @@ static void pri_count_refused(PCIEPRIStats *stats, int error)
     }
 }
 
-/* Undo pri_open_group() for a request that was not sent */
-static void pri_cancel_request(PCIEPRIState *pri, uint32_t pasid,
-                               uint16_t prgi, bool lpig, int error)
+/*
+ * Undo pri_open_group() for a request that was not sent.  Returns false if a
+ * reset has dropped its group meanwhile: then it has been answered.
+ */
+static bool pri_cancel_request(PCIEPRIState *pri, uint32_t pasid,
+                               uint16_t prgi, bool lpig, uint32_t drops,
+                               int error)
 {
     PRIListener *listener;
     PRIGroup *g;
@@ -578,17 +725,22 @@ static void pri_cancel_request(PCIEPRIState *pri, uint32_t pasid,
     if (listener) {
         pri_count_refused(&listener->stats, error);
     }
+    if (drops != pri->drops) {
+        return false;
+    }
     g = pri_find_group(pri, pasid, prgi);
     if (!g) {
-        /* Dropped by a reset meanwhile */
-        return;
+        /* Somebody has answered what was never sent */
+        return false;
     }
     g->last_requests -= MIN(g->last_requests, lpig);
+    g->abandoned = MIN(g->abandoned, g->last_requests);
     pri_set_outstanding(pri, pri->outstanding - 1);
     if (!--g->requests) {
         g_hash_table_remove(pri->groups, g);
     }
     pri_update(pri);
+    return true;
 }
 
 static int pri_request_check(const PCIDevice *dev, uint32_t pasid,
@@ -620,18 +772,20 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
 {
     const PCIIOMMUBinding *b = &dev->iommu;
     bool has_response = is_read || is_write;
+    uint32_t drops;
     int ret = pri_request_check(dev, pasid, priv_req, exec_req, lpig, prgi,
                                 is_read, is_write);
 
     if (!ret && has_response) {
-        ret = pri_open_group(dev->exp.pri, pasid, prgi, lpig);
+        ret = pri_open_group(dev->exp.pri, pasid, prgi, lpig, &drops);
     }
     if (!ret) {
         ret = b->ops->pri_request_page(b->bus, b->opaque, b->devfn, pasid,
                                        priv_req, exec_req, addr, lpig, prgi,
                                        is_read, is_write);
-        if (ret && has_response) {
-            pri_cancel_request(dev->exp.pri, pasid, prgi, lpig, ret);
+        if (ret && has_response &&
+            !pri_cancel_request(dev->exp.pri, pasid, prgi, lpig, drops, ret)) {
+            ret = 0;
         }
     }
     trace_pci_pri_request_page(dev->name, dev->devfn, pasid, priv_req, exec_req,
@@ -641,22 +795,6 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
 }
 
 /* ---- Query ---- */
-
-/* With the lock */
-static uint64_t pri_groups_open(PCIEPRIState *pri, uint32_t pasid)
-{
-    GHashTableIter iter;
-    uint64_t n = 0;
-    gpointer key;
-
-    g_hash_table_iter_init(&iter, pri->groups);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        const PRIGroup *g = key;
-
-        n += g->pasid == pasid;
-    }
-    return n;
-}
 
 void pcie_pri_get_stats(PCIDevice *dev, PCIEPRIStats *stats)
 {
@@ -679,8 +817,10 @@ void pcie_pri_foreach_pasid(PCIDevice *dev, PCIEPRIPasidFn *fn, void *opaque)
         const PRIListener *listener = value;
         PCIEPRIStats stats = listener->stats;
 
-        stats.groups_open = pri_groups_open(pri, listener->pasid);
-        fn(listener->pasid, &stats, opaque);
+        if (listener->user) {
+            stats.groups_open = pri_groups_open(pri, listener->pasid);
+            fn(listener->pasid, &stats, opaque);
+        }
     }
 }
 
@@ -714,25 +854,40 @@ static int pri_groups_post_save(void *opaque)
     return 0;
 }
 
-static int pri_groups_post_load(void *opaque, int version_id)
+/* Takes the groups over; returns false if there cannot be such groups */
+static bool pri_load_groups(PCIEPRIState *pri)
 {
-    PCIEPRIState *pri = opaque;
-    uint32_t outstanding = 0;
-    int i;
+    uint64_t outstanding = 0;
 
     QEMU_LOCK_GUARD(&pri->lock);
     g_hash_table_remove_all(pri->groups);
-    for (i = 0; i < pri->nr_saved_groups; i++) {
-        const PRIGroup *g = &pri->saved_groups[i];
+    for (int i = 0; i < pri->nr_saved_groups; i++) {
+        PRIGroup *g = &pri->saved_groups[i];
+        const PRIListener *listener = pri_find_listener(pri, g->pasid);
 
-        if (!pri_find_group(pri, g->pasid, g->prgi)) {
-            g_hash_table_add(pri->groups, g_memdup2(g, sizeof(*g)));
-            outstanding += g->requests;
+        g->user = listener && listener->user ? listener->user_id : 0;
+        outstanding += g->requests;
+        if (g->prgi > PCI_PRGI_MAX || !g->requests ||
+            g->last_requests > g->requests ||
+            g->abandoned > g->last_requests || outstanding > UINT32_MAX ||
+            pri_find_group(pri, g->pasid, g->prgi)) {
+            g_hash_table_remove_all(pri->groups);
+            pri_set_outstanding(pri, 0);
+            return false;
         }
+        g_hash_table_add(pri->groups, g_memdup2(g, sizeof(*g)));
     }
     pri_set_outstanding(pri, outstanding);
+    return true;
+}
+
+static int pri_groups_post_load(void *opaque, int version_id)
+{
+    PCIEPRIState *pri = opaque;
+    bool valid = pri_load_groups(pri);
+
     g_clear_pointer(&pri->saved_groups, g_free);
-    return 0;
+    return valid ? 0 : -EINVAL;
 }
 
 static bool pri_groups_number_valid(void *opaque, int version_id)
@@ -752,6 +907,7 @@ static const VMStateDescription vmstate_pri_group = {
         VMSTATE_UINT32(prgi, PRIGroup),
         VMSTATE_UINT32(requests, PRIGroup),
         VMSTATE_UINT32(last_requests, PRIGroup),
+        VMSTATE_UINT32(abandoned, PRIGroup),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -800,6 +956,47 @@ const VMStateDescription vmstate_pcie_pri = {
     }
 };
 
+/* A PASID that has groups but no listener; with the lock */
+static bool pri_find_unheard(PCIEPRIState *pri, uint32_t *pasid)
+{
+    GHashTableIter iter;
+    gpointer key;
+
+    g_hash_table_iter_init(&iter, pri->groups);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        const PRIGroup *g = key;
+
+        if (!pri_find_listener(pri, g->pasid)) {
+            *pasid = g->pasid;
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Listen for the responses to groups that have been loaded: the device model
+ * may never register for some of them.
+ */
+static void pri_listen_for_groups(PCIDevice *dev)
+{
+    PCIEPRIState *pri = dev->exp.pri;
+    PRIListener *listener;
+    uint32_t pasid;
+    int ret = pri_ops(dev) ? 0 : -ENODEV;
+
+    QEMU_LOCK_GUARD(&pri->registration);
+    while (!ret) {
+        WITH_QEMU_LOCK_GUARD(&pri->lock) {
+            if (!pri_find_unheard(pri, &pasid)) {
+                return;
+            }
+            listener = pri_add_listener(dev, pasid);
+        }
+        ret = pri_start_listener(dev, listener);
+    }
+}
+
 void pcie_pri_post_load(PCIDevice *dev)
 {
     PCIEPRIState *pri = dev->exp.pri;
@@ -814,4 +1011,6 @@ void pcie_pri_post_load(PCIDevice *dev)
         qatomic_set(&pri->req_alloc, pci_get_long(cap + PCI_PRI_ALLOC_REQ));
         pri_update(pri);
     }
+    pri_listen_for_groups(dev);
+    pri_release_listeners(dev);
 }

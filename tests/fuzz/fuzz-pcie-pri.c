@@ -29,6 +29,8 @@
 typedef struct Group {
     unsigned requests;
     unsigned last;
+    unsigned abandoned;         /* of @last: by who is not registered now */
+    bool wanted;                /* by who is registered now */
 } Group;
 
 /* The model */
@@ -84,6 +86,8 @@ static void model_response(unsigned pasid, unsigned prgi,
         status |= PCI_PRI_STATUS_UPRGI;
         return;
     }
+    responses[pasid] += g->wanted && !g->abandoned;
+    g->abandoned -= !!g->abandoned;
     if (g->last > 1) {
         g->last--;
         g->requests--;
@@ -93,8 +97,26 @@ static void model_response(unsigned pasid, unsigned prgi,
     if (code == IOMMU_PRI_RESP_FAILURE) {
         status |= PCI_PRI_STATUS_RF;
     }
-    responses[pasid]++;
     model_update();
+}
+
+/* The groups stay open, but nobody hears of them */
+static void model_unregister(unsigned pasid)
+{
+    for (unsigned i = 0; i < PRGIS; i++) {
+        groups[pasid][i].abandoned = groups[pasid][i].last;
+        groups[pasid][i].wanted = false;
+    }
+}
+
+static bool model_has_groups(unsigned pasid)
+{
+    for (unsigned i = 0; i < PRGIS; i++) {
+        if (groups[pasid][i].requests) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- The fake IOMMU ---- */
@@ -134,11 +156,16 @@ static int fake_request(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
                         uint16_t prgi, bool is_read, bool is_write)
 {
     if (is_read || is_write) {
-        groups[index_of(pasid)][prgi].requests++;
-        groups[index_of(pasid)][prgi].last += lpig;
+        Group *g = &groups[index_of(pasid)][prgi];
+
+        g->requests++;
+        g->last += lpig;
+        g->wanted = true;
         if (request_error) {
-            groups[index_of(pasid)][prgi].requests--;
-            groups[index_of(pasid)][prgi].last -= lpig;
+            g->last -= lpig;
+            if (!--g->requests) {
+                *g = (Group) { };
+            }
             model_update();
         } else if (respond_at_once && lpig) {
             respond(index_of(pasid), prgi, IOMMU_PRI_RESP_SUCCESS);
@@ -157,9 +184,11 @@ static const PCIIOMMUOps fake_ops = {
 
 static void user_unregister(unsigned pasid)
 {
-    registered[pasid] = false;
+    if (registered[pasid]) {
+        registered[pasid] = false;
+        model_unregister(pasid);
+    }
     pci_pri_unregister_notifier(dev, pasid_of(pasid));
-    g_assert_null(notifiers[pasid]);
 }
 
 static void user_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
@@ -175,12 +204,14 @@ static void user_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
 
 static void user_register(unsigned pasid)
 {
+    /* The IOMMU is not asked while groups of the user before are open */
+    int error = notifiers[pasid] ? 0 : request_error;
     int ret = pci_pri_register_notifier(dev, pasid_of(pasid), &users[pasid]);
 
     if (registered[pasid]) {
         g_assert_cmpint(ret, ==, -EBUSY);
     } else {
-        g_assert_cmpint(ret, ==, request_error);
+        g_assert_cmpint(ret, ==, error);
         registered[pasid] = !ret;
     }
 }
@@ -218,7 +249,7 @@ static void model_drop_groups(void)
 
         if (g->requests) {
             /* One failure for each, whatever it is made of */
-            responses[i / PRGIS] += registered[i / PRGIS];
+            responses[i / PRGIS] += g->wanted;
             *g = (Group) { };
         }
     }
@@ -297,6 +328,8 @@ static void check(void)
     g_assert_cmpuint(pcie_pri_outstanding(dev), ==, outstanding());
     for (unsigned i = 0; i < PASIDS; i++) {
         g_assert_cmpuint(responses_seen[i], ==, responses[i]);
+        g_assert_cmpint(notifiers[i] != NULL, ==,
+                        registered[i] || model_has_groups(i));
     }
 }
 

@@ -1150,12 +1150,17 @@ static void test_inject_delay(void)
     Test t;
 
     start(&t);
+    /* More nanoseconds than 32 bits hold */
     inject(&t, "x-delay-responses", 5000);
     begin_and_fault(&t, &rq);
     gpa = map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
     /* The virtual clock is the test's */
-    qtest_clock_step(t.qts, 4999 * 1000 * 1000ll);
+    qtest_clock_step(t.qts, 4999LL * 1000 * 1000);
+    /* Were it too early, the worker of the device would take a moment */
+    for (int i = 0; i < 200; i++) {
+        g_assert_false(msi_arrived(&t, 0));
+    }
     check_untouched(&t, gpa, 64);
     qtest_clock_step(t.qts, 1000 * 1000);
     g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);

@@ -16,6 +16,8 @@
 #include "qemu/osdep.h"
 #include <setjmp.h>
 #include <cmocka.h>
+#include "qemu/atomic.h"
+#include "qemu/thread.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "intel-iommu-walk-model.h"
 #include "test-random.h"
@@ -257,6 +259,15 @@ static WalkMemory *rule_memory(void)
     return walk_memory_new();
 }
 
+/* 3.8: the second stage as the tables of the first stage see it, one to one */
+static void map_tables_of_first(WalkMemory *m)
+{
+    next_page = 8;
+    for (unsigned i = 0; i < 16; i++) {
+        map_second(m, i * PAGE, i * PAGE | SR | SW);
+    }
+}
+
 static VTDWalkRequest ask(uint64_t first, uint64_t pages)
 {
     return (VTDWalkRequest) {
@@ -383,6 +394,20 @@ static void test_interrupt_input(void **state)
     assert_result(0, 0xfee00000, 0, 0x100000, IOMMU_NONE);
     assert_int_equal(req.error, 0);
 
+    /* S.3: of requests with PASID, too, where addresses pass through */
+    req = ask(0xfee00000, 1);
+    vtd_walk(&m->mem, &cfg, &req);
+    assert_result(0, 0xfee00000, 0, 0x100000, IOMMU_NONE);
+    assert_int_equal(req.fault, VTD_FR_SM_INTERRUPT_ADDR);
+
+    /* What does not reach the range knows nothing of it */
+    req = ask(0xfedff000, 1);
+    req.interrupt_input = req.untranslated = true;
+    req.want = IOMMU_RO;
+    vtd_walk(&m->mem, &cfg, &req);
+    assert_int_equal(req.num_results, 1);
+    assert_result(0, 0xfec00000, 0xfec00000, 0x200000, IOMMU_RW);
+
     /* SGN.4: host address width */
     req = ask(1ull << 48, 1);
     vtd_walk(&m->mem, &cfg, &req);
@@ -398,11 +423,7 @@ static void test_nested_cut(void **state)
     uint64_t *pde = &m->entry[2 * 512];
     VTDWalkRequest req = ask(0, 4);
 
-    /* The tables of the first stage are mapped one to one */
-    next_page = 8;
-    for (unsigned i = 0; i < 16; i++) {
-        map_second(m, i * PAGE, i * PAGE | SR | SW);
-    }
+    map_tables_of_first(m);
     m->entry[0] = 4 * PAGE | P | RW | US;
     m->entry[4 * 512] = 2 * PAGE | P | RW | US;
     *pde = 0x400000 | P | RW | US | PS;
@@ -432,10 +453,7 @@ static void test_entry_change(void **state)
     VTDWalkRequest req = ask(0, 1);
     uint64_t *entry;
 
-    next_page = 8;
-    for (unsigned i = 0; i < 16; i++) {
-        map_second(m, i * PAGE, i * PAGE | SR | SW);
-    }
+    map_tables_of_first(m);
     map_second(m, 0x40000000, 0x900000 | SR | SW);
     entry = map_first(m, 0, 0x40000000 | P | RW | US);
     vtd_walk(&m->mem, &cfg, &req);
@@ -460,10 +478,7 @@ static void test_nested_change(void **state)
     VTDWalkRequest req = ask(0, 512);
     uint64_t tables;
 
-    next_page = 8;
-    for (unsigned i = 0; i < 16; i++) {
-        map_second(m, i * PAGE, i * PAGE | SR | SW);
-    }
+    map_tables_of_first(m);
     m->entry[0] = 4 * PAGE | P | RW | US;
     m->entry[4 * 512] = 0x40000000 | P | RW | US | PS;
     map_second(m, 0x40000000, 0x900000 | SR | SW);
@@ -520,6 +535,404 @@ static void test_bounded(void **state)
     assert_int_equal(res[0].iova, 0);
 }
 
+/* 7.1.3: the same conditions have reasons of their own in legacy mode */
+static void test_legacy_reasons(void **state)
+{
+    static const struct {
+        uint64_t entry;
+        IOMMUAccessFlags want;
+        uint64_t first;
+        VTDWalkType type;
+        uint8_t legacy;
+        uint8_t scalable;
+    } cases[] = {
+        { 0, IOMMU_RO, PAGE, VTD_WALK_SECOND_STAGE, VTD_FR_READ,
+          VTD_FR_SS_PAGING_ENTRY_P },
+        { 0, IOMMU_WO, PAGE, VTD_WALK_SECOND_STAGE, VTD_FR_WRITE,
+          VTD_FR_SS_PAGING_ENTRY_P },
+        { SR, IOMMU_WO, PAGE, VTD_WALK_SECOND_STAGE, VTD_FR_WRITE,
+          VTD_FR_SM_WRITE },
+        { SW, IOMMU_RO, PAGE, VTD_WALK_SECOND_STAGE, VTD_FR_READ,
+          VTD_FR_SM_READ },
+        { SR | 1ull << 51, IOMMU_RO, PAGE, VTD_WALK_SECOND_STAGE,
+          VTD_FR_PAGING_ENTRY_RSVD, VTD_FR_SS_PAGING_ENTRY_RSVD },
+        { SR | 0xfee00000, IOMMU_RO, PAGE, VTD_WALK_SECOND_STAGE,
+          VTD_FR_INTERRUPT_ADDR, VTD_FR_SM_INTERRUPT_ADDR },
+        { 0, IOMMU_RO, 1ull << 48, VTD_WALK_SECOND_STAGE,
+          VTD_FR_ADDR_BEYOND_MGAW, VTD_FR_SM_ADDR_BEYOND_MGAW },
+        { 0, IOMMU_RO, 1ull << 48, VTD_WALK_PASS_THROUGH,
+          VTD_FR_ADDR_BEYOND_MGAW, VTD_FR_SM_ADDR_BEYOND_HAW },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(cases) * 2; i++) {
+        g_autofree WalkMemory *m = rule_memory();
+        VTDWalkConfig cfg = config(cases[i / 2].type);
+        VTDWalkRequest req = ask(cases[i / 2].first, 1);
+
+        map_second(m, PAGE, cases[i / 2].entry);
+        cfg.scalable = i & 1;
+        req.want = cases[i / 2].want;
+        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+        assert_int_equal(req.fault, cfg.scalable ? cases[i / 2].scalable :
+                                                   cases[i / 2].legacy);
+    }
+}
+
+/* LCT.4.3, SSS.4, LSL.1 and SSS.1 (7.1.3): tables that cannot be read */
+static void test_tables_beyond_memory(void **state)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        g_autofree WalkMemory *m = rule_memory();
+        VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
+        VTDWalkRequest req = ask(0, 1);
+        bool root = i & 2;
+
+        cfg.scalable = i & 1;
+        if (root) {
+            cfg.ss_root = WALK_MEMORY_PAGES * PAGE;
+        }
+        m->entry[512] = WALK_MEMORY_PAGES * PAGE | SR | SW;
+        vtd_walk(&m->mem, &cfg, &req);
+        assert_int_equal(req.fault,
+                         root ? (cfg.scalable ? VTD_FR_SS_ROOT_INV :
+                                                VTD_FR_CONTEXT_ENTRY_INV) :
+                                (cfg.scalable ? VTD_FR_SS_PAGING_ENTRY_INV :
+                                                VTD_FR_PAGING_ENTRY_INV));
+        assert_int_equal(req.error, req.fault);
+    }
+}
+
+/* A range is cut at the bounds of what can be said about it as one */
+static void test_pass_through_blocks(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_PASS_THROUGH);
+    VTDWalkRequest req = ask(0xfef00000, 0x1101);
+
+    req.interrupt_input = true;
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(req.num_results, 3);
+    assert_result(0, 0xfef00000, 0xfef00000, 0x100000, IOMMU_RW);
+    assert_result(1, 0xff000000, 0xff000000, 0x1000000, IOMMU_RW);
+    assert_result(2, 1ull << 32, 1ull << 32, 1ull << 32, IOMMU_RW);
+
+    /* No room for the second, in each part of the range in turn */
+    req = ask(0xfef00000, 0x1101);
+    req.interrupt_input = true;
+    req.max_results = 1;
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+    assert_result(0, 0xfef00000, 0xfef00000, 0x100000, IOMMU_RW);
+    for (unsigned room = 1; room <= 2; room++) {
+        req = ask(0xfedff000, 0x102);
+        req.interrupt_input = true;
+        req.max_results = room;
+        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+        assert_int_equal(req.num_results, room);
+    }
+
+    /* SGN.4: the end of host addresses */
+    req = ask((1ull << 48) - PAGE, 2);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(req.fault, VTD_FR_SM_ADDR_BEYOND_HAW);
+    walk_check_shape(&req, VTD_WALK_DONE);
+    assert_result(req.num_results - 1, 1ull << 48, 0, 1ull << 48, IOMMU_NONE);
+}
+
+/* S.2, S.3: a fault that came before stays the first one */
+static void test_interrupt_input_after_fault(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
+    VTDWalkRequest req = ask(0xfedff000, 0x102);
+
+    req.interrupt_input = true;
+    req.want = IOMMU_RO;
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(req.fault, VTD_FR_SS_PAGING_ENTRY_P);
+    walk_check_shape(&req, VTD_WALK_DONE);
+}
+
+/* SGN.1: a range over all addresses that are not canonical */
+static void test_not_canonical_range(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_FIRST_STAGE);
+    VTDWalkRequest req = {
+        .first = (1ull << 47) - PAGE,
+        .last = UINT64_MAX - PAGE,
+        .want = IOMMU_RO,
+        .result = res,
+        .max_results = ARRAY_SIZE(res),
+    };
+
+    m->entry[511] = 2 * PAGE | P | RW | US;
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    walk_check_shape(&req, VTD_WALK_DONE);
+    assert_int_equal(req.fault, VTD_FR_FS_PAGING_ENTRY_P);
+    req.first = 1ull << 47;
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(req.fault, VTD_FR_FS_NON_CANONICAL);
+
+    /* No room for the addresses between */
+    req.first = (1ull << 47) - PAGE;
+    req.max_results = 1;
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+    assert_int_equal(req.num_results, 1);
+}
+
+/* No room for a page or a hole, at any level of any stage: the rest stays */
+static void test_full(void **state)
+{
+    static const struct {
+        VTDWalkType type;
+        uint64_t entries[2];
+    } cases[] = {
+        { VTD_WALK_FIRST_STAGE, { P | RW | US, PAGE | RW | US } },
+        { VTD_WALK_FIRST_STAGE, { P | US, P | RW | US | 0x200000 } },
+        { VTD_WALK_FIRST_STAGE, { P | RW | US, P | US | 0xfee00000 } },
+        { VTD_WALK_SECOND_STAGE, { SR | SW, 0 } },
+        { VTD_WALK_SECOND_STAGE, { SR, SR | SW } },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(cases) * 3; i++) {
+        g_autofree WalkMemory *m = rule_memory();
+        VTDWalkConfig cfg = config(cases[i / 3].type);
+        uint64_t size = walk_entry_size(1 + i % 3);
+        bool first_stage = cfg.type == VTD_WALK_FIRST_STAGE;
+        hwaddr root = first_stage ? cfg.fs_root : cfg.ss_root;
+        VTDWalkRequest req = ask(0, 2 * size / PAGE);
+
+        for (unsigned e = 0; e < 2; e++) {
+            uint64_t entry = cases[i / 3].entries[e];
+            hwaddr table = root;
+
+            for (unsigned level = 4; level > 1 + i % 3; level--) {
+                hwaddr next = (2 + level) * PAGE;
+
+                m->entry[table / 8] = next |
+                                      (first_stage ? P | RW | US : SR | SW);
+                table = next;
+            }
+            m->entry[table / 8 + e] = i % 3 ? (entry & 0xfff) | PS : entry;
+            m->entry[table / 8 + e] |= (hwaddr)e * 2 * size;
+        }
+        req.max_results = 1;
+        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+        assert_int_equal(req.num_results, 1);
+        assert_int_equal(res[0].addr_mask, size - 1);
+    }
+}
+
+/* 3.8: the same where the second stage has no page, or cuts one */
+static void test_nested_full(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_NESTED);
+    VTDWalkRequest req = ask(0, 2);
+
+    map_tables_of_first(m);
+    map_second(m, 0x40000000, 0x900000 | SR | SW);
+    map_first(m, 0, 0x40000000 | P | RW | US);
+    map_first(m, PAGE, 0x40001000 | P | RW | US);
+    req.max_results = 1;
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+    assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
+
+    m->entry[4 * 512] = 5 * PAGE | P | RW | US;
+    m->entry[0] = 4 * PAGE | P | RW | US;
+    m->entry[5 * 512] = 0x40000000 | P | RW | US | PS;
+    req = ask(0, 2);
+    req.max_results = 1;
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+    assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
+}
+
+/* 3.8: an untranslated request for a page that the second stage cuts */
+static void test_nested_untranslated(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_NESTED);
+    VTDWalkRequest req = ask(PAGE, 1);
+
+    map_tables_of_first(m);
+    m->entry[0] = 4 * PAGE | P | RW | US;
+    m->entry[4 * 512] = 5 * PAGE | P | RW | US;
+    m->entry[5 * 512] = 0x40000000 | P | RW | US | PS;
+    map_second(m, 0x40001000, 0x900000 | SR);
+    req.untranslated = true;
+    req.want = IOMMU_RO;
+    vtd_walk(&m->mem, &cfg, &req);
+    assert_int_equal(req.fault, 0);
+    assert_result(0, PAGE, 0x900000, PAGE, IOMMU_RO);
+    assert_int_equal(m->entry[5 * 512] & (A | D), A);
+
+    req = ask(PAGE, 1);
+    req.untranslated = true;
+    req.want = IOMMU_WO;
+    vtd_walk(&m->mem, &cfg, &req);
+    assert_int_equal(req.fault, VTD_FR_SM_WRITE);
+    assert_int_equal(m->entry[5 * 512] & (A | D), A);
+}
+
+/* SFS.5: what the first stage says is no address of the second stage */
+static void test_nested_too_wide(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_NESTED);
+    VTDWalkRequest req = ask(0, 1);
+
+    map_tables_of_first(m);
+    map_first(m, 0, 1ull << 39 | P | RW | US);
+    cfg.ss_width = 39;
+    cfg.ss_levels = 3;
+    /* Its table of the highest level that is left */
+    cfg.ss_root = m->entry[512] & -PAGE;
+    vtd_walk(&m->mem, &cfg, &req);
+    assert_int_equal(req.fault, VTD_FR_FS_ADDR_BEYOND_MGAW);
+    assert_int_equal(req.error, 0);
+    assert_result(0, 0, 0, PAGE, IOMMU_NONE);
+}
+
+/* 3.6.2: the entry changes while the second stage cuts its page */
+static void test_nested_cut_changed(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_NESTED);
+    VTDWalkRequest req = ask(0, 1024);
+    uint64_t *pde = &m->entry[5 * 512];
+
+    map_tables_of_first(m);
+    m->entry[0] = 4 * PAGE | P | RW | US;
+    m->entry[4 * 512] = 5 * PAGE | P | RW | US;
+    *pde = 0x40000000 | P | RW | US | PS;
+    m->entry[5 * 512 + 1] = 0;
+    map_second(m, 0x40000000, 0x900000 | SR | SW);
+    vtd_walk(&m->mem, &cfg, &req);
+    assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
+    assert_int_equal(*pde & (A | D), A | D);
+
+    /* When the last table is looked at, write permission goes */
+    *pde &= ~(A | D);
+    m->change_at = 2 * m->tables;
+    m->change_entry = pde - m->entry;
+    m->change = RW;
+    req = ask(0, 1024);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    walk_check_shape(&req, VTD_WALK_DONE);
+    assert_result(0, 0, 0x900000, PAGE, IOMMU_RO);
+    assert_int_equal(*pde & (A | D | RW), A);
+}
+
+/* 3.6.2: what a vCPU writes into an entry that refers to a table stays */
+#define WALKS           500000
+#define IGNORED_BIT     (1ull << 52)
+
+static bool walks_done;
+
+static void *flip_thread(void *opaque)
+{
+    uint64_t *entry = opaque;
+
+    for (unsigned i = 0; !qatomic_read(&walks_done); i++) {
+        uint64_t old = qatomic_fetch_xor(entry, IGNORED_BIT);
+
+        g_assert_cmpint(!!(old & IGNORED_BIT), ==, i & 1);
+        qatomic_and(entry, ~A);
+    }
+    return NULL;
+}
+
+static void test_flags_concurrent(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_FIRST_STAGE);
+    QemuThread thread;
+
+    map_first(m, 0, 0x100000 | P | RW | US);
+    walks_done = false;
+    qemu_thread_create(&thread, "flip", flip_thread, &m->entry[0],
+                       QEMU_THREAD_JOINABLE);
+    for (unsigned i = 0; i < WALKS; i++) {
+        VTDWalkRequest req = ask(0, 1);
+
+        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+        assert_result(0, 0, 0x100000, PAGE, IOMMU_RW);
+    }
+    qatomic_set(&walks_done, true);
+    qemu_thread_join(&thread);
+}
+
+/* Where there is no translation at all (table 30) */
+static void test_blocked(void **state)
+{
+    VTDWalkRequest req = ask(5 * PAGE, 3);
+
+    assert_int_equal(vtd_walk_blocked(&req, VTD_FR_PASID_ENTRY_P),
+                     VTD_WALK_DONE);
+    assert_int_equal(req.fault, VTD_FR_PASID_ENTRY_P);
+    assert_int_equal(req.error, 0);
+    walk_check_shape(&req, VTD_WALK_DONE);
+    assert_int_equal(res[0].perm, IOMMU_NONE);
+}
+
+/* 9.7, 9.8: what the capabilities make of bits that are reserved otherwise */
+static void test_reserved(void **state)
+{
+    VTDWalkRsvd r;
+
+    vtd_walk_rsvd_init(&r, 39, false, false, true);
+    assert_true(r.fs_page[3] & PS);
+    assert_false(r.fs_page[2] & PS);
+    assert_true(r.fs_table[1] & 1ull << 39);
+    assert_false(r.fs_table[1] & 1ull << 38);
+    assert_true(r.ss_page[2] & VTD_SPTE_SNP);
+    assert_true(r.ss_table[1] & VTD_SPTE_SNP);
+    assert_false(r.ss_page[2] & VTD_SL_TM);
+    assert_true(r.ss_table[2] & VTD_SL_TM);
+    vtd_walk_rsvd_init(&r, 39, true, true, false);
+    assert_false(r.fs_page[3] & PS);
+    assert_true(r.fs_page[4] & PS);
+    assert_false(r.ss_page[2] & VTD_SPTE_SNP);
+    assert_false(r.ss_table[1] & VTD_SPTE_SNP);
+    assert_true(r.ss_table[2] & VTD_SPTE_SNP);
+    assert_true(r.ss_page[2] & VTD_SL_TM);
+}
+
+/* Tables that refer to themselves end with the budget, in any stage */
+static void test_bounded_second_stage(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
+    VTDWalkRequest req = ask(0, 1ull << 36);
+
+    req.want = IOMMU_RO;
+    for (unsigned i = 0; i < 512; i++) {
+        m->entry[512 + i] = 2 * PAGE | SR;
+        m->entry[2 * 512 + i] = 3 * PAGE | SR;
+        m->entry[3 * 512 + i] = 4 * PAGE | SR;
+    }
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_EXHAUSTED);
+    assert_true(req.num_results > 0);
+}
+
+static void test_bounded_nested(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    VTDWalkConfig cfg = config(VTD_WALK_NESTED);
+    VTDWalkRequest req = ask(0, 1ull << 24);
+
+    /* Pages of 1 GiB, of which the second stage has nothing, by 4 KiB */
+    map_tables_of_first(m);
+    m->entry[0] = 4 * PAGE | P | RW | US;
+    for (unsigned i = 0; i < 512; i++) {
+        m->entry[4 * 512 + i] = 0x40000000 | P | RW | US | PS;
+        m->entry[20 * 512 + i] = 21 * PAGE | SR | SW;
+    }
+    m->entry[(m->entry[512] & -PAGE) / 8 + 1] = 20 * PAGE | SR | SW;
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_EXHAUSTED);
+    assert_true(req.num_results > 0);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -532,6 +945,21 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_nested_change),
         cmocka_unit_test(test_second_stage_width),
         cmocka_unit_test(test_bounded),
+        cmocka_unit_test(test_bounded_second_stage),
+        cmocka_unit_test(test_bounded_nested),
+        cmocka_unit_test(test_legacy_reasons),
+        cmocka_unit_test(test_tables_beyond_memory),
+        cmocka_unit_test(test_pass_through_blocks),
+        cmocka_unit_test(test_interrupt_input_after_fault),
+        cmocka_unit_test(test_not_canonical_range),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_nested_full),
+        cmocka_unit_test(test_nested_untranslated),
+        cmocka_unit_test(test_nested_too_wide),
+        cmocka_unit_test(test_nested_cut_changed),
+        cmocka_unit_test(test_flags_concurrent),
+        cmocka_unit_test(test_blocked),
+        cmocka_unit_test(test_reserved),
         cmocka_unit_test(test_random),
     };
 

@@ -152,6 +152,7 @@ static IOMMUPRINotifier *pri_notifiers[MAX_PASIDS];
 static int registered;
 static int most_registered;
 static int translations;
+static int register_error, translation_error;
 /* Called while the answer to a translation request is on its way */
 static void (*answer_hook)(void);
 
@@ -167,6 +168,9 @@ int pci_iommu_register_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
                                       IOMMUNotifier *n)
 {
     QEMU_LOCK_GUARD(&iommu_lock);
+    if (register_error) {
+        return register_error;
+    }
     assert(!iotlb_notifiers[pasid]);
     iotlb_notifiers[pasid] = n;
     most_registered = MAX(most_registered, ++registered);
@@ -215,7 +219,8 @@ ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
                                     IOMMUTLBEntry *result, size_t result_length,
                                     uint32_t *err_count)
 {
-    ssize_t n = walk(pasid, addr, length, result, result_length);
+    ssize_t n = translation_error ?:
+                walk(pasid, addr, length, result, result_length);
 
     qatomic_inc(&translations);
     if (answer_hook) {
@@ -261,8 +266,11 @@ static PageRequest queue[1024];
 static unsigned queue_head, queue_tail;
 static unsigned unanswered, most_unanswered;
 static int requests_seen;
-/* Requests to refuse because the queue is full, and to grant for nothing */
-static int refuse, lie;
+/*
+ * Requests to take before the queue is full, to refuse because it is full, and
+ * to grant for nothing
+ */
+static int accepted, refuse, lie;
 /* Do not answer requests for this page */
 static int ignored_page;
 static IOMMUPRIResponseCode guest_answer;
@@ -292,7 +300,9 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
 {
     assert(is_read != is_write);
     QEMU_LOCK_GUARD(&guest_lock);
-    if (refuse) {
+    if (accepted) {
+        accepted--;
+    } else if (refuse) {
         refuse--;
         return -ENOSPC;
     }
@@ -365,7 +375,8 @@ static PCIATSDMA *start(void)
     allocation = 32;
     untranslated_accesses = translations = requests_seen = 0;
     registered = most_registered = 0;
-    refuse = lie = 0;
+    accepted = refuse = lie = 0;
+    register_error = translation_error = 0;
     unanswered = most_unanswered = 0;
     ignored_page = -1;
     guest_answer = IOMMU_PRI_RESP_SUCCESS;
@@ -682,6 +693,37 @@ static void test_page_request_answers(void **state)
     stop(dma);
 }
 
+/* 10.4.1: a group whose last requests find no room has to be completed */
+static void test_group_in_parts(void **state)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[8 * PAGE];
+
+    accepted = 3;
+    refuse = 4;
+    assert_int_equal(dma_read(dma, 1, buf, sizeof(buf)), 0);
+    assert_memory_equal(buf, ram + PAGE, sizeof(buf));
+    assert_int_equal(accepted + refuse, 0);
+    stop(dma);
+}
+
+/* The errors of the IOMMU are those of the DMA */
+static void test_iommu_errors(void **state)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+
+    register_error = -EINVAL;
+    assert_int_equal(dma_read(dma, 1, buf, 16), -EINVAL);
+    register_error = 0;
+    translation_error = -EPERM;
+    assert_int_equal(dma_read(dma, 1, buf, 16), -EPERM);
+    translation_error = 0;
+    assert_int_equal(dma_read(dma, 1, buf, 16), 0);
+    stop(dma);
+    pci_ats_dma_free(NULL);
+}
+
 /* How far it came, without asking for the page that is missing */
 static void test_partial(void **state)
 {
@@ -978,6 +1020,26 @@ static void test_cancel(void **state)
     qemu_sem_destroy(&a->sem);
 }
 
+/* Its worker may want the BQL that its device holds when it goes */
+static void test_free_with_bql(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Async *a = g_new0(Async, 1);
+
+    map(1, MMIO, IOMMU_RW);
+    bql_lock();
+    async_start(a, dma, 1, 1);
+    /* Until it has translated, and waits */
+    while (!qatomic_read(&translations)) {
+        g_usleep(100);
+    }
+    stop(dma);
+    assert_true(bql_locked());
+    bql_unlock();
+    assert_true(a->ret == 0 || a->ret == -ECANCELED);
+    qemu_sem_destroy(&a->sem);
+}
+
 /* When every PASID that can be registered is in use, a further one fails */
 static void test_busy(void **state)
 {
@@ -1119,6 +1181,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_page_requests),
         cmocka_unit_test(test_page_request_write),
         cmocka_unit_test(test_page_request_answers),
+        cmocka_unit_test(test_group_in_parts),
+        cmocka_unit_test(test_iommu_errors),
+        cmocka_unit_test(test_free_with_bql),
         cmocka_unit_test(test_partial),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_bql),

@@ -36,6 +36,8 @@ static int request_error;
 static int requests_seen;
 /* Answer every request at once, before pri_request_page returns */
 static bool respond_at_once;
+/* Called while the request is on its way */
+static void (*request_hook)(void);
 
 static void respond(uint32_t pasid, uint16_t prgi, IOMMUPRIResponseCode code)
 {
@@ -73,6 +75,9 @@ static int fake_request(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
     qatomic_inc(&requests_seen);
     if (respond_at_once && lpig && (is_read || is_write)) {
         respond(pasid, prgi, IOMMU_PRI_RESP_SUCCESS);
+    }
+    if (request_hook) {
+        request_hook();
     }
     return request_error;
 }
@@ -117,6 +122,7 @@ static PCIDevice *dev_new(void)
     request_error = 0;
     requests_seen = 0;
     respond_at_once = false;
+    request_hook = NULL;
     return dev;
 }
 
@@ -411,6 +417,113 @@ static void test_reentrant(void **state)
     dev_free(dev);
 }
 
+/* 10.4.2: requests are outstanding until the response, whoever has gone */
+static void test_unregister_open(void **state)
+{
+    PCIDevice *dev = dev_new();
+    User a;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(request(dev, 1, 6, false), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    assert_int_equal(pcie_pri_outstanding(dev), 2);
+    assert_int_equal(request(dev, 1, 6, true), -EINVAL);
+    write_ctrl(dev, 0);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(status(dev), 0);
+    respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    assert_int_equal(status(dev), PCI_PRI_STATUS_STOPPED);
+    assert_int_equal(a.responses, 0);
+    assert_null(notifiers[1]);
+
+    /* 10.5.2.2: or until a reset */
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    write_ctrl(dev, PCI_PRI_CTRL_RESET);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    assert_int_equal(a.responses, 0);
+    assert_null(notifiers[1]);
+
+    /* Or as long as there is the function */
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    dev_free(dev);
+    assert_null(notifiers[1]);
+}
+
+/* Who registers next hears of its own groups only */
+static void test_register_again(void **state)
+{
+    PCIDevice *dev = dev_new();
+    User a, b;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(request(dev, 1, 6, true), 0);
+    assert_int_equal(request(dev, 1, 7, false), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    user_start(&b, dev, 1);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
+    respond(1, 5, IOMMU_PRI_RESP_INVALID_REQUEST);
+    assert_int_equal(b.responses, 0);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(b.responses, 1);
+    assert_int_equal(b.code, IOMMU_PRI_RESP_SUCCESS);
+    /* The group that was not complete is now one of both */
+    assert_int_equal(request(dev, 1, 7, true), 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 2);
+    respond(1, 7, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    assert_int_equal(b.responses, 2);
+    assert_int_equal(a.responses, 0);
+    assert_int_equal(status(dev), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    assert_null(notifiers[1]);
+    dev_free(dev);
+}
+
+/* A reset while a request is on its way: one answer, be it an error or not */
+static PCIDevice *hook_dev;
+
+static void reset_in_request(void)
+{
+    request_hook = NULL;
+    request_error = 0;
+    write_ctrl(hook_dev, PCI_PRI_CTRL_RESET);
+    write_ctrl(hook_dev, PCI_PRI_CTRL_ENABLE);
+    /* The index is in use again at once */
+    assert_int_equal(request(hook_dev, 1, 5, true), 0);
+    request_error = -ENOSPC;
+}
+
+static void test_reset_in_request(void **state)
+{
+    PCIDevice *dev = hook_dev = dev_new();
+    User a;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    request_hook = reset_in_request;
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(a.responses, 1);
+    assert_int_equal(a.code, IOMMU_PRI_RESP_FAILURE);
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(a.responses, 2);
+    assert_int_equal(status(dev), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    dev_free(dev);
+}
+
 /* Unregistering waits for a call that is running in another thread */
 static QemuEvent in_hook;
 static bool hook_ended;
@@ -544,24 +657,46 @@ static void test_stats(void **state)
 
 /* ---- Migration ---- */
 
-/* Groups that are open when the guest migrates are open at the destination */
-static void migrate(PCIDevice *from, PCIDevice *to, int expected)
+/* What a group is in the stream */
+enum {
+    SAVED_PASID,
+    SAVED_PRGI,
+    SAVED_REQUESTS,
+    SAVED_LAST_REQUESTS,
+    SAVED_ABANDONED,
+    SAVED_WORDS
+};
+
+/* Save and load, with another value in the last group, if @word is in it */
+static int migrate_changed(PCIDevice *from, PCIDevice *to, unsigned word,
+                           uint32_t value)
 {
     QIOChannelBuffer *bioc = qio_channel_buffer_new(4096);
     QEMUFile *out = qemu_file_new_output(QIO_CHANNEL(bioc));
     QEMUFile *in = qemu_file_new_input(QIO_CHANNEL(bioc));
+    int ret;
 
     assert_int_equal(vmstate_save_state(out, &vmstate_pcie_pri, from, NULL), 0);
     qemu_put_byte(out, QEMU_VM_EOF);
     qemu_fflush(out);
+    if (word < SAVED_WORDS) {
+        stl_be_p(bioc->data + bioc->usage - 1 - (SAVED_WORDS - word) * 4,
+                 value);
+    }
     qio_channel_io_seek(QIO_CHANNEL(bioc), 0, SEEK_SET, NULL);
-    assert_int_equal(vmstate_load_state(in, &vmstate_pcie_pri, to, 1),
-                     expected);
+    ret = vmstate_load_state(in, &vmstate_pcie_pri, to, 1);
     qemu_fclose(in);
     qemu_fclose(out);
     object_unref(OBJECT(bioc));
+    return ret;
 }
 
+static int migrate(PCIDevice *from, PCIDevice *to)
+{
+    return migrate_changed(from, to, SAVED_WORDS, 0);
+}
+
+/* Groups that are open when the guest migrates are open at the destination */
 static void test_migration(void **state)
 {
     PCIDevice *from = dev_new();
@@ -578,10 +713,12 @@ static void test_migration(void **state)
     assert_true(vmstate_pcie_pri.needed(from));
     pcie_pri_sync_config(from);
 
-    migrate(from, to, 0);
+    assert_int_equal(migrate(from, to), 0);
     memcpy(to->config, from->config, PCIE_CONFIG_SPACE_SIZE);
-    pcie_pri_post_load(to);
+    /* Both share the fake IOMMU */
+    pcie_pri_reset(from);
     pci_pri_unregister_notifier(from, 1);
+    pcie_pri_post_load(to);
     assert_int_equal(pcie_pri_outstanding(to), 3);
     assert_int_equal(status(to), 0);
 
@@ -596,7 +733,58 @@ static void test_migration(void **state)
 
     /* A stream for a function that has the capability, into one without */
     pcie_pri_exit(to);
-    migrate(from, to, -EINVAL);
+    assert_int_equal(migrate(from, to), -EINVAL);
+    dev_free(from);
+    dev_free(to);
+}
+
+/* 10.5.2.3: Stopped comes also where nobody registers after the migration */
+static void test_migration_unheard(void **state)
+{
+    PCIDevice *from = dev_new();
+    PCIDevice *to = dev_new();
+    User a;
+
+    write_ctrl(from, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, from, 1);
+    assert_int_equal(request(from, 1, 5, true), 0);
+    assert_int_equal(request(from, 1, 6, true), 0);
+    assert_int_equal(migrate(from, to), 0);
+    pcie_pri_reset(from);
+    pci_pri_unregister_notifier(from, 1);
+    pcie_pri_post_load(to);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(pcie_pri_outstanding(to), 0);
+    assert_int_equal(status(to), PCI_PRI_STATUS_STOPPED);
+    assert_null(notifiers[1]);
+    dev_free(from);
+    dev_free(to);
+}
+
+/* A stream with groups that cannot be */
+static void test_migration_invalid(void **state)
+{
+    PCIDevice *from = dev_new();
+    PCIDevice *to = dev_new();
+    User a;
+
+    write_ctrl(from, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, from, 1);
+    assert_int_equal(request(from, 1, 5, true), 0);
+    assert_int_equal(migrate_changed(from, to, SAVED_PRGI, PCI_PRGI_MAX + 1), -EINVAL);
+    assert_int_equal(migrate_changed(from, to, SAVED_REQUESTS, 0), -EINVAL);
+    assert_int_equal(migrate_changed(from, to, SAVED_LAST_REQUESTS, 2), -EINVAL);
+    assert_int_equal(migrate_changed(from, to, SAVED_ABANDONED, 2), -EINVAL);
+    assert_int_equal(pcie_pri_outstanding(to), 0);
+    /* More than can be counted, and twice the same */
+    assert_int_equal(request(from, 1, 6, true), 0);
+    assert_int_equal(migrate_changed(from, to, SAVED_REQUESTS, UINT32_MAX), -EINVAL);
+    assert_int_equal(migrate_changed(from, to, SAVED_LAST_REQUESTS, 0), 0);
+    assert_int_equal(migrate_changed(from, to, SAVED_PRGI, 5) +
+                     migrate_changed(from, to, SAVED_PRGI, 6), -EINVAL);
+    pcie_pri_reset(from);
+    pci_pri_unregister_notifier(from, 1);
     dev_free(from);
     dev_free(to);
 }
@@ -667,9 +855,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_no_notifier),
         cmocka_unit_test(test_stop_marker),
         cmocka_unit_test(test_reentrant),
+        cmocka_unit_test(test_unregister_open),
+        cmocka_unit_test(test_register_again),
+        cmocka_unit_test(test_reset_in_request),
         cmocka_unit_test(test_unregister_waits),
         cmocka_unit_test(test_stats),
         cmocka_unit_test(test_migration),
+        cmocka_unit_test(test_migration_unheard),
+        cmocka_unit_test(test_migration_invalid),
         cmocka_unit_test(test_stress),
     };
 
