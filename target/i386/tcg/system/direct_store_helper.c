@@ -67,32 +67,48 @@ static StoreTarget probe_target(CPUX86State *env, target_ulong dst,
     if (flags & TLB_MMIO) {
         target.host = NULL;
     }
-    if (flags & TLB_WATCHPOINT) {
-        cpu_check_watchpoint(cs, dst, DIRECT_STORE_SIZE, target.attrs,
-                             BP_MEM_WRITE, ra);
-    }
     return target;
+}
+
+/* The flags of a probe do not tell whether I/O memory is watched */
+static void check_watchpoint(CPUX86State *env, target_ulong dst,
+                             const StoreTarget *target, uintptr_t ra)
+{
+    cpu_check_watchpoint(env_cpu(env), dst, DIRECT_STORE_SIZE, target->attrs,
+                         BP_MEM_WRITE, ra);
+}
+
+/*
+ * No other processor may see a part of what is stored to RAM.  This comes
+ * before watchpoints of either operand: their interrupt would keep the
+ * instruction from being run again.
+ */
+static void serialize(CPUX86State *env, target_ulong dst, uintptr_t ra)
+{
+    CPUState *cs = env_cpu(env);
+
+    if (tcg_cflags_has(cs, CF_PARALLEL) && !cpu_in_exclusive_context(cs) &&
+        probe_target(env, dst, ra).host) {
+        cpu_loop_exit_atomic(cs, ra);
+    }
 }
 
 void helper_movdir64b(CPUX86State *env, target_ulong dst, target_ulong src)
 {
-    CPUState *cs = env_cpu(env);
     uint8_t data[DIRECT_STORE_SIZE];
     uintptr_t ra = GETPC();
     StoreTarget target;
 
     check_aligned(env, dst, ra);
+    serialize(env, dst, ra);
     load_source(env, src, data, ra);
     target = probe_target(env, dst, ra);
-    if (!target.host) {
+    check_watchpoint(env, dst, &target, ra);
+    if (target.host) {
+        memcpy(target.host, data, DIRECT_STORE_SIZE);
+    } else {
         direct_store(target.as, target.addr, data, target.attrs);
-        return;
     }
-    /* No other processor may see a part of it */
-    if (tcg_cflags_has(cs, CF_PARALLEL) && !cpu_in_exclusive_context(cs)) {
-        cpu_loop_exit_atomic(cs, ra);
-    }
-    memcpy(target.host, data, DIRECT_STORE_SIZE);
 }
 
 /* Returns the arithmetic flags */
@@ -101,6 +117,7 @@ static target_ulong enqueue(CPUX86State *env, target_ulong dst,
 {
     StoreTarget target = probe_target(env, dst, ra);
 
+    check_watchpoint(env, dst, &target, ra);
     return enqueue_store(target.as, target.addr, command, target.attrs) ?
            0 : CC_Z;
 }

@@ -19,6 +19,7 @@
 #include <minilib.h>
 #include "hw/misc/direct-store-testdev.h"
 
+#define DB 1
 #define UD 6
 #define NM 7
 #define GP 13
@@ -77,6 +78,15 @@ static void handle(int vector, struct interrupt_frame *frame, uint64_t error)
     fault_error = error;
     frame->rip = fault_resume;
     fault_resume = 0;
+}
+
+/* Data breakpoints are reported behind the instruction, which goes on */
+static int breakpoints;
+
+static void __attribute__((interrupt))
+handle_db(struct interrupt_frame *frame)
+{
+    breakpoints++;
 }
 
 static void __attribute__((interrupt))
@@ -170,6 +180,7 @@ static void setup_exceptions(void)
     tss.ist[0] = (uint64_t)fault_stack + sizeof(fault_stack);
     tss.iomap = sizeof(tss);
 
+    set_gate(DB, handle_db, 0, 1);
     set_gate(UD, handle_ud, 0, 1);
     set_gate(NM, handle_nm, 0, 1);
     set_gate(GP, handle_gp, 0, 1);
@@ -284,6 +295,14 @@ static void set_cr4(uint32_t set, uint32_t clear)
 static void xsetbv(uint32_t val)
 {
     asm volatile("xsetbv" : : "c"(0), "a"(val), "d"(0));
+}
+
+/* Watch accesses to four bytes, or nothing */
+static void set_breakpoint(const void *addr)
+{
+    breakpoints = 0;
+    asm volatile("mov %0, %%dr0" : : "r"(addr));
+    asm volatile("mov %0, %%dr7" : : "r"(addr ? 0xf0402ull : 0x400ull));
 }
 
 /* Clear bits of the entry that maps the 2 MiB at @addr */
@@ -529,6 +548,17 @@ static void test_movdir64b(void)
     check(!movdir64b(portal(0x80), src) && got(1, 0, 0) && got_data(src, 0) &&
           reg(DST_LAST_OFFSET) == 0x80,
           "MOVDIR64B reaches a device in one piece");
+    set_breakpoint(ram + 64 + 60);
+    check(!movdir64b(ram + 64, src) && breakpoints == 1 &&
+          !movdir64b(ram, src) && breakpoints == 1 && same(ram, src, 64),
+          "MOVDIR64B meets data breakpoints");
+    set_breakpoint(source_pages + 4096);
+    check(!movdir64b(ram + 64, src) && breakpoints == 1 &&
+          same(ram + 64, src, 64), "MOVDIR64B meets those in its source");
+    set_breakpoint(portal(0x80) + 60);
+    check(!movdir64b(portal(0x80), src) && breakpoints == 1 && got(1, 0, 0),
+          "MOVDIR64B meets those in a device");
+    set_breakpoint(NULL);
     check(!movdir64b(bar + DST_REGS, src) && got(0, 0, 0) &&
           reg(DST_CREDITS) == 0x4f4e4d4c,
           "MOVDIR64B to other registers falls apart into writes");
@@ -603,6 +633,10 @@ static void test_enqcmd(void)
           got_data(src, 0xabcde) && reg(DST_LAST_OFFSET) == 0x40 &&
           reg(DST_CREDITS) == 99 && flags == 0,
           "ENQCMD sends PASID and command; all flags clear if accepted");
+    set_breakpoint(portal(0x40) + 4);
+    check(!enqcmd(portal(0x40), src) && breakpoints == 1 && got(0, 1, 0),
+          "ENQCMD meets data breakpoints, and is sent once");
+    set_breakpoint(NULL);
     in_user_mode(user_enqcmd);
     check(!user_vector && user_flags == 0 && got(0, 1, 0) &&
           got_data(src, 0xabcde), "ENQCMD works in user mode");
