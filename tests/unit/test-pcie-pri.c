@@ -772,9 +772,11 @@ static void test_migration_invalid(void **state)
     write_ctrl(from, PCI_PRI_CTRL_ENABLE);
     user_start(&a, from, 1);
     assert_int_equal(request(from, 1, 5, true), 0);
-    assert_int_equal(migrate_changed(from, to, SAVED_PRGI, PCI_PRGI_MAX + 1), -EINVAL);
+    assert_int_equal(migrate_changed(from, to, SAVED_PRGI, PCI_PRGI_MAX + 1),
+                     -EINVAL);
     assert_int_equal(migrate_changed(from, to, SAVED_REQUESTS, 0), -EINVAL);
-    assert_int_equal(migrate_changed(from, to, SAVED_LAST_REQUESTS, 2), -EINVAL);
+    assert_int_equal(migrate_changed(from, to, SAVED_LAST_REQUESTS, 2),
+                     -EINVAL);
     assert_int_equal(migrate_changed(from, to, SAVED_ABANDONED, 2), -EINVAL);
     assert_int_equal(pcie_pri_outstanding(to), 0);
     /* More than can be counted, and twice the same */
