@@ -357,6 +357,32 @@ static void test_pri(void)
     stop(&t);
 }
 
+/* PCIe 5.0, 10.4.2: page requests of a PASID, as long as it is listened to */
+static void test_page_requests(void)
+{
+    g_autofree char *text = NULL;
+    Test t;
+
+    start_dev(&t, "-device intel-iommu,svm=on " DEVICE);
+    qatd_enable_all(&t.dev, 16);
+    g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_REGISTER_PRI, PASID, 0, 0, 0),
+                    ==, 0);
+    /* There is no queue, so the IOMMU answers with Invalid Request */
+    g_assert_cmpint(qatd_page_request(&t.dev, PASID, IOVA, 3,
+                                      ATD_FLAG_LAST | ATD_FLAG_READ), ==, 0);
+    query(&t);
+    expect(&t, "0.pasids.0", "pasid", PASID, NULL);
+    expect(&t, "0.pasids.0.page-requests", "groups-open", 0, "requests", 1,
+           "success", 0, "invalid-request", 1, "unexpected", 0, NULL);
+    text = info(&t);
+    g_assert_nonnull(strstr(text, "page requests"));
+    g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_UNREGISTER_PRI, PASID, 0, 0,
+                                 0), ==, 0);
+    query(&t);
+    g_assert_true(absent(&t, "0.pasids.0"));
+    stop(&t);
+}
+
 /* PCIe 5.0, 10.2: translation requests */
 static void test_translations(void)
 {
@@ -629,6 +655,7 @@ int main(int argc, char **argv)
     qtest_add_func("/pci-ats-query/pri", test_pri);
     qtest_add_func("/pci-ats-query/unplug", test_unplug);
     if (qtest_has_device("intel-iommu")) {
+        qtest_add_func("/pci-ats-query/page-requests", test_page_requests);
         qtest_add_func("/pci-ats-query/translations", test_translations);
         qtest_add_func("/pci-ats-query/invalidations", test_invalidations);
         qtest_add_func("/pci-ats-query/atc", test_atc);

@@ -10,6 +10,8 @@
 #include "fake-pci.h"
 #include "hw/pci/pci-internal.h"
 
+int (*fake_pci_check)(void);
+
 PCIDevice *fake_pci_new(PCIDevice *pf, const PCIIOMMUOps *ops)
 {
     PCIDevice *dev = g_new0(PCIDevice, 1);
@@ -58,5 +60,5 @@ void pcie_add_capability(PCIDevice *dev, uint16_t cap_id, uint8_t cap_ver,
 int pci_iommu_check_pasid(const PCIDevice *dev, uint32_t pasid, bool priv_req,
                           bool exec_req)
 {
-    return 0;
+    return fake_pci_check ? fake_pci_check() : 0;
 }

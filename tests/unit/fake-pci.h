@@ -17,6 +17,9 @@
 /* What a test uses for the one capability of its functions */
 #define FAKE_PCI_CAP    0x100
 
+/* Called by each check of a PASID, which it may fail, unless it is NULL */
+extern int (*fake_pci_check)(void);
+
 /**
  * fake_pci_new: a function that has power and may issue requests
  *

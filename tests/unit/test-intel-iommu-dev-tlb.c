@@ -195,6 +195,21 @@ static void test_region(void **state)
     listener_stop(&a);
 }
 
+/* Unregistering what is not registered does nothing */
+static void test_unregister_unknown(void **state)
+{
+    Listener a = { }, b = { };
+
+    bus_numbers[0] = 0;
+    vtd_dev_tlb_unregister(dt, &buses[0], 0, PASID + 1, &b.n);
+    listener_start(&a, &buses[0], PASID);
+    vtd_dev_tlb_unregister(dt, &buses[0], 0, PASID + 1, &b.n);
+    vtd_dev_tlb_unregister(dt, &buses[0], 0, PASID, &b.n);
+    invalidate(0, VTD_DEV_TLB_PASID);
+    assert_int_equal(a.calls, 1);
+    listener_stop(&a);
+}
+
 /* A notifier that unregisters itself */
 static void test_unregister_in_call(void **state)
 {
@@ -271,6 +286,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_renumber),
         cmocka_unit_test(test_scope),
         cmocka_unit_test(test_region),
+        cmocka_unit_test(test_unregister_unknown),
         cmocka_unit_test(test_unregister_in_call),
         cmocka_unit_test(test_threads),
     };

@@ -340,6 +340,59 @@ static void test_shared_source(void **state)
     tear_down();
 }
 
+/* 11.4.3: an IOMMU that does not announce page requests takes none */
+static void test_not_announced(void **state)
+{
+    uint64_t ecap = iommu->ecap;
+    User user, second;
+
+    set_up();
+    user_init(&user, functions[0], 1);
+    second = user;
+    iommu->ecap = 0;
+    assert_int_equal(user_request(&user, 1), -ENODEV);
+    assert_int_equal(pcie_pri_outstanding(functions[0]), 0);
+    second.pasid = 2;
+    assert_int_equal(pci_pri_register_notifier(functions[0], 2,
+                                               &second.notifier), -ENODEV);
+    assert_false(vtd_pri_has_reg(iommu, DMAR_PQH_REG));
+    iommu->ecap = ecap;
+    assert_true(vtd_pri_has_reg(iommu, DMAR_PQH_REG));
+    user_exit(&user);
+    tear_down();
+}
+
+/* 7.4.1: nobody waits for what is answered at once, or has gone already */
+static void test_nobody(void **state)
+{
+    PCIBus *bus = &buses[0];
+
+    set_up();
+    vtd_pri_unregister_notifier(bus, iommu, DEVFN, 1);
+    vtd_pri_reg_write(iommu, DMAR_PQA_REG, 0, 8);
+    assert_int_equal(vtd_pri_request_page(bus, iommu, DEVFN, 1, false, false, 0,
+                                          true, 3, true, false), 0);
+    respond(PCI_BUILD_BDF(1, DEVFN), 1, 3, VTD_PAGE_RESP_SUCCESS);
+    tear_down();
+}
+
+/* 7.6.1: response codes that are not used mean failure */
+static void test_response_codes(void **state)
+{
+    User user;
+
+    set_up();
+    user_init(&user, functions[0], 1);
+    for (unsigned code = 2; code < 16; code++) {
+        assert_int_equal(user_request(&user, 1), 0);
+        respond(PCI_BUILD_BDF(1, DEVFN), 1, 1, code);
+        reset_function(functions[0]);
+    }
+    assert_int_equal(user.answers[IOMMU_PRI_RESP_FAILURE], 14);
+    user_exit(&user);
+    tear_down();
+}
+
 /* A notifier that asks again, and one that goes away, while being called */
 typedef struct Again {
     User user;
@@ -591,6 +644,9 @@ int main(int argc, char **argv)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_event),
         cmocka_unit_test(test_shared_source),
+        cmocka_unit_test(test_not_announced),
+        cmocka_unit_test(test_nobody),
+        cmocka_unit_test(test_response_codes),
         cmocka_unit_test(test_reentrant),
         cmocka_unit_test(test_stress),
     };

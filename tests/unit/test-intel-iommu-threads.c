@@ -287,6 +287,27 @@ static void test_registers_and_memory(void **state)
     assert_int_equal(fake_memory_references(), 1);
 }
 
+/* SGN.10 (7.1.3): a PASID beyond what ECAP.PSS announces */
+static void test_pasid_size(void **state)
+{
+    VTDTarget scratch;
+    uint64_t ecap;
+
+    start();
+    ecap = resolver->s->ecap;
+    RCU_READ_LOCK_GUARD();
+    assert_int_equal(vtd_resolve(resolver, SID, PASID, VTD_AT_TRANSLATION,
+                                 &scratch)->fault, 0);
+    assert_int_equal(vtd_resolve(resolver, SID, 1 << 12, VTD_AT_TRANSLATION,
+                                 &scratch)->fault, VTD_FR_PASID_DIR_ENTRY_P);
+    resolver->s->ecap = (ecap & ~VTD_ECAP_PSS(32)) | VTD_ECAP_PSS(12);
+    assert_int_equal(vtd_resolve(resolver, SID, PASID, VTD_AT_TRANSLATION,
+                                 &scratch)->fault, 0);
+    assert_int_equal(vtd_resolve(resolver, SID, 1 << 12, VTD_AT_TRANSLATION,
+                                 &scratch)->fault, VTD_FR_SM_PASID_BEYOND_PSS);
+    resolver->s->ecap = ecap;
+}
+
 /* 3.6.2: flags of an entry that has changed, or cannot, are not set */
 static void test_set_flags(void **state)
 {
@@ -417,6 +438,7 @@ static void test_one_place(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pasid_size),
         cmocka_unit_test(test_set_flags),
         cmocka_unit_test(test_invalidate),
         cmocka_unit_test(test_invalidate_leaf),

@@ -524,6 +524,67 @@ static void test_reset_in_request(void **state)
     dev_free(dev);
 }
 
+/* 10.5.2.2: the guest disables the interface while a request is checked */
+static int disable_in_check(void)
+{
+    write_ctrl(hook_dev, 0);
+    return 0;
+}
+
+static int fail_check(void)
+{
+    return -EINVAL;
+}
+
+static void test_check(void **state)
+{
+    PCIDevice *dev = hook_dev = dev_new();
+    User a;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    fake_pci_check = fail_check;
+    assert_int_equal(request(dev, 1, 5, true), -EINVAL);
+    assert_int_equal(pci_pri_register_notifier(dev, 2, &a.notifier), -EINVAL);
+    fake_pci_check = disable_in_check;
+    assert_int_equal(request(dev, 1, 5, true), -EPERM);
+    fake_pci_check = NULL;
+    assert_int_equal(requests_seen, 0);
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    assert_int_equal(request(dev, 1, PCI_PRGI_MAX + 1, true), -EINVAL);
+    fake_pci_write(dev, PCI_COMMAND, 0, 2);
+    pcie_ats_update(dev);
+    assert_int_equal(request(dev, 1, 5, true), -EPERM);
+    assert_int_equal(pci_pri_register_notifier(dev, 2, &a.notifier), -EPERM);
+    pci_pri_unregister_notifier(dev, 1);
+    dev_free(dev);
+}
+
+/* What has been answered is no error any more, whatever the IOMMU says */
+static void respond_in_request(void)
+{
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+}
+
+static void test_answered_error(void **state)
+{
+    PCIDevice *dev = dev_new();
+    User a;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    request_hook = respond_in_request;
+    request_error = -ENOSPC;
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(a.responses, 1);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    pcie_pri_exit(dev);
+    /* Nothing is left to undo */
+    pci_pri_unregister_notifier(dev, 1);
+    dev_free(dev);
+}
+
 /* Unregistering waits for a call that is running in another thread */
 static QemuEvent in_hook;
 static bool hook_ended;
@@ -772,9 +833,11 @@ static void test_migration_invalid(void **state)
     write_ctrl(from, PCI_PRI_CTRL_ENABLE);
     user_start(&a, from, 1);
     assert_int_equal(request(from, 1, 5, true), 0);
-    assert_int_equal(migrate_changed(from, to, SAVED_PRGI, PCI_PRGI_MAX + 1), -EINVAL);
+    assert_int_equal(migrate_changed(from, to, SAVED_PRGI, PCI_PRGI_MAX + 1),
+                     -EINVAL);
     assert_int_equal(migrate_changed(from, to, SAVED_REQUESTS, 0), -EINVAL);
-    assert_int_equal(migrate_changed(from, to, SAVED_LAST_REQUESTS, 2), -EINVAL);
+    assert_int_equal(migrate_changed(from, to, SAVED_LAST_REQUESTS, 2),
+                     -EINVAL);
     assert_int_equal(migrate_changed(from, to, SAVED_ABANDONED, 2), -EINVAL);
     assert_int_equal(pcie_pri_outstanding(to), 0);
     /* More than can be counted, and twice the same */
@@ -858,6 +921,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_unregister_open),
         cmocka_unit_test(test_register_again),
         cmocka_unit_test(test_reset_in_request),
+        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_answered_error),
         cmocka_unit_test(test_unregister_waits),
         cmocka_unit_test(test_stats),
         cmocka_unit_test(test_migration),

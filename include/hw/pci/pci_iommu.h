@@ -184,7 +184,7 @@ ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
  * Returns: 0; -EPERM when the function has no PRI capability, bus mastering is
  * off, or PASID is off and @pasid is not PCI_NO_PASID; -EINVAL when @pasid is
  * wider than the function's PASID capability; -EBUSY when a notifier is
- * registered for @pasid; -ENODEV when no IOMMU that takes page requests
+ * registered for @pasid, or being unregistered; -ENODEV when no IOMMU that takes page requests
  * translates for @dev; or an error of the IOMMU.
  */
 int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
@@ -196,7 +196,8 @@ int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
  * Works whatever the function's configuration space says by now.  After it
  * returned, the notifier is not being called and will not be, unless it is
  * the notifier itself that unregisters.  Groups that are still open stay open
- * until their response arrives.
+ * until their response arrives, and their requests outstanding; nobody is told,
+ * neither who registers for @pasid later.
  *
  * @dev: the function.
  * @pasid: the PASID that the notifier was registered with.
