@@ -33,7 +33,8 @@ BUSY = f'''
             pids="$pids $!"
         done
         for number in 0 1 2 3; do
-            wait_until 30 grep -q busy /tmp/busy$number || return 1
+            wait_until 30 grep -q busy /tmp/busy$number ||
+                {{ cat /tmp/busy?; return 1; }}
         done
     }}
     end_all() {{
