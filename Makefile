@@ -11,6 +11,9 @@ all: build
 ## demo: set up, build and hand a pointer of a program to a device
 demo: build
 	scripts/demo
+## demo-dsa: the same for an accelerator that moves memory of a program
+demo-dsa: build
+	scripts/demo-dsa
 ## demo-ats: the same for what keeps the translations of a network card right
 demo-ats: build
 	scripts/demo-ats
@@ -48,4 +51,4 @@ clean:
 help:
 	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo demo-ats check bench fuzz coverage packages build mails clean help
+.PHONY: all demo demo-dsa demo-ats check bench fuzz coverage packages build mails clean help

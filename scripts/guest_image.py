@@ -6,10 +6,11 @@
 """Build the guest that the tests, the demo and the launcher boot.
 
 Everything comes from Debian packages: the kernel and its modules unmodified,
-busybox as the only program.  With svm, the svm device's driver and program are
-added, compiled with that Debian's compiler (guest_toolchain.py); with dsa, the
-programs that Debian has for the DSA (guest_userland.py).  A guest lies in its
-own directory of the cache, named after the kernel and a hash of everything that
+busybox as the only program.  On request more is added: the programs that Debian
+has for the DSA (guest_userland.py), and, compiled with that Debian's compiler
+(guest_toolchain.py), the svm device's driver and program, a program that uses a
+DSA, and Linux's dmatest, which Debian leaves out.  A guest lies in its own
+directory of the cache, named after the kernel and a hash of everything that
 went into it, so a directory that exists is complete and right.
 """
 
@@ -31,10 +32,17 @@ from debian_archive import Archive, ArchiveError, extract
 from guest_toolchain import (Toolchain, source_files,
                              toolchain_packages)
 from guest_userland import unpack_userland, userland_packages
+from kernel_source import source_file, source_package
 from report import say
 
 GUEST_FILES = Path(__file__).resolve().parent.parent / 'tests' / 'guest'
-SVM_FILES = GUEST_FILES / 'svm'
+# What can be compiled for a guest: a directory of tests/guest, and which files
+# of Linux's own source it takes.
+COMPILED = {
+    'svm': (),
+    'dsa': (),
+    'dmatest': ('drivers/dma/dmatest.c',),
+}
 LIBRARY = ('svm.sh', 'udhcpc.sh')
 HOTPLUG = GUEST_FILES / 'mdev.conf'
 CHOICES = {
@@ -93,7 +101,7 @@ def _remember(path, find, look_again):
     return result
 
 
-def _resolve(archive, choice, svm, dsa, look_again):
+def _resolve(archive, choice, dsa, compiled, look_again):
     """Which packages make this guest."""
     def find():
         archive.update()
@@ -107,11 +115,16 @@ def _resolve(archive, choice, svm, dsa, look_again):
 
     remembered = archive.cache / 'guest'
     result = _remember(remembered / f'{choice}.json', find, look_again)
-    if svm:
-        release, version = result['release'], result['packages'][0][1]
+    release, version = result['release'], result['packages'][0][1]
+    result['compiled'] = compiled
+    if compiled:
         result['toolchain'] = _remember(
             remembered / f'{release}-toolchain.json',
             lambda: toolchain_packages(archive, release, version), look_again)
+    if any(COMPILED[name] for name in compiled):
+        result['source'] = _remember(
+            remembered / f'{release}-source.json',
+            lambda: source_package(archive, release, version), look_again)
     if dsa:
         result['userland'] = _remember(
             remembered / 'dsa-userland.json',
@@ -124,9 +137,10 @@ def _input_files(resolved):
     here = Path(__file__)
     files = [here, *(GUEST_FILES / name for name in
                      ('init', 'modules', *LIBRARY))]
-    if 'toolchain' in resolved:
+    if resolved['compiled']:
         files.append(here.with_name('guest_toolchain.py'))
-        files += source_files(SVM_FILES)
+    for name in resolved['compiled']:
+        files += source_files(GUEST_FILES / name)
     if 'userland' in resolved:
         files += [here.with_name('guest_userland.py'), HOTPLUG]
     return files
@@ -220,15 +234,21 @@ def _install(source, target, mode=0o755):
     target.chmod(mode)
 
 
-def _add_svm(archive, resolved, tree):
-    """Compile the svm device's driver and program into the tree."""
+def _add_compiled(archive, resolved, tree):
+    """Compile what was asked for: modules, and programs."""
     release = resolved['release']
     toolchain = Toolchain(archive, release, resolved['toolchain'])
-    with tempfile.TemporaryDirectory() as built:
-        toolchain.make(SVM_FILES, built)
-        _install(Path(built, 'svm.ko'),
-                 tree / 'lib/modules' / release / 'extra/svm.ko', 0o644)
-        _install(Path(built, 'svm'), tree / 'bin/svm')
+    for name in resolved['compiled']:
+        added = [source_file(archive, resolved['source'], path)
+                 for path in COMPILED[name]]
+        with tempfile.TemporaryDirectory() as built:
+            toolchain.make(GUEST_FILES / name, built, added)
+            for path in Path(built).iterdir():
+                if path.suffix == '.ko':
+                    _install(path, tree / 'lib/modules' / release / 'extra' /
+                             path.name, 0o644)
+                else:
+                    _install(path, tree / 'bin' / path.name)
 
 
 def _build(archive, resolved, work):
@@ -258,8 +278,8 @@ def _build(archive, resolved, work):
         _install(GUEST_FILES / name, tree / 'lib' / name)
     (tree / 'etc').mkdir(exist_ok=True)
     _collect_modules(unpacked, release, tree)
-    if 'toolchain' in resolved:
-        _add_svm(archive, resolved, tree)
+    if resolved['compiled']:
+        _add_compiled(archive, resolved, tree)
     subprocess.run([tree / 'bin/busybox', 'depmod', '-b', tree, release],
                    check=True)
     _write_cpio(tree, out / 'initramfs.cpio.gz')
@@ -267,21 +287,23 @@ def _build(archive, resolved, work):
 
 
 def guest_image(choice='trixie', output=None, look_again=False, svm=False,
-                dsa=False):
+                dsa=False, compiled=()):
     """Build a guest unless it is there; returns a Guest.
 
     choice is 'trixie', 'backports' or the version of a linux-image-amd64
     package; svm adds the svm device's driver and program, dsa adds accel-config
-    and its tests; look_again asks the mirror for newer packages.  Progress goes to standard error, which leaves
-    standard output to results (TAP, paths).
+    and its tests; compiled names more of COMPILED; look_again asks the mirror
+    for newer packages.  Progress goes to standard error, which leaves standard
+    output to results (TAP, paths).
     """
+    compiled = (['svm'] if svm else []) + list(compiled)
     with contextlib.redirect_stdout(sys.stderr):
-        return _guest_image(choice, output, look_again, svm, dsa)
+        return _guest_image(choice, output, look_again, dsa, compiled)
 
 
-def _guest_image(choice, output, look_again, svm, dsa):
+def _guest_image(choice, output, look_again, dsa, compiled):
     archive = Archive()
-    resolved = _resolve(archive, choice, svm, dsa, look_again)
+    resolved = _resolve(archive, choice, dsa, compiled, look_again)
     release = resolved['release']
     final = Path(output) if output else (
         archive.cache / 'guest' / f'{release}-{_input_hash(resolved)}')

@@ -91,6 +91,13 @@ def iommu_arguments(kind='intel', device_iotlb=True, caching_mode=False,
     return ['-device', device + extra]
 
 
+def _behind_port(index, device):
+    """A device alone behind a root port, at PCI bus index + 1."""
+    return ['-device', f'pcie-root-port,id=port{index},bus=pcie.0,'
+            f'chassis={index + 1},slot={index + 1}',
+            '-device', f'{device},bus=port{index}']
+
+
 def network_arguments(index=0, backend='user', ats=True, iommu=True,
                       device_extra=''):
     """A virtio network card alone behind a root port, at PCI bus index + 1.
@@ -99,7 +106,7 @@ def network_arguments(index=0, backend='user', ats=True, iommu=True,
     of a ring fits into a page, which DPDK needs behind an IOMMU
     (docs/devel/vhost-user-iotlb.rst).
     """
-    device = (f'virtio-net-pci,id=net{index},bus=port{index},'
+    device = (f'virtio-net-pci,id=net{index},'
               f'netdev=link{index},disable-legacy=on,romfile=')
     if iommu:
         device += ',iommu_platform=on'
@@ -108,21 +115,15 @@ def network_arguments(index=0, backend='user', ats=True, iommu=True,
     kind, comma, rest = backend.partition(',')
     if kind == 'vhost-user':
         device += ',max-queue-size=256'
-    return ['-device', f'pcie-root-port,id=port{index},bus=pcie.0,'
-            f'chassis={index + 1},slot={index + 1}',
-            '-netdev', f'{kind},id=link{index}{comma}{rest}',
-            '-device', device + device_extra]
+    return ['-netdev', f'{kind},id=link{index}{comma}{rest}',
+            *_behind_port(index, device + device_extra)]
 
 
 def svm_arguments(index=0, device_extra=''):
     """An svm device alone behind a root port, at PCI bus index + 1."""
-    return ['-device', f'pcie-root-port,id=port{index},bus=pcie.0,'
-            f'chassis={index + 1},slot={index + 1}',
-            '-device', f'svm,id=svm{index},bus=port{index}{device_extra}']
+    return _behind_port(index, f'svm,id=svm{index}{device_extra}')
 
 
 def dsa_arguments(index=0, device_extra=''):
-    """A Data Streaming Accelerator alone behind a root port, likewise."""
-    return ['-device', f'pcie-root-port,id=port{index},bus=pcie.0,'
-            f'chassis={index + 1},slot={index + 1}',
-            '-device', f'dsa,id=dsa{index},bus=port{index}{device_extra}']
+    """A DSA alone behind a root port, at PCI bus index + 1."""
+    return _behind_port(index, f'dsa,id=dsa{index}{device_extra}')

@@ -111,14 +111,19 @@ class Toolchain:
             'kernel.unprivileged_userns_clone=1).\n'
             + last_lines(result.stderr))
 
-    def make(self, source, output):
-        """Run a source directory's "make install" and hand out the result."""
+    def make(self, source, output, added=()):
+        """Run a source directory's "make install" and hand out the result.
+
+        added are files that are put beside those of the directory.
+        """
         with tempfile.TemporaryDirectory(prefix='build-',
                                          dir=self.root / 'tmp') as work:
             for path in source_files(source):
                 inside = Path(work, 'source', path.relative_to(source))
                 inside.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, inside)
+            for path in added:
+                shutil.copy(path, Path(work, 'source'))
             Path(work, 'out').mkdir()
             there = Path('/tmp', Path(work).name)
             result = subprocess.run(

@@ -170,13 +170,12 @@ class SvmGuestTest(QemuSystemTest):
 
     def start_guest(self, kernel, script, devices, append='', name='default',
                     accel='tcg', memory='512M', iommu='intel', cpus=2,
-                    cpu='max', svm=False, dsa=False, launch=True):
+                    cpu='max', svm=False, dsa=False, compiled=(), launch=True):
         """Start a guest; returns it.  Skips the test where there is no
-        kernel package and none can be fetched, or, for a guest with the svm
-        device's driver and program, where these cannot be built; dsa adds
-        accel-config and its tests."""
+        kernel package and none can be fetched, or where what the guest is to
+        have besides (svm, dsa, compiled: see guest_image) cannot be built."""
         try:
-            image = guest_image(kernel, svm=svm, dsa=dsa)
+            image = guest_image(kernel, svm=svm, dsa=dsa, compiled=compiled)
             firmware = firmware_arguments()
         except Failure as error:
             self.skipTest(str(error))
@@ -210,6 +209,26 @@ class SvmGuestTest(QemuSystemTest):
         self.assertEqual(trouble, [], f'kernel messages\n{guest.tail()}')
         return guest.channel.lines
 
+    def snapshot_questions(self, guest):
+        """Answers for run_script: "save" takes a snapshot of the machine and
+        says "saved"; "load" goes back to it, where the script hears "loaded".
+        """
+        _create_qcow2(guest.vm, self.scratch_file('snapshot.qcow2'))
+
+        def monitor(command):
+            said = guest.vm.cmd('human-monitor-command', command_line=command)
+            self.assertEqual(said.strip(), '', command)
+
+        def save():
+            monitor('savevm busy')
+            return 'saved'
+
+        def load():
+            monitor('loadvm busy')
+            return 'loaded'
+
+        return {'save': save, 'load': load}
+
     def value(self, guest, name):
         """The value of the last "name=value" line of a script."""
         found = [line for line in guest.channel.lines
@@ -227,6 +246,23 @@ class SvmGuestTest(QemuSystemTest):
         self.assertEqual(len(sent), count, guest.tail())
         self.assertEqual(confirmed, sent, guest.tail())
         self.assertEqual(received, [server.sent] * count, guest.tail())
+
+
+def _create_qcow2(vm, path):
+    """An empty image that is there only to hold a snapshot."""
+    for name, options in (
+            ('file', {'driver': 'file', 'filename': path, 'size': 0}),
+            ('format', {'driver': 'qcow2', 'file': 'store',
+                        'size': 1 << 20})):
+        vm.cmd('blockdev-create', job_id=name, options=options)
+        vm.event_wait('JOB_STATUS_CHANGE', 30,
+                      match={'data': {'id': name, 'status': 'concluded'}})
+        vm.cmd('job-dismiss', id=name)
+        if name == 'file':
+            vm.cmd('blockdev-add', driver='file', filename=path,
+                   node_name='store')
+    vm.cmd('blockdev-add', driver='qcow2', file='store',
+           node_name='snapshots')
 
 
 class _Guest:

@@ -204,42 +204,12 @@ class Svm(SvmGuestTest):
             svm test malloc unmap fork swap exit || exit 1
             [ $answer = loaded ] || ask load
             ''', append='nosoftlockup')  # time jumps with loadvm
-        self.create_qcow2(guest.vm, self.scratch_file('snapshot.qcow2'))
-
-        def monitor(command):
-            said = guest.vm.cmd('human-monitor-command', command_line=command)
-            self.assertEqual(said.strip(), '', command)
-
-        def save():
-            monitor('savevm busy')
-            return 'saved'
-
-        def load():
-            monitor('loadvm busy')
-            return 'loaded'
-
-        self.run_script(guest, {'save': save, 'load': load},
+        self.run_script(guest, self.snapshot_questions(guest),
                         provoked=PROVOKED)
         self.check_cases(guest)
         answers = [line for line in guest.channel.lines
                    if line.startswith('answer=')]
         self.assertEqual(answers, ['answer=saved', 'answer=loaded'])
-
-    def create_qcow2(self, vm, path):
-        """An empty image that is there only to hold a snapshot."""
-        for name, options in (
-                ('file', {'driver': 'file', 'filename': path, 'size': 0}),
-                ('format', {'driver': 'qcow2', 'file': 'store',
-                            'size': 1 << 20})):
-            vm.cmd('blockdev-create', job_id=name, options=options)
-            vm.event_wait('JOB_STATUS_CHANGE', 30,
-                          match={'data': {'id': name, 'status': 'concluded'}})
-            vm.cmd('job-dismiss', id=name)
-            if name == 'file':
-                vm.cmd('blockdev-add', driver='file', filename=path,
-                       node_name='store')
-        vm.cmd('blockdev-add', driver='qcow2', file='store',
-               node_name='snapshots')
 
     def refusal(self, kernel, devices, memory='512M'):
         """The program's words on a machine that does not share memory."""

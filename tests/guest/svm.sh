@@ -100,3 +100,28 @@ svm_setup() {
     mke2fs -b 4096 "$disk" > /dev/null && mount "$disk" /disk || return 1
     export SVM_FILES=/disk
 }
+
+# dsa_queue D.N MODE TYPE [ATTRIBUTE=VALUE...]: configure work queue N of DSA D,
+# in a group with engine N; MODE is shared or dedicated, TYPE kernel or user.
+dsa_queue() {
+    queue=$1 settings="group_id=${1#*.} size=16 priority=10 mode=$2 type=$3
+                       name=test driver_name=$3"
+    [ "$3" = user ] || settings="$settings driver_name=dmaengine"
+    [ "$2" = dedicated ] || settings="$settings threshold=8"
+    shift 3
+    echo "${queue#*.}" > /sys/bus/dsa/devices/engine"$queue"/group_id || return 1
+    for setting in $settings "$@"; do
+        echo "${setting#*=}" > /sys/bus/dsa/devices/wq"$queue"/"${setting%%=*}" ||
+            return 1
+    done
+}
+
+# dsa_enable D D.N...: switch a DSA and some of its work queues on.
+dsa_enable() {
+    echo "dsa$1" > /sys/bus/dsa/drivers/idxd/bind || return 1
+    shift
+    for queue; do
+        read -r driver < /sys/bus/dsa/devices/wq"$queue"/driver_name
+        echo "wq$queue" > /sys/bus/dsa/drivers/"$driver"/bind || return 1
+    done
+}

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Single files of the Linux source that a Debian kernel was built from.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Debian packs the source of a kernel as one archive of all files, in the
+package linux-source-X.Y.  What is wanted of it is kept in the cache; the
+package, which is large, is not."""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from debian_archive import ArchiveError, extract, need_space
+
+
+def source_package(archive, release, version):
+    """The package with the source of a kernel: [name, version]."""
+    archive.update()
+    name = 'linux-source-' + re.match(r'\d+\.\d+', release).group()
+    if not archive.newest(name, re.escape(version) + '$'):
+        raise ArchiveError(f'Debian has no package {name} {version} now: '
+                           'ask for a newer kernel with --update')
+    return [name, version]
+
+
+def source_file(archive, package, path):
+    """One file of a source package, as a path in the cache."""
+    name, version = package
+    kept = archive.sources / f'{name}_{version}' / path
+    with archive.lock('kernel-source.lock'):
+        if not kept.exists():
+            need_space(archive.cache, 400, name)
+            deb = archive.download(name, version)
+            _extract(deb, f'{name}/{path}', kept)
+            deb.unlink()
+    return kept
+
+
+def _extract(deb, member, kept):
+    """Unpack one file of the archive inside a package."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='partial-',
+                                     dir=kept.parent) as work:
+        extract(deb, work)
+        source = next(Path(work, 'usr/src').glob('linux-source-*.tar.xz'))
+        # It stops at the first of its name, which saves unpacking the rest.
+        found = subprocess.run(
+            ['tar', '--extract', '--directory', work, '--occurrence=1',
+             '--file', source, member],
+            capture_output=True, text=True, check=False)
+        if found.returncode:
+            raise ArchiveError(f'{deb.name} has no {member}')
+        shutil.move(Path(work, member), kept)

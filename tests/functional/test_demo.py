@@ -1,0 +1,75 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The demos that the README names, and the figures that they show.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Each demo runs as a user runs it, with little data where that is an option."""
+
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+import json
+import subprocess
+import sys
+
+from svm_guest import REPO, SvmGuestTest
+
+PAGES_PER_MIB = 256
+
+
+class Demo(SvmGuestTest):
+
+    def run_demo(self, name, *options):
+        """Run one; returns what it printed, and its figures."""
+        figures = self.scratch_file('figures.json')
+        done = subprocess.run(
+            [sys.executable, REPO / 'scripts' / name, f'--json={figures}',
+             f'--qemu={self.qemu_bin}', *options],
+            capture_output=True, text=True, check=False)
+        if done.returncode and 'is missing' in done.stderr:
+            self.skipTest(done.stderr)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        with open(figures, encoding='utf-8') as file:
+            return done.stdout, json.load(file)
+
+    def check_pages(self, passes, mib):
+        """No page there, all there, half of them taken back"""
+        pages = mib * PAGES_PER_MIB
+        self.assertEqual([one['pages'] for one in passes],
+                         [pages, 0, pages // 2])
+        self.assertTrue(all(one['right'] for one in passes))
+        self.assertEqual([one['invalidations'] for one in passes[1:]],
+                         [0, mib << 20 >> 17])
+
+    def test_dsa(self):
+        said, figures = self.run_demo('demo-dsa', '--size=4')
+        self.check_pages(figures['passes'], 4)
+        for heading in ('no page there', 'page faults', 'memcpy()'):
+            self.assertIn(heading, said)
+
+    def test_dsa_documentation(self):
+        """The commands of the demo are those in the documentation."""
+        loader = SourceFileLoader('demo_dsa', str(REPO / 'scripts/demo-dsa'))
+        demo = module_from_spec(spec_from_loader('demo_dsa', loader))
+        loader.exec_module(demo)
+        text = (REPO / 'docs/system/devices/dsa.rst').read_text('utf-8')
+        for line in demo.ACCEL_CONFIG.format(size=16 << 20).splitlines():
+            self.assertIn(f'  {line}\n', text)
+
+    def test_svm(self):
+        picture = self.scratch_file('picture.svg')
+        _, figures = self.run_demo('demo', '--size=4', f'--picture={picture}')
+        self.check_pages(figures['passes'], 4)
+        with open(picture, encoding='utf-8') as file:
+            self.assertIn('half taken back', file.read())
+
+    def test_ats(self):
+        _, figures = self.run_demo('demo-ats', '--size=4', '--mode=ats')
+        run, = figures['runs']
+        self.assertTrue(all(move['ok'] for move in run['moves']))
+        self.assertGreater(run['guest_device'], 0)
+        self.assertGreater(run['device_missed'], 0)
+
+
+if __name__ == '__main__':
+    SvmGuestTest.main()

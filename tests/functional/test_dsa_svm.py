@@ -1,0 +1,217 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Programs hand their pointers to a DSA.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""The program tests/guest/dsa has a case for each rule that a program may rely
+on when it submits work to a queue by itself; here they run on a stock kernel,
+on dedicated and shared queues, with page requests and without, by several
+processes at once, and while the machine changes under them."""
+
+from svm_guest import SvmGuestTest
+from guest_machine import dsa_arguments, iommu_arguments
+
+# What the cases provoke: a process that dies while the device is at work on its
+# memory.  Linux takes the PASID entry away first, and 7.x forgets to switch its
+# faults off.
+PROVOKED = r'handling fault status|fault reason 0x59'
+# Two queues of each kind, the second with page requests
+QUEUES = (('dedicated', 'block_on_fault=0'), ('dedicated', 'block_on_fault=1'),
+          ('shared', 'block_on_fault=0'), ('shared', 'block_on_fault=1'))
+
+
+ADDRESS = '0000:01:00.0'
+DEVICE = f'/sys/bus/pci/devices/{ADDRESS}'
+DRIVER = '/sys/bus/pci/drivers/idxd'
+BUSY = f'''
+    # A process on each queue that keeps it busy
+    busy() {{
+        pids=
+        for number in 0 1 2 3; do
+            dsa busy /dev/dsa/wq0.$number > /tmp/busy$number &
+            pids="$pids $!"
+        done
+        for number in 0 1 2 3; do
+            wait_until 30 grep -q busy /tmp/busy$number || return 1
+        done
+    }}
+    end_all() {{
+        kill $pids
+        wait $pids
+        cat /tmp/busy?
+        [ $(grep -l right /tmp/busy? | wc -l) = 4 ]
+    }}
+    kill_all() {{
+        kill -9 $pids
+        wait $pids
+        true
+    }}
+    works() {{
+        for number in 0 1 2 3; do
+            dsa share /dev/dsa/wq0.$number || return 1
+        done
+    }}
+    gone() {{
+        wait_until 30 test ! -e {DEVICE} && [ ! -e /dev/dsa/wq0.0 ]
+    }}
+    switch_on_later() {{
+        wait_until 30 test -e /sys/bus/dsa/devices/dsa0 && switch_on
+    }}
+    '''
+
+
+class DsaSvm(SvmGuestTest):
+
+    timeout = 600
+
+    def start_dsa(self, script, devices=None, extra='', **options):
+        """A guest with four queues of which the script uses some."""
+        configure = '\n'.join(
+            f'dsa_queue 0.{number} {mode} user max_transfer_size=8388608 '
+            f'{attributes} || return 1'
+            for number, (mode, attributes) in enumerate(QUEUES))
+        return self.start_guest('backports', f'''
+            switch_on() {{
+                {configure}
+                dsa_enable 0 0.0 0.1 0.2 0.3
+            }}
+            {script}
+            ''', iommu_arguments(svm=True, extra=extra)
+            + (dsa_arguments() if devices is None else devices),
+                                compiled=('dsa',), **options)
+
+    def check_cases(self, guest, expected):
+        lines = guest.channel.lines
+        failed = [line for line in lines if line.startswith('not ok')]
+        self.assertEqual(failed, [], guest.tail())
+        self.assertEqual(len([line for line in lines
+                              if line.startswith('ok ')]), expected,
+                         guest.tail())
+
+    def run_cases(self, **options):
+        guest = self.start_dsa('''
+            switch_on || exit 1
+            for number in 0 1 2 3; do
+                echo "queue $number"
+                dsa test /dev/dsa/wq0.$number || exit 1
+            done
+            # Two on each shared queue, one on each dedicated queue
+            dsa share /dev/dsa/wq0.0 /dev/dsa/wq0.1 /dev/dsa/wq0.2 \\
+                /dev/dsa/wq0.2 /dev/dsa/wq0.3 /dev/dsa/wq0.3
+            ''', **options)
+        self.run_script(guest, provoked=PROVOKED)
+        self.check_cases(guest, 4 * 12 + 1)
+
+    def run_while_busy(self, change, times=1, questions=None, **options):
+        """The device works after the change, in spite of those who were at
+        work when it happened."""
+        guest = self.start_dsa(f'''
+            {BUSY}
+            switch_on || exit 1
+            for i in $(seq {times}); do
+                busy || exit 1
+                {change}
+                works || exit 1
+            done
+            ''', **options)
+        self.run_script(guest, questions, provoked=PROVOKED)
+        self.check_cases(guest, 4 * times)
+
+    def test_end(self):
+        """The processes end what they have begun, and all is right."""
+        self.run_while_busy('end_all || exit 1', times=2)
+
+    def test_disable(self):
+        """The queues, then the device, are switched off and on."""
+        self.run_while_busy('''
+            for number in 0 1 2 3; do
+                echo wq0.$number > /sys/bus/dsa/drivers/user/unbind || exit 1
+            done
+            echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
+            kill_all
+            switch_on || exit 1''', times=2)
+
+    def test_disable_device(self):
+        """The device is switched off under its queues."""
+        self.run_while_busy('''
+            echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
+            kill_all
+            switch_on || exit 1''', times=2)
+
+    def test_reset(self):
+        """Function Level Reset; Linux enables the queues again."""
+        self.run_while_busy(f'''
+            echo 1 > {DEVICE}/reset || exit 1
+            kill_all''', times=2)
+
+    def test_unbind(self):
+        """Linux 7.3 uses queues after it has freed them if its driver loses an
+        enabled device, or one that a program has open; so these go first."""
+        self.run_while_busy(f'''
+            echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
+            kill_all
+            echo {ADDRESS} > {DRIVER}/unbind || exit 1
+            [ ! -e /dev/dsa/wq0.0 ] || exit 1
+            echo {ADDRESS} > {DRIVER}/bind || exit 1
+            switch_on || exit 1''', times=2)
+
+    def test_unplug(self):
+        """Likewise."""
+        guests = self._guests
+
+        def unplug():
+            vm = guests[-1].vm
+            vm.cmd('device_del', id='dsa0')
+            vm.event_wait('DEVICE_DELETED', 30,
+                          match={'data': {'device': 'dsa0'}})
+
+        def plug():
+            guests[-1].vm.cmd('human-monitor-command',
+                              command_line=f'device_add {dsa_arguments()[-1]}')
+
+        self.run_while_busy('''
+            echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
+            kill_all
+            ask unplug
+            gone || exit 1
+            ask plug
+            switch_on_later || exit 1''', times=2,
+                            questions={'unplug': unplug, 'plug': plug})
+
+    def test_restart(self):
+        """The machine restarts while the device is at work: once in order,
+        twice without asking the guest.  At last it is switched off."""
+        guest = self.start_dsa(f'''
+            {BUSY}
+            boot=$(ask boot)
+            switch_on && works && busy || exit 1
+            [ $boot != 4 ] || exit 0
+            [ $boot != 1 ] || reboot -f
+            ask reset
+            sleep 60
+            exit 1
+            ''', devices=dsa_arguments() + ['-action', 'reboot=reset'])
+        boots = []
+
+        def boot():
+            boots.append(None)
+            return str(len(boots))
+
+        self.run_script(guest, {
+            'boot': boot, 'reset': lambda: guest.vm.cmd('system_reset')})
+        self.check_cases(guest, 4 * 4)
+        self.assertEqual(len(boots), 4)
+
+    def test_1_processor(self):
+        self.run_cases(cpus=1)
+
+    def test_4_processors(self):
+        self.run_cases(cpus=4)
+
+    def test_4_levels(self):
+        self.run_cases(cpu='max,la57=off')
+
+
+if __name__ == '__main__':
+    SvmGuestTest.main()

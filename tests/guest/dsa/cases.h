@@ -1,0 +1,20 @@
+/*
+ * What a program may rely on when it shares its memory with a DSA
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef CASES_H
+#define CASES_H
+
+#include <stdbool.h>
+
+/* Print "ok" or "not ok" for each case; false if one failed */
+bool cases_queue(const char *path);
+
+/* As many processes as @paths, each with its queue, all at the same time */
+bool cases_processes(char **paths, int count);
+
+#endif
