@@ -6,10 +6,12 @@
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """One engine works on batches of descriptors that are submitted over qtest.
-A row is the best of some runs; the time includes the submission."""
+A figure is the best of some runs; the time includes the submission.  Prints
+what tests/bench/run-bench reads, or with --table a table."""
 
 import argparse
 import ctypes
+import os
 import struct
 import subprocess
 import sys
@@ -139,29 +141,55 @@ def memcpy_rate(size):
     return area // size * size / best
 
 
+def rates(machine, size):
+    """Seconds per operation of each kind, and of memcpy() where it is known."""
+    count = min(BATCH, max(2, AREA // size))
+    batches = 8 if size <= 4096 else 1
+    seconds = {name: measure(machine, operation, size, count, batches)
+               / (count * batches) for name, operation in OPERATIONS.items()}
+    rate = memcpy_rate(size)
+    if rate:
+        seconds['memcpy'] = size / rate
+    return seconds
+
+
+def print_figures(size, seconds):
+    """Lines for tests/bench/run-bench."""
+    for name, value in seconds.items():
+        print('DSA: ns per descriptor', name, size, value * 1e9, sep='\t')
+    for name, value in seconds.items():
+        print('DSA: GB/s', name, size, size / value / 1e9, sep='\t',
+              flush=True)
+
+
+def print_row(size, seconds):
+    """A line of the table."""
+    row = f'{size:8} '
+    for name in OPERATIONS:
+        row += (f'{size / seconds[name] / 1e9:7.2f} '
+                f'{1 / seconds[name]:13,.0f} ')
+    print(row + (f'{size / seconds["memcpy"] / 1e9:11.2f}'
+                 if 'memcpy' in seconds else f'{"-":>11}'))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--qemu', default='build/qemu-system-x86_64',
+    parser.add_argument('--qemu',
+                        default=os.environ.get('QTEST_QEMU_BINARY',
+                                               'build/qemu-system-x86_64'),
                         help='the emulator')
+    parser.add_argument('--table', action='store_true', help='print a table')
     options = parser.parse_args()
     machine = Machine(options.qemu)
     machine.start()
-    print('         ' + ''.join(f'{name:>22}' for name in OPERATIONS)
-          + '      memcpy')
-    print('    size ' + '   GB/s descriptors/s ' * len(OPERATIONS)
-          + '       GB/s')
+    if options.table:
+        print('         ' + ''.join(f'{name:>22}' for name in OPERATIONS)
+              + '      memcpy')
+        print('    size ' + '   GB/s descriptors/s ' * len(OPERATIONS)
+              + '       GB/s')
     for shift in range(6, 27, 4):
-        size = 1 << shift
-        count = min(BATCH, max(2, AREA // size))
-        batches = 8 if size <= 4096 else 1
-        row = f'{size:8} '
-        for operation in OPERATIONS.values():
-            seconds = measure(machine, operation, size, count, batches)
-            total = count * batches
-            row += (f'{size * total / seconds / 1e9:7.2f} '
-                    f'{total / seconds:13,.0f} ')
-        rate = memcpy_rate(size)
-        print(row + (f'{rate / 1e9:11.2f}' if rate else f'{"-":>11}'))
+        (print_row if options.table else print_figures)(
+            1 << shift, rates(machine, 1 << shift))
     machine.process.kill()
     machine.process.wait()
 
