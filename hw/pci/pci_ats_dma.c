@@ -359,25 +359,30 @@ static int dma_context_get(PCIATSDMA *dma, DMARequest *req)
     return ret;
 }
 
-/* The request has ended: responses to its groups are nobody's from here on */
+/* Responses to the request's groups are nobody's from here on */
+static void dma_disown_groups(PCIATSDMA *dma, DMARequest *req)
+{
+    QEMU_LOCK_GUARD(&dma->lock);
+    for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
+        if (dma->groups[i].req != req) {
+            continue;
+        }
+        if (dma->groups[i].dropped || req->unclosed == &dma->groups[i]) {
+            dma_close_group(dma, &dma->groups[i]);
+        } else {
+            dma->groups[i].req = NULL;
+            req->open_groups--;
+        }
+    }
+}
+
+/* The request has ended */
 static void dma_context_put(PCIATSDMA *dma, DMARequest *req)
 {
     if (!req->ctx) {
         return;
     }
-    WITH_QEMU_LOCK_GUARD(&dma->lock) {
-        for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
-            if (dma->groups[i].req != req) {
-                continue;
-            }
-            if (dma->groups[i].dropped || req->unclosed == &dma->groups[i]) {
-                dma_close_group(dma, &dma->groups[i]);
-            } else {
-                dma->groups[i].req = NULL;
-                req->open_groups--;
-            }
-        }
-    }
+    dma_disown_groups(dma, req);
     QEMU_LOCK_GUARD(&dma->ctx_lock);
     req->ctx->users--;
 }
@@ -476,10 +481,14 @@ static MemTxAttrs dma_attrs(PCIATSDMA *dma, PCIAddressType type)
     };
 }
 
+static bool dma_is_write(const DMARequest *req)
+{
+    return req->dir == DMA_DIRECTION_FROM_DEVICE;
+}
+
 static uint32_t dma_need(const DMARequest *req)
 {
-    return (req->dir == DMA_DIRECTION_FROM_DEVICE ? PCI_ATC_WRITE
-                                                  : PCI_ATC_READ) |
+    return (dma_is_write(req) ? PCI_ATC_WRITE : PCI_ATC_READ) |
            (req->flags & PCI_ATS_DMA_EXEC ? PCI_ATC_EXEC : 0) |
            (req->flags & PCI_ATS_DMA_PRIV ? PCI_ATC_PRIV : 0);
 }
@@ -488,7 +497,7 @@ static void dma_move(DMARequest *req, void *ram, size_t n)
 {
     if (req->visit) {
         req->visit(req->opaque, ram, n);
-    } else if (req->dir == DMA_DIRECTION_FROM_DEVICE) {
+    } else if (dma_is_write(req)) {
         memcpy(ram, req->buf, n);
     } else {
         memcpy(req->buf, ram, n);
@@ -497,30 +506,50 @@ static void dma_move(DMARequest *req, void *ram, size_t n)
 }
 
 /*
- * Move data to or from RAM.  Nothing here takes the BQL.  Returns how much was
- * moved; less than @len if something that is not RAM follows.
+ * Find the RAM at @addr, and how much of @len lies there; NULL if none does.
+ * Within RCU; nothing here takes the BQL.
+ */
+static void *dma_map(AddressSpace *as, hwaddr addr, hwaddr *len, bool is_write,
+                     MemTxAttrs attrs)
+{
+    hwaddr xlat;
+    MemoryRegion *mr = address_space_translate(as, addr, &xlat, len, is_write,
+                                               attrs);
+
+    if (!memory_access_is_direct(mr, is_write, attrs)) {
+        return NULL;
+    }
+    /* For dma_unmap() */
+    memory_region_ref(mr);
+    return qemu_map_ram_ptr(mr->ram_block, xlat);
+}
+
+/* For dirty tracking and translated code */
+static void dma_unmap(AddressSpace *as, void *ram, hwaddr len, bool is_write)
+{
+    address_space_unmap(as, ram, len, is_write, len);
+}
+
+/*
+ * Move data to or from RAM.  Returns how much was moved; less than @len if
+ * something that is not RAM follows.
  */
 static size_t dma_move_in(AddressSpace *as, DMARequest *req, hwaddr addr,
                           size_t len, MemTxAttrs attrs)
 {
-    bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
+    bool is_write = dma_is_write(req);
     size_t left = len;
 
     RCU_READ_LOCK_GUARD();
     while (left) {
-        hwaddr xlat, n = left;
-        MemoryRegion *mr = address_space_translate(as, addr, &xlat, &n,
-                                                   is_write, attrs);
-        void *ram;
+        hwaddr n = left;
+        void *ram = dma_map(as, addr, &n, is_write, attrs);
 
-        if (!memory_access_is_direct(mr, is_write, attrs)) {
+        if (!ram) {
             break;
         }
-        ram = qemu_map_ram_ptr(mr->ram_block, xlat);
         dma_move(req, ram, n);
-        /* For dirty tracking and translated code; consumes the reference */
-        memory_region_ref(mr);
-        address_space_unmap(as, ram, n, is_write, n);
+        dma_unmap(as, ram, n, is_write);
         addr += n;
         left -= n;
     }
@@ -533,9 +562,7 @@ static int dma_move_translated(PCIATSDMA *dma, DMARequest *req,
 {
     MemTxAttrs attrs = dma_attrs(dma, PCI_AT_TRANSLATED);
     AddressSpace *as = pci_dma_target(dma->dev, run->translated_addr,
-                                      run->length,
-                                      req->dir == DMA_DIRECTION_FROM_DEVICE,
-                                      attrs);
+                                      run->length, dma_is_write(req), attrs);
 
     if (!as) {
         return -EFAULT;
@@ -544,13 +571,27 @@ static int dma_move_translated(PCIATSDMA *dma, DMARequest *req,
            run->length ? 1 : -EIO;
 }
 
+/* Where an untranslated request goes to; @len is cut to one translation */
+static AddressSpace *dma_untranslated_target(PCIATSDMA *dma,
+                                             const DMARequest *req,
+                                             hwaddr *addr, hwaddr *len)
+{
+    *addr = req->addr;
+    if (req->pasid == PCI_NO_PASID) {
+        return pci_get_address_space(dma->dev);
+    }
+    return pci_pasid_target(dma->dev, req->pasid, req->flags & PCI_ATS_DMA_PRIV,
+                            req->flags & PCI_ATS_DMA_EXEC, req->addr,
+                            dma_is_write(req), addr, len);
+}
+
 /* By an untranslated request; 0 or an error */
 static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, hwaddr len)
 {
-    AddressSpace *as = pci_get_address_space(dma->dev);
-    hwaddr addr = req->addr;
     size_t moved = 0;
+    AddressSpace *as;
     unsigned phase;
+    hwaddr addr;
     int ret;
 
     if (req->visit) {
@@ -561,13 +602,7 @@ static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, hwaddr len)
         return ret;
     }
     len = MIN(len, CHUNK);
-    if (req->pasid != PCI_NO_PASID) {
-        as = pci_pasid_target(dma->dev, req->pasid,
-                              req->flags & PCI_ATS_DMA_PRIV,
-                              req->flags & PCI_ATS_DMA_EXEC, req->addr,
-                              req->dir == DMA_DIRECTION_FROM_DEVICE, &addr,
-                              &len);
-    }
+    as = dma_untranslated_target(dma, req, &addr, &len);
     if (as) {
         moved = dma_move_in(as, req, addr, len,
                             dma_attrs(dma, PCI_AT_UNTRANSLATED));
@@ -681,7 +716,7 @@ static void dma_cut_group(PCIATSDMA *dma, DMARequest *req, DMAGroup *group,
 static int dma_send_request(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
                             bool last, unsigned prgi)
 {
-    bool is_write = req->dir == DMA_DIRECTION_FROM_DEVICE;
+    bool is_write = dma_is_write(req);
     unsigned phase;
     int ret = dma_call_begin(dma, req, &phase);
 
@@ -1034,6 +1069,19 @@ static DMAStep dma_step(PCIATSDMA *dma, DMARequest *req, bool may_wait,
     return step == DMA_CONTINUES ? DMA_ENDED : step;
 }
 
+/* In the thread of the caller */
+static void dma_wait(PCIATSDMA *dma, DMARequest *req, DMAStep step)
+{
+    if (step == DMA_DELAYED) {
+        g_usleep(BACKOFF_MS * 1000);
+        return;
+    }
+    QEMU_LOCK_GUARD(&dma->lock);
+    while (req->awaited) {
+        qemu_cond_wait(&dma->responded, &dma->lock);
+    }
+}
+
 /* Run a request in the thread of the caller */
 static int dma_run_sync(PCIATSDMA *dma, DMARequest *req)
 {
@@ -1043,14 +1091,7 @@ static int dma_run_sync(PCIATSDMA *dma, DMARequest *req)
 
     dma_request_init(dma, req);
     while ((step = dma_step(dma, req, may_wait, &ret)) != DMA_ENDED) {
-        if (step == DMA_DELAYED) {
-            g_usleep(BACKOFF_MS * 1000);
-            continue;
-        }
-        QEMU_LOCK_GUARD(&dma->lock);
-        while (req->awaited) {
-            qemu_cond_wait(&dma->responded, &dma->lock);
-        }
+        dma_wait(dma, req, step);
     }
     dma_context_put(dma, req);
     return ret;
@@ -1087,6 +1128,205 @@ int pci_ats_dma_rw_partial(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
     int ret = dma_run_sync(dma, &req);
 
     *moved = len - req.len;
+    return ret;
+}
+
+/* ---- Several ranges at once ---- */
+
+/* Requests that go on in step: all have the same @len */
+typedef struct DMARanges {
+    DMARequest req[PCI_ATS_DMA_RANGES];
+    unsigned n;
+    unsigned failed;            /* the request that cannot go on */
+    bool ended;                 /* @visit wants no more */
+    PCIATSDMAVisitRanges *visit;
+    void *opaque;
+} DMARanges;
+
+/*
+ * Visit as much as lies in one piece of RAM of each range, at most @len.  False
+ * if there is something that is not RAM.
+ */
+static bool dma_visit_piece(DMARanges *r, AddressSpace *const *as,
+                            const hwaddr *addr, hwaddr len, MemTxAttrs attrs)
+{
+    void *data[PCI_ATS_DMA_RANGES];
+    unsigned i, mapped;
+
+    RCU_READ_LOCK_GUARD();
+    for (mapped = 0; mapped < r->n; mapped++) {
+        data[mapped] = dma_map(as[mapped], addr[mapped], &len,
+                               dma_is_write(&r->req[mapped]), attrs);
+        if (!data[mapped]) {
+            r->failed = mapped;
+            len = 0;
+            break;
+        }
+    }
+    if (len) {
+        r->ended = !r->visit(r->opaque, data, len);
+    }
+    for (i = 0; i < mapped; i++) {
+        dma_unmap(as[i], data[i], len, len && dma_is_write(&r->req[i]));
+        dma_advance(&r->req[i], len);
+    }
+    return len;
+}
+
+/*
+ * Within an access to the ATC.  Returns 1, 0 if there is no translation for
+ * @failed, or an error: -EAGAIN if @len bytes of it go untranslated only.
+ */
+static int dma_visit_translated(PCIATSDMA *dma, DMARanges *r,
+                                PCIATCAccess *access, hwaddr *len)
+{
+    MemTxAttrs attrs = dma_attrs(dma, PCI_AT_TRANSLATED);
+    AddressSpace *as[PCI_ATS_DMA_RANGES];
+    hwaddr addr[PCI_ATS_DMA_RANGES];
+
+    for (r->failed = 0; r->failed < r->n; r->failed++) {
+        DMARequest *req = &r->req[r->failed];
+        PCIATCRun run;
+
+        if (!pci_atc_lookup(access, req->pasid, req->addr, *len, dma_need(req),
+                            &run)) {
+            return 0;
+        }
+        *len = run.length;
+        if (run.flags & PCI_ATC_UNTRANSLATED) {
+            return -EAGAIN;
+        }
+        addr[r->failed] = run.translated_addr;
+        as[r->failed] = pci_dma_target(dma->dev, run.translated_addr, *len,
+                                       dma_is_write(req), attrs);
+        if (!as[r->failed]) {
+            return -EFAULT;
+        }
+    }
+    return dma_visit_piece(r, as, addr, *len, attrs) ? 1 : -EIO;
+}
+
+/* As dma_visit_translated(), for as much as the ATC has translations for */
+static int dma_visit_cached(PCIATSDMA *dma, DMARanges *r, hwaddr *len)
+{
+    const DMARequest *req = &r->req[0];
+    size_t end = req->len - MIN(req->len, CHUNK);
+    PCIATCAccess access;
+    int ret = 1;
+
+    pci_atc_access_begin(dma->atc, &access);
+    /* See dma_move_cached() */
+    while (ret > 0 && !r->ended && req->len > end && !dma_check(dma, req) &&
+           pcie_ats_epoch(dma->dev) == qatomic_read(&dma->epoch)) {
+        *len = req->len - end;
+        ret = dma_visit_translated(dma, r, &access, len);
+    }
+    pci_atc_access_end(&access);
+    return ret;
+}
+
+static int dma_visit_untranslated(PCIATSDMA *dma, DMARanges *r, hwaddr len)
+{
+    AddressSpace *as[PCI_ATS_DMA_RANGES];
+    hwaddr addr[PCI_ATS_DMA_RANGES];
+    unsigned phase;
+    int ret = dma_call_begin(dma, &r->req[0], &phase);
+
+    if (ret) {
+        return ret;
+    }
+    len = MIN(len, CHUNK);
+    for (r->failed = 0; r->failed < r->n; r->failed++) {
+        as[r->failed] = dma_untranslated_target(dma, &r->req[r->failed],
+                                                &addr[r->failed], &len);
+        if (!as[r->failed]) {
+            break;
+        }
+    }
+    if (r->failed < r->n ||
+        !dma_visit_piece(r, as, addr, len,
+                         dma_attrs(dma, PCI_AT_UNTRANSLATED))) {
+        ret = -EFAULT;
+    }
+    dma_call_end(dma, phase);
+    return ret;
+}
+
+static int dma_ranges_context(PCIATSDMA *dma, DMARanges *r)
+{
+    int ret = pcie_ats_enabled(dma->dev) ? dma_context_get(dma, &r->req[0])
+                                         : -ENODEV;
+
+    for (unsigned i = 1; i < r->n; i++) {
+        r->req[i].ctx = r->req[0].ctx;
+    }
+    return ret;
+}
+
+/* As dma_step_one() */
+static DMAStep dma_ranges_step(PCIATSDMA *dma, DMARanges *r, bool may_wait,
+                               int *error)
+{
+    hwaddr len = r->req[0].len;
+    int ret;
+
+    *error = qatomic_read(&r->req[r->failed].response) ?:
+             dma_check(dma, &r->req[0]);
+    if (*error) {
+        return DMA_ENDED;
+    }
+    dma_check_epoch(dma);
+    ret = dma_ranges_context(dma, r);
+    if (!ret) {
+        ret = dma_visit_cached(dma, r, &len);
+    }
+    if (!ret) {
+        return dma_miss(dma, &r->req[r->failed], may_wait, error);
+    }
+    if (ret == -ENODEV || ret == -EAGAIN) {
+        ret = dma_visit_untranslated(dma, r, len);
+    }
+    *error = MIN(ret, 0);
+    return *error ? DMA_ENDED : DMA_CONTINUES;
+}
+
+int pci_ats_dma_visit_ranges(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                             const PCIATSDMARange *ranges, unsigned n,
+                             size_t len, PCIATSDMAVisitRanges *visit,
+                             void *opaque, size_t *visited, unsigned *failed)
+{
+    DMARanges r = { .n = n, .visit = visit, .opaque = opaque };
+    bool may_wait = !bql_locked();
+    int ret = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        r.req[i] = (DMARequest) {
+            .pasid = pasid,
+            .flags = flags,
+            .addr = ranges[i].addr,
+            .len = len,
+            .dir = ranges[i].dir,
+            .exact = true,
+        };
+        dma_request_init(dma, &r.req[i]);
+        if (len && ranges[i].addr + (len - 1) < ranges[i].addr) {
+            r.failed = i;
+            ret = -EINVAL;
+        }
+    }
+    while (r.req[0].len && !r.ended && !ret) {
+        DMAStep step = dma_ranges_step(dma, &r, may_wait, &ret);
+
+        if (step == DMA_WAITS || step == DMA_DELAYED) {
+            dma_wait(dma, &r.req[r.failed], step);
+        }
+    }
+    for (unsigned i = 1; i < n; i++) {
+        dma_disown_groups(dma, &r.req[i]);
+    }
+    dma_context_put(dma, &r.req[0]);
+    *visited = len - r.req[0].len;
+    *failed = r.failed;
     return ret;
 }
 

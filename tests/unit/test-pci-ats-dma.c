@@ -557,6 +557,95 @@ static void test_suspend(void **state)
     stop(dma);
 }
 
+typedef struct Copy {
+    size_t pieces;
+    size_t last;                /* number of the piece to stop after */
+} Copy;
+
+static bool copy_piece(void *opaque, void *const *data, size_t len)
+{
+    Copy *copy = opaque;
+
+    memmove(data[1], data[0], len);
+    return ++copy->pieces != copy->last;
+}
+
+/* From page @from on to page @to on, and expect how far it comes */
+static int copy_pages(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                      unsigned from, unsigned to, size_t len, Copy *copy,
+                      size_t *visited, unsigned *failed)
+{
+    const PCIATSDMARange ranges[] = {
+        { IOVA + from * PAGE + 7, DMA_DIRECTION_TO_DEVICE },
+        { IOVA + to * PAGE + 1000, DMA_DIRECTION_FROM_DEVICE },
+    };
+
+    return pci_ats_dma_visit_ranges(dma, pasid, flags, ranges, 2, len,
+                                    copy_piece, copy, visited, failed);
+}
+
+/* Ranges are visited in step, whichever lacks a page */
+static void test_ranges(void **state)
+{
+    PCIATSDMA *dma = start();
+    uint8_t before[3 * PAGE];
+    size_t visited;
+    unsigned failed;
+    Copy copy = { .last = 1 };
+
+    memcpy(before, ram, sizeof(before));
+    /* The visitor wants no more than what comes before the next page */
+    assert_int_equal(copy_pages(dma, 1, 0, 0, 10, 2 * PAGE, &copy, &visited,
+                                &failed), 0);
+    assert_int_equal(visited, PAGE - 1000);
+    assert_int_equal(requests_seen, 2);
+    /* All pages come in, and are mapped one to one */
+    copy = (Copy) { };
+    assert_int_equal(copy_pages(dma, 1, 0, 0, 10, 2 * PAGE, &copy, &visited,
+                                &failed), 0);
+    assert_int_equal(visited, 2 * PAGE);
+    assert_memory_equal(ram + 10 * PAGE + 1000, before + 7, 2 * PAGE);
+    assert_int_equal(requests_seen, 6);
+
+    /* Without page requests: the second range ends first, then the first */
+    assert_int_equal(copy_pages(dma, 1, PCI_ATS_DMA_NO_PRI, 0, 12, 2 * PAGE,
+                                &copy, &visited, &failed), -EFAULT);
+    assert_int_equal(failed, 1);
+    assert_int_equal(visited, PAGE - 1000);
+    assert_int_equal(copy_pages(dma, 1, PCI_ATS_DMA_NO_PRI, 2, 10, 2 * PAGE,
+                                &copy, &visited, &failed), -EFAULT);
+    assert_int_equal(failed, 0);
+    assert_int_equal(visited, PAGE - 7);
+    stop(dma);
+}
+
+/* Ranges that go untranslated, and that are not RAM */
+static void test_ranges_elsewhere(void **state)
+{
+    PCIATSDMA *dma = start();
+    size_t visited;
+    unsigned failed;
+    Copy copy = { };
+
+    ats_on = false;
+    assert_int_equal(copy_pages(dma, PCI_NO_PASID, 0, 0, 10, 2 * PAGE, &copy,
+                                &visited, &failed), 0);
+    assert_memory_equal(ram + 10 * PAGE + 1000, ram + 7, 2 * PAGE);
+    assert_int_equal(copy_pages(dma, PCI_NO_PASID, 0, 0, NR_PAGES, PAGE, &copy,
+                                &visited, &failed), -EFAULT);
+    assert_int_equal(failed, 1);
+    assert_int_equal(visited, 0);
+    ats_on = true;
+    map(0, 0, IOMMU_RW);
+    map(10, MMIO, IOMMU_RW);
+    assert_int_equal(copy_pages(dma, 1, 0, 0, 10, 16, &copy, &visited, &failed),
+                     -EIO);
+    assert_int_equal(failed, 1);
+    assert_int_equal(copy_pages(dma, 1, 0, NR_PAGES - 1, 10, SIZE_MAX, &copy,
+                                &visited, &failed), -EINVAL);
+    stop(dma);
+}
+
 /* Pages come in, never with more requests than the guest allows */
 static void test_page_requests(void **state)
 {
@@ -912,6 +1001,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_blocked),
         cmocka_unit_test(test_mmio),
         cmocka_unit_test(test_suspend),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_ranges_elsewhere),
         cmocka_unit_test(test_page_requests),
         cmocka_unit_test(test_page_request_write),
         cmocka_unit_test(test_page_request_answers),

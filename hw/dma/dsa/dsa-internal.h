@@ -54,6 +54,9 @@ OBJECT_DECLARE_SIMPLE_TYPE(DSAState, DSA)
 /* Data that an engine holds at once of each of two operands */
 #define DSA_CHUNK           (32 * KiB)
 
+/* Data of each operand that a step visits at most */
+#define DSA_STEP            (1 * MiB)
+
 /* Descriptors of a batch that are read at once */
 #define DSA_BATCH_FETCH     16
 
@@ -226,13 +229,25 @@ struct DSAState {
 
 /* All functions below take the lock themselves, unless it says otherwise */
 
-/* ---- dsa.c ---- */
+/* ---- state.c ---- */
 
 /* Have the bottom half raise an MSI-X vector; with the lock */
 void dsa_raise(DSAState *s, unsigned vector);
 
 /* Set a bit of INTCAUSE and raise vector 0; with the lock */
 void dsa_raise_cause(DSAState *s, uint32_t cause);
+
+/* The bottom half: raises interrupts, ends commands; with the BQL */
+void dsa_bh(void *opaque);
+
+/* Enter the Halt State, unless the device is disabled (5.7); with the BQL */
+void dsa_halt(DSAState *s);
+
+/* FLR; with the BQL */
+void dsa_reset_state(DSAState *s);
+
+/* The machine stops, or goes on; with the BQL */
+void dsa_set_running(DSAState *s, bool running);
 
 /* ---- config.c ---- */
 
@@ -352,7 +367,14 @@ bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,
               size_t *moved);
 bool dsa_write(DSAJob *job, uint64_t addr, const void *buf, size_t len,
                size_t *moved);
-/* The same for what is not a buffer: page requests whatever the flags say */
+/*
+ * Visit the next DSA_STEP of the operands, which begin at @ranges; @fn gets the
+ * job and advances Bytes Completed.  True if there is more; false at the end,
+ * and as above.
+ */
+bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
+               PCIATSDMAVisitRanges *fn);
+/* As dsa_read(), for what is not data: page requests whatever the flags say */
 bool dsa_read_blocking(DSAJob *job, uint64_t addr, void *buf, size_t len);
 bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,
                         size_t len);

@@ -21,17 +21,41 @@ static DSAStatus memory_status(DSAJob *job, int ret, bool block, bool write)
     return write ? DSA_STATUS_WRITE_ERROR : DSA_STATUS_READ_ERROR;
 }
 
+static unsigned memory_flags(const DSAJob *job, bool block)
+{
+    return (job->work->priv ? PCI_ATS_DMA_PRIV : 0) |
+           (block ? 0 : PCI_ATS_DMA_NO_PRI);
+}
+
+/* Bytes up to the end of the address space; UINT64_MAX is far enough */
+static uint64_t memory_room(uint64_t addr)
+{
+    return addr ? -addr : UINT64_MAX;
+}
+
+/* A request has ended with @ret; false if the job cannot go on */
+static bool memory_done(DSAJob *job, int ret, uint64_t addr, DMADirection dir,
+                        bool block)
+{
+    if (!ret) {
+        return true;
+    }
+    if (ret != -ECANCELED || !dsa_job_interrupted(job)) {
+        job->fault_write = dir == DMA_DIRECTION_FROM_DEVICE;
+        job->fault_addr = addr;
+        job->status = memory_status(job, ret, block, job->fault_write);
+    }
+    return false;
+}
+
 static bool memory_rw(DSAJob *job, uint64_t addr, void *buf, size_t len,
                       DMADirection dir, bool block, size_t *moved)
 {
-    unsigned flags = (job->work->priv ? PCI_ATS_DMA_PRIV : 0) |
-                     (block ? 0 : PCI_ATS_DMA_NO_PRI);
+    unsigned flags = memory_flags(job, block);
 
     *moved = 0;
     while (*moved < len) {
         uint64_t from = addr + *moved;
-        /* Up to the end of the address space; UINT64_MAX is far enough */
-        size_t n = MIN(len - *moved, from ? -from : UINT64_MAX);
         size_t done;
         int ret;
 
@@ -39,16 +63,11 @@ static bool memory_rw(DSAJob *job, uint64_t addr, void *buf, size_t len,
             return false;
         }
         ret = pci_ats_dma_rw_partial(job->s->dma, job->work->pasid, flags,
-                                     from, (uint8_t *)buf + *moved, n, dir,
+                                     from, (uint8_t *)buf + *moved,
+                                     MIN(len - *moved, memory_room(from)), dir,
                                      &done);
         *moved += done;
-        if (ret == -ECANCELED && dsa_job_interrupted(job)) {
-            return false;
-        }
-        if (ret) {
-            job->fault_write = dir == DMA_DIRECTION_FROM_DEVICE;
-            job->fault_addr = addr + *moved;
-            job->status = memory_status(job, ret, block, job->fault_write);
+        if (!memory_done(job, ret, from + done, dir, block)) {
             return false;
         }
     }
@@ -58,6 +77,28 @@ static bool memory_rw(DSAJob *job, uint64_t addr, void *buf, size_t len,
 static bool job_blocks(const DSAJob *job)
 {
     return job->desc.flags & DSA_FLAG_BLOCK_ON_FAULT;
+}
+
+bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
+               PCIATSDMAVisitRanges *fn)
+{
+    bool block = job_blocks(job);
+    PCIATSDMARange next[PCI_ATS_DMA_RANGES];
+    size_t len = MIN(job->desc.size - job->bytes_completed, DSA_STEP);
+    size_t visited;
+    unsigned i;
+    int ret;
+
+    for (i = 0; i < n; i++) {
+        next[i].addr = ranges[i].addr + job->bytes_completed;
+        next[i].dir = ranges[i].dir;
+        len = MIN(len, memory_room(next[i].addr));
+    }
+    ret = pci_ats_dma_visit_ranges(job->s->dma, job->work->pasid,
+                                   memory_flags(job, block), next, n, len, fn,
+                                   job, &visited, &i);
+    return memory_done(job, ret, next[i].addr + visited, next[i].dir, block) &&
+           job->bytes_completed < job->desc.size;
 }
 
 bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,

@@ -9,16 +9,19 @@
 #include "qemu/osdep.h"
 #include "dsa-internal.h"
 
-/* Returns @n if there is none */
+/* A multiple of the pattern */
+#define COMPARE_BLOCK 512
+
+/* Returns @n if there is none; both may change at any time */
 static size_t first_difference(const uint8_t *a, const uint8_t *b, size_t n)
 {
-    size_t i = 0;
+    size_t i;
 
     if (!memcmp(a, b, n)) {
         return n;
     }
-    while (a[i] == b[i]) {
-        i++;
+    for (i = 0; i < n && a[i] == b[i]; i++) {
+        continue;
     }
     return i;
 }
@@ -37,33 +40,28 @@ static void compare_finish(DSAJob *job)
     }
 }
 
-/*
- * Compare what has been read of both operands.  A difference is reported
- * rather than a fault that follows it.
- */
-static bool compare_chunk(DSAJob *job, const uint8_t *a, const uint8_t *b,
-                          size_t n, bool ok)
+/* @same bytes of @len are; false at a difference */
+static bool compare_done(DSAJob *job, size_t same, size_t len)
 {
-    size_t same = first_difference(a, b, n);
-
     job->bytes_completed += same;
-    if (same < n) {
-        job->status = DSA_STATUS_NONE;
-        job->fault_addr = 0;
-        job->result = 1;
-    }
-    return ok && same == n && job->bytes_completed < job->desc.size;
+    job->result = same < len;
+    return same == len;
+}
+
+static bool compare_piece(void *opaque, void *const *data, size_t len)
+{
+    return compare_done(opaque, first_difference(data[0], data[1], len), len);
 }
 
 static bool compare_step(DSAJob *job)
 {
-    const DSADescriptor *desc = &job->desc;
-    uint8_t *const *buf = job->engine->buf;
-    size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
-    bool ok = dsa_read(job, desc->src + job->bytes_completed, buf[0], n, &n);
+    const PCIATSDMARange ranges[] = {
+        { job->desc.src, DMA_DIRECTION_TO_DEVICE },
+        { job->desc.dst, DMA_DIRECTION_TO_DEVICE },
+    };
 
-    ok &= dsa_read(job, desc->dst + job->bytes_completed, buf[1], n, &n);
-    return compare_chunk(job, buf[0], buf[1], n, ok);
+    return dsa_visit(job, ranges, ARRAY_SIZE(ranges), compare_piece) &&
+           !job->result;
 }
 
 const DSAOperationType dsa_op_compare = {
@@ -71,17 +69,27 @@ const DSAOperationType dsa_op_compare = {
     .finish = compare_finish,
 };
 
+static bool compare_pattern_piece(void *opaque, void *const *data, size_t len)
+{
+    DSAJob *job = opaque;
+    uint8_t block[COMPARE_BLOCK];
+    size_t i = 0, n, same;
+
+    dsa_fill_pattern(block, sizeof(block), job->desc.dst, job->bytes_completed);
+    do {
+        n = MIN(len - i, sizeof(block));
+        same = first_difference((uint8_t *)data[0] + i, block, n);
+        i += same;
+    } while (same == n && i < len);
+    return compare_done(job, i, len);
+}
+
 /* The second operand is the pattern */
 static bool compare_pattern_step(DSAJob *job)
 {
-    const DSADescriptor *desc = &job->desc;
-    uint8_t *const *buf = job->engine->buf;
-    size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
-    bool ok;
+    const PCIATSDMARange src = { job->desc.src, DMA_DIRECTION_TO_DEVICE };
 
-    dsa_fill_pattern(buf[1], n, desc->dst, job->bytes_completed);
-    ok = dsa_read(job, desc->src + job->bytes_completed, buf[0], n, &n);
-    return compare_chunk(job, buf[0], buf[1], n, ok);
+    return dsa_visit(job, &src, 1, compare_pattern_piece) && !job->result;
 }
 
 const DSAOperationType dsa_op_compare_pattern = {

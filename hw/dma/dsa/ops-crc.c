@@ -13,6 +13,8 @@
 #include "crc.h"
 #include "dsa-internal.h"
 
+#define REVERSED_BLOCK 256
+
 static uint32_t crc_from_seed(const DSAJob *job, uint32_t seed)
 {
     return job->desc.flags & DSA_FLAG_BYPASS_CRC_INVERSION ? revbit32(seed)
@@ -42,18 +44,36 @@ static bool crc_read_seed(DSAJob *job, uint32_t *seed)
     return true;
 }
 
-/* Changes the data in @buf */
-static uint32_t crc_update(const DSAJob *job, uint32_t crc, uint8_t *buf,
-                           size_t n)
+static uint32_t crc_update_reversed(uint32_t crc, const uint8_t *p, size_t len)
 {
-    size_t i;
+    uint8_t buf[REVERSED_BLOCK];
+    size_t i, n;
 
-    if (job->desc.flags & DSA_FLAG_BYPASS_DATA_REFLECTION) {
+    for (; len; p += n, len -= n) {
+        n = MIN(len, sizeof(buf));
         for (i = 0; i < n; i++) {
-            buf[i] = revbit8(buf[i]);
+            buf[i] = revbit8(p[i]);
         }
+        crc = dsa_crc32c(crc, buf, n);
     }
-    return dsa_crc32c(crc, buf, n);
+    return crc;
+}
+
+static bool crc_piece(void *opaque, void *const *data, size_t len)
+{
+    DSAJob *job = opaque;
+
+    job->crc = job->desc.flags & DSA_FLAG_BYPASS_DATA_REFLECTION
+               ? crc_update_reversed(job->crc, data[0], len)
+               : dsa_crc32c(job->crc, data[0], len);
+    job->bytes_completed += len;
+    return true;
+}
+
+static bool copy_crc_piece(void *opaque, void *const *data, size_t len)
+{
+    memmove(data[1], data[0], len);
+    return crc_piece(opaque, &data[1], len);
 }
 
 static bool crc_begin(DSAJob *job)
@@ -67,33 +87,23 @@ static bool crc_begin(DSAJob *job)
     return true;
 }
 
-static bool crc_step_copy(DSAJob *job, bool copy)
-{
-    const DSADescriptor *desc = &job->desc;
-    uint8_t *buf = job->engine->buf[0];
-    size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
-    bool ok;
-
-    if (!job->bytes_completed && !crc_begin(job)) {
-        return false;
-    }
-    ok = dsa_read(job, desc->src + job->bytes_completed, buf, n, &n);
-    if (copy) {
-        ok &= dsa_write(job, desc->dst + job->bytes_completed, buf, n, &n);
-    }
-    job->crc = crc_update(job, job->crc, buf, n);
-    job->bytes_completed += n;
-    return ok && job->bytes_completed < desc->size;
-}
-
 static bool crc_step(DSAJob *job)
 {
-    return crc_step_copy(job, false);
+    const PCIATSDMARange src = { job->desc.src, DMA_DIRECTION_TO_DEVICE };
+
+    return (job->bytes_completed || crc_begin(job)) &&
+           dsa_visit(job, &src, 1, crc_piece);
 }
 
 static bool copy_crc_step(DSAJob *job)
 {
-    return crc_step_copy(job, true);
+    const PCIATSDMARange ranges[] = {
+        { job->desc.src, DMA_DIRECTION_TO_DEVICE },
+        { job->desc.dst, DMA_DIRECTION_FROM_DEVICE },
+    };
+
+    return (job->bytes_completed || crc_begin(job)) &&
+           dsa_visit(job, ranges, ARRAY_SIZE(ranges), copy_crc_piece);
 }
 
 static void crc_finish(DSAJob *job)

@@ -6,9 +6,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Memory Move, Fill, Memory Copy with Dualcast, Cache Flush (8.3.4, 8.3.5,
- * 8.3.10, 8.3.26).  Bytes Completed counts what has been read and written;
- * a chunk that could be read in part is written as far as it was read, before
- * the fault is reported.
+ * 8.3.10, 8.3.26).  Data goes from memory to memory, and Bytes Completed counts
+ * what is there.
  */
 
 #include "qemu/osdep.h"
@@ -16,6 +15,9 @@
 #include "dsa-internal.h"
 
 #define PAGE 4096
+
+/* A multiple of the pattern */
+#define FILL_BLOCK 512
 
 void dsa_finish_move(DSAJob *job)
 {
@@ -27,16 +29,24 @@ void dsa_finish_move(DSAJob *job)
 
 /* ---- Memory Move ---- */
 
+static bool move_piece(void *opaque, void *const *data, size_t len)
+{
+    DSAJob *job = opaque;
+
+    /* They may be the same memory */
+    memmove(data[1], data[0], len);
+    job->bytes_completed += len;
+    return true;
+}
+
 static bool move_forward(DSAJob *job)
 {
-    const DSADescriptor *desc = &job->desc;
-    uint8_t *buf = job->engine->buf[0];
-    size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
-    bool ok = dsa_read(job, desc->src + job->bytes_completed, buf, n, &n);
+    const PCIATSDMARange ranges[] = {
+        { job->desc.src, DMA_DIRECTION_TO_DEVICE },
+        { job->desc.dst, DMA_DIRECTION_FROM_DEVICE },
+    };
 
-    ok &= dsa_write(job, desc->dst + job->bytes_completed, buf, n, &n);
-    job->bytes_completed += n;
-    return ok && job->bytes_completed < desc->size;
+    return dsa_visit(job, ranges, ARRAY_SIZE(ranges), move_piece);
 }
 
 /* Bytes up to @end that lie in one page of either buffer */
@@ -87,27 +97,33 @@ const DSAOperationType dsa_op_memory_move = {
 
 void dsa_fill_pattern(uint8_t *buf, size_t len, uint64_t pattern, uint32_t pos)
 {
+    uint8_t block[FILL_BLOCK];
     uint64_t word = ror64(pattern, pos % 8 * 8);
+    size_t i, n;
 
-    for (; len >= 8; buf += 8, len -= 8) {
-        stq_le_p(buf, word);
+    for (i = 0; i < MIN(len, sizeof(block)); i += 8) {
+        stq_le_p(block + i, word);
     }
-    for (; len; buf++, len--, word >>= 8) {
-        *buf = word;
+    for (; len; buf += n, len -= n) {
+        n = MIN(len, sizeof(block));
+        memcpy(buf, block, n);
     }
+}
+
+static bool fill_piece(void *opaque, void *const *data, size_t len)
+{
+    DSAJob *job = opaque;
+
+    dsa_fill_pattern(data[0], len, job->desc.src, job->bytes_completed);
+    job->bytes_completed += len;
+    return true;
 }
 
 static bool fill_step(DSAJob *job)
 {
-    const DSADescriptor *desc = &job->desc;
-    uint8_t *buf = job->engine->buf[0];
-    size_t n = MIN(desc->size - job->bytes_completed, DSA_CHUNK);
-    bool ok;
+    const PCIATSDMARange dst = { job->desc.dst, DMA_DIRECTION_FROM_DEVICE };
 
-    dsa_fill_pattern(buf, n, desc->src, job->bytes_completed);
-    ok = dsa_write(job, desc->dst + job->bytes_completed, buf, n, &n);
-    job->bytes_completed += n;
-    return ok && job->bytes_completed < desc->size;
+    return dsa_visit(job, &dst, 1, fill_piece);
 }
 
 const DSAOperationType dsa_op_fill = {
@@ -117,22 +133,25 @@ const DSAOperationType dsa_op_fill = {
 
 /* ---- Memory Copy with Dualcast ---- */
 
+static bool dualcast_piece(void *opaque, void *const *data, size_t len)
+{
+    DSAJob *job = opaque;
+
+    memmove(data[1], data[0], len);
+    memmove(data[2], data[0], len);
+    job->bytes_completed += len;
+    return true;
+}
+
 static bool dualcast_step(DSAJob *job)
 {
-    const DSADescriptor *desc = &job->desc;
-    uint64_t dst2 = ldq_le_p(desc->raw + DSA_DESC_DST2);
-    uint8_t *buf = job->engine->buf[0];
-    uint64_t dst = desc->dst + job->bytes_completed;
-    /* A page of both destinations, which have the same offset in it */
-    size_t n = MIN(desc->size - job->bytes_completed, PAGE - dst % PAGE);
-    bool ok = dsa_read(job, desc->src + job->bytes_completed, buf, n, &n);
+    const PCIATSDMARange ranges[] = {
+        { job->desc.src, DMA_DIRECTION_TO_DEVICE },
+        { job->desc.dst, DMA_DIRECTION_FROM_DEVICE },
+        { ldq_le_p(job->desc.raw + DSA_DESC_DST2), DMA_DIRECTION_FROM_DEVICE },
+    };
 
-    if (!dsa_write(job, dst, buf, n, &n) ||
-        !dsa_write(job, dst2 + job->bytes_completed, buf, n, &n)) {
-        return false;
-    }
-    job->bytes_completed += n;
-    return ok && job->bytes_completed < desc->size;
+    return dsa_visit(job, ranges, ARRAY_SIZE(ranges), dualcast_piece);
 }
 
 const DSAOperationType dsa_op_dualcast = {
@@ -143,19 +162,19 @@ const DSAOperationType dsa_op_dualcast = {
 /* ---- Cache Flush ---- */
 
 /* The host's caches are coherent: what is left is to find the pages */
+static bool flush_piece(void *opaque, void *const *data, size_t len)
+{
+    DSAJob *job = opaque;
+
+    job->bytes_completed += len;
+    return true;
+}
+
 static bool flush_step(DSAJob *job)
 {
-    const DSADescriptor *desc = &job->desc;
-    uint64_t addr = desc->dst + job->bytes_completed;
-    size_t n = MIN(desc->size - job->bytes_completed, PAGE - addr % PAGE);
-    uint8_t byte;
-    size_t moved;
+    const PCIATSDMARange dst = { job->desc.dst, DMA_DIRECTION_TO_DEVICE };
 
-    if (!dsa_read(job, addr, &byte, 1, &moved)) {
-        return false;
-    }
-    job->bytes_completed += n;
-    return job->bytes_completed < desc->size;
+    return dsa_visit(job, &dst, 1, flush_piece);
 }
 
 const DSAOperationType dsa_op_cache_flush = {

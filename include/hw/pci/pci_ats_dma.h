@@ -141,6 +141,58 @@ int pci_ats_dma_rw_partial(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
                            hwaddr addr, void *buf, size_t len,
                            DMADirection dir, size_t *moved);
 
+/* Ranges that pci_ats_dma_visit_ranges() takes at once */
+#define PCI_ATS_DMA_RANGES  3
+
+/**
+ * struct PCIATSDMARange: where a range is, and what is done with it
+ *
+ * @addr: first address, any alignment
+ * @dir: %DMA_DIRECTION_TO_DEVICE if it is read
+ */
+typedef struct PCIATSDMARange {
+    hwaddr addr;
+    DMADirection dir;
+} PCIATSDMARange;
+
+/**
+ * PCIATSDMAVisitRanges: work on guest memory in place
+ *
+ * As PCIATSDMAVisit, in the thread of the caller.  The guest may write to the
+ * memory at any time: what has been read may be different when read again.
+ *
+ * @opaque: as handed to pci_ats_dma_visit_ranges()
+ * @data: @len bytes of each range
+ * @len: in bytes, 1 to 256 KiB
+ *
+ * Returns: false if there is no more to be done
+ */
+typedef bool PCIATSDMAVisitRanges(void *opaque, void *const *data, size_t len);
+
+/**
+ * pci_ats_dma_visit_ranges: work on several ranges in step, without a buffer
+ *
+ * Asks for one page after the other, each when the work has come to it.
+ *
+ * @dma: from pci_ats_dma_new()
+ * @pasid: as for pci_ats_dma_rw()
+ * @flags: as for pci_ats_dma_rw()
+ * @ranges: @n of them
+ * @n: 1 to %PCI_ATS_DMA_RANGES
+ * @len: of each, in bytes
+ * @visit: called for one piece after the other
+ * @opaque: for @visit
+ * @visited: set to the number of bytes of each range that @visit has got
+ * @failed: after an error, set to the index of the range that could not be gone
+ *          on with
+ *
+ * Returns: as pci_ats_dma_rw().
+ */
+int pci_ats_dma_visit_ranges(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                             const PCIATSDMARange *ranges, unsigned n,
+                             size_t len, PCIATSDMAVisitRanges *visit,
+                             void *opaque, size_t *visited, unsigned *failed);
+
 /**
  * pci_ats_dma_rw_async: move data, and call back when it has been moved
  *
