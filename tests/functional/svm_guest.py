@@ -161,6 +161,7 @@ class SvmGuestTest(QemuSystemTest):
             server.close()
         for guest in self._guests:
             guest.channel.close()
+            guest.keep_lines()
         super().tearDown()
 
     def data_server(self, size):
@@ -273,6 +274,7 @@ class _Guest:
         self._script = test.scratch_file(f'{name}-script')
         self._console = test.log_file(f'{name}-kernel.log')
         Path(self._console).unlink(missing_ok=True)
+        self._said = test.log_file(f'{name}-script.log')
         self._socket = os.path.join(test.socket_dir().name, f'{name}.sock')
         self.channel = GuestChannel(self._socket, vm.is_running)
 
@@ -291,6 +293,12 @@ class _Guest:
                                                  errors='replace')
         except FileNotFoundError:
             return ''
+
+    def keep_lines(self):
+        """Put all that the script said beside the kernel's log."""
+        Path(self._said).write_text(
+            ''.join(f'{line}\n' for line in self.channel.lines),
+            encoding='utf-8')
 
     def tail(self, count=25):
         """What a person needs to see why a test failed."""

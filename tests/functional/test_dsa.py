@@ -10,6 +10,7 @@ ships them: their programs hand the device pointers into their own memory."""
 import collections
 import json
 import re
+import sys
 
 from svm_guest import SvmGuestTest
 from guest_machine import dsa_arguments, iommu_arguments
@@ -23,6 +24,14 @@ SIZES = {1, 4096, 65536, 1 << 20, 2 << 20}
 DIF_OPERATIONS = {'DIF_CHECK', 'DIF_INS', 'DIF_STRP', 'DIF_UPDT'}
 DIF_SIZES = {512, 1024, 4096}
 BATCH = 16
+# khugepaged takes pages away for a moment, and dsa_test does not go on with a
+# checksum that a fault interrupted.  Pages that are huge at once stay so.
+PREPARE = '''
+    wait_until 20 test -e /sys/bus/dsa/devices/dsa0 || exit 1
+    cd /sys/kernel/mm/transparent_hugepage/khugepaged || exit 1
+    echo 10000000 > scan_sleep_millisecs || exit 1
+    cd /
+'''
 # A group for each of two queues: shared and dedicated.
 SETUP = f'''
     accel-config load-config -c {TESTS}/configs/2g2q_user_1.conf || exit 1
@@ -77,15 +86,14 @@ class Dsa(SvmGuestTest):
         """A guest with intel-iommu,svm=on, one DSA and accel-config."""
         # On a busy host Linux calibrates the TSC wrongly, and time flies.
         return self.start_guest(
-            'backports',
-            'wait_until 20 test -e /sys/bus/dsa/devices/dsa0 || exit 1\n'
-            + script,
+            'backports', PREPARE + script,
             iommu_arguments(svm=True, extra=extra)
             + (dsa_arguments() if devices is None else devices),
             dsa=True, memory='1G', append='tsc=unstable', **options)
 
     def run_dsa(self, guest):
-        """Run the script; returns what the device asked of the IOMMU."""
+        """Run the script; returns what the device asked of the IOMMU, which is
+        in order."""
         counters = []
 
         def count():
@@ -93,11 +101,16 @@ class Dsa(SvmGuestTest):
 
         def progress(line):
             if line.startswith(('Testing with', 'Performing')):
-                print(f'# {line}', flush=True)
+                print(f'# {line}', file=sys.__stderr__, flush=True)
 
         self.run_script(guest, {'count': count}, on_line=progress)
-        self.assertEqual([device['type'] for device in counters], ['dsa'])
-        return counters[0]
+        device, = counters
+        self.assertEqual(device['type'], 'dsa')
+        pages = device['page-requests']
+        for trouble in ('groups-open', 'invalid-request', 'failure',
+                        'unexpected'):
+            self.assertEqual(pages[trouble], 0, trouble)
+        return device
 
     def check_user_runner(self, **machine):
         """dsa_user_test_runner.sh passes, with everything that it has."""
@@ -111,11 +124,6 @@ class Dsa(SvmGuestTest):
                    if count < wanted_results(case)]
         self.assertEqual(missing, [], 'runs without results')
         self.assertGreater(device['translations']['requests'], 0)
-        pages = device['page-requests']
-        self.assertGreater(pages['success'], 0)
-        self.assertEqual(pages['groups-open'], 0)
-        for trouble in ('invalid-request', 'failure', 'unexpected'):
-            self.assertEqual(pages[trouble], 0, trouble)
 
     def test_list(self):
         """The device, its queues and engines, before and after a
@@ -124,7 +132,7 @@ class Dsa(SvmGuestTest):
             accel-config list --idle && echo --- || exit 1
             {SETUP}
             accel-config list && echo --- || exit 1
-            ls /dev/dsa
+            ls /dev/dsa && echo ---
             ask count
             ''')
         self.run_dsa(guest)
@@ -150,10 +158,42 @@ class Dsa(SvmGuestTest):
         self.check_user_runner()
 
     def test_user_runner_root_bus(self):
-        """4-level tables and processors, an integrated endpoint, no interrupt
-        remapping."""
+        """1 processor, 4-level tables, no interrupt remapping, an integrated
+        endpoint."""
         self.check_user_runner(devices=['-device', 'dsa,addr=5'],
-                               extra=',intremap=off', cpus=4, cpu=FOUR_LEVELS)
+                               extra=',intremap=off', cpus=1, cpu=FOUR_LEVELS)
+
+    def test_left_out(self):
+        """What the runner leaves out: delta records, and a dozen descriptors
+        at once.  The program has not touched the memory for delta records: the
+        device asks for it, or stops and is told to go on."""
+        guest = self.start_dsa(SETUP + f'''
+            dsa_test() {{
+                {TESTS}/dsa_test "$@" > /tmp/said 2>&1 ||
+                    {{ cat /tmp/said; exit 1; }}
+            }}
+            run() {{
+                dsa_test -f 1 "$@"
+                echo verified $(grep -c 'verifying task result' /tmp/said)
+            }}
+            for mode in 0 1; do
+                for size in 8 4096 65536 524288; do
+                    run -w $mode -l $size -o 7
+                    run -w $mode -l $size -o 8
+                done
+                run -w $mode -l 4096 -o 1 -c {BATCH} -b 7
+                run -w $mode -l 4096 -o 1 -c {BATCH} -b 8
+                run -w $mode -l 65536 -o 3 -n 12
+                dsa_test -w $mode -l 65536 -o 7 -f 0
+                grep -q 'PF addr' /tmp/said || exit 1
+            done
+            ask count
+            ''')
+        device = self.run_dsa(guest)
+        self.assertGreater(device['page-requests']['success'], 0)
+        verified = [int(line.split()[1]) for line in guest.channel.lines
+                    if line.startswith('verified')]
+        self.assertEqual(verified, 2 * (8 * [1] + 2 * [BATCH] + [12]))
 
     def test_config_runner(self):
         guest = self.start_dsa(

@@ -203,6 +203,22 @@ class DsaSvm(SvmGuestTest):
         self.check_cases(guest, 4 * 4)
         self.assertEqual(len(boots), 4)
 
+    def test_snapshot(self):
+        """savevm and loadvm; what was under way goes on both times."""
+        guest = self.start_dsa(f'''
+            {BUSY}
+            switch_on && busy || exit 1
+            answer=$(ask save)
+            echo answer=$answer
+            end_all && works || exit 1
+            [ $answer = loaded ] || ask load
+            ''', append='nosoftlockup')  # time jumps with loadvm
+        self.run_script(guest, self.snapshot_questions(guest))
+        self.check_cases(guest, 2 * 4)
+        answers = [line for line in guest.channel.lines
+                   if line.startswith('answer=')]
+        self.assertEqual(answers, ['answer=saved', 'answer=loaded'])
+
     def test_1_processor(self):
         self.run_cases(cpus=1)
 
