@@ -1185,6 +1185,8 @@ static bool dma_visit_piece(DMARanges *r, AddressSpace *const *as,
     unsigned i, mapped;
 
     RCU_READ_LOCK_GUARD();
+    /* All requests can go on so far */
+    r->failed = 0;
     for (mapped = 0; mapped < r->n; mapped++) {
         data[mapped] = dma_map(as[mapped], addr[mapped], &len,
                                dma_is_write(&r->req[mapped]), attrs);

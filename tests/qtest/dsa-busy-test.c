@@ -765,6 +765,82 @@ static void test_migrate_mismatch(void)
     }
 }
 
+/* Returns where the descriptor with completion record @n is in a stream */
+static size_t find_descriptor(const char *stream, size_t len, unsigned n,
+                              DSAOperation op)
+{
+    uint8_t key[9] = { op };
+
+    stq_le_p(key + 1, IOVA_CR + n * DSA_CR_SIZE);
+    for (size_t i = 0; i + sizeof(key) <= len; i++) {
+        if (!memcmp(stream + i, key, sizeof(key))) {
+            return i - DSA_DESC_OPERATION;
+        }
+    }
+    g_assert_not_reached();
+}
+
+static void expect_load(const char *path, const char *stream, size_t len,
+                        const char *expected)
+{
+    g_autofree char *end = NULL;
+    QTestState *qts;
+
+    g_assert_true(g_file_set_contents(path, stream, len, NULL));
+    qts = qtest_initf(MACHINE SVM_IOMMU "-device dsa,addr=4,id=dsa0 "
+                      "-incoming defer");
+    end = qatd_try_load_machine(qts, path);
+    g_assert_cmpstr(end, ==, expected);
+    qtest_quit(qts);
+}
+
+/* A stream may hold anything: what would lead out of an array is refused */
+static void test_migrate_hostile(void)
+{
+    /* Of the descriptor that is executed, as vmstate.c saves it */
+    static const struct {
+        unsigned offset;
+        uint8_t val;
+    } bytes[] = {
+        { 80, 200 },            /* WQ */
+        { 81, 40 },             /* Maximum Transfer Size */
+        { 83 + DSA_DESC_OPERATION, 0xff },
+        { 83 + DSA_DESC_OPERATION, 0x0f },
+        { 83 + DSA_DESC_TRANSFER_SIZE + 3, 0xff },
+        { 149, 4 },             /* phase */
+        { 162, 0xff },          /* Bytes Completed */
+    };
+    g_autofree char *path = NULL, *stream = NULL;
+    size_t len, place;
+    QVtdPageReq rq;
+    BlockTest b;
+    Test *t = &b.t;
+
+    start_block(&b, true);
+    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
+    submit(t, 1, DSA_OP_NOOP, CR, 0, 0, 0);
+    expect_request(t, IOVA_DATA + PAGE, true, &rq);
+    path = qatd_save_machine(t->qts);
+    g_assert_true(g_file_get_contents(path, &stream, &len, NULL));
+    expect_load(path, stream, len, "completed");
+    place = find_descriptor(stream, len, 0, DSA_OP_FILL);
+    for (int i = 0; i < ARRAY_SIZE(bytes); i++) {
+        uint8_t old = stream[place + bytes[i].offset];
+
+        g_test_message("case %d", i);
+        stream[place + bytes[i].offset] = bytes[i].val;
+        expect_load(path, stream, len, "failed");
+        stream[place + bytes[i].offset] = old;
+    }
+    /* The Occupancy in front of the WQ's first entry */
+    place = find_descriptor(stream, len, 1, DSA_OP_NOOP);
+    g_assert_cmphex(ldl_be_p(stream + place - 4), ==, 1);
+    stl_be_p(stream + place - 4, 129);
+    expect_load(path, stream, len, "failed");
+    unlink(path);
+    alloc_destroy(&t->alloc);
+}
+
 #define BIG_SIZE    0x2000000
 
 /* A page of each MiB */
@@ -975,6 +1051,7 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/busy/taken-away-blocked", test_taken_away_blocked);
     qtest_add_func("/dsa/migrate/idle", test_migrate_idle);
     qtest_add_func("/dsa/migrate/mismatch", test_migrate_mismatch);
+    qtest_add_func("/dsa/migrate/hostile", test_migrate_hostile);
     qtest_add_func("/dsa/not-ram", test_not_ram);
     return g_test_run();
 }

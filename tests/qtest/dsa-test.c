@@ -577,21 +577,25 @@ static void test_delta(void)
 /* 8.3.10 */
 static void test_dualcast(void)
 {
+    /* The second one takes the engine several steps */
+    const uint32_t sizes[] = { 0xffff, 0xfffff };
     uint64_t src, dst;
     QDSADesc desc;
     Test t;
 
     start(&t);
-    src = alloc(&t, 0x10000);
-    dst = alloc(&t, 0x40000) + 77;
-    put_pattern(&t, src, 0xffff, 9);
-    qdsa_desc(&desc, DSA_OP_DUALCAST, CR, t.cr);
-    qdsa_desc_data(&desc, src, dst, 0xffff);
-    stq_le_p(desc.raw + DSA_DESC_DST2, dst + 0x20000);
-    run(&t, &desc, DSA_STATUS_SUCCESS);
-    expect_result(&t, 0, 0);
-    expect_pattern(&t, dst, 0xffff, 9);
-    expect_pattern(&t, dst + 0x20000, 0xffff, 9);
+    src = alloc(&t, 0x100000);
+    dst = alloc(&t, 0x400000) + 77;
+    for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
+        put_pattern(&t, src, sizes[i], 9 + i);
+        qdsa_desc(&desc, DSA_OP_DUALCAST, CR, t.cr);
+        qdsa_desc_data(&desc, src, dst, sizes[i]);
+        stq_le_p(desc.raw + DSA_DESC_DST2, dst + 0x200000);
+        run(&t, &desc, DSA_STATUS_SUCCESS);
+        expect_result(&t, 0, 0);
+        expect_pattern(&t, dst, sizes[i], 9 + i);
+        expect_pattern(&t, dst + 0x200000, sizes[i], 9 + i);
+    }
     stop(&t);
 }
 

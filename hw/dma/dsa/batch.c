@@ -105,12 +105,11 @@ static const uint8_t *batch_next(DSAJob *batch)
     DSAEngine *engine = batch->engine;
     uint32_t index = batch->bytes_completed;
     uint32_t n = MIN(batch->desc.size - index, DSA_BATCH_FETCH);
+    uint64_t addr = batch->desc.src + (uint64_t)index * DSA_DESC_SIZE;
 
     if (index - engine->list_first >= engine->list_len) {
         engine->list_len = 0;
-        if (!dsa_read_blocking(batch,
-                               batch->desc.src + (uint64_t)index * DSA_DESC_SIZE,
-                               engine->list, n * DSA_DESC_SIZE)) {
+        if (!dsa_read_blocking(batch, addr, engine->list, n * DSA_DESC_SIZE)) {
             return NULL;
         }
         engine->list_first = index;

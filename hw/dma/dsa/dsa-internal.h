@@ -229,13 +229,25 @@ struct DSAState {
 
 /* All functions below take the lock themselves, unless it says otherwise */
 
-/* ---- dsa.c ---- */
+/* ---- state.c ---- */
 
 /* Have the bottom half raise an MSI-X vector; with the lock */
 void dsa_raise(DSAState *s, unsigned vector);
 
 /* Set a bit of INTCAUSE and raise vector 0; with the lock */
 void dsa_raise_cause(DSAState *s, uint32_t cause);
+
+/* The bottom half: raises interrupts, ends commands; with the BQL */
+void dsa_bh(void *opaque);
+
+/* Enter the Halt State, unless the device is disabled (5.7); with the BQL */
+void dsa_halt(DSAState *s);
+
+/* FLR; with the BQL */
+void dsa_reset_state(DSAState *s);
+
+/* The machine stops, or goes on; with the BQL */
+void dsa_set_running(DSAState *s, bool running);
 
 /* ---- config.c ---- */
 

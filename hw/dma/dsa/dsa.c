@@ -27,46 +27,6 @@
 #define DSA_PRI_CAP_OFFSET      (DSA_PASID_CAP_OFFSET + \
                                  PCI_EXT_CAP_PASID_SIZEOF)
 
-/* ---- Interrupts, and the ends of commands ---- */
-
-void dsa_raise(DSAState *s, unsigned vector)
-{
-    s->raised[vector] = true;
-    qemu_bh_schedule(s->bh);
-}
-
-void dsa_raise_cause(DSAState *s, uint32_t cause)
-{
-    s->intcause |= cause;
-    dsa_raise(s, 0);
-}
-
-static void dsa_bh(void *opaque)
-{
-    DSAState *s = opaque;
-    bool raised[DSA_MAX_VECTORS];
-    unsigned i;
-
-    /* No interrupts and no changes of registers while the machine is stopped */
-    if (!s->running) {
-        return;
-    }
-    WITH_QEMU_LOCK_GUARD(&s->lock) {
-        memcpy(raised, s->raised, sizeof(raised));
-        memset(s->raised, 0, sizeof(s->raised));
-    }
-    for (i = 0; i < dsa_num_vectors(s); i++) {
-        if (raised[i]) {
-            msix_notify(PCI_DEVICE(s), i);
-        }
-    }
-    /* The interrupts of the descriptors that it waited for have been sent */
-    QEMU_LOCK_GUARD(&s->lock);
-    if (s->cmd.done) {
-        dsa_command_finish(s);
-    }
-}
-
 /* ---- Registers ---- */
 
 static uint64_t dsa_mmio_read(void *opaque, hwaddr addr, unsigned size)
@@ -112,11 +72,6 @@ static const MemoryRegionOps dsa_mmio_ops = {
 
 /* ---- Configuration space ---- */
 
-static const DSAFilter dsa_everything = {
-    .wqs = UINT64_MAX,
-    .end = UINT64_MAX,
-};
-
 static DSAPCIControls dsa_controls(DSAState *s)
 {
     const PCIDevice *pci = PCI_DEVICE(s);
@@ -127,37 +82,6 @@ static DSAPCIControls dsa_controls(DSAState *s)
         .pasid = pcie_pasid_enabled(pci),
         .pri = pcie_pri_enabled(pci),
     };
-}
-
-/* With the lock */
-static void dsa_discard(DSAState *s, DSADeviceState state)
-{
-    unsigned i;
-
-    s->state = state;
-    for (i = 0; i < s->num_wqs; i++) {
-        s->wqs[i].state = DSA_DISABLED;
-    }
-    dsa_wq_abort(s, &dsa_everything);
-}
-
-/* Device Halt State (5.7) */
-static void dsa_halt(DSAState *s)
-{
-    WITH_QEMU_LOCK_GUARD(&s->lock) {
-        if (s->state == DSA_DISABLED || s->state == DSA_HALTED) {
-            return;
-        }
-        dsa_discard(s, DSA_HALTED);
-        s->reset_type = DSA_RESET_FLR;
-        dsa_swerror(s, DSA_SWERROR_PCI_CONFIG, -1);
-        if (FIELD_EX32(s->genctrl, DSA_GENCTRL, HALT_INT)) {
-            dsa_raise_cause(s, R_DSA_INTCAUSE_HALT_MASK);
-        }
-        dsa_command_poll(s);
-    }
-    dsa_engines_pause(s);
-    dsa_engines_resume(s);
 }
 
 static void dsa_check_controls(DSAState *s)
@@ -188,42 +112,17 @@ static void dsa_reset(DeviceState *qdev)
 {
     DSAState *s = DSA(qdev);
 
-    WITH_QEMU_LOCK_GUARD(&s->lock) {
-        dsa_discard(s, DSA_DISABLED);
-    }
-    dsa_engines_pause(s);
-    WITH_QEMU_LOCK_GUARD(&s->lock) {
-        s->reset_type = 0;
-        s->cmd = (DSACommand) { };
-        s->cmdstatus = 0;
-        memset(s->swerror, 0, sizeof(s->swerror));
-        dsa_config_reset(s);
-        memset(s->raised, 0, sizeof(s->raised));
-    }
+    dsa_reset_state(s);
     s->controls = dsa_controls(s);
-    dsa_engines_resume(s);
 }
 
-/* No memory is accessed while the machine is stopped */
 static void dsa_vm_state_change(void *opaque, bool running, RunState state)
 {
     DSAState *s = opaque;
 
-    if (running == s->running) {
-        return;
-    }
-    WITH_QEMU_LOCK_GUARD(&s->lock) {
-        qatomic_set(&s->running, running);
-        qemu_cond_broadcast(&s->completed);
-    }
-    if (running) {
-        s->controls = dsa_controls(s);
-        dsa_engines_resume(s);
-        /* For what it was not to do meanwhile */
-        qemu_bh_schedule(s->bh);
-    } else {
-        dsa_engines_pause(s);
-    }
+    /* Configuration space may have been loaded */
+    s->controls = dsa_controls(s);
+    dsa_set_running(s, running);
 }
 
 static bool dsa_check_property(const char *name, uint32_t val, uint32_t max,

@@ -1,0 +1,130 @@
+/*
+ * Intel Data Streaming Accelerator (DSA): state of the device as a whole
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What the threads of the engines have the main loop do, and what stops them.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "hw/pci/msix.h"
+#include "dsa-internal.h"
+
+/* ---- Interrupts, and the ends of commands ---- */
+
+void dsa_raise(DSAState *s, unsigned vector)
+{
+    s->raised[vector] = true;
+    qemu_bh_schedule(s->bh);
+}
+
+void dsa_raise_cause(DSAState *s, uint32_t cause)
+{
+    s->intcause |= cause;
+    dsa_raise(s, 0);
+}
+
+void dsa_bh(void *opaque)
+{
+    DSAState *s = opaque;
+    bool raised[DSA_MAX_VECTORS];
+    unsigned i;
+
+    /* No interrupts and no changes of registers while the machine is stopped */
+    if (!s->running) {
+        return;
+    }
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        memcpy(raised, s->raised, sizeof(raised));
+        memset(s->raised, 0, sizeof(s->raised));
+    }
+    for (i = 0; i < dsa_num_vectors(s); i++) {
+        if (raised[i]) {
+            msix_notify(PCI_DEVICE(s), i);
+        }
+    }
+    /* The interrupts of the descriptors that it waited for have been sent */
+    QEMU_LOCK_GUARD(&s->lock);
+    if (s->cmd.done) {
+        dsa_command_finish(s);
+    }
+}
+
+/* ---- Halt and reset ---- */
+
+static const DSAFilter dsa_everything = {
+    .wqs = UINT64_MAX,
+    .end = UINT64_MAX,
+};
+
+/* With the lock */
+static void dsa_discard(DSAState *s, DSADeviceState state)
+{
+    unsigned i;
+
+    s->state = state;
+    for (i = 0; i < s->num_wqs; i++) {
+        s->wqs[i].state = DSA_DISABLED;
+    }
+    dsa_wq_abort(s, &dsa_everything);
+}
+
+/* Device Halt State (5.7) */
+void dsa_halt(DSAState *s)
+{
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        if (s->state == DSA_DISABLED || s->state == DSA_HALTED) {
+            return;
+        }
+        dsa_discard(s, DSA_HALTED);
+        s->reset_type = DSA_RESET_FLR;
+        dsa_swerror(s, DSA_SWERROR_PCI_CONFIG, -1);
+        if (FIELD_EX32(s->genctrl, DSA_GENCTRL, HALT_INT)) {
+            dsa_raise_cause(s, R_DSA_INTCAUSE_HALT_MASK);
+        }
+        dsa_command_poll(s);
+    }
+    dsa_engines_pause(s);
+    dsa_engines_resume(s);
+}
+
+void dsa_reset_state(DSAState *s)
+{
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        dsa_discard(s, DSA_DISABLED);
+    }
+    /* Until here an engine may have reported something */
+    dsa_engines_pause(s);
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        s->reset_type = 0;
+        s->cmd = (DSACommand) { };
+        s->cmdstatus = 0;
+        memset(s->swerror, 0, sizeof(s->swerror));
+        dsa_config_reset(s);
+        memset(s->raised, 0, sizeof(s->raised));
+    }
+    dsa_engines_resume(s);
+}
+
+/* ---- Stop of the machine ---- */
+
+void dsa_set_running(DSAState *s, bool running)
+{
+    if (running == s->running) {
+        return;
+    }
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        qatomic_set(&s->running, running);
+        qemu_cond_broadcast(&s->completed);
+    }
+    if (running) {
+        dsa_engines_resume(s);
+        /* For what it was not to do meanwhile */
+        qemu_bh_schedule(s->bh);
+    } else {
+        dsa_engines_pause(s);
+    }
+}

@@ -1,0 +1,559 @@
+/*
+ * Unit tests of the threads of the DSA model
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The engines, with work queues, commands and portals, between fake memory, a
+ * main loop and processors.  Processors submit descriptors while commands,
+ * resets, halts and stops of the machine come.  Each completion record has a
+ * number, and is to be written once; and nothing is accessed while the device
+ * has been told not to.
+ *
+ * Environment:
+ *   DSA_TEST_SEED  seed of the random choices (printed; default: the time)
+ */
+
+#include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
+#include "qemu/atomic.h"
+#include "qemu/bswap.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "qemu/rcu.h"
+#include "hw/pci/msix.h"
+#include "hw/dma/dsa/dsa-internal.h"
+
+#define PROCESSORS      2
+#define ENGINES         3
+#define WQS             2
+#define WQ_SIZE         8
+#define RECORDS         (1 << 20)
+#define PIECE           4096
+
+static DSAState dsa;
+static uint32_t seed;
+
+/* ---- Fake memory ---- */
+
+/* How often the first quadword of each completion record was written */
+static int records[RECORDS];
+static int accesses;            /* under way */
+static bool suspended;
+static int interrupts;
+
+static bool access_begin(void)
+{
+    qatomic_inc(&accesses);
+    smp_mb__after_rmw();
+    if (qatomic_read(&suspended)) {
+        qatomic_dec(&accesses);
+        return false;
+    }
+    return true;
+}
+
+static void access_end(void)
+{
+    qatomic_dec(&accesses);
+}
+
+void pci_ats_dma_suspend(PCIATSDMA *dma)
+{
+    qatomic_set_mb(&suspended, true);
+    while (qatomic_read(&accesses)) {
+        g_usleep(1);
+    }
+}
+
+void pci_ats_dma_resume(PCIATSDMA *dma)
+{
+    qatomic_set(&suspended, false);
+}
+
+int pci_ats_dma_rw_partial(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                           hwaddr addr, void *buf, size_t len,
+                           DMADirection dir, size_t *moved)
+{
+    *moved = 0;
+    if (!access_begin()) {
+        return -ECANCELED;
+    }
+    if (dir == DMA_DIRECTION_TO_DEVICE) {
+        /* Also lists of descriptors: No-ops */
+        memset(buf, 0, len);
+    } else if (len == 8) {
+        qatomic_inc(&records[addr / DSA_CR_SIZE]);
+    }
+    *moved = len;
+    access_end();
+    return 0;
+}
+
+int pci_ats_dma_visit_ranges(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                             const PCIATSDMARange *ranges, unsigned n,
+                             size_t len, PCIATSDMAVisitRanges *visit,
+                             void *opaque, size_t *visited, unsigned *failed)
+{
+    uint8_t memory[PCI_ATS_DMA_RANGES][PIECE] = { };
+    void *const data[] = { memory[0], memory[1], memory[2] };
+    bool more = true;
+
+    *failed = 0;
+    for (*visited = 0; more && *visited < len; ) {
+        size_t piece = MIN(len - *visited, PIECE);
+
+        if (!access_begin()) {
+            return -ECANCELED;
+        }
+        more = visit(opaque, data, piece);
+        *visited += piece;
+        access_end();
+    }
+    return 0;
+}
+
+/* ---- Fake function ---- */
+
+static const TypeInfo types[] = {
+    {
+        .name = TYPE_PCI_DEVICE,
+        .parent = TYPE_OBJECT,
+        .instance_size = sizeof(PCIDevice),
+    }, {
+        .name = TYPE_DSA,
+        .parent = TYPE_PCI_DEVICE,
+        .instance_size = sizeof(DSAState),
+    },
+};
+
+bool pcie_bus_master_enabled(const PCIDevice *dev)
+{
+    return true;
+}
+
+bool pcie_ats_enabled(const PCIDevice *dev)
+{
+    return true;
+}
+
+bool pcie_pasid_enabled(const PCIDevice *dev)
+{
+    return true;
+}
+
+bool pcie_pasid_priv_enabled(const PCIDevice *dev)
+{
+    return true;
+}
+
+bool pcie_pri_enabled(const PCIDevice *dev)
+{
+    return true;
+}
+
+uint32_t pcie_pri_get_req_alloc(const PCIDevice *dev)
+{
+    return 32;
+}
+
+void msix_notify(PCIDevice *dev, unsigned vector)
+{
+    interrupts++;
+}
+
+void memory_region_init_io(MemoryRegion *mr, Object *owner,
+                           const MemoryRegionOps *ops, void *opaque,
+                           const char *name, uint64_t size)
+{
+}
+
+/* ---- Fake main loop, and the BQL ---- */
+
+static QemuMutex bql;
+static QemuMutex loop_lock;
+static QemuCond loop_cond;
+static bool loop_scheduled, loop_stop;
+static QemuThread loop_thread;
+
+void qemu_bh_schedule(QEMUBH *bh)
+{
+    QEMU_LOCK_GUARD(&loop_lock);
+    loop_scheduled = true;
+    qemu_cond_signal(&loop_cond);
+}
+
+static bool loop_next(void)
+{
+    QEMU_LOCK_GUARD(&loop_lock);
+    while (!loop_scheduled && !loop_stop) {
+        qemu_cond_wait(&loop_cond, &loop_lock);
+    }
+    loop_scheduled = false;
+    return !loop_stop;
+}
+
+static void *loop(void *opaque)
+{
+    while (loop_next()) {
+        QEMU_LOCK_GUARD(&bql);
+        dsa_bh(&dsa);
+    }
+    return NULL;
+}
+
+static void loop_end(void)
+{
+    WITH_QEMU_LOCK_GUARD(&loop_lock) {
+        loop_stop = true;
+        qemu_cond_signal(&loop_cond);
+    }
+    qemu_thread_join(&loop_thread);
+}
+
+/* ---- The driver; with the BQL, as processors access registers ---- */
+
+static void command_begin(DSACommandCode code, uint32_t operand)
+{
+    QEMU_LOCK_GUARD(&dsa.lock);
+    dsa_command_submit(&dsa, code << R_DSA_CMD_CODE_SHIFT | operand);
+}
+
+static uint32_t read_register(hwaddr addr)
+{
+    QEMU_LOCK_GUARD(&dsa.lock);
+    return dsa_config_read(&dsa, addr);
+}
+
+/* Gives up the BQL, for the end of a command needs it */
+static uint32_t command_wait(void)
+{
+    uint32_t status;
+
+    while ((status = read_register(A_DSA_CMDSTATUS)) &
+           R_DSA_CMDSTATUS_ACTIVE_MASK) {
+        qemu_mutex_unlock(&bql);
+        g_usleep(10);
+        qemu_mutex_lock(&bql);
+    }
+    return status;
+}
+
+static uint32_t command(DSACommandCode code, uint32_t operand)
+{
+    command_begin(code, operand);
+    return command_wait();
+}
+
+static void write_register(hwaddr addr, uint64_t val)
+{
+    QEMU_LOCK_GUARD(&dsa.lock);
+    dsa_config_write(&dsa, addr, val, UINT64_MAX);
+}
+
+/* WQ 0 is dedicated, WQ 1 shared; all engines work for both */
+static void enable(void)
+{
+    write_register(DSA_GRPCFG_OFFSET + DSA_GRPCFG_WQS, 3);
+    write_register(DSA_GRPCFG_OFFSET + DSA_GRPCFG_ENGINES,
+                   MAKE_64BIT_MASK(0, ENGINES));
+    for (unsigned i = 0; i < WQS; i++) {
+        unsigned wq = DSA_WQCFG_OFFSET + i * DSA_WQCFG_SIZE;
+
+        write_register(wq, WQ_SIZE |
+                       (uint64_t)WQ_SIZE << R_DSA_WQCFG0_THRESHOLD_SHIFT);
+        write_register(wq + 8, (i ? DSA_WQ_SHARED : DSA_WQ_DEDICATED) |
+                       R_DSA_WQCFG1_PASID_EN_MASK |
+                       1 << R_DSA_WQCFG1_PRIORITY_SHIFT |
+                       31ULL << R_DSA_WQCFG1_MAX_TRANSFER_SHIFT |
+                       10ULL << R_DSA_WQCFG1_MAX_BATCH_SHIFT);
+    }
+    assert_int_equal(command(DSA_CMD_ENABLE_DEVICE, 0), 0);
+    for (unsigned i = 0; i < WQS; i++) {
+        assert_int_equal(command(DSA_CMD_ENABLE_WQ, i), 0);
+    }
+}
+
+/* ---- Processors ---- */
+
+static int next_record;
+static int taken[RECORDS];      /* the device has the descriptor */
+static bool processors_stop;
+static QemuThread processor_thread[PROCESSORS];
+
+static void make_descriptor(GRand *rng, uint8_t *raw, unsigned record)
+{
+    static const uint8_t operations[] = {
+        DSA_OP_NOOP, DSA_OP_BATCH, DSA_OP_DRAIN, DSA_OP_MEMORY_MOVE,
+        DSA_OP_FILL, DSA_OP_COMPARE, DSA_OP_CRC, DSA_OP_CREATE_DELTA,
+        DSA_OP_DIF_INSERT,
+    };
+    uint8_t op = operations[g_rand_int_range(rng, 0, ARRAY_SIZE(operations))];
+    uint32_t size = g_rand_int_range(rng, 1, 200) * 512;
+
+    memset(raw, 0, DSA_DESC_SIZE);
+    stl_le_p(raw + DSA_DESC_FLAGS,
+             DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR);
+    raw[DSA_DESC_OPERATION] = op;
+    stq_le_p(raw + DSA_DESC_COMPLETION_ADDR, (uint64_t)record * DSA_CR_SIZE);
+    if (op == DSA_OP_NOOP || op == DSA_OP_DRAIN) {
+        return;
+    }
+    stq_le_p(raw + DSA_DESC_SRC, 0x10000000);
+    stq_le_p(raw + DSA_DESC_DST, 0x20000000);
+    stl_le_p(raw + DSA_DESC_TRANSFER_SIZE, size);
+    if (op == DSA_OP_BATCH) {
+        stq_le_p(raw + DSA_DESC_DST, 0);
+        stl_le_p(raw + DSA_DESC_TRANSFER_SIZE, size / 512 + 1);
+    } else if (op == DSA_OP_CRC) {
+        stq_le_p(raw + DSA_DESC_DST, 0);
+    } else if (op == DSA_OP_CREATE_DELTA) {
+        stq_le_p(raw + DSA_DESC_DELTA_ADDR, 0x30000000);
+        stl_le_p(raw + DSA_DESC_MAX_DELTA_SIZE, 80);
+    }
+}
+
+/* Only to a WQ that has room: a posted write to a full one is lost */
+static bool submit(const uint8_t *raw, unsigned wq)
+{
+    hwaddr portal = wq * DSA_PORTALS_PER_WQ * DSA_PORTAL_SIZE;
+
+    if (wq) {
+        return dsa_portal_enqueue_store((DirectStoreTarget *)&dsa, &dsa.portals,
+                                        portal, raw, MEMTXATTRS_UNSPECIFIED);
+    }
+    dsa_portal_direct_store((DirectStoreTarget *)&dsa, &dsa.portals, portal,
+                            raw, MEMTXATTRS_UNSPECIFIED);
+    return false;
+}
+
+static void *processor(void *opaque)
+{
+    unsigned wq = GPOINTER_TO_UINT(opaque) % WQS;
+    GRand *rng = g_rand_new_with_seed(qatomic_fetch_inc(&seed));
+    uint8_t raw[DSA_DESC_SIZE];
+
+    while (!qatomic_read(&processors_stop)) {
+        unsigned record = qatomic_fetch_inc(&next_record);
+
+        if (record >= RECORDS) {
+            break;
+        }
+        make_descriptor(rng, raw, record);
+        if (submit(raw, wq)) {
+            qatomic_set(&taken[record], 1);
+        } else {
+            g_usleep(1);
+        }
+    }
+    g_rand_free(rng);
+    return NULL;
+}
+
+/* ---- Setup ---- */
+
+static void start(void)
+{
+    object_initialize(&dsa, sizeof(dsa), TYPE_DSA);
+    dsa.num_engines = ENGINES;
+    dsa.num_groups = 1;
+    dsa.num_wqs = WQS;
+    dsa.total_wq_size = WQS * WQ_SIZE;
+    dsa.pri_capacity = 512;
+    dsa.running = true;
+    qemu_mutex_init(&dsa.lock);
+    qemu_cond_init(&dsa.completed);
+    for (unsigned i = 0; i < WQS; i++) {
+        dsa.wqs[i].capacity = dsa.total_wq_size;
+        dsa.wqs[i].ring = g_new0(DSAWork, dsa.total_wq_size);
+    }
+    memset(records, 0, sizeof(records));
+    memset(taken, 0, sizeof(taken));
+    next_record = 0;
+    loop_stop = processors_stop = suspended = false;
+    dsa_config_reset(&dsa);
+    dsa_engines_start(&dsa);
+    qemu_thread_create(&loop_thread, "loop", loop, NULL, QEMU_THREAD_JOINABLE);
+    qemu_mutex_lock(&bql);
+    enable();
+    for (unsigned i = 0; i < PROCESSORS; i++) {
+        qemu_thread_create(&processor_thread[i], "processor", processor,
+                           GUINT_TO_POINTER(i), QEMU_THREAD_JOINABLE);
+    }
+}
+
+static void stop_processors(void)
+{
+    qatomic_set(&processors_stop, true);
+    for (unsigned i = 0; i < PROCESSORS; i++) {
+        qemu_thread_join(&processor_thread[i]);
+    }
+}
+
+static void stop(void)
+{
+    dsa_engines_stop(&dsa);
+    qemu_mutex_unlock(&bql);
+    loop_end();
+    assert_int_equal(accesses, 0);
+    for (unsigned i = 0; i < WQS; i++) {
+        g_free(dsa.wqs[i].ring);
+    }
+    qemu_cond_destroy(&dsa.completed);
+    qemu_mutex_destroy(&dsa.lock);
+    object_unref(OBJECT(&dsa));
+}
+
+/* Returns how many records were written; none twice */
+static unsigned count_records(void)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < MIN(next_record, RECORDS); i++) {
+        assert_in_range(records[i], 0, 1);
+        n += records[i];
+    }
+    return n;
+}
+
+/* Not before processors have done something more */
+static void wait_for_processors(void)
+{
+    int before = qatomic_read(&next_record);
+
+    while (qatomic_read(&next_record) < MIN(before + 10, RECORDS)) {
+        g_usleep(10);
+    }
+}
+
+static void expect_quiet(void)
+{
+    assert_int_equal(qatomic_read(&accesses), 0);
+    for (unsigned i = 0; i < ENGINES; i++) {
+        assert_false(dsa.engines[i].executing);
+    }
+}
+
+/* ---- Tests ---- */
+
+/* The machine stops and goes on, drains come: nothing is lost */
+static void test_stop(void **state)
+{
+    start();
+    for (int i = 0; i < 300; i++) {
+        wait_for_processors();
+        command_begin(i % 2 ? DSA_CMD_DRAIN_ALL : DSA_CMD_DRAIN_PASID, 0);
+        dsa_set_running(&dsa, false);
+        expect_quiet();
+        dsa_set_running(&dsa, true);
+        assert_int_equal(command_wait(), 0);
+    }
+    stop_processors();
+    assert_int_equal(command(DSA_CMD_DISABLE_DEVICE, 0), 0);
+    for (unsigned i = 0; i < MIN(next_record, RECORDS); i++) {
+        assert_true(records[i] >= taken[i]);
+    }
+    assert_true(count_records() > 0);
+    stop();
+}
+
+static void disturb(GRand *rng)
+{
+    switch (g_rand_int_range(rng, 0, 9)) {
+    case 0:
+        command(DSA_CMD_ABORT_ALL, 0);
+        break;
+    case 1:
+        command(DSA_CMD_RESET_WQ, 3);
+        command(DSA_CMD_RESET_DEVICE, 0);
+        enable();
+        break;
+    case 2:
+        command(DSA_CMD_DISABLE_WQ, 1);
+        command(DSA_CMD_ENABLE_WQ, 0);
+        break;
+    case 3:
+        /* In the middle of a command */
+        command_begin(DSA_CMD_DRAIN_ALL, 0);
+        dsa_reset_state(&dsa);
+        expect_quiet();
+        enable();
+        break;
+    case 4:
+        command_begin(DSA_CMD_ABORT_WQ, 2);
+        dsa_halt(&dsa);
+        assert_int_equal(read_register(A_DSA_GENSTS) & 3, DSA_HALTED);
+        command_wait();
+        dsa_reset_state(&dsa);
+        enable();
+        break;
+    case 5:
+        dsa_set_running(&dsa, false);
+        expect_quiet();
+        dsa_reset_state(&dsa);
+        dsa_set_running(&dsa, true);
+        enable();
+        break;
+    case 6:
+        write_register(DSA_WQCFG_OFFSET + 24, R_DSA_WQCFG3_OCC_INT_MASK);
+        command(DSA_CMD_REQUEST_INT_HANDLE, 1);
+        command(DSA_CMD_RELEASE_INT_HANDLE, 1);
+        break;
+    default:
+        dsa_set_running(&dsa, false);
+        expect_quiet();
+        dsa_set_running(&dsa, true);
+        break;
+    }
+}
+
+/* Everything at once: no record is written twice, and nothing hangs */
+static void test_everything(void **state)
+{
+    GRand *rng = g_rand_new_with_seed(qatomic_fetch_inc(&seed));
+
+    start();
+    for (int i = 0; i < 1000; i++) {
+        wait_for_processors();
+        disturb(rng);
+    }
+    stop_processors();
+    count_records();
+    stop();
+    g_rand_free(rng);
+}
+
+/* Unplug while all are busy */
+static void test_unplug(void **state)
+{
+    for (int i = 0; i < 30; i++) {
+        start();
+        g_usleep(i * 10);
+        dsa_engines_pause(&dsa);
+        stop_processors();
+        dsa_engines_resume(&dsa);
+        stop();
+        count_records();
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_everything),
+        cmocka_unit_test(test_unplug),
+    };
+    const char *from = getenv("DSA_TEST_SEED");
+
+    seed = from ? strtoul(from, NULL, 0) : time(NULL);
+    printf("# DSA_TEST_SEED=%" PRIu32 "\n", seed);
+    module_call_init(MODULE_INIT_QOM);
+    type_register_static_array(types, ARRAY_SIZE(types));
+    qemu_mutex_init(&bql);
+    qemu_mutex_init(&loop_lock);
+    qemu_cond_init(&loop_cond);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
