@@ -10,6 +10,8 @@ while the machine changes under them."""
 
 import json
 import re
+from functools import partial
+from pathlib import Path
 
 from svm_guest import SvmGuestTest, TestpmdBackend
 from guest_machine import iommu_arguments, network_arguments, svm_arguments
@@ -207,7 +209,7 @@ class Svm(SvmGuestTest):
     def test_kexec(self):
         """Another kernel takes over while the device is at work: the driver
         silences the device before, and the new kernel finds all in order."""
-        program = self.compile_program('kexec.c')
+        program = Path(self.compile_program('kexec.c'))
         guest = self.start_svm('''
             boot=$(ask boot)
             if [ $boot = 2 ]; then
@@ -215,38 +217,36 @@ class Svm(SvmGuestTest):
                 exit
             fi
             svm test malloc unmap fork || exit 1
-            head -c $(ask kernel-size) /dev/vda > /tmp/kernel
-            head -c $(ask initrd-size) /dev/vdb > /tmp/initrd
-            cp /sys/firmware/qemu_fw_cfg/by_name/opt/svm/kexec/raw /tmp/kexec
+            head -c $(ask size-of-kernel) /dev/vda > /tmp/kernel
+            head -c $(ask size-of-initrd) /dev/vdb > /tmp/initrd
+            head -c $(ask size-of-kexec) /dev/vdc > /tmp/kexec
             chmod +x /tmp/kexec
             svm busy 16 > /tmp/busy &
             wait_until 60 grep -q busy /tmp/busy
             /tmp/kexec /tmp/kernel /tmp/initrd "$(cat /proc/cmdline)"
             exit 1
-            ''', devices=svm_arguments() + [
-                '-fw_cfg', f'name=opt/svm/kexec,file={program}'], launch=False)
-        trace = self.log_file('kexec-trace.log')
-        guest.vm.add_args('-D', trace)
-        for event in ('svm_*', 'pci_cfg_write', 'pci_ats_request_translation',
-                      'pci_pri_request_page', 'vtd_dmar_fault'):
-            guest.vm.add_args('-trace', event)
-        for name, path in (('kernel', guest.image.kernel),
-                           ('initrd', guest.image.initramfs)):
-            guest.vm.add_args('-drive', f'if=none,id={name},format=raw,'
-                              f'readonly=on,file={path}',
-                              '-device', f'virtio-blk-pci,drive={name}')
-        guest.vm.launch()
+            ''', launch=False)
         boots = []
 
         def boot():
             boots.append(None)
             return str(len(boots))
 
-        self.run_script(guest, {
-            'boot': boot,
-            'kernel-size': lambda: str(guest.image.kernel.stat().st_size),
-            'initrd-size': lambda: str(guest.image.initramfs.stat().st_size)},
-                        provoked_in=PROVOKED)
+        questions = {'boot': boot}
+        for name, path in (('kernel', guest.image.kernel),
+                           ('initrd', guest.image.initramfs),
+                           ('kexec', program)):
+            guest.vm.add_args('-drive', f'if=none,id={name},format=raw,'
+                              f'readonly=on,file={path}',
+                              '-device', f'virtio-blk-pci,drive={name}')
+            questions[f'size-of-{name}'] = partial(str, path.stat().st_size)
+        trace = self.log_file('kexec-trace.log')
+        guest.vm.add_args('-D', trace)
+        for event in ('svm_*', 'pci_cfg_write', 'pci_ats_request_translation',
+                      'pci_pri_request_page', 'vtd_dmar_fault'):
+            guest.vm.add_args('-trace', event)
+        guest.vm.launch()
+        self.run_script(guest, questions, provoked_in=PROVOKED)
         self.check_cases(guest, skipped=('huge-1g',))
         self.assertEqual(len(boots), 2)
         self.check_quiet(trace)
