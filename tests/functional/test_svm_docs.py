@@ -98,7 +98,8 @@ class Terminal:
 
     def expect(self, pattern):
         """Wait for a pattern; returns what came up to its end."""
-        pattern, deadline = re.compile(pattern, re.M), time.monotonic() + SECONDS
+        pattern = re.compile(pattern, re.M)
+        deadline = time.monotonic() + SECONDS
         while not (found := pattern.search(self._said)):
             ready, _, _ = select.select([self._process.stdout], [], [],
                                         max(deadline - time.monotonic(), 0))

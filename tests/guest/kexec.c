@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Boot another kernel from this one: kexec KERNEL INITRD COMMAND-LINE
  *
@@ -6,6 +5,8 @@
  * are not.
  *
  * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -17,34 +18,34 @@
 
 static int open_or_complain(const char *path)
 {
-	int fd = open(path, O_RDONLY);
+    int fd = open(path, O_RDONLY);
 
-	if (fd < 0) {
-		perror(path);
-	}
-	return fd;
+    if (fd < 0) {
+        perror(path);
+    }
+    return fd;
 }
 
 int main(int argc, char **argv)
 {
-	int kernel, initrd;
+    int kernel, initrd;
 
-	if (argc != 4) {
-		fprintf(stderr, "Usage: kexec KERNEL INITRD COMMAND-LINE\n");
-		return 2;
-	}
-	kernel = open_or_complain(argv[1]);
-	initrd = open_or_complain(argv[2]);
-	if (kernel < 0 || initrd < 0) {
-		return 1;
-	}
-	if (syscall(SYS_kexec_file_load, kernel, initrd, strlen(argv[3]) + 1,
-		    argv[3], 0ul)) {
-		perror("kexec_file_load");
-		return 1;
-	}
-	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-		LINUX_REBOOT_CMD_KEXEC, NULL);
-	perror("reboot");
-	return 1;
+    if (argc != 4) {
+        fprintf(stderr, "Usage: kexec KERNEL INITRD COMMAND-LINE\n");
+        return 2;
+    }
+    kernel = open_or_complain(argv[1]);
+    initrd = open_or_complain(argv[2]);
+    if (kernel < 0 || initrd < 0) {
+        return 1;
+    }
+    if (syscall(SYS_kexec_file_load, kernel, initrd, strlen(argv[3]) + 1,
+                argv[3], 0ul)) {
+        perror("kexec_file_load");
+        return 1;
+    }
+    syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+            LINUX_REBOOT_CMD_KEXEC, NULL);
+    perror("reboot");
+    return 1;
 }
