@@ -12,6 +12,10 @@
  * device's PCIATSDMA, as a job: in its thread, which takes the BQL to end the
  * operation; or at once, if it is a short one.  An operation that is stopped
  * disowns its job first.
+ *
+ * When an operation has ended the guest may take the address space away, so no
+ * page request may be open then, not even one of a disowned job: the end waits
+ * until all jobs have ended, which they do when theirs are answered.
  */
 
 #include "qemu/osdep.h"
@@ -78,7 +82,10 @@ struct SVMState {
     uint64_t result;
     SVMOperation op;
     bool cancelled;             /* @op; its end is still to come */
+    bool ended;                 /* @op, with @ret, but for @jobs */
+    int32_t ret;
     SVMJob *job;                /* NULL: none, or it has ended or is disowned */
+    unsigned jobs;              /* that have not ended, disowned or not */
 };
 
 /* ---- Operations ---- */
@@ -113,8 +120,18 @@ static void svm_end(SVMState *s, int ret)
     trace_svm_end(pci->name, pci->devfn, op->pasid, op->pos, op->crc, ret,
                   s->result);
     op->command = 0;
+    s->cancelled = false;
+    s->ended = false;
     if (msi_enabled(pci)) {
         msi_notify(pci, 0);
+    }
+}
+
+/* The same, as soon as all page requests are answered and the machine runs */
+static void svm_end_when_idle(SVMState *s)
+{
+    if (s->ended && !s->jobs && s->vm_running) {
+        svm_end(s, s->ret);
     }
 }
 
@@ -125,15 +142,17 @@ static void svm_job_done(void *opaque, int ret)
     SVMState *s = job->s;
     BQL_LOCK_GUARD();
 
+    s->jobs--;
     if (s->job == job) {
         s->op.pos = job->op.pos;
         s->op.crc = job->op.crc;
         s->job = NULL;
-        s->cancelled = false;
+        s->ended = true;
+        s->ret = ret;
         g_atomic_rc_box_release(job);
-        svm_end(s, ret);
     }
     g_atomic_rc_box_release(job);
+    svm_end_when_idle(s);
 }
 
 /* Go on with the operation where it is; @flags: of the request for its data */
@@ -145,6 +164,7 @@ static void svm_run(SVMState *s, unsigned flags)
     job->s = s;
     job->op = *op;
     s->job = g_atomic_rc_box_acquire(job);
+    s->jobs++;
     if (op->options & SVM_OPTION_PRIV) {
         flags |= PCI_ATS_DMA_PRIV;
     }
@@ -164,7 +184,6 @@ static void svm_halt(SVMState *s)
     SVMJob *job = s->job;
 
     s->job = NULL;
-    s->cancelled = false;
     if (job) {
         pci_ats_dma_cancel(s->dma);
         s->op.pos = job->op.pos;
@@ -217,7 +236,7 @@ static void svm_start(SVMState *s, uint64_t command)
 static void svm_set_pasid(SVMState *s, uint32_t pasid)
 {
     s->pasid = pasid;
-    if (s->op.command && !s->cancelled) {
+    if (s->op.command && !s->cancelled && !s->ended) {
         s->cancelled = true;
         pci_ats_dma_cancel(s->dma);
     }
@@ -227,18 +246,19 @@ static void svm_set_pasid(SVMState *s, uint32_t pasid)
 static void svm_vm_state_change(void *opaque, bool running, RunState state)
 {
     SVMState *s = opaque;
-    bool cancelled;
 
     if (running == s->vm_running) {
         return;
     }
     s->vm_running = running;
     if (!running) {
-        cancelled = s->cancelled;
         svm_halt(s);
-        if (cancelled) {
-            svm_end(s, -ECANCELED);
+        if (s->cancelled && !s->ended) {
+            s->ended = true;
+            s->ret = -ECANCELED;
         }
+    } else if (s->ended) {
+        svm_end_when_idle(s);
     } else if (s->op.command) {
         svm_run(s, 0);
     }
@@ -404,6 +424,7 @@ static void svm_exit(PCIDevice *pci)
 
     qemu_del_vm_change_state_handler(s->vm_state);
     svm_halt(s);
+    s->ended = false;
     pci_ats_dma_free(s->dma);
     pcie_cap_exit(pci);
     msi_uninit(pci);
@@ -425,6 +446,8 @@ static void svm_reset(DeviceState *qdev)
 
     svm_halt(s);
     s->op = (SVMOperation) { };
+    s->cancelled = false;
+    s->ended = false;
     s->addr = 0;
     s->crc = 0;
     s->size = 0;
@@ -435,9 +458,11 @@ static void svm_reset(DeviceState *qdev)
 
 static int svm_post_load(void *opaque, int version_id)
 {
-    const SVMOperation *op = &((SVMState *)opaque)->op;
+    const SVMState *s = opaque;
+    const SVMOperation *op = &s->op;
 
-    return op->command > SVM_START_READ || op->pos > op->size ? -EINVAL : 0;
+    return op->command > SVM_START_READ || op->pos > op->size ||
+           (s->ended && !op->command) ? -EINVAL : 0;
 }
 
 static const VMStateDescription vmstate_svm_operation = {
@@ -457,6 +482,25 @@ static const VMStateDescription vmstate_svm_operation = {
     }
 };
 
+static bool svm_ended_needed(void *opaque)
+{
+    const SVMState *s = opaque;
+
+    return s->ended;
+}
+
+static const VMStateDescription vmstate_svm_ended = {
+    .name = "svm/ended",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = svm_ended_needed,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BOOL(ended, SVMState),
+        VMSTATE_INT32(ret, SVMState),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
 static const VMStateDescription vmstate_svm = {
     .name = TYPE_SVM,
     .version_id = 1,
@@ -472,6 +516,10 @@ static const VMStateDescription vmstate_svm = {
         VMSTATE_UINT64(result, SVMState),
         VMSTATE_STRUCT(op, SVMState, 1, vmstate_svm_operation, SVMOperation),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription * const []) {
+        &vmstate_svm_ended,
+        NULL
     }
 };
 

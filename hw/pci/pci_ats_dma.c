@@ -59,7 +59,7 @@ typedef struct DMAContext {
     uint32_t pasid;
     unsigned users;             /* requests under way; under @ctx_lock */
     unsigned groups;            /* that are open; under @lock */
-    bool has_pri;
+    bool has_pri;               /* written under @ctx_lock */
     IOMMUNotifier iotlb;
     IOMMUPRINotifier pri;
     QTAILQ_ENTRY(DMAContext) lru;
@@ -281,6 +281,18 @@ static DMARequest *dma_wake_inline(PCIATSDMA *dma, DMARequest *req)
     return NULL;
 }
 
+/* A response to a group that is not of this end of a migration; with the lock */
+static void dma_wake_ended(PCIATSDMA *dma, DMAContext *ctx)
+{
+    DMARequest *req, *next;
+
+    QTAILQ_FOREACH_SAFE(req, &dma->parked, entry, next) {
+        if (req->ctx == ctx && req->ended) {
+            dma_wake(dma, req);
+        }
+    }
+}
+
 static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
 {
     DMAContext *ctx = container_of(notifier, DMAContext, pri);
@@ -293,6 +305,8 @@ static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
             !dma_inject_response(dma, group, response->response_code)) {
             req = dma_take_response(dma, group, response->response_code);
             req = dma_wake_inline(dma, req);
+        } else {
+            dma_wake_ended(dma, ctx);
         }
     }
     if (req) {
@@ -422,8 +436,9 @@ static bool dma_context_add_pri(PCIATSDMA *dma, DMAContext *ctx)
     QEMU_LOCK_GUARD(&dma->ctx_lock);
     if (!ctx->has_pri) {
         ctx->pri.notify = dma_response;
-        ctx->has_pri = !pci_pri_register_notifier(dma->dev, ctx->pasid,
-                                                  &ctx->pri);
+        qatomic_set(&ctx->has_pri,
+                    !pci_pri_register_notifier(dma->dev, ctx->pasid,
+                                               &ctx->pri));
     }
     return ctx->has_pri;
 }
@@ -1375,8 +1390,8 @@ static void dma_end(PCIATSDMA *dma, DMARequest *req, int ret)
 /*
  * The guest takes an address space away when it hears that the function is done
  * with it.  By then all page requests have to be answered (PCIe 5.0, 6.20.1):
- * the guest's handling of a request must not outlive the address space.  With
- * the lock.
+ * the guest's handling of a request must not outlive the address space.  The
+ * same goes for requests that were sent before a migration.  With the lock.
  */
 static bool dma_has_to_wait(PCIATSDMA *dma, DMARequest *req)
 {
@@ -1389,7 +1404,8 @@ static bool dma_has_to_wait(PCIATSDMA *dma, DMARequest *req)
             return true;
         }
     }
-    return false;
+    return req->ctx && qatomic_read(&req->ctx->has_pri) &&
+           pcie_pri_has_loaded_groups(dma->dev, req->pasid);
 }
 
 /*
@@ -1404,6 +1420,10 @@ static void dma_run(PCIATSDMA *dma, DMARequest *req)
     if (!req->ended) {
         step = dma_step(dma, req, true, &req->ret);
         req->ended = step == DMA_ENDED;
+    }
+    if (req->ended && req->ctx &&
+        pcie_pri_has_loaded_groups(dma->dev, req->pasid)) {
+        dma_context_add_pri(dma, req->ctx);
     }
     /* A response that comes from here on finds the request parked */
     WITH_QEMU_LOCK_GUARD(&dma->lock) {

@@ -37,6 +37,7 @@ typedef struct PRIGroup {
     uint32_t last_requests;
     uint32_t abandoned;         /* of @last_requests: their user has gone */
     uint32_t user;              /* the last to ask; 0: whoever comes first */
+    bool loaded;                /* came with migration */
 } PRIGroup;
 
 /* A notifier registered for one PASID */
@@ -824,6 +825,27 @@ void pcie_pri_foreach_pasid(PCIDevice *dev, PCIEPRIPasidFn *fn, void *opaque)
     }
 }
 
+bool pcie_pri_has_loaded_groups(const PCIDevice *dev, uint32_t pasid)
+{
+    PCIEPRIState *pri = dev->exp.pri;
+    GHashTableIter iter;
+    gpointer key;
+
+    if (!pcie_pri_outstanding(dev)) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&pri->lock);
+    g_hash_table_iter_init(&iter, pri->groups);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        const PRIGroup *g = key;
+
+        if (g->loaded && g->pasid == pasid && g->last_requests) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- Migration ---- */
 
 /* More than any function has outstanding; bounds what a stream may ask for */
@@ -866,6 +888,7 @@ static bool pri_load_groups(PCIEPRIState *pri)
         const PRIListener *listener = pri_find_listener(pri, g->pasid);
 
         g->user = listener && listener->user ? listener->user_id : 0;
+        g->loaded = true;
         outstanding += g->requests;
         if (g->prgi > PCI_PRGI_MAX || !g->requests ||
             g->last_requests > g->requests ||

@@ -38,7 +38,8 @@
 #define CE          (VTD_SM_CONTEXT_ENTRY_DTE | VTD_SM_CONTEXT_ENTRY_PASIDE | \
                      VTD_SM_CONTEXT_ENTRY_PRE)
 #define PE0         (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT)
-#define PE1         (1 | VTD_SM_PASID_ENTRY_PWSNP)
+#define DOMAIN      1
+#define PE1         (DOMAIN | VTD_SM_PASID_ENTRY_PWSNP)
 #define PE2_SRE     1ULL
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
@@ -141,6 +142,7 @@ static void map(Test *t, uint64_t iova, uint64_t gpa, size_t size)
 static void unmap_page(Test *t, uint64_t iova)
 {
     qvtd_map_entry(&t->vtd, t->root, 4, iova, PAGE, 0, FS);
+    qvtd_inv_pasid_pages(&t->vtd, DOMAIN, PASID, iova, 0);
     qvtd_submit(&t->vtd, VTD_INV_DESC_DEV_PIOTLB | (uint64_t)PASID << 32 |
                 (uint64_t)t->dsa.bdf << 16, iova);
 }

@@ -265,6 +265,14 @@ static bool msi_arrived(Test *t, uint64_t arg)
     return data;
 }
 
+/* An MSI that comes too early would take a moment: the worker sends it */
+static void check_no_msi(Test *t)
+{
+    for (int i = 0; i < 200; i++) {
+        g_assert_false(msi_arrived(t, 0));
+    }
+}
+
 /* Wait for the MSI; returns the result */
 static uint64_t finish(Test *t)
 {
@@ -1157,10 +1165,7 @@ static void test_inject_delay(void)
     respond(&t, &rq, SUCCESS);
     /* The virtual clock is the test's */
     qtest_clock_step(t.qts, 4999LL * 1000 * 1000);
-    /* Were it too early, the worker of the device would take a moment */
-    for (int i = 0; i < 200; i++) {
-        g_assert_false(msi_arrived(&t, 0));
-    }
+    check_no_msi(&t);
     check_untouched(&t, gpa, 64);
     qtest_clock_step(t.qts, 1000 * 1000);
     g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
@@ -1192,14 +1197,14 @@ static void test_inject_flood(void)
 static void test_migration_while_busy(void)
 {
     g_autofree char *path = NULL;
-    QVtdPageReq rq;
+    QVtdPageReq old, rq;
     uint64_t gpa;
     Test t;
 
     start(&t);
     gpa = map(&t, ADDR, FS);
     begin(&t, SVM_START_WRITE, ADDR, KIB4 + 64);
-    expect_request(&t, ADDR + KIB4, true, &rq);
+    expect_request(&t, ADDR + KIB4, true, &old);
     wait_until(&t, page_has_pattern, gpa);
     /* Shows whether the destination begins again */
     qtest_memset(t.qts, gpa, 0, KIB4);
@@ -1213,6 +1218,9 @@ static void test_migration_while_busy(void)
     check_untouched(&t, gpa, KIB4);
     gpa = map(&t, ADDR + KIB4, FS);
     respond(&t, &rq, SUCCESS);
+    /* As for a machine that was only stopped */
+    check_no_msi(&t);
+    respond(&t, &old, SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
     check_pattern(&t, gpa, 64, KIB4);
     stop(&t);
@@ -1235,6 +1243,49 @@ static void test_stop_while_busy(void)
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
     g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
+    stop(&t);
+}
+
+/*
+ * PCIe 5.0, 6.20.1: all page requests are answered before the function is done
+ * with an address space, also those from before the machine was stopped
+ */
+static void test_stop_and_ask_again(void)
+{
+    QVtdPageReq old, rq;
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    begin_and_fault(&t, &old);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
+    expect_request(&t, ADDR, true, &rq);
+    g_assert_cmpint(rq.prgi, !=, old.prgi);
+    gpa = map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    check_no_msi(&t);
+    respond(&t, &old, SUCCESS);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 64, 0);
+    stop(&t);
+}
+
+/* The same for an operation whose address space is taken away */
+static void test_stop_cancelled(void)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    start(&t);
+    begin_and_fault(&t, &rq);
+    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
+    check_no_msi(&t);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
+    check_no_msi(&t);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
     stop(&t);
 }
 
@@ -1440,6 +1491,8 @@ int main(int argc, char **argv)
     add_both("/svm/busy/unplug", test_unplug_while_busy);
     add_both("/svm/busy/migration", test_migration_while_busy);
     add_both("/svm/busy/stop", test_stop_while_busy);
+    add_both("/svm/busy/stop-and-ask-again", test_stop_and_ask_again);
+    add_both("/svm/busy/stop-cancelled", test_stop_cancelled);
     qtest_add_func("/svm/invalidation", test_invalidation);
     qtest_add_func("/svm/inject/stale", test_inject_stale);
     add_both("/svm/inject/deny", test_inject_deny);

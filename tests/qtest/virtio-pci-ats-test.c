@@ -1266,6 +1266,7 @@ static void neighbour_map(Guest *g, Neighbour *n, int frame)
 
     qvtd_map_entry(&g->vtd, n->fspt, 4, IOVA, SIZE_4K, n->frame[frame] | bits,
                    bits);
+    qvtd_inv_pasid_pages(&g->vtd, DOMAIN, PASID, IOVA, 0);
 }
 
 static void neighbour_start(Guest *g, Neighbour *n)

@@ -87,6 +87,7 @@ static PCIDevice device;
 static bool blocked;
 static bool ats_on;
 static bool pri_on;
+static bool loaded_groups;
 static bool master_on;
 static uint32_t allocation;
 static uint32_t epoch;
@@ -115,6 +116,11 @@ bool pcie_pri_enabled(const PCIDevice *dev)
 uint32_t pcie_pri_get_req_alloc(const PCIDevice *dev)
 {
     return allocation;
+}
+
+bool pcie_pri_has_loaded_groups(const PCIDevice *dev, uint32_t pasid)
+{
+    return pasid == 1 && qatomic_read(&loaded_groups);
 }
 
 unsigned pcie_ats_stu(const PCIDevice *dev)
@@ -1020,6 +1026,13 @@ static void test_cancel(void **state)
     qemu_sem_destroy(&a->sem);
 }
 
+static void async_done_with_bql(void *opaque, int ret)
+{
+    BQL_LOCK_GUARD();
+
+    async_done(opaque, ret);
+}
+
 /* Its worker may want the BQL that its device holds when it goes */
 static void test_free_with_bql(void **state)
 {
@@ -1028,16 +1041,41 @@ static void test_free_with_bql(void **state)
 
     map(1, MMIO, IOMMU_RW);
     bql_lock();
-    async_start(a, dma, 1, 1);
-    /* Until it has translated, and waits */
+    qemu_sem_init(&a->sem, 0);
+    pci_ats_dma_rw_async(dma, 1, 0, IOVA + PAGE, a->buf, PAGE,
+                         DMA_DIRECTION_TO_DEVICE, async_done_with_bql, a);
+    /* Until it has translated, and is about to end */
     while (!qatomic_read(&translations)) {
         g_usleep(100);
     }
     stop(dma);
     assert_true(bql_locked());
     bql_unlock();
-    assert_true(a->ret == 0 || a->ret == -ECANCELED);
+    assert_true(a->ret == -EIO || a->ret == -ECANCELED);
     qemu_sem_destroy(&a->sem);
+}
+
+/* Requests from before a migration are answered before a request ends (6.20.1) */
+static void test_loaded_groups(void **state)
+{
+    IOMMUPRIResponse response = { .prgi = 7 };
+    PCIATSDMA *dma = start();
+    g_autofree Async *a = g_new0(Async, 2);
+
+    map(1, PAGE, IOMMU_RW);
+    loaded_groups = true;
+    async_start(&a[0], dma, 1, 1);
+    async_start(&a[1], dma, 2, 1);
+    qemu_sem_wait(&a[1].sem);
+    assert_int_equal(a[1].ret, 0);
+    assert_int_equal(qemu_sem_timedwait(&a[0].sem, 20), -1);
+    qatomic_set(&loaded_groups, false);
+    pri_notifiers[1]->notify(pri_notifiers[1], &response);
+    qemu_sem_wait(&a[0].sem);
+    assert_int_equal(a[0].ret, 0);
+    qemu_sem_destroy(&a[0].sem);
+    qemu_sem_destroy(&a[1].sem);
+    stop(dma);
 }
 
 /* When every PASID that can be registered is in use, a further one fails */
@@ -1194,6 +1232,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_inline_page_request),
         cmocka_unit_test(test_inline_delayed),
         cmocka_unit_test(test_inline_race),
+        cmocka_unit_test(test_loaded_groups),
         cmocka_unit_test(test_busy),
         cmocka_unit_test(test_invalidation_overtakes),
         cmocka_unit_test(test_invalidation_race),

@@ -126,6 +126,23 @@ typedef struct PCIEPRIStats {
 } PCIEPRIStats;
 
 /**
+ * pcie_pri_has_loaded_groups: tell whether responses are due to groups that
+ * came with migration
+ *
+ * They are not the requests of anybody at this end, but the function has to
+ * wait for them before it tells the guest that it is done with an address space
+ * (PCIe 5.0, 6.20.1).  The next notifier to be registered for the PASID hears
+ * the responses.  Groups whose last request was not sent do not count.
+ * Callable from any thread.
+ *
+ * @dev: a function with a PRI capability
+ * @pasid: a PASID, or PCI_NO_PASID
+ *
+ * Returns: whether there are any
+ */
+bool pcie_pri_has_loaded_groups(const PCIDevice *dev, uint32_t pasid);
+
+/**
  * pcie_pri_get_stats: what happened to the function's page requests
  *
  * Callable from any thread.
