@@ -412,8 +412,10 @@ static unsigned count_records(void)
     unsigned n = 0;
 
     for (unsigned i = 0; i < MIN(next_record, RECORDS); i++) {
-        assert_in_range(records[i], 0, 1);
-        n += records[i];
+        unsigned written = qatomic_read(&records[i]);
+
+        assert_in_range(written, 0, 1);
+        n += written;
     }
     return n;
 }
