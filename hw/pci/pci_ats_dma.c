@@ -281,7 +281,7 @@ static DMARequest *dma_wake_inline(PCIATSDMA *dma, DMARequest *req)
     return NULL;
 }
 
-/* A response to a group that is not of this end of a migration; with the lock */
+/* A response to a group from before a migration; with the lock */
 static void dma_wake_ended(PCIATSDMA *dma, DMAContext *ctx)
 {
     DMARequest *req, *next;

@@ -91,7 +91,7 @@ typedef enum PCIATCFlags {
 typedef struct PCIATC PCIATC;
 
 /**
- * struct PCIATCAccess: a DMA under way; opaque, lives on the stack of the caller
+ * struct PCIATCAccess: a DMA under way; opaque, on the stack of the caller
  */
 typedef struct PCIATCAccess {
     /* private: */

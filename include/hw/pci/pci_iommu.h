@@ -184,8 +184,8 @@ ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
  * Returns: 0; -EPERM when the function has no PRI capability, bus mastering is
  * off, or PASID is off and @pasid is not PCI_NO_PASID; -EINVAL when @pasid is
  * wider than the function's PASID capability; -EBUSY when a notifier is
- * registered for @pasid, or being unregistered; -ENODEV when no IOMMU that takes page requests
- * translates for @dev; or an error of the IOMMU.
+ * registered for @pasid, or being unregistered; -ENODEV when no IOMMU that
+ * takes page requests translates for @dev; or an error of the IOMMU.
  */
 int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
                               IOMMUPRINotifier *notifier);
