@@ -26,7 +26,7 @@ check-%: build
 ## bench: set up, build and measure: tables, and plots in build/bench
 bench: build
 	tests/bench/run-bench
-## fuzz: feed the parsers with garbage, ten minutes each; TIME=MINUTES
+## fuzz: feed the parsers with garbage, ten minutes each (needs clang); TIME=MINUTES
 fuzz: build
 	scripts/fuzz $(if $(TIME),--time $(TIME))
 ## coverage: which lines and branches of our files the tests visit

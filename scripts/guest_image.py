@@ -33,7 +33,7 @@ from guest_toolchain import (Toolchain, newest_headers, source_files,
                              toolchain_packages)
 from guest_userland import unpack_userland, userland_packages
 from kernel_source import source_file, source_package
-from report import say
+from report import Failure, say
 
 GUEST_FILES = Path(__file__).resolve().parent.parent / 'tests' / 'guest'
 # What can be compiled for a guest: a directory of tests/guest, and which files
@@ -189,8 +189,8 @@ def _collect_modules(packages_root, release, tree):
         if name in done or name in builtin:
             continue
         if name not in paths:
-            raise ArchiveError(f'Linux {release} has no module {name}: take '
-                               'it out of tests/guest/modules')
+            raise Failure(f'Linux {release} has no module {name}: take it out '
+                          'of tests/guest/modules')
         done.add(name)
         image = paths[name].read_bytes()
         if paths[name].suffix == '.xz':

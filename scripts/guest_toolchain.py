@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 from debian_archive import ArchiveError, extract, last_lines, need_space
-from report import say
+from report import Failure, say
 
 # The compiler, what a kernel's build runs, and what the headers' tools load.
 TOOLS = ('base-files', 'bash', 'coreutils', 'dash', 'diffutils', 'findutils',
@@ -147,7 +147,7 @@ class Toolchain:
                               f'DESTDIR={there}/out', *variables, 'install'),
                 check=False, capture_output=True, text=True)
             if result.returncode:
-                raise ArchiveError(
+                raise Failure(
                     f'{source} does not build for Linux {self.release}:\n'
                     + last_lines(result.stdout + result.stderr, 20))
             for path in Path(work, 'out').iterdir():

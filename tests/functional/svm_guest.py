@@ -7,10 +7,10 @@
 
     class Example(SvmGuestTest):
         def test_something(self):
-            self.start_guest('trixie', 'uname -r; ask ready; echo bye',
-                             iommu_arguments() + network_arguments())
-            self.run_script({'ready': self.plug_something})
-            self.assertIn('bye', self.script_lines)
+            guest = self.start_guest('trixie', 'uname -r; ask ready; echo bye',
+                                     iommu_arguments() + network_arguments())
+            lines = self.run_script(guest, {'ready': self.plug_something})
+            self.assertIn('bye', lines)
 
 A guest whose kernel log holds an IOMMU fault or a warning fails its test at
 the end of the script, unless the test says that it provokes it.
@@ -33,7 +33,7 @@ REPO = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(REPO / 'scripts'))
 
 # pylint: disable=wrong-import-position
-from report import Failure  # noqa: E402
+from debian_archive import ArchiveError  # noqa: E402
 from guest_channel import GuestChannel, GuestError  # noqa: E402
 from guest_image import guest_image  # noqa: E402
 from guest_machine import (boot_arguments, firmware_arguments,  # noqa: E402
@@ -196,20 +196,19 @@ class SvmGuestTest(QemuSystemTest):
     def start_guest(self, kernel, script, devices, append='', name='default',
                     accel='tcg', memory='512M', iommu='intel', cpus=2,
                     cpu='max', svm=False, dsa=False, compiled=(), launch=True):
-        """Start a guest; returns it.  Skips the test where there is no
-        kernel package and none can be fetched, or where what the guest is to
-        have besides (svm, dsa, compiled: see guest_image) cannot be built."""
+        """Start a guest; returns it.  Skips the test where a package of the
+        guest is not there and cannot be fetched, or where nothing can be built
+        for it (svm, dsa, compiled: see guest_image)."""
         try:
             image = guest_image(kernel, svm=svm, dsa=dsa, compiled=compiled)
-            firmware = firmware_arguments()
-        except Failure as error:
+        except ArchiveError as error:
             self.skipTest(str(error))
         guest = _Guest(self, name, self.get_vm(name=name), image)
         self._guests.append(guest)
         guest.write_script(script)
         guest.vm.add_args(
-            *firmware, *machine_arguments(accel, memory, cpus, iommu,
-                                           cpu),
+            *firmware_arguments(),
+            *machine_arguments(accel, memory, cpus, iommu, cpu),
             *boot_arguments(image, f'loglevel=5 {append}'),
             *guest.serial_arguments(), *devices)
         if launch:

@@ -80,7 +80,7 @@ class Svm(SvmGuestTest):
             svm test || exit 1
             busy() {{
                 svm busy > /tmp/busy &
-                wait_until 20 grep -q busy /tmp/busy
+                wait_until 60 grep -q busy /tmp/busy || exit 1
             }}
             busy
             echo 1 > {DEVICE}/reset || exit 1
@@ -159,7 +159,7 @@ class Svm(SvmGuestTest):
             gone
             ask plug
             {WAIT} svm busy > /tmp/busy &
-            wait_until 20 grep -q busy /tmp/busy
+            wait_until 60 grep -q busy /tmp/busy || exit 1
             ask unplug
             gone
             wait $!
@@ -189,7 +189,7 @@ class Svm(SvmGuestTest):
             svm test malloc unmap fork || exit 1
             [ $boot != 4 ] || exit 0
             svm busy > /tmp/busy &
-            wait_until 20 grep -q busy /tmp/busy
+            wait_until 60 grep -q busy /tmp/busy || exit 1
             [ $boot != 1 ] || reboot -f
             ask reset
             sleep 60
@@ -222,7 +222,7 @@ class Svm(SvmGuestTest):
             head -c $(ask size-of-kexec) /dev/vdc > /tmp/kexec
             chmod +x /tmp/kexec
             svm busy 16 > /tmp/busy &
-            wait_until 60 grep -q busy /tmp/busy
+            wait_until 60 grep -q busy /tmp/busy || exit 1
             /tmp/kexec /tmp/kernel /tmp/initrd "$(cat /proc/cmdline)"
             exit 1
             ''', launch=False)
@@ -278,7 +278,7 @@ class Svm(SvmGuestTest):
         """savevm and loadvm while the device is at work."""
         guest = self.start_svm('''
             svm busy 64 > /tmp/busy &
-            wait_until 20 grep -q busy /tmp/busy
+            wait_until 60 grep -q busy /tmp/busy || exit 1
             answer=$(ask save)
             echo answer=$answer
             kill -0 $! || { cat /tmp/busy; exit 1; }
@@ -324,7 +324,7 @@ class Svm(SvmGuestTest):
             echo late=$(svm write 64K)
             ask x-delay-responses=0
             svm test malloc unmap
-            ''')
+            ''', append='tsc=unstable')
         lines = self.run_script(guest, self.injections(
             guest, 'x-deny-requests=1', 'x-delay-responses=500',
             'x-delay-responses=0'))
@@ -386,7 +386,7 @@ class Svm(SvmGuestTest):
         could not take (VT-d 7.4.1), Linux notices, and all goes on."""
         guest = self.start_svm('''
             svm busy 1 > /tmp/busy &
-            wait_until 60 grep -q busy /tmp/busy
+            wait_until 60 grep -q busy /tmp/busy || exit 1
             ask x-flood=20000
             # Linux ends one of its lines only when the next one comes.
             overflow() {

@@ -23,8 +23,8 @@ from qemu_test import QemuBaseTest
 from svm_guest import REPO
 
 # svm_guest has put the folder scripts into sys.path.
+from debian_archive import ArchiveError
 from guest_image import guest_image, kernel_toolchain
-from report import Failure
 
 DOCUMENT = REPO / 'docs' / 'devel' / 'svm-guest.rst'
 # Much more than anything takes on a machine that is busy with other work
@@ -147,7 +147,7 @@ class SvmDocument(QemuBaseTest):
         self.document = Document(DOCUMENT)
         try:
             self.guest = guest_image('backports', svm=True)
-        except Failure as error:
+        except ArchiveError as error:
             self.skipTest(str(error))
         # A checkout in which commands may leave files
         self.folder = tempfile.mkdtemp(dir=self.workdir)
@@ -204,7 +204,7 @@ class SvmDocument(QemuBaseTest):
         self.assertTrue(matched, command)
         try:
             toolchain = kernel_toolchain('trixie')
-        except Failure as error:
+        except ArchiveError as error:
             self.skipTest(str(error))
         toolchain.make(REPO / matched[1], self.folder)
         self.assertTrue(Path(self.folder, 'svm.ko').exists())

@@ -171,10 +171,12 @@ static int command_busy(size_t size)
 	unsigned long good = 0, errors = 0;
 	int fd = device_open(), result;
 
-	printf("busy\n");
 	for (;;) {
 		result = device_write(fd, memory, size);
 		good += result == DEVICE_OK;
+		if (result == DEVICE_OK && good == 1) {
+			printf("busy\n");
+		}
 		errors += result == DEVICE_ERROR;
 		if (result < 0) {
 			printf("busy: %lu done, %lu errors, then: %s\n", good,
