@@ -154,8 +154,7 @@ static VTDWalkStatus ats_walk(const Request *rq, VTDWalkRequest *walk)
 
     /* 4.2.1: Unsupported Request, and not a remapping fault */
     if (!vtd_resolver_enabled(r)) {
-        status = vtd_walk_blocked(walk, VTD_FR_CONTEXT_ENTRY_TT);
-        return status;
+        return vtd_walk_blocked(walk, VTD_FR_CONTEXT_ENTRY_TT);
     }
     t = vtd_resolve(r, rq->sid, rq->pasid, VTD_AT_TRANSLATION, &scratch);
     reason = request_check(rq, t);

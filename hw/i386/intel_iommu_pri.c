@@ -258,8 +258,8 @@ static bool check_tables(const PageRequest *rq)
 }
 
 /*
- * There is no implicit invalidation (6.5.3.1) to do: where page requests are
- * supported the IOMMU caches no translations of pages.
+ * There is no implicit invalidation (6.5.3.1): what made the function ask, an
+ * answer that gives less than was asked for, is not kept (6.2.4).
  */
 static VTDPRQResult deliver(const PageRequest *rq)
 {

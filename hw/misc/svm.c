@@ -127,7 +127,7 @@ static void svm_end(SVMState *s, int ret)
     }
 }
 
-/* The same, as soon as all page requests are answered and the machine runs */
+/* svm_end(), as soon as all page requests are answered and the machine runs */
 static void svm_end_when_idle(SVMState *s)
 {
     if (s->ended && !s->jobs && s->vm_running) {
@@ -147,15 +147,20 @@ static void svm_job_done(void *opaque, int ret)
         s->op.pos = job->op.pos;
         s->op.crc = job->op.crc;
         s->job = NULL;
-        s->ended = true;
-        s->ret = ret;
+        if (!s->ended) {
+            s->ended = true;
+            s->ret = ret;
+        }
         g_atomic_rc_box_release(job);
     }
     g_atomic_rc_box_release(job);
     svm_end_when_idle(s);
 }
 
-/* Go on with the operation where it is; @flags: of the request for its data */
+/*
+ * Go on with the operation where it is; @flags: of the request for its data.
+ * For one that has ended, wait for the answers to its page requests.
+ */
 static void svm_run(SVMState *s, unsigned flags)
 {
     SVMOperation *op = &s->op;
@@ -169,7 +174,7 @@ static void svm_run(SVMState *s, unsigned flags)
         flags |= PCI_ATS_DMA_PRIV;
     }
     pci_ats_dma_visit_async(s->dma, op->pasid, flags, op->addr + op->pos,
-                            op->size - op->pos,
+                            s->ended ? 0 : op->size - op->pos,
                             svm_is_write(op) ? DMA_DIRECTION_FROM_DEVICE
                                              : DMA_DIRECTION_TO_DEVICE,
                             svm_visit, svm_job_done, job);
@@ -257,8 +262,6 @@ static void svm_vm_state_change(void *opaque, bool running, RunState state)
             s->ended = true;
             s->ret = -ECANCELED;
         }
-    } else if (s->ended) {
-        svm_end_when_idle(s);
     } else if (s->op.command) {
         svm_run(s, 0);
     }

@@ -281,13 +281,16 @@ static DMARequest *dma_wake_inline(PCIATSDMA *dma, DMARequest *req)
     return NULL;
 }
 
-/* A response to a group from before a migration; with the lock */
+/*
+ * What they wait for may be over: a response to a group from before a migration
+ * has come, or none will come.  @ctx is NULL for all.  With the lock.
+ */
 static void dma_wake_ended(PCIATSDMA *dma, DMAContext *ctx)
 {
     DMARequest *req, *next;
 
     QTAILQ_FOREACH_SAFE(req, &dma->parked, entry, next) {
-        if (req->ctx == ctx && req->ended) {
+        if (req->ended && (!ctx || req->ctx == ctx)) {
             dma_wake(dma, req);
         }
     }
@@ -488,14 +491,10 @@ static int dma_call_begin(PCIATSDMA *dma, const DMARequest *req,
     return ret;
 }
 
-/* With the BQL, which no call waits for */
-static void dma_wait_for_calls(PCIATSDMA *dma)
+static void dma_wait_for_phase(PCIATSDMA *dma, unsigned phase)
 {
-    unsigned phase = dma->call_phase;
     unsigned spins = 0;
 
-    /* Those that begin from here on are not waited for */
-    qatomic_set_mb(&dma->call_phase, !phase);
     while (qatomic_load_acquire(&dma->calls[phase])) {
         if (++spins % CALL_SPINS) {
             cpu_relax();
@@ -503,6 +502,19 @@ static void dma_wait_for_calls(PCIATSDMA *dma)
             g_usleep(1);
         }
     }
+}
+
+/* With the BQL, which no call waits for */
+static void dma_wait_for_calls(PCIATSDMA *dma)
+{
+    unsigned phase = dma->call_phase;
+
+    /* Those that took their phase before the last wait, and begin only now */
+    smp_mb();
+    dma_wait_for_phase(dma, !phase);
+    /* Those that begin from here on are not waited for */
+    qatomic_set_mb(&dma->call_phase, !phase);
+    dma_wait_for_phase(dma, phase);
 }
 
 /* ---- Moving data ---- */
@@ -712,8 +724,12 @@ static int dma_translated(PCIATSDMA *dma, DMARequest *req)
  * Open a group for as many as there is credit for of @n pages from @addr on.
  * NULL if there is none, or no index.
  */
+/*
+ * Sets @n to the number of pages that there is credit for, and @first to the
+ * first of them; the group itself is the guest's to answer from here on.
+ */
 static DMAGroup *dma_open_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
-                                unsigned n)
+                                unsigned *n, hwaddr *first)
 {
     uint32_t alloc = pcie_pri_get_req_alloc(dma->dev);
     unsigned stu = pcie_ats_stu(dma->dev);
@@ -727,8 +743,10 @@ static DMAGroup *dma_open_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
             group->ctx = req->ctx;
             group->ctx->groups++;
             group->req = req;
-            group->requests = MIN(n, alloc - dma->inflight);
-            group->first = addr >> stu << stu;
+            *n = MIN(*n, alloc - dma->inflight);
+            *first = addr >> stu << stu;
+            group->requests = *n;
+            group->first = *first;
             group->last = group->first + ((hwaddr)group->requests << stu) - 1;
             req->open_groups++;
             dma->inflight += group->requests;
@@ -782,17 +800,15 @@ static int dma_send_request(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
 static int dma_request_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
                              unsigned n)
 {
-    DMAGroup *group = dma_open_group(dma, req, addr, n);
-    unsigned stu = pcie_ats_stu(dma->dev);
     hwaddr first;
+    DMAGroup *group = dma_open_group(dma, req, addr, &n, &first);
+    unsigned stu = pcie_ats_stu(dma->dev);
     unsigned i;
     int ret;
 
     if (!group) {
         return pcie_pri_get_req_alloc(dma->dev) ? -ENOSPC : -EFAULT;
     }
-    n = group->requests;
-    first = group->first;
     if (dma->inject && pci_ats_inject_take(&dma->inject->deny_requests)) {
         trace_pci_ats_dma_deny_request(dma->dev->name, dma->dev->devfn,
                                        req->pasid, addr);
@@ -1421,8 +1437,8 @@ static void dma_run(PCIATSDMA *dma, DMARequest *req)
         step = dma_step(dma, req, true, &req->ret);
         req->ended = step == DMA_ENDED;
     }
-    if (req->ended && req->ctx &&
-        pcie_pri_has_loaded_groups(dma->dev, req->pasid)) {
+    if (req->ended && pcie_pri_has_loaded_groups(dma->dev, req->pasid) &&
+        !dma_context_get(dma, req)) {
         dma_context_add_pri(dma, req->ctx);
     }
     /* A response that comes from here on finds the request parked */
@@ -1561,6 +1577,7 @@ void pci_ats_dma_recheck(PCIATSDMA *dma)
             dma_wake(dma, dma->groups[i].req);
         }
     }
+    dma_wake_ended(dma, NULL);
 }
 
 void pci_ats_dma_cancel(PCIATSDMA *dma)
@@ -1577,6 +1594,8 @@ void pci_ats_dma_suspend(PCIATSDMA *dma)
 
 void pci_ats_dma_resume(PCIATSDMA *dma)
 {
+    /* Not even what was submitted meanwhile runs */
+    qatomic_inc(&dma->cancels);
     qatomic_set(&dma->suspended, false);
 }
 

@@ -839,7 +839,8 @@ bool pcie_pri_has_loaded_groups(const PCIDevice *dev, uint32_t pasid)
     while (g_hash_table_iter_next(&iter, &key, NULL)) {
         const PRIGroup *g = key;
 
-        if (g->loaded && g->pasid == pasid && g->last_requests) {
+        if (g->loaded && g->pasid == pasid &&
+            g->last_requests > g->abandoned) {
             return true;
         }
     }

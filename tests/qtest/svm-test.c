@@ -1227,6 +1227,30 @@ static void test_migration_while_busy(void)
 }
 
 /* While the machine is stopped the device is, too */
+/* The same for an operation whose address space was taken away before */
+static void test_migration_cancelled(void)
+{
+    g_autofree char *path = NULL;
+    QVtdPageReq rq;
+    Test t;
+
+    start(&t);
+    begin_and_fault(&t, &rq);
+    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
+    path = qatd_save_machine(t.qts);
+
+    t.qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
+                        "-device svm,addr=4,id=svm0 -incoming defer");
+    t.vtd.qts = t.qts;
+    qatd_load_machine(t.qts, path);
+    check_no_msi(&t);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    wr(&t, SVM_REG_PASID, PASID);
+    check_alive(&t);
+    stop(&t);
+}
+
 static void test_stop_while_busy(void)
 {
     QVtdPageReq rq;
@@ -1490,6 +1514,7 @@ int main(int argc, char **argv)
     add_both("/svm/busy/reset", test_reset_while_busy);
     add_both("/svm/busy/unplug", test_unplug_while_busy);
     add_both("/svm/busy/migration", test_migration_while_busy);
+    add_both("/svm/busy/migration-cancelled", test_migration_cancelled);
     add_both("/svm/busy/stop", test_stop_while_busy);
     add_both("/svm/busy/stop-and-ask-again", test_stop_and_ask_again);
     add_both("/svm/busy/stop-cancelled", test_stop_cancelled);

@@ -35,6 +35,9 @@ static uint64_t dsa_mmio_read(void *opaque, hwaddr addr, unsigned size)
     unsigned shift = addr % 8 * 8;
 
     QEMU_LOCK_GUARD(&s->lock);
+    if (s->stopping) {
+        return UINT64_MAX;
+    }
     return extract64(dsa_config_read(s, addr - addr % 8), shift, size * 8);
 }
 
@@ -45,6 +48,9 @@ static void dsa_mmio_write(void *opaque, hwaddr addr, uint64_t val,
     unsigned shift = addr % 8 * 8;
 
     QEMU_LOCK_GUARD(&s->lock);
+    if (s->stopping) {
+        return;
+    }
     if (addr != A_DSA_CMD) {
         dsa_config_write(s, addr - addr % 8, val << shift,
                          MAKE_64BIT_MASK(shift, size * 8));
@@ -80,7 +86,9 @@ static DSAPCIControls dsa_controls(DSAState *s)
         .bus_master = pcie_bus_master_enabled(pci),
         .ats = pcie_ats_enabled(pci),
         .pasid = pcie_pasid_enabled(pci),
-        .pri = pcie_pri_enabled(pci),
+        /* Not pcie_pri_enabled(), which a Response Failure changes, too */
+        .pri = pci_get_word(pci->config + pci->exp.pri_cap + PCI_PRI_CTRL) &
+               PCI_PRI_CTRL_ENABLE,
     };
 }
 
@@ -192,7 +200,7 @@ static void dsa_realize(PCIDevice *pci, Error **errp)
         return;
     }
 
-    qemu_mutex_init(&s->lock);
+    s->stopping = false;
     qemu_cond_init(&s->completed);
     s->bh = qemu_bh_new_guarded(dsa_bh, s, &DEVICE(s)->mem_reentrancy_guard);
     s->dma = pci_ats_dma_new(pci, s->atc_entries);
@@ -220,9 +228,22 @@ static void dsa_exit(PCIDevice *pci)
         g_free(s->wqs[i].ring);
     }
     qemu_cond_destroy(&s->completed);
-    qemu_mutex_destroy(&s->lock);
     msix_uninit(pci, &s->mmio, &s->mmio);
     pcie_cap_exit(pci);
+}
+
+/*
+ * A processor that has found the device may access it until the object goes,
+ * and sees @stopping then.
+ */
+static void dsa_instance_init(Object *obj)
+{
+    qemu_mutex_init(&DSA(obj)->lock);
+}
+
+static void dsa_instance_finalize(Object *obj)
+{
+    qemu_mutex_destroy(&DSA(obj)->lock);
 }
 
 static const Property dsa_properties[] = {
@@ -259,6 +280,8 @@ static const TypeInfo dsa_info = {
     .name          = TYPE_DSA,
     .parent        = TYPE_PCI_DEVICE,
     .instance_size = sizeof(DSAState),
+    .instance_init = dsa_instance_init,
+    .instance_finalize = dsa_instance_finalize,
     .class_init    = dsa_class_init,
     .interfaces = (InterfaceInfo[]) {
         { INTERFACE_PCIE_DEVICE },

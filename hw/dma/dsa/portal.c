@@ -39,7 +39,7 @@ bool dsa_portal_direct_store(DirectStoreTarget *target, MemoryRegion *mr,
         return false;
     }
     QEMU_LOCK_GUARD(&s->lock);
-    if (portal_find(s, addr, &portal) &&
+    if (!s->stopping && portal_find(s, addr, &portal) &&
         s->wqs[portal.wq].state == DSA_ENABLED &&
         DSA_WQ_FIELD(&s->wqs[portal.wq], 1, MODE) == DSA_WQ_DEDICATED &&
         !dsa_wq_push(s, portal.wq, data)) {
@@ -60,7 +60,7 @@ bool dsa_portal_enqueue_store(DirectStoreTarget *target, MemoryRegion *mr,
         return false;
     }
     QEMU_LOCK_GUARD(&s->lock);
-    if (!portal_find(s, addr, &portal)) {
+    if (s->stopping || !portal_find(s, addr, &portal)) {
         return false;
     }
     wq = &s->wqs[portal.wq];

@@ -31,6 +31,7 @@ void dsa_bh(void *opaque)
 {
     DSAState *s = opaque;
     bool raised[DSA_MAX_VECTORS];
+    bool done;
     unsigned i;
 
     /* No interrupts and no changes of registers while the machine is stopped */
@@ -40,6 +41,7 @@ void dsa_bh(void *opaque)
     WITH_QEMU_LOCK_GUARD(&s->lock) {
         memcpy(raised, s->raised, sizeof(raised));
         memset(s->raised, 0, sizeof(s->raised));
+        done = s->cmd.done;
     }
     for (i = 0; i < dsa_num_vectors(s); i++) {
         if (raised[i]) {
@@ -48,7 +50,7 @@ void dsa_bh(void *opaque)
     }
     /* The interrupts of the descriptors that it waited for have been sent */
     QEMU_LOCK_GUARD(&s->lock);
-    if (s->cmd.done) {
+    if (done && s->cmd.done) {
         dsa_command_finish(s);
     }
 }

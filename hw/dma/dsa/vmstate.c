@@ -68,6 +68,8 @@ static bool job_progress_is_valid(const DSAJob *job)
     const uint8_t *raw = job->desc.raw;
 
     switch (job->desc.operation) {
+    case DSA_OP_NOOP:
+        return false;
     case DSA_OP_DRAIN:
         return !job->bytes_completed;
     case DSA_OP_CREATE_DELTA:
@@ -146,9 +148,13 @@ static const VMStateDescription vmstate_dsa_group = {
 static int wq_pre_save(void *opaque)
 {
     DSAWQ *wq = opaque;
-    g_autofree DSAWork *ring = g_new(DSAWork, wq->capacity);
+    g_autofree DSAWork *ring = NULL;
     uint32_t i;
 
+    if (!wq->head) {
+        return 0;
+    }
+    ring = g_new(DSAWork, wq->capacity);
     for (i = 0; i < wq->capacity; i++) {
         ring[i] = wq->ring[(wq->head + i) % wq->capacity];
     }
@@ -211,6 +217,22 @@ static const VMStateDescription vmstate_dsa_command = {
     }
 };
 
+/* Nothing of a stream that is refused is gone on with; with the lock */
+static void dsa_forget_work(DSAState *s)
+{
+    unsigned i;
+
+    s->state = DSA_DISABLED;
+    s->cmd = (DSACommand) { };
+    for (i = 0; i < s->num_wqs; i++) {
+        s->wqs[i].state = DSA_DISABLED;
+        s->wqs[i].occupancy = 0;
+    }
+    for (i = 0; i < s->num_engines; i++) {
+        s->engines[i].busy = false;
+    }
+}
+
 static int dsa_post_load(void *opaque, int version_id)
 {
     DSAState *s = opaque;
@@ -220,13 +242,15 @@ static int dsa_post_load(void *opaque, int version_id)
     QEMU_LOCK_GUARD(&s->lock);
     for (i = 0; i < s->num_wqs; i++) {
         ok = ok && wq_load(s, &s->wqs[i]) &&
-             (s->state != DSA_DISABLED || s->wqs[i].state == DSA_DISABLED);
+             (s->wqs[i].state != DSA_ENABLED || s->state == DSA_ENABLED) &&
+             (s->wqs[i].state == DSA_DISABLED || s->state != DSA_DISABLED);
     }
     for (i = 0; i < s->num_engines; i++) {
         ok = ok && engine_load(s, &s->engines[i]);
     }
     /* Rings have room for what a valid configuration tells */
     if (!ok || (s->state != DSA_DISABLED && dsa_config_check_groups(s))) {
+        dsa_forget_work(s);
         return -EINVAL;
     }
     if (s->state != DSA_DISABLED) {

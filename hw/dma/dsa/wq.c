@@ -44,7 +44,7 @@ bool dsa_wq_push(DSAState *s, unsigned index, const void *raw)
     DSAWQ *wq = &s->wqs[index];
     DSAWork *work;
 
-    if (wq->occupancy >= DSA_WQ_FIELD(wq, 0, SIZE)) {
+    if (wq->occupancy >= MIN(DSA_WQ_FIELD(wq, 0, SIZE), wq->capacity)) {
         return false;
     }
     work = wq_entry(wq, wq->occupancy++);
