@@ -326,6 +326,9 @@ static void test_block_refused(void)
     expect_request(t, IOVA_DATA + PAGE, true, &rq);
     respond(t, &rq, FAILURE);
     expect_record(t, 0, DSA_STATUS_TRANSLATION, PAGE, IOVA_DATA + PAGE);
+    /* 5.7: PRI Enable is as it was, so that the device goes on */
+    qecam_writew(t->qts, t->dsa.bdf, PCI_CACHE_LINE_SIZE, 0);
+    g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_GENSTS), ==, DSA_ENABLED);
     stop(&b.t);
 }
 
@@ -808,6 +811,7 @@ static void test_migrate_hostile(void)
         { 81, 40 },             /* Maximum Transfer Size */
         { 83 + DSA_DESC_OPERATION, 0xff },
         { 83 + DSA_DESC_OPERATION, 0x0f },
+        { 83 + DSA_DESC_OPERATION, DSA_OP_NOOP },
         { 83 + DSA_DESC_TRANSFER_SIZE + 3, 0xff },
         { 149, 4 },             /* phase */
         { 162, 0xff },          /* Bytes Completed */
