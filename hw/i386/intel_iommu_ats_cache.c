@@ -24,9 +24,9 @@
 #define ATS_CACHE_PASIDS    256
 
 /*
- * An answer.  Who wants to write makes @lock odd, if it is even, and has the
- * place; all else may be read at any time, and is used if @lock was even and
- * did not change meanwhile.
+ * An answer.  A writer that makes an even @lock odd owns the place; all else may
+ * be read at any time, and is used if @lock was even and did not change
+ * meanwhile.
  */
 typedef struct Answer {
     QemuSeqLock lock;
@@ -42,7 +42,7 @@ struct VTDATSCache {
     Answer answers[VTD_ATS_CACHE_SIZE];
     /* Not 0, so that nobody uses places where nothing was kept yet */
     aligned_uint64_t drops;
-    /* By the low bits of the PASID, which PCI_NO_PASID has, too */
+    /* Indexed by the low bits of the PASID; PCI_NO_PASID shares the last one */
     aligned_uint64_t pasid_drops[ATS_CACHE_PASIDS];
 };
 
@@ -88,7 +88,6 @@ bool vtd_ats_cache_find(const VTDATSCache *cache, const VTDATSCacheKey *key,
     entry->addr_mask = mask;
     entry->perm = want;
     entry->pasid = key->pasid;
-    /* Last, so that an invalidation is seen up to the end */
     if (qatomic_read__nocheck(&a->generation) !=
         vtd_ats_cache_generation(cache, key)) {
         return false;

@@ -81,7 +81,7 @@ void vtd_ats_cache_invalidate_pasid(VTDATSCache *cache, uint32_t pasid);
  * @cache: the cache
  * @key: what is asked
  * @last: last address of the request, not below that of @key
- * @want: permissions that the answer must have, other than which it gets none:
+ * @want: permissions that the answer has to give, and all that it gives:
  *        IOMMU_RO or IOMMU_RW.  What is kept with fewer is not used, since it
  *        is for the tables to say that they do not give more.
  * @entry: out: the answer, for all of the request; unspecified if there is none
@@ -100,7 +100,7 @@ bool vtd_ats_cache_find(const VTDATSCache *cache, const VTDATSCacheKey *key,
  * @cache: the cache
  * @key: what is asked
  *
- * Returns: a number that everything changes that drops the answer
+ * Returns: a number that changes whenever the answer is dropped
  */
 uint64_t vtd_ats_cache_generation(const VTDATSCache *cache,
                                   const VTDATSCacheKey *key);

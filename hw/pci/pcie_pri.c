@@ -47,7 +47,7 @@ typedef struct PRIListener {
     PCIDevice *dev;
     uint32_t pasid;
     IOMMUPRINotifier *user;     /* NULL once unregistered */
-    uint32_t user_id;           /* never the same again */
+    uint32_t user_id;           /* not 0; not reused before it wraps */
     unsigned running;           /* calls of @user */
     bool ending;                /* somebody waits for these calls */
     PCIEPRIStats stats;

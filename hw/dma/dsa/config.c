@@ -7,7 +7,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "hw/pci/msix.h"
 #include "hw/pci/pcie_ats.h"
 #include "hw/pci/pcie_pri.h"
 #include "dsa-internal.h"

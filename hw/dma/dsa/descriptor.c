@@ -16,7 +16,7 @@
 #define DELTA_MIN_CREATE        80
 #define DELTA_MIN_APPLY         10
 
-/* Flags allowed for each operation; the first five are for the common ones */
+/* Flags allowed for each operation */
 #define COMMON  (DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR |             \
                  DSA_FLAG_REQUEST_INT | DSA_FLAG_CR_TC)
 #define READS   (DSA_FLAG_BLOCK_ON_FAULT | DSA_FLAG_ADDR1_TC)

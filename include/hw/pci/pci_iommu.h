@@ -197,7 +197,7 @@ int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
  * returned, the notifier is not being called and will not be, unless it is
  * the notifier itself that unregisters.  Groups that are still open stay open
  * until their response arrives, and their requests outstanding; nobody is told,
- * neither who registers for @pasid later.
+ * not even a notifier that is registered for @pasid later.
  *
  * @dev: the function.
  * @pasid: the PASID that the notifier was registered with.
