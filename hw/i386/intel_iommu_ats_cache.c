@@ -24,8 +24,8 @@
 #define ATS_CACHE_PASIDS    256
 
 /*
- * An answer.  A writer that makes an even @lock odd owns the place; all else may
- * be read at any time, and is used if @lock was even and did not change
+ * An answer.  A writer that makes an even @lock odd owns the place; all else
+ * may be read at any time, and is used if @lock was even and did not change
  * meanwhile.
  */
 typedef struct Answer {
