@@ -28,6 +28,16 @@ def emulator_command(options, guest, work, memory, script, events, devices,
             '-D', str(work / 'trace.log'), *devices]
 
 
+def row(title, values):
+    """A line of a demo's table."""
+    return f'{title:<31}' + ''.join(f'{value:>16}' for value in values)
+
+
+def head(headings):
+    """The first lines of that table."""
+    return '\n'.join((row('', headings), '-' * (31 + 16 * len(headings))))
+
+
 class TraceCounter:
     """The events in a trace file, counted between two moments."""
 

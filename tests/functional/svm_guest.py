@@ -269,6 +269,16 @@ class SvmGuestTest(QemuSystemTest):
 
         return {'save': save, 'load': load}
 
+    @staticmethod
+    def boot_questions(guest):
+        """Answers for run_script: "boot" is the number of the boot, from 1 on,
+        "reset" restarts the machine.  guest.boots is how many there were."""
+        def boot():
+            guest.boots += 1
+            return str(guest.boots)
+
+        return {'boot': boot, 'reset': lambda: guest.vm.cmd('system_reset')}
+
     def value(self, guest, name):
         """The value of the last "name=value" line of a script."""
         found = [line for line in guest.channel.lines
@@ -311,6 +321,7 @@ class _Guest:
     def __init__(self, test, name, vm, image):
         self.vm = vm
         self.image = image
+        self.boots = 0
         self._script = test.scratch_file(f'{name}-script')
         self._console = test.log_file(f'{name}-kernel.log')
         Path(self._console).unlink(missing_ok=True)

@@ -193,16 +193,9 @@ class DsaSvm(SvmGuestTest):
             sleep 60
             exit 1
             ''', devices=dsa_arguments() + ['-action', 'reboot=reset'])
-        boots = []
-
-        def boot():
-            boots.append(None)
-            return str(len(boots))
-
-        self.run_script(guest, {
-            'boot': boot, 'reset': lambda: guest.vm.cmd('system_reset')})
+        self.run_script(guest, self.boot_questions(guest))
         self.check_cases(guest, 4 * 4)
-        self.assertEqual(len(boots), 4)
+        self.assertEqual(guest.boots, 4)
 
     def test_snapshot(self):
         """savevm and loadvm; what was under way goes on both times."""

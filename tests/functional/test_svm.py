@@ -195,16 +195,9 @@ class Svm(SvmGuestTest):
             sleep 60
             exit 1
             ''', devices=svm_arguments() + ['-action', 'reboot=reset'])
-        boots = []
-
-        def boot():
-            boots.append(None)
-            return str(len(boots))
-
-        self.run_script(guest, {
-            'boot': boot, 'reset': lambda: guest.vm.cmd('system_reset')})
+        self.run_script(guest, self.boot_questions(guest))
         self.check_cases(guest)
-        self.assertEqual(len(boots), 4)
+        self.assertEqual(guest.boots, 4)
 
     def test_kexec(self):
         """Another kernel takes over while the device is at work: the driver
@@ -226,13 +219,7 @@ class Svm(SvmGuestTest):
             /tmp/kexec /tmp/kernel /tmp/initrd "$(cat /proc/cmdline)"
             exit 1
             ''', launch=False)
-        boots = []
-
-        def boot():
-            boots.append(None)
-            return str(len(boots))
-
-        questions = {'boot': boot}
+        questions = self.boot_questions(guest)
         for name, path in (('kernel', guest.image.kernel),
                            ('initrd', guest.image.initramfs),
                            ('kexec', program)):
@@ -248,7 +235,7 @@ class Svm(SvmGuestTest):
         guest.vm.launch()
         self.run_script(guest, questions, provoked_in=PROVOKED)
         self.check_cases(guest, skipped=('huge-1g',))
-        self.assertEqual(len(boots), 2)
+        self.assertEqual(guest.boots, 2)
         self.check_quiet(trace)
 
     def check_quiet(self, trace):
