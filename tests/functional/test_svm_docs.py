@@ -31,6 +31,8 @@ DOCUMENT = REPO / 'docs' / 'devel' / 'svm-guest.rst'
 SECONDS = 600
 # Ctrl-A C: from the guest to QEMU's monitor and back
 MONITOR = '\x01c'
+# The guest's shell asks the terminal where its cursor is after each prompt
+PROMPT = r'# \x1b\[6n'
 
 
 class Document:
@@ -116,13 +118,15 @@ class Terminal:
         """A command for the guest's shell: its status, and what it says."""
         self.write(f'{command}; echo status=$?\n')
         said = self.expect(r'^status=\d+$')
+        # What the guest prints later would stand in the monitor's lines
+        self.expect(PROMPT)
         return int(said.rpartition('=')[2]), said
 
     def monitor(self, command):
         """A command for QEMU's monitor, which says nothing if all is well."""
         self.write(f'{MONITOR}{command}\n')
         self.expect(re.escape(command.split()[-1]) + r'[^\n]*$')
-        said = self.expect(r'\(qemu\) $')
+        said = self.expect(r'\(qemu\) ')
         self.write(MONITOR)
         self._test.assertNotIn('Error', said)
 
