@@ -22,6 +22,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/processor.h"
 #include "qemu/queue.h"
@@ -633,6 +634,16 @@ static AddressSpace *dma_untranslated_target(PCIATSDMA *dma,
                                              const DMARequest *req,
                                              hwaddr *addr, hwaddr *len)
 {
+    /*
+     * Not even with the BQL: the guest can have a fault that is reported end
+     * in a register of the function, which then waits for this call.
+     */
+    if (!pci_iommu_is_thread_safe(dma->dev)) {
+        warn_report_once("%s: the IOMMU in front of it cannot translate for "
+                         "devices with threads; use intel-iommu or none",
+                         dma->dev->name);
+        return NULL;
+    }
     *addr = req->addr;
     if (req->pasid == PCI_NO_PASID) {
         return pci_get_address_space(dma->dev);

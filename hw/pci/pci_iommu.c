@@ -55,6 +55,11 @@ int pci_iommu_get_iotlb_info(PCIDevice *dev, uint8_t *addr_width,
     return ops->get_iotlb_info(dev->iommu.opaque, addr_width, min_page_size);
 }
 
+bool pci_iommu_is_thread_safe(const PCIDevice *dev)
+{
+    return !dev->iommu.ops || dev->iommu.ops->get_iotlb_info;
+}
+
 int pci_iommu_init_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n,
                                   IOMMUNotify fn, void *opaque)
 {

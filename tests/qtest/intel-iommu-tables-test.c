@@ -29,7 +29,7 @@
 #define PE_AW(aw)   ((uint64_t)(aw) << 2)
 
 /* Address types in the fault recording register (11.4.7.6) */
-enum { AT_TRANSLATION = 1, AT_TRANSLATED = 2 };
+enum { AT_UNTRANSLATED, AT_TRANSLATION, AT_TRANSLATED };
 
 typedef struct Test {
     QTestState *qts;
@@ -120,6 +120,15 @@ static void translated_faults(Test *t, uint8_t reason)
     g_assert_cmpint(qatd_command(&t->dev, ATD_CMD_DMA_READ, QATD_NO_PASID,
                                  t->table, 4, ATD_FLAG_TRANSLATED), !=, 0);
     expect_fault(t, reason, AT_TRANSLATED);
+}
+
+/* The same without ATS */
+static void untranslated_faults(Test *t, uint8_t reason)
+{
+    qvtd_inv_global(&t->vtd);
+    g_assert_cmpint(qatd_command(&t->dev, ATD_CMD_DMA_READ, QATD_NO_PASID, IOVA,
+                                 4, 0), !=, 0);
+    expect_fault(t, reason, AT_UNTRANSLATED);
 }
 
 /* The entry at @addr is @val for one request */
@@ -260,6 +269,40 @@ static void test_disabled(void)
     stop(&t);
 }
 
+/*
+ * Table 30, access errors: tables are in memory.  Whoever translates must not
+ * get to registers, which other threads may be using.
+ */
+static void test_registers(void)
+{
+    uint64_t good;
+    Test t;
+
+    start_legacy(&t);
+    qtest_writeq(t.qts, t.table, VTD_SL_RW_MASK | csr(0));
+    untranslated_faults(&t, VTD_FR_PAGING_ENTRY_INV);
+
+    good = qtest_readq(t.qts, t.root);
+    qtest_writeq(t.qts, t.root, VTD_ROOT_ENTRY_P | csr(0));
+    untranslated_faults(&t, VTD_FR_CONTEXT_TABLE_INV);
+    qtest_writeq(t.qts, t.root, good);
+
+    set_root(&t, csr(0));
+    untranslated_faults(&t, VTD_FR_ROOT_TABLE_INV);
+    stop(&t);
+
+    start_scalable(&t);
+    good = qtest_readq(t.qts, t.context);
+    qtest_writeq(t.qts, t.context, (good & 0xfff) | csr(0));
+    untranslated_faults(&t, VTD_FR_PASID_DIR_ACCESS_ERR);
+    qtest_writeq(t.qts, t.context, good);
+
+    good = qtest_readq(t.qts, t.table);
+    qtest_writeq(t.qts, t.table, VTD_PASID_ENTRY_P | csr(0));
+    untranslated_faults(&t, VTD_FR_PASID_TABLE_ACCESS_ERR);
+    stop(&t);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -270,5 +313,6 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-tables/mode", test_mode);
     qtest_add_func("/vtd-tables/ats-off", test_ats_off);
     qtest_add_func("/vtd-tables/disabled", test_disabled);
+    qtest_add_func("/vtd-tables/registers", test_registers);
     return g_test_run();
 }

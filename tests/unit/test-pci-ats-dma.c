@@ -85,6 +85,7 @@ AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
 static PCIDevice device;
 /* The IOMMU blocks translated requests */
 static bool blocked;
+static bool thread_safe;
 static bool ats_on;
 static bool pri_on;
 static bool loaded_groups;
@@ -96,6 +97,11 @@ AddressSpace *pci_translated_target(PCIDevice *dev, dma_addr_t addr,
                                     dma_addr_t len, bool is_write)
 {
     return blocked ? NULL : pci_get_address_space(dev);
+}
+
+bool pci_iommu_is_thread_safe(const PCIDevice *dev)
+{
+    return thread_safe;
 }
 
 bool pcie_bus_master_enabled(const PCIDevice *dev)
@@ -377,7 +383,7 @@ static PCIATSDMA *start(void)
     for (i = 0; i < RAM_SIZE; i++) {
         ram[i] = i / PAGE * 7 + i;
     }
-    ats_on = pri_on = master_on = true;
+    ats_on = pri_on = master_on = thread_safe = true;
     allocation = 32;
     untranslated_accesses = translations = requests_seen = 0;
     registered = most_registered = 0;
@@ -492,6 +498,21 @@ static void test_untranslated(void **state)
     map(3, 0, IOMMU_RW | IOMMU_UNTRANSLATED_ONLY);
     assert_int_equal(dma_read(dma, 3, buf, 16), -EFAULT);
     assert_int_equal(untranslated_accesses, 1);
+    stop(dma);
+}
+
+/* Upstream's other IOMMUs take the BQL while they translate */
+static void test_iommu_without_threads(void **state)
+{
+    PCIATSDMA *dma = start();
+    uint8_t buf[16];
+
+    ats_on = thread_safe = false;
+    assert_int_equal(dma_read_at(dma, PCI_NO_PASID, IOVA, buf, 16), -EFAULT);
+    bql_lock();
+    assert_int_equal(dma_read_at(dma, PCI_NO_PASID, IOVA, buf, 16), -EFAULT);
+    bql_unlock();
+    assert_int_equal(untranslated_accesses, 0);
     stop(dma);
 }
 
@@ -1211,6 +1232,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_translated),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_untranslated),
+        cmocka_unit_test(test_iommu_without_threads),
         cmocka_unit_test(test_blocked),
         cmocka_unit_test(test_mmio),
         cmocka_unit_test(test_suspend),

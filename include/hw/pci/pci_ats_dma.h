@@ -20,7 +20,9 @@
  * the BQL held, wait for, and registers, of this very device or of the hot-plug
  * controller that removes it, are not to be accessed by such a thread.
  *
- * While ATS is off, requests go untranslated.  While PRI is off, or where
+ * While ATS is off, requests go untranslated, unless the IOMMU is one that only
+ * threads with the BQL may use (pci_iommu_is_thread_safe()): then they fail, and
+ * the user is told so once.  While PRI is off, or where
  * pages have been asked for in vain, a request for a page that is missing
  * fails.  All page requests of the function have to come from here: group
  * indices and the Outstanding Page Request Allocation are managed here.
@@ -116,7 +118,8 @@ void pci_ats_dma_free(PCIATSDMA *dma);
  * off; -EINVAL when the range wraps, or @pasid is wider than the function's
  * PASID capability; -EFAULT when the address is not mapped with that
  * permission, and the guest, if it could be asked, would not map it, or the
- * IOMMU blocked the request, or an untranslated request does not lead to RAM;
+ * IOMMU blocked the request, or an untranslated request does not lead to RAM
+ * or would go to an IOMMU that threads may not use;
  * -EIO when the address is translated to one that is not RAM;
  * -ECANCELED when the guest reset or disabled the page request interface, or
  * answered with Response Failure, or pci_ats_dma_cancel() was called, or

@@ -78,6 +78,19 @@ int pci_iommu_get_iotlb_info(PCIDevice *dev, uint8_t *addr_width,
                              uint32_t *min_page_size);
 
 /**
+ * pci_iommu_is_thread_safe: may threads without the BQL have it translate?
+ *
+ * @dev: the function.
+ *
+ * An IOMMU that offers the calls of this file in its PCIIOMMUOps may be used
+ * from any thread.  Others change what they cache, report faults, and take the
+ * BQL while they translate.
+ *
+ * Returns: whether they may; true if no IOMMU translates for @dev.
+ */
+bool pci_iommu_is_thread_safe(const PCIDevice *dev);
+
+/**
  * pci_iommu_init_iotlb_notifier: prepare a notifier of invalidations
  *
  * Fills in @n so that pci_iommu_register_iotlb_notifier() accepts it.
