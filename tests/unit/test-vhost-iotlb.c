@@ -804,7 +804,7 @@ static void test_invalidate_no_misses(void **state)
     assert_int_equal(cached_perm(3), 0);
 }
 
-/* Changes of the address space: both answers would be wrong, so none is asked */
+/* Changes of the address space: no answer is right, so none is asked for */
 static void test_drop(void **state)
 {
     for (unsigned page = 0; page < 8; page += 2) {
