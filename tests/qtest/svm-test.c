@@ -1432,7 +1432,7 @@ static void suspend(QTestState *qts)
     qtest_qmp_eventwait(qts, "SUSPEND");
 }
 
-/* The machine is started although it was not stopped: nothing runs twice */
+/* Suspending stops the processors, and no device */
 static void test_suspend_while_busy(void)
 {
     QVtdPageReq rq;
@@ -1442,9 +1442,7 @@ static void test_suspend_while_busy(void)
     start(&t);
     begin_and_fault(&t, &rq);
     suspend(t.qts);
-    qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
     check_no_msi(&t);
-    g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
     gpa = map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
