@@ -328,7 +328,7 @@ static void test_enable_read_buffers(void)
         uint64_t flags;
         unsigned limit;
         bool ok;
-    } cases[] = {
+    } checks[] = {
         { read_buffers(0, 4), 0, true },
         { read_buffers(0, 3), 0, false },
         { read_buffers(0, 96), 0, true },
@@ -347,11 +347,11 @@ static void test_enable_read_buffers(void)
 
     start_with(&t, "-device dsa,addr=4");
     qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
-    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
-        qdsa_writel(d, A_DSA_GENCFG, cases[i].limit);
+    for (int i = 0; i < ARRAY_SIZE(checks); i++) {
+        qdsa_writel(d, A_DSA_GENCFG, checks[i].limit);
         g_test_message("case %d", i);
-        g_assert_cmphex(try_group(d, 0, DSA_GRPCFG_FLAGS, cases[i].flags), ==,
-                        cases[i].ok ? 0 : DSA_CMDERR_READ_BUFFERS);
+        g_assert_cmphex(try_group(d, 0, DSA_GRPCFG_FLAGS, checks[i].flags), ==,
+                        checks[i].ok ? 0 : DSA_CMDERR_READ_BUFFERS);
     }
     stop(&t);
 }
