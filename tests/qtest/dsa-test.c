@@ -217,6 +217,11 @@ static void test_registers(void)
         qdsa_writeq(d, beyond[i], UINT64_MAX);
         g_assert_cmphex(qdsa_readq(d, beyond[i]), ==, 0);
     }
+    for (unsigned wq = 8; qdsa_wqcfg(wq, 0) < DSA_MSIXPERM_OFFSET; wq++) {
+        for (unsigned qword = 0; qword < 4; qword++) {
+            g_assert_cmphex(qdsa_readq(d, qdsa_wqcfg(wq, qword)), ==, 0);
+        }
+    }
 
     qdsa_start(d, 0);
     qdsa_writel(d, A_DSA_GENCFG, 0x10);
@@ -226,7 +231,8 @@ static void test_registers(void)
     /* 9.2.12: a command is 32 bits */
     qtest_writew(t.qts, d->regs + A_DSA_CMD + 2,
                  DSA_CMD_DISABLE_DEVICE << (R_DSA_CMD_CODE_SHIFT - 16));
-    qtest_writew(t.qts, d->regs + A_DSA_CMD, 0);
+    qtest_writew(t.qts, d->regs + A_DSA_CMD, 1);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_CMDSTATUS), ==, 0);
     g_assert_cmphex(qdsa_readl(d, A_DSA_GENSTS), ==, DSA_ENABLED);
     stop(&t);
 }
@@ -353,6 +359,21 @@ static void test_enable_read_buffers(void)
         g_assert_cmphex(try_group(d, 0, DSA_GRPCFG_FLAGS, checks[i].flags), ==,
                         checks[i].ok ? 0 : DSA_CMDERR_READ_BUFFERS);
     }
+
+    /* What several groups reserve is more than there is, or just that */
+    qdsa_writel(d, A_DSA_GENCFG, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        qdsa_configure_wq(d, i, 16, DSA_WQ_DEDICATED);
+        qdsa_writeq(d, qdsa_grpcfg(i, DSA_GRPCFG_WQS), 1 << i);
+        qdsa_writeq(d, qdsa_grpcfg(i, DSA_GRPCFG_ENGINES), 1 << i);
+        qdsa_writeq(d, qdsa_grpcfg(i, DSA_GRPCFG_FLAGS), read_buffers(60, 60));
+    }
+    qdsa_writeq(d, qdsa_grpcfg(0, DSA_GRPCFG_WQS), 1);
+    g_assert_cmphex(try_device(d), ==, DSA_CMDERR_READ_BUFFERS);
+    for (unsigned i = 0; i < 3; i++) {
+        qdsa_writeq(d, qdsa_grpcfg(i, DSA_GRPCFG_FLAGS), read_buffers(32, 32));
+    }
+    g_assert_cmphex(try_device(d), ==, 0);
     stop(&t);
 }
 
