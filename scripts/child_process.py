@@ -28,12 +28,6 @@ def running(command, log, **options):
                 process.wait()
 
 
-def last_lines(path, count=6):
-    """The end of a log, indented."""
-    text = path.read_text(encoding='utf-8', errors='replace')
-    return '\n'.join(f'    {line}' for line in text.splitlines()[-count:])
-
-
 def check_trace_events(emulator, events):
     """Without its trace events the emulator could not be observed."""
     known = subprocess.run([emulator, '-trace', 'help'], check=False,

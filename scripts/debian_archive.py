@@ -19,7 +19,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from report import Failure, say
+from report import Failure, last_lines, say
 
 KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
 # For the driver's builds with an older kernel's headers
@@ -253,11 +253,6 @@ class Archive:
                     'again.\n' + last_lines(result.stderr))
             partial.rename(final)
         return dsc
-
-
-def last_lines(text, count=4):
-    """The end of a program's output, indented."""
-    return '\n'.join('    ' + line for line in text.splitlines()[-count:])
 
 
 def _later(one, other):

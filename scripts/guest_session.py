@@ -11,10 +11,10 @@ import json
 import subprocess
 from pathlib import Path
 
-from child_process import last_lines, running
+from child_process import running
 from guest_channel import GuestChannel, GuestError
 from guest_machine import script_arguments
-from report import Failure
+from report import Failure, last_lines
 
 LOGS = ('kernel.log', 'qemu.log', 'testpmd.log')
 
@@ -94,5 +94,6 @@ def _explain(error, channel, work):
                   *(f'    {line}' for line in channel.lines[-6:])]
     for path in (work / name for name in LOGS):
         if path.exists() and path.stat().st_size:
-            parts += [f'{path.name} ends with:', last_lines(path)]
+            text = path.read_text(encoding='utf-8', errors='replace')
+            parts += [f'{path.name} ends with:', last_lines(text, 6)]
     return '\n'.join(parts)

@@ -20,8 +20,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from debian_archive import ArchiveError, extract, last_lines, need_space
-from report import Failure, say
+from debian_archive import ArchiveError, extract, need_space
+from report import Failure, last_lines, say
 
 # The compiler, what a kernel's build runs, and what the headers' tools load.
 TOOLS = ('base-files', 'bash', 'coreutils', 'dash', 'diffutils', 'findutils',

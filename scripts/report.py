@@ -19,6 +19,11 @@ def say(message=''):
     print(message, flush=True)
 
 
+def last_lines(text, count=4):
+    """The end of what a program said, indented."""
+    return '\n'.join(f'    {line}' for line in text.splitlines()[-count:])
+
+
 def failed_program(err):
     """What a subprocess.CalledProcessError means to the user."""
     words = [err.cmd] if isinstance(err.cmd, str) else map(str, err.cmd)

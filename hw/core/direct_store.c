@@ -25,7 +25,7 @@ static DirectStoreTarget *find_target(AddressSpace *as, hwaddr addr,
 
     *mr = address_space_translate(as, addr, offset, &len, true, attrs);
     owner = memory_region_owner(*mr);
-    if (len < DIRECT_STORE_SIZE || memory_region_is_ram(*mr) || !owner) {
+    if (len < DIRECT_STORE_SIZE || memory_region_is_ram(*mr)) {
         return NULL;
     }
     return (DirectStoreTarget *)object_dynamic_cast(owner,

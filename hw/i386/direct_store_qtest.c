@@ -47,7 +47,7 @@ static bool direct_store_qtest_command(CharBackend *chr, gchar **words)
         return false;
     }
 
-    if (!words[1] || qemu_strtou64(words[1], NULL, 0, &addr) ||
+    if (qemu_strtou64(words[1], NULL, 0, &addr) ||
         addr % DIRECT_STORE_SIZE || !parse_data(words[2], data)) {
         qtest_sendf(chr, "ERR expected an aligned address and 64 bytes\n");
     } else if (enqueue) {

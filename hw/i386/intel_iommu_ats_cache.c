@@ -39,8 +39,8 @@ typedef struct Answer {
 } QEMU_ALIGNED(ATS_CACHE_LINE) Answer;
 
 struct VTDATSCache {
+    /* Where nothing was kept yet no permission is given */
     Answer answers[VTD_ATS_CACHE_SIZE];
-    /* Not 0, so that nobody uses places where nothing was kept yet */
     aligned_uint64_t drops;
     /* Indexed by the low bits of the PASID; PCI_NO_PASID shares the last one */
     aligned_uint64_t pasid_drops[ATS_CACHE_PASIDS];
@@ -56,13 +56,17 @@ static inline uint64_t key_source(const VTDATSCacheKey *key)
     return (uint64_t)key->sid << 32 | key->pasid;
 }
 
-/* Neighbouring pages of one source do not meet */
+/*
+ * Neighbouring pages of one source do not meet.  Nor do pages that are a large
+ * page, a buffer or a table apart: all bits of the address count.
+ */
 static inline unsigned key_index(const VTDATSCacheKey *key)
 {
     uint64_t hash = key_source(key) * 0x9e3779b97f4a7c15ull;
+    uint64_t page = key->addr >> 12;
 
-    return ((key->addr >> 12) + (hash >> 32) + key->priv) &
-           (VTD_ATS_CACHE_SIZE - 1);
+    return (page + (page >> 10) + (page >> 20) + (page >> 30) + (hash >> 32) +
+            key->priv) & (VTD_ATS_CACHE_SIZE - 1);
 }
 
 bool vtd_ats_cache_find(const VTDATSCache *cache, const VTDATSCacheKey *key,
@@ -144,7 +148,5 @@ VTDATSCache *vtd_ats_cache_new(void)
 {
     VTDATSCache *cache = qemu_memalign(ATS_CACHE_LINE, sizeof(*cache));
 
-    memset(cache, 0, sizeof(*cache));
-    cache->drops = 1;
-    return cache;
+    return memset(cache, 0, sizeof(*cache));
 }

@@ -416,7 +416,8 @@ static void svm_realize(PCIDevice *pci, Error **errp)
 
     s->dma = pci_ats_dma_new(pci, s->atc_entries);
     pci_ats_dma_set_inject(s->dma, &s->inject);
-    s->vm_running = runstate_is_running();
+    /* Plugged while suspended: nobody tells when the machine wakes up */
+    s->vm_running = runstate_is_live(runstate_get());
     s->vm_state = qdev_add_vm_change_state_handler(DEVICE(s),
                                                    svm_vm_state_change, s);
 }

@@ -13,6 +13,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
+#include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/interval-tree.h"
 #include "qemu/rcu.h"
@@ -21,7 +22,7 @@
 #include "hw/virtio/vhost.h"
 #include "hw/virtio/vhost-backend.h"
 #include "hw/virtio/vhost-iotlb.h"
-#include "hw/virtio/virtio-access.h"
+#include "hw/virtio/virtio.h"
 #include "standard-headers/linux/vhost_types.h"
 #include "standard-headers/linux/virtio_ring.h"
 #include "trace.h"
@@ -209,7 +210,12 @@ static IOTLBEntry *iotlb_add(struct vhost_iotlb *t, const IOTLBEntry *new)
             iotlb_drop(t, 0, UINT64_MAX);
             memset(t->queues, 0, sizeof(t->queues));
         }
-        e = g_memdup2(new, sizeof(*new));
+        e = g_new(IOTLBEntry, 1);
+        *e = (IOTLBEntry) {
+            .node = { .start = new->node.start, .last = new->node.last },
+            .uaddr = new->uaddr,
+            .perm = new->perm,
+        };
         interval_tree_insert(&e->node, &t->entries);
         t->n_entries++;
     }
@@ -226,27 +232,43 @@ static IOMMUAccessFlags iotlb_perm(IOMMUAccessFlags perm)
     return perm & IOMMU_WO ? IOMMU_RW : IOMMU_RO;
 }
 
-/* A page of the IOMMU, of any size, that @iova is in. */
+/*
+ * Where @iova, which is page aligned, is in QEMU's memory.  The entry is the
+ * page of the IOMMU, of any size, that it is @offset into, if that is one piece
+ * there, and otherwise the piece that begins at @iova.
+ */
+static bool iotlb_find_memory(struct vhost_dev *dev, uint64_t iova,
+                              const IOMMUTLBEntry *iotlb, uint64_t offset,
+                              IOTLBEntry *e)
+{
+    uint64_t gpa = iotlb->translated_addr & ~iotlb->addr_mask;
+    uint64_t size = iotlb->addr_mask;
+    uint64_t len;
+
+    if (offset > iova ||
+        vhost_memory_region_lookup(dev, gpa, &e->uaddr, &len) ||
+        len <= offset) {
+        if (vhost_memory_region_lookup(dev, gpa + offset, &e->uaddr, &len)) {
+            return false;
+        }
+        size -= offset;
+        offset = 0;
+    }
+    e->node.start = iova - offset;
+    e->node.last = e->node.start + MIN(size, len - 1);
+    return true;
+}
+
 static bool iotlb_lookup_iommu(struct vhost_dev *dev, IOMMUMemoryRegion *mr,
                                hwaddr offset, uint64_t iova, IOTLBEntry *e)
 {
     IOMMUTLBEntry iotlb;
-    uint64_t gpa, in_page, len;
 
     if (!memory_region_iommu_peek(mr, offset, &iotlb) ||
-        iotlb.target_as != &address_space_memory) {
+        iotlb.target_as != &address_space_memory ||
+        !iotlb_find_memory(dev, iova, &iotlb, offset & iotlb.addr_mask, e)) {
         return false;
     }
-
-    gpa = iotlb.translated_addr & ~iotlb.addr_mask;
-    in_page = offset & iotlb.addr_mask;
-    if (in_page > iova ||
-        vhost_memory_region_lookup(dev, gpa, &e->uaddr, &len) ||
-        len <= in_page) {
-        return false;
-    }
-    e->node.start = iova - in_page;
-    e->node.last = e->node.start + MIN(iotlb.addr_mask, len - 1);
     e->perm = iotlb_perm(iotlb.perm);
     return true;
 }
@@ -434,13 +456,13 @@ static bool iotlb_read(struct vhost_iotlb *t, uint64_t iova, void *buf,
 
 /*
  * VIRTIO 1.3 section 2.7.5: follow a chain of the descriptor table at @table.
- * A chain without an end stops with the lookups.
+ * A chain without an end stops with the lookups.  Devices behind an IOMMU have
+ * no legacy interface (VIRTIO_F_ACCESS_PLATFORM): all is little endian.
  */
 static void iotlb_scan_chain(struct vhost_iotlb *t, uint64_t table,
                              uint32_t num, uint16_t idx, bool writable,
                              bool indirect)
 {
-    VirtIODevice *vdev = t->dev->vdev;
     struct vring_desc d;
     uint64_t addr;
     uint32_t len;
@@ -448,9 +470,9 @@ static void iotlb_scan_chain(struct vhost_iotlb *t, uint64_t table,
 
     while (idx < num &&
            iotlb_read(t, table + idx * sizeof(d), &d, sizeof(d))) {
-        addr = virtio_tswap64(vdev, d.addr);
-        len = virtio_tswap32(vdev, d.len);
-        flags = virtio_tswap16(vdev, d.flags);
+        addr = le64_to_cpu(d.addr);
+        len = le32_to_cpu(d.len);
+        flags = le16_to_cpu(d.flags);
 
         if (flags & VRING_DESC_F_INDIRECT) {
             if (indirect) {
@@ -466,7 +488,7 @@ static void iotlb_scan_chain(struct vhost_iotlb *t, uint64_t table,
         if (!(flags & VRING_DESC_F_NEXT)) {
             return;
         }
-        idx = virtio_tswap16(vdev, d.next);
+        idx = le16_to_cpu(d.next);
     }
 }
 
@@ -475,7 +497,7 @@ static bool iotlb_read16(struct vhost_iotlb *t, uint64_t iova, uint16_t *val)
     if (!iotlb_read(t, iova, val, sizeof(*val))) {
         return false;
     }
-    *val = virtio_tswap16(t->dev->vdev, *val);
+    *val = le16_to_cpu(*val);
     return true;
 }
 
@@ -609,21 +631,18 @@ static int iotlb_translate(struct vhost_dev *dev, uint64_t iova, bool write,
                            IOTLBEntry *e)
 {
     IOMMUTLBEntry iotlb;
-    uint64_t len;
 
     iotlb = address_space_get_iotlb_entry(dev->vdev->dma_as, iova, write,
                                           MEMTXATTRS_UNSPECIFIED);
     if (!iotlb.target_as) {
         return -EFAULT;
     }
-    if (vhost_memory_region_lookup(dev, iotlb.translated_addr, &e->uaddr,
-                                   &len)) {
+    iova &= IOTLB_PAGE_MASK;
+    if (!iotlb_find_memory(dev, iova, &iotlb, iova & iotlb.addr_mask, e)) {
         error_report_once("vhost: no memory for the device at 0x%" PRIx64,
-                          iotlb.translated_addr);
+                          iotlb.translated_addr + (iova & iotlb.addr_mask));
         return -EFAULT;
     }
-    e->node.start = iova & ~iotlb.addr_mask;
-    e->node.last = e->node.start + MIN(iotlb.addr_mask, len - 1);
     e->perm = iotlb.perm;
     return 0;
 }

@@ -46,6 +46,9 @@
                          VTD_SM_CONTEXT_ENTRY_PASIDE | \
                          VTD_SM_CONTEXT_ENTRY_PRE)
 
+/* How many pages there are in each distance from each other */
+#define PAGES_APART     64
+
 /* Page requests of a device in a run, each a group; the queue holds them all */
 #define GROUPS          256
 #define PRQ_DEVICES     16
@@ -300,6 +303,33 @@ static void bench_single(Bench *b)
     }
 }
 
+/* The same pages again and again, which lie apart: one page of each buffer */
+static void bench_apart(Bench *b)
+{
+    const uint64_t distances[] = { 4 * KiB, 2 * MiB, 4 * MiB, GiB };
+    uint64_t root = qvtd_new_table(&b->vtd);
+
+    for (int i = 0; i < ARRAY_SIZE(distances); i++) {
+        for (uint64_t n = 0; n < PAGES_APART; n++) {
+            qvtd_map_entry(&b->vtd, root, 4, IOVA + n * distances[i], 4 * KiB,
+                           TARGET | FS, FS);
+        }
+    }
+    set_pasid(b, FIRST, root);
+    for (int i = 0; i < ARRAY_SIZE(distances); i++) {
+        double ns[MAX_RUNS];
+
+        for (unsigned run = 0; run < runs; run++) {
+            start_requests(&b->devs[0], 4 * KiB, distances[i], PAGES_APART);
+            finish_requests(&b->devs[0], PAGES_APART);
+            start_requests(&b->devs[0], 4 * KiB, distances[i], PAGES_APART);
+            ns[run] = finish_requests(&b->devs[0], PAGES_APART);
+        }
+        report("translate cached pages that lie apart, ns per page",
+               stage_names[FIRST], size_name(distances[i]), median(ns, runs));
+    }
+}
+
 /* Ranges.  A request asks for as many pages as the device keeps results. */
 
 static double run_range(Bench *b, uint64_t length, uint64_t size)
@@ -536,6 +566,7 @@ int main(void)
     }
     start(b, 2);
     bench_single(b);
+    bench_apart(b);
     bench_ranges(b);
     stop(b);
     for (int i = 0; i < ARRAY_SIZE(counts); i++) {

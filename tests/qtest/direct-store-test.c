@@ -168,6 +168,31 @@ static void test_plain_write(void)
     stop(&t);
 }
 
+/* docs/specs/direct-store-testdev.rst: what reads as zero, what is read-only */
+static void test_registers(void)
+{
+    static const uint16_t read_only[] = {
+        DST_DIRECT_STORES, DST_ENQUEUE_STORES, DST_WRITES, DST_LAST_OFFSET,
+        DST_DATA, DST_DATA + 60, DST_LAST_OFFSET + 4, DST_DATA + 64,
+    };
+    Test t;
+
+    start(&t);
+    qtest_writeq(t.qts, t.bar + 0x40, UINT64_MAX);
+    g_assert_cmphex(qtest_readq(t.qts, t.bar + 0x40), ==, 0);
+    g_assert_cmphex(reg(&t, DST_WRITES), ==, 1);
+    for (int i = 0; i < ARRAY_SIZE(read_only); i++) {
+        uint32_t old = reg(&t, read_only[i]);
+
+        qtest_writel(t.qts, t.bar + read_only[i], 0x123);
+        g_assert_cmphex(reg(&t, read_only[i]), ==, old);
+    }
+    g_assert_cmphex(reg(&t, DST_LAST_OFFSET + 4), ==, 0);
+    g_assert_cmphex(reg(&t, DST_DATA + 64), ==, 0);
+    g_assert_cmphex(reg(&t, DST_CREDITS), ==, 0);
+    stop(&t);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -177,5 +202,6 @@ int main(int argc, char **argv)
     qtest_add_func("direct-store/other-registers", test_other_registers);
     qtest_add_func("direct-store/nowhere", test_nowhere);
     qtest_add_func("direct-store/plain-write", test_plain_write);
+    qtest_add_func("direct-store/registers", test_registers);
     return g_test_run();
 }

@@ -12,6 +12,7 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "libqtest.h"
+#include "qobject/qdict.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "libqos/dsa.h"
@@ -176,6 +177,250 @@ static void test_capabilities(void)
     g_assert_cmphex(qtest_readb(t.qts, t.dsa.regs + A_DSA_WQCAP + 2), ==, 5);
     g_assert_cmphex(qtest_readw(t.qts, t.dsa.regs + A_DSA_WQCAP), ==, 77);
     g_assert_cmphex(qdsa_readl(&t.dsa, A_DSA_GENSTS), ==, DSA_DISABLED);
+    stop(&t);
+}
+
+/* 9.2.2, 9.2.8, 9.2.20: what can be read, and written while disabled only */
+static void test_registers(void)
+{
+    const unsigned group = qdsa_grpcfg(1, 0);
+    const unsigned beyond[] = {
+        qdsa_grpcfg(4, 0), qdsa_wqcfg(8, 1), qdsa_msixperm(9), 0xc0,
+    };
+    uint64_t gencap;
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, "-device dsa,addr=4,groups=4,work-queues=8");
+    gencap = qdsa_readq(d, A_DSA_GENCAP);
+    g_assert_cmpuint(FIELD_EX64(gencap, DSA_GENCAP, MAX_TRANSFER), ==, 31);
+    g_assert_cmpuint(FIELD_EX64(gencap, DSA_GENCAP, MAX_BATCH), ==, 10);
+    g_assert_cmpuint(FIELD_EX64(gencap, DSA_GENCAP, CONFIG), ==, 1);
+    g_assert_cmpuint(FIELD_EX64(gencap, DSA_GENCAP, IMS_SIZE), ==, 0);
+
+    qdsa_writel(d, A_DSA_GENCFG, UINT32_MAX);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_GENCFG), ==, 0x10ff);
+    qdsa_writel(d, A_DSA_GENCFG, 0);
+    qdsa_writeq(d, group + DSA_GRPCFG_WQS + 24, 0x1234);
+    qdsa_writeq(d, group + DSA_GRPCFG_ENGINES, 0x5678);
+    qdsa_writeq(d, group + DSA_GRPCFG_FLAGS, 0x100011);
+    qdsa_writeq(d, group + DSA_GRPCFG_FLAGS + 8, UINT64_MAX);
+    g_assert_cmphex(qdsa_readq(d, group + DSA_GRPCFG_WQS + 24), ==, 0x1234);
+    g_assert_cmphex(qdsa_readq(d, group + DSA_GRPCFG_ENGINES), ==, 0x5678);
+    g_assert_cmphex(qdsa_readq(d, group + DSA_GRPCFG_FLAGS), ==, 0x100011);
+    g_assert_cmphex(qdsa_readq(d, group + DSA_GRPCFG_FLAGS + 8), ==, 0);
+    qdsa_writeq(d, group + DSA_GRPCFG_WQS + 24, 0);
+    qdsa_writeq(d, group + DSA_GRPCFG_ENGINES, 0);
+
+    /* There is nothing behind the tables */
+    for (int i = 0; i < ARRAY_SIZE(beyond); i++) {
+        qdsa_writeq(d, beyond[i], UINT64_MAX);
+        g_assert_cmphex(qdsa_readq(d, beyond[i]), ==, 0);
+    }
+    for (unsigned wq = 8; qdsa_wqcfg(wq, 0) < DSA_MSIXPERM_OFFSET; wq++) {
+        for (unsigned qword = 0; qword < 4; qword++) {
+            g_assert_cmphex(qdsa_readq(d, qdsa_wqcfg(wq, qword)), ==, 0);
+        }
+    }
+
+    qdsa_start(d, 0);
+    qdsa_writel(d, A_DSA_GENCFG, 0x10);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_GENCFG), ==, 0);
+    qdsa_writeq(d, group + DSA_GRPCFG_ENGINES, 0x5678);
+    g_assert_cmphex(qdsa_readq(d, group + DSA_GRPCFG_ENGINES), ==, 0);
+    /* 9.2.12: a command is 32 bits */
+    qtest_writew(t.qts, d->regs + A_DSA_CMD + 2,
+                 DSA_CMD_DISABLE_DEVICE << (R_DSA_CMD_CODE_SHIFT - 16));
+    qtest_writew(t.qts, d->regs + A_DSA_CMD, 1);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_CMDSTATUS), ==, 0);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_GENSTS), ==, DSA_ENABLED);
+    stop(&t);
+}
+
+/* docs/system/devices/dsa.rst: what a property takes */
+static void test_properties(void)
+{
+    static const struct {
+        const char *name;
+        unsigned max;
+    } properties[] = {
+        { "engines", 64 }, { "groups", 64 }, { "work-queues", 64 },
+        { "work-queue-entries", 65535 }, { "pri-capacity", 512 },
+    };
+    QTestState *qts = qtest_init("-M q35 -nodefaults "
+                                 "-device pcie-root-port,id=rp,chassis=1");
+
+    for (int i = 0; i < ARRAY_SIZE(properties); i++) {
+        g_autofree char *why = g_strdup_printf("%s must be from 1 to %u",
+                                               properties[i].name,
+                                               properties[i].max);
+        unsigned values[] = { 0, properties[i].max + 1 };
+
+        for (int j = 0; j < ARRAY_SIZE(values); j++) {
+            g_autofree char *json = g_strdup_printf(
+                "{ 'execute': 'device_add', 'arguments': { 'driver': 'dsa', "
+                "'id': 'dsa0', 'bus': 'rp', '%s': %u } }", properties[i].name,
+                values[j]);
+            QDict *error = qtest_qmp_assert_failure_ref(qts, json, NULL);
+
+            g_assert_cmpstr(qdict_get_str(error, "desc"), ==, why);
+            qobject_unref(error);
+        }
+    }
+    qtest_qmp_device_add(qts, "dsa", "dsa0", "{ 'bus': 'rp' }");
+    qtest_quit(qts);
+}
+
+/* Try to enable the device; leaves it disabled */
+static uint32_t try_device(QDSA *d)
+{
+    uint32_t status = qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0);
+
+    if (!status) {
+        g_assert_cmphex(qdsa_command(d, DSA_CMD_DISABLE_DEVICE, 0), ==, 0);
+    }
+    return status;
+}
+
+static uint32_t try_group(QDSA *d, unsigned group, unsigned offset,
+                          uint64_t val)
+{
+    uint64_t old = qdsa_readq(d, qdsa_grpcfg(group, offset));
+    uint32_t status;
+
+    qdsa_writeq(d, qdsa_grpcfg(group, offset), val);
+    status = try_device(d);
+    qdsa_writeq(d, qdsa_grpcfg(group, offset), old);
+    return status;
+}
+
+/* 5.1: a work queue, and an engine, is in one group at most */
+static void test_enable_groups(void)
+{
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, "-device dsa,addr=4");
+    qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
+    g_assert_cmphex(try_device(d), ==, 0);
+    for (unsigned i = 1; i < 4; i++) {
+        g_assert_cmphex(try_group(d, 0, DSA_GRPCFG_WQS + 8 * i, 1), ==,
+                        DSA_CMDERR_GROUP_WQS);
+    }
+    g_assert_cmphex(try_group(d, 0, DSA_GRPCFG_WQS, 1 | 1 << 8), ==,
+                    DSA_CMDERR_GROUP_WQS);
+    /* WQ 1 has no entries */
+    g_assert_cmphex(try_group(d, 0, DSA_GRPCFG_WQS, 1 | 1 << 1), ==,
+                    DSA_CMDERR_GROUP_WQS);
+    g_assert_cmphex(try_group(d, 1, DSA_GRPCFG_ENGINES, 1), ==,
+                    DSA_CMDERR_GROUP_ENGINES);
+    g_assert_cmphex(try_group(d, 1, DSA_GRPCFG_ENGINES, 2), ==,
+                    DSA_CMDERR_GROUP);
+    g_assert_cmphex(try_device(d), ==, 0);
+    stop(&t);
+}
+
+static uint64_t read_buffers(unsigned reserved, unsigned allowed)
+{
+    return reserved << R_DSA_GRPFLAGS_READ_BUFFERS_RESERVED_SHIFT |
+           (uint64_t)allowed << R_DSA_GRPFLAGS_READ_BUFFERS_ALLOWED_SHIFT;
+}
+
+/* 5.1, 9.2.20: of 96 read buffers, an engine needs four */
+static void test_enable_read_buffers(void)
+{
+    const uint64_t use_limit = R_DSA_GRPFLAGS_USE_READ_BUFFER_LIMIT_MASK;
+    const struct {
+        uint64_t flags;
+        unsigned limit;
+        bool ok;
+    } checks[] = {
+        { read_buffers(0, 4), 0, true },
+        { read_buffers(0, 3), 0, false },
+        { read_buffers(0, 96), 0, true },
+        { read_buffers(0, 97), 0, false },
+        { read_buffers(90, 96), 0, true },
+        { read_buffers(96, 96), 0, true },
+        { read_buffers(97, 97), 0, false },
+        { read_buffers(50, 49), 0, false },
+        { read_buffers(0, 4), 96, true },
+        { read_buffers(0, 4), 97, false },
+        { read_buffers(0, 4) | use_limit, 4, true },
+        { read_buffers(0, 4) | use_limit, 3, false },
+    };
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, "-device dsa,addr=4");
+    qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
+    for (int i = 0; i < ARRAY_SIZE(checks); i++) {
+        qdsa_writel(d, A_DSA_GENCFG, checks[i].limit);
+        g_test_message("case %d", i);
+        g_assert_cmphex(try_group(d, 0, DSA_GRPCFG_FLAGS, checks[i].flags), ==,
+                        checks[i].ok ? 0 : DSA_CMDERR_READ_BUFFERS);
+    }
+
+    /* What several groups reserve is more than there is, or just that */
+    qdsa_writel(d, A_DSA_GENCFG, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        qdsa_configure_wq(d, i, 16, DSA_WQ_DEDICATED);
+        qdsa_writeq(d, qdsa_grpcfg(i, DSA_GRPCFG_WQS), 1 << i);
+        qdsa_writeq(d, qdsa_grpcfg(i, DSA_GRPCFG_ENGINES), 1 << i);
+        qdsa_writeq(d, qdsa_grpcfg(i, DSA_GRPCFG_FLAGS), read_buffers(60, 60));
+    }
+    qdsa_writeq(d, qdsa_grpcfg(0, DSA_GRPCFG_WQS), 1);
+    g_assert_cmphex(try_device(d), ==, DSA_CMDERR_READ_BUFFERS);
+    for (unsigned i = 0; i < 3; i++) {
+        qdsa_writeq(d, qdsa_grpcfg(i, DSA_GRPCFG_FLAGS), read_buffers(32, 32));
+    }
+    g_assert_cmphex(try_device(d), ==, 0);
+    stop(&t);
+}
+
+/* 5.1: PRI, if enabled, with an allocation that the device can use */
+static void test_enable_pri(void)
+{
+    Test t;
+    QDSA *d = &t.dsa;
+    uint16_t pri;
+
+    start_with(&t, "-device dsa,addr=4,pri-capacity=16");
+    qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
+    pri = qecam_ext_cap(t.qts, DEV, PCI_EXT_CAP_ID_PRI);
+    for (unsigned alloc = 0; alloc < 18; alloc++) {
+        bool ok = alloc >= 1 && alloc <= 16;
+
+        qecam_writew(t.qts, DEV, pri + PCI_PRI_CTRL, 0);
+        qecam_writel(t.qts, DEV, pri + PCI_PRI_ALLOC_REQ, alloc);
+        g_assert_cmphex(try_device(d), ==, 0);
+        qecam_writew(t.qts, DEV, pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
+        g_assert_cmphex(try_device(d), ==, ok ? 0 : DSA_CMDERR_PRSREQALLOC);
+    }
+    stop(&t);
+}
+
+/* 5.2: a privileged work queue wants Privileged Mode Enable */
+static void test_enable_privileged(void)
+{
+    const uint64_t bits = DSA_WQ_DEDICATED | R_DSA_WQCFG1_PASID_EN_MASK |
+                          R_DSA_WQCFG1_PRIV_MASK;
+    Test t;
+    QDSA *d = &t.dsa;
+    uint16_t pasid;
+
+    start_with(&t, "-device intel-iommu,svm=on -device dsa,addr=4");
+    qdsa_enable_ats(d);
+    qdsa_configure_wq(d, 0, 16, bits);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==,
+                    DSA_CMDERR_WQ_PRIV);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_DISABLE_DEVICE, 0), ==, 0);
+    pasid = qecam_ext_cap(t.qts, DEV, PCI_EXT_CAP_ID_PASID);
+    qecam_writew(t.qts, DEV, pasid + PCI_PASID_CTRL,
+                 PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_PRIV);
+    qdsa_configure_wq(d, 0, 16, bits);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
     stop(&t);
 }
 
@@ -1373,7 +1618,13 @@ int main(int argc, char **argv)
         return 0;
     }
     qtest_add_func("/dsa/capabilities", test_capabilities);
+    qtest_add_func("/dsa/registers", test_registers);
+    qtest_add_func("/dsa/properties", test_properties);
     qtest_add_func("/dsa/enable-device", test_enable_device);
+    qtest_add_func("/dsa/enable-device/groups", test_enable_groups);
+    qtest_add_func("/dsa/enable-device/read-buffers", test_enable_read_buffers);
+    qtest_add_func("/dsa/enable-device/pri", test_enable_pri);
+    qtest_add_func("/dsa/enable-wq/privileged", test_enable_privileged);
     qtest_add_func("/dsa/enable-wq", test_enable_wq);
     qtest_add_func("/dsa/commands", test_commands);
     qtest_add_func("/dsa/portals", test_portals);

@@ -693,12 +693,12 @@ static void test_device_registers(void)
 {
     static const uint16_t read_write[] = {
         ATD_PASID, ATD_ADDR, ATD_LENGTH, ATD_FLAGS, ATD_PRGI, ATD_MAX_RESULTS,
-        ATD_INV_INDEX, ATD_RESP_INDEX,
+        ATD_REPEAT, ATD_STEP, ATD_INV_INDEX, ATD_RESP_INDEX,
     };
     static const uint16_t read_only_zero[] = {
         ATD_OUTSTANDING, ATD_RESP_COUNT, ATD_RESP_PASID, ATD_RESP_PRGI,
         ATD_RESP_CODE, ATD_ATC_ENTRIES, ATD_ATC_HITS, ATD_ATC_MISSES,
-        ATD_ATC_INVALIDATIONS, 0x7f8,
+        ATD_ATC_INVALIDATIONS, ATD_NANOSECONDS, 0x7f8,
     };
     QATD d;
     int i;
@@ -713,6 +713,64 @@ static void test_device_registers(void)
         g_assert_cmphex(qatd_read(&d, read_only_zero[i]), ==, 0);
     }
     qtest_quit(d.qts);
+}
+
+static unsigned written_words(QATD *d)
+{
+    unsigned n = 0;
+
+    for (uint64_t addr = 0x100000; addr < 0x110000; addr += 0x1000) {
+        n += qtest_readl(d->qts, addr) == 0x1234;
+        qtest_writel(d->qts, addr, 0);
+    }
+    return n;
+}
+
+/* In the thread, and only there; for as long as it succeeds */
+static void test_device_repeat(void)
+{
+    QATD d;
+
+    start_dev(&d, "");
+    qtest_writel(d.qts, d.data, 0x1234);
+    qatd_write(&d, ATD_REPEAT, 5);
+    qatd_write(&d, ATD_STEP, 0x1000);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_WRITE, QATD_NO_PASID,
+                                 0x100000, 4, 0), ==, 0);
+    g_assert_cmpuint(written_words(&d), ==, 1);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_WRITE, QATD_NO_PASID,
+                                 0x100000, 4, ATD_FLAG_THREAD), ==, 0);
+    g_assert_cmpuint(written_words(&d), ==, 5);
+    /* The one behind the first wraps */
+    qatd_write(&d, ATD_STEP, UINT64_MAX - 1 - 0x100000);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_WRITE, QATD_NO_PASID,
+                                 0x100000, 4, ATD_FLAG_THREAD), ==, -EINVAL);
+    g_assert_cmpuint(written_words(&d), ==, 1);
+    qtest_quit(d.qts);
+}
+
+/* A second command does not touch the first; unplugging ends it */
+static void test_device_busy(void)
+{
+    QTestState *qts = start("-device pcie-root-port,id=rp,addr=5,chassis=1,"
+                            "power_controller_present=off "
+                            "-device pci-ats-testdev,id=dev,bus=rp,addr=0");
+    QATD d;
+
+    qecam_setup_bridge(qts, PORT_BDF, 1, 1);
+    qatd_init(&d, qts, QATD_BDF(1, 0, 0), 0);
+    qatd_write(&d, ATD_REPEAT, UINT64_MAX);
+    qatd_start(&d, ATD_CMD_SVM_READ, QATD_NO_PASID, 0x100000, 4,
+               ATD_FLAG_THREAD);
+    qtest_writel(qts, 0x200000, 0);
+    qtest_writel(qts, d.data, 0x1234);
+    qatd_start(&d, ATD_CMD_DMA_WRITE, QATD_NO_PASID, 0x200000, 4, 0);
+    g_assert_cmpuint(qatd_read(&d, ATD_BUSY), ==, 1);
+    g_assert_cmphex(qtest_readl(qts, 0x200000), ==, 0);
+    qtest_qmp_device_del_send(qts, "dev");
+    qtest_system_reset_nowait(qts);
+    qtest_qmp_eventwait(qts, "DEVICE_DELETED");
+    qtest_quit(qts);
 }
 
 /* Commands that do not exist, or cannot be run */
@@ -794,6 +852,30 @@ static void test_device_listeners(void)
     qtest_quit(d.qts);
 }
 
+/* Each kind of notification is registered and unregistered by itself */
+static void test_device_listener_kinds(void)
+{
+    QATD d;
+
+    d.qts = start("-device intel-iommu,svm=on -device pci-ats-testdev,addr=4");
+    qatd_init(&d, d.qts, DEV_BDF, 0);
+    qatd_enable_all(&d, 1);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_PRI, 1, 0, 0, 0), ==, 0);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_PRI, 1, 0, 0, 0), ==,
+                    -EEXIST);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_IOTLB, 1, 0, 0, 0), ==,
+                    -ENOENT);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, 1, 0, 0, 0), ==,
+                    0);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_PRI, 1, 0, 0, 0), ==,
+                    0);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_PRI, 1, 0, 0, 0), ==,
+                    -ENOENT);
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_IOTLB, 1, 0, 0, 0), ==,
+                    0);
+    qtest_quit(d.qts);
+}
+
 /* Unplugging while notifiers are registered */
 static void test_unplug_listening(void)
 {
@@ -846,10 +928,14 @@ int main(int argc, char **argv)
     qtest_add_func("/pci-ats/topology/conventional-bus", test_conventional_bus);
     qtest_add_func("/pci-ats/unplug", test_unplug);
     qtest_add_func("/pci-ats/device/registers", test_device_registers);
+    qtest_add_func("/pci-ats/device/repeat", test_device_repeat);
+    qtest_add_func("/pci-ats/device/busy", test_device_busy);
     qtest_add_func("/pci-ats/device/commands", test_device_commands);
     qtest_add_func("/pci-ats/device/properties", test_device_properties);
     if (qtest_has_device("intel-iommu")) {
         qtest_add_func("/pci-ats/device/listeners", test_device_listeners);
+        qtest_add_func("/pci-ats/device/listener-kinds",
+                       test_device_listener_kinds);
         qtest_add_func("/pci-ats/unplug-listening", test_unplug_listening);
     }
 

@@ -403,6 +403,10 @@ static void test_widths(void)
     g_assert_cmphex(qtest_readl(t.qts, REGS + SVM_REG_START + 4), ==, 0);
     g_assert_cmphex(qtest_readq(t.qts, REGS + SVM_REG_PASID), ==, 0);
     g_assert_cmphex(qtest_readq(t.qts, REGS + SVM_REGS_SIZE - 8), ==, 0);
+    /* Nor can these be read */
+    g_assert_cmphex(rd(&t, SVM_REG_CRC), ==, 0);
+    wr(&t, SVM_REG_SIZE, 16);
+    g_assert_cmphex(rd(&t, SVM_REG_SIZE), ==, 0);
 
     wr(&t, SVM_REG_ADDR, ADDR);
     wr(&t, SVM_REG_SIZE, 16);
@@ -945,6 +949,38 @@ static void test_start_while_busy(void)
     stop(&t);
 }
 
+/* There is an end without an interrupt, and none comes later */
+static void test_no_msi(void)
+{
+    uint8_t msi;
+    Test t;
+
+    start(&t);
+    msi = conf_cap(&t, PCI_CAP_ID_MSI);
+    conf_writew(&t, msi + PCI_MSI_FLAGS, 0);
+    begin(&t, SVM_START_WRITE, ADDR, 0);
+    wait_until(&t, has_failed, 0);
+    conf_writew(&t, msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+    check_no_msi(&t);
+    check_alive(&t);
+    stop(&t);
+}
+
+/* No operation is started by anything but 1 and 2 */
+static void test_no_operation(void)
+{
+    Test t;
+
+    start(&t);
+    wr(&t, SVM_REG_SIZE, 0);
+    wr(&t, SVM_REG_START, 0);
+    wr(&t, SVM_REG_START, SVM_START_READ + 1);
+    check_no_msi(&t);
+    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    check_alive(&t);
+    stop(&t);
+}
+
 /* Whoever takes the PASID away gets an error and an MSI for it */
 static void test_pasid_while_busy(void)
 {
@@ -955,6 +991,7 @@ static void test_pasid_while_busy(void)
     start(&t);
     begin_and_fault(&t, &rq);
     wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
+    wr(&t, SVM_REG_PASID, PASID + 1);
     /* The end comes with the answer (6.20.1), which comes too late */
     gpa = map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
@@ -1191,6 +1228,78 @@ static void test_inject_flood(void)
     stop(&t);
 }
 
+/* What cannot be set says why */
+static void check_refused(QTestState *qts, const char *name, const char *value,
+                          const char *why)
+{
+    g_autofree char *json = g_strdup_printf(
+        "{ 'execute': 'qom-set', 'arguments': { 'path': 'svm0', "
+        "'property': '%s', 'value': %s } }", name, value);
+    QDict *error = qtest_qmp_assert_failure_ref(qts, json, NULL);
+
+    g_assert_nonnull(strstr(qdict_get_str(error, "desc"), why));
+    qobject_unref(error);
+}
+
+static bool injected_switch(Test *t, const char *name)
+{
+    QDict *rsp = qtest_qmp(t->qts, "{ 'execute': 'qom-get', 'arguments': "
+                           "{ 'path': 'svm0', 'property': %s } }", name);
+    bool value = qdict_get_bool(rsp, "return");
+
+    qobject_unref(rsp);
+    return value;
+}
+
+static void test_inject_properties(void)
+{
+    Test t;
+
+    start(&t);
+    check_refused(t.qts, "x-flood", "65537", "x-flood: at most 65536");
+    check_refused(t.qts, "x-flood", "true", "x-flood");
+    check_refused(t.qts, "x-drop-responses", "'many'", "x-drop-responses");
+    check_refused(t.qts, "x-deny-requests", "-1", "x-deny-requests");
+    check_refused(t.qts, "x-ignore-invalidations", "3",
+                  "x-ignore-invalidations");
+    g_assert_cmpuint(injected(&t, "x-drop-responses"), ==, 0);
+    g_assert_cmpuint(injected(&t, "x-deny-requests"), ==, 0);
+    g_assert_false(injected_switch(&t, "x-ignore-invalidations"));
+    g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
+
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'qom-set', 'arguments': "
+                             "{ 'path': 'svm0', 'value': true, "
+                             "'property': 'x-ignore-invalidations' } }");
+    g_assert_true(injected_switch(&t, "x-ignore-invalidations"));
+    stop(&t);
+}
+
+/* What a device cannot be made of says why, and leaves nothing behind */
+static void check_no_device(QTestState *qts, const char *args, const char *why)
+{
+    g_autofree char *json = g_strdup_printf(
+        "{ 'execute': 'device_add', 'arguments': { 'driver': 'svm', "
+        "'id': 'svm0', %s } }", args);
+    QDict *error = qtest_qmp_assert_failure_ref(qts, json, NULL);
+
+    g_assert_cmpstr(qdict_get_str(error, "desc"), ==, why);
+    qobject_unref(error);
+}
+
+static void test_realize(void)
+{
+    QTestState *qts = qtest_init("-M q35 -nodefaults "
+                                 "-device pcie-pci-bridge,id=br "
+                                 "-device pcie-root-port,id=rp,chassis=1");
+
+    check_no_device(qts, "'bus': 'br', 'addr': '1'",
+                    "svm needs a PCI Express bus");
+    check_no_device(qts, "'bus': 'rp', 'x-flood': 1",
+                    "x-flood: there is no device yet");
+    qtest_qmp_device_add(qts, "svm", "svm0", "{ 'bus': 'rp' }");
+    qtest_quit(qts);
+}
+
 /* ---- Migration ---- */
 
 /* The operation goes on where it was, and the interrupt comes */
@@ -1226,7 +1335,6 @@ static void test_migration_while_busy(void)
     stop(&t);
 }
 
-/* While the machine is stopped the device is, too */
 /* The same for an operation whose address space was taken away before */
 static void test_migration_cancelled(void)
 {
@@ -1251,6 +1359,124 @@ static void test_migration_cancelled(void)
     stop(&t);
 }
 
+/* Returns where the operation is in a stream: "svm/operation" of the device */
+static char *find_operation(char *stream, size_t len)
+{
+    uint8_t key[20];
+
+    stq_be_p(key, SVM_START_WRITE);
+    stl_be_p(key + 8, PASID);
+    stq_be_p(key + 12, ADDR);
+    for (size_t i = 0; i + sizeof(key) <= len; i++) {
+        if (!memcmp(stream + i, key, sizeof(key))) {
+            return stream + i;
+        }
+    }
+    g_assert_not_reached();
+}
+
+static void expect_load(const char *path, const char *stream, size_t len,
+                        const char *expected)
+{
+    g_autofree char *end = NULL;
+    QTestState *qts;
+
+    g_assert_true(g_file_set_contents(path, stream, len, NULL));
+    qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
+                      "-device svm,addr=4,id=svm0 -incoming defer");
+    end = qatd_try_load_machine(qts, path);
+    g_assert_cmpstr(end, ==, expected);
+    qtest_quit(qts);
+}
+
+/* A stream may hold anything: an operation that cannot be is refused */
+static void test_migration_hostile(void)
+{
+    g_autofree char *path = NULL, *stream = NULL;
+    QVtdPageReq rq;
+    size_t len;
+    char *op;
+    Test t;
+
+    start(&t);
+    begin_and_fault(&t, &rq);
+    /* So that "svm/ended" is in the stream, too */
+    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
+    path = qatd_save_machine(t.qts);
+    g_assert_true(g_file_get_contents(path, &stream, &len, NULL));
+    op = find_operation(stream, len);
+    expect_load(path, stream, len, "completed");
+
+    /* No such command; ended, but there is none; further than its size */
+    stq_be_p(op, SVM_START_READ + 1);
+    expect_load(path, stream, len, "failed");
+    stq_be_p(op, 0);
+    expect_load(path, stream, len, "failed");
+    stq_be_p(op, SVM_START_WRITE);
+    stq_be_p(op + 44, SHORT + 1);
+    expect_load(path, stream, len, "failed");
+    stq_be_p(op + 44, SHORT);
+    expect_load(path, stream, len, "completed");
+    unlink(path);
+    alloc_destroy(&t.alloc);
+}
+
+/* ACPI S3, as firmware sets it up and a guest asks for it */
+static void suspend(QTestState *qts)
+{
+    const uint16_t lpc = QATD_BDF(0, 31, 0);
+
+    qecam_writel(qts, lpc, 0x40, 0x600 | 1);    /* PMBASE */
+    qecam_writeb(qts, lpc, 0x44, 0x80);         /* ACPI_CNTL: ACPI_EN */
+    qtest_outw(qts, 0x604, 1 << 13 | 1 << 10);  /* PM1_CNT: SLP_EN, S3 */
+    qtest_qmp_eventwait(qts, "SUSPEND");
+}
+
+/* Suspending stops the processors, and no device */
+static void test_suspend_while_busy(void)
+{
+    QVtdPageReq rq;
+    uint64_t gpa;
+    Test t;
+
+    start(&t);
+    begin_and_fault(&t, &rq);
+    suspend(t.qts);
+    check_no_msi(&t);
+    gpa = map(&t, ADDR, FS);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 64, 0);
+    stop(&t);
+}
+
+/* A device that comes while the machine is suspended works afterwards */
+static void test_plug_while_suspended(void)
+{
+    uint64_t gpa;
+    Test t;
+
+    t = (Test) { .bdf = BEHIND_PORT };
+    t.qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
+                        "-device pcie-root-port,id=rp,addr=4,chassis=1");
+    qecam_enable(t.qts);
+    suspend(t.qts);
+    qtest_qmp_device_add(t.qts, "svm", "svm0", "{ 'bus': 'rp' }");
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'system_wakeup' }");
+    qtest_qmp_eventwait(t.qts, "WAKEUP");
+
+    qecam_enable(t.qts);
+    qecam_setup_bridge(t.qts, PORT, 1, 1);
+    pc_alloc_init(&t.alloc, t.qts, 0);
+    qvtd_init(&t.vtd, t.qts, &t.alloc);
+    guest_init(&t, 32);
+    gpa = map(&t, ADDR, FS);
+    g_assert_cmphex(run_write(&t, ADDR, 64), ==, SVM_RESULT_OK);
+    check_pattern(&t, gpa, 64, 0);
+    stop(&t);
+}
+
+/* While the machine is stopped the device is, too */
 static void test_stop_while_busy(void)
 {
     QVtdPageReq rq;
@@ -1489,6 +1715,8 @@ int main(int argc, char **argv)
     qtest_add_func("/svm/read", test_read);
     qtest_add_func("/svm/result", test_result);
     qtest_add_func("/svm/bad-ranges", test_bad_ranges);
+    qtest_add_func("/svm/no-msi", test_no_msi);
+    qtest_add_func("/svm/no-operation", test_no_operation);
     qtest_add_func("/svm/pasid", test_pasid);
     qtest_add_func("/svm/privileged", test_privileged);
     qtest_add_func("/svm/ats-off", test_ats_off);
@@ -1524,6 +1752,11 @@ int main(int argc, char **argv)
     add_both("/svm/inject/drop", test_inject_drop);
     add_both("/svm/inject/delay", test_inject_delay);
     qtest_add_func("/svm/inject/flood", test_inject_flood);
+    qtest_add_func("/svm/inject/properties", test_inject_properties);
+    qtest_add_func("/svm/realize", test_realize);
+    qtest_add_func("/svm/migration-hostile", test_migration_hostile);
+    qtest_add_func("/svm/busy/suspend", test_suspend_while_busy);
+    qtest_add_func("/svm/plug-while-suspended", test_plug_while_suspended);
     qtest_add_func("/svm/chaos", test_chaos);
     return g_test_run();
 }

@@ -1,0 +1,255 @@
+/*
+ * Unit tests of the answers to translation requests that VT-d keeps
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * hw/i386/intel_iommu_ats_cache.c by itself: what is found, wherever answers
+ * lie, and that nothing of it is found after an invalidation.
+ *
+ * Section numbers are those of the Intel Virtualization Technology for
+ * Directed I/O specification, revision 5.10.
+ */
+
+#include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
+#include "qemu/memalign.h"
+#include "qemu/units.h"
+#include "exec/address-spaces.h"
+#include "hw/pci/pci.h"
+#include "hw/i386/intel_iommu_ats_cache.h"
+
+#define PAGE        4096ULL
+#define SID         0x20
+#define PASID       1
+
+AddressSpace address_space_memory;
+static VTDATSCache *cache;
+
+static int setup(void **state)
+{
+    cache = vtd_ats_cache_new();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    qemu_vfree(cache);
+    return 0;
+}
+
+static VTDATSCacheKey key(uint64_t addr)
+{
+    return (VTDATSCacheKey) { .sid = SID, .pasid = PASID, .addr = addr };
+}
+
+/* An answer to all of a page, which depends on the key only */
+static void add(VTDATSCacheKey k)
+{
+    IOMMUTLBEntry entry = {
+        .translated_addr = ~k.addr & ~(PAGE - 1),
+        .addr_mask = PAGE - 1,
+        .perm = IOMMU_RW,
+    };
+
+    vtd_ats_cache_add(cache, vtd_ats_cache_generation(cache, &k), &k, &entry);
+}
+
+static bool find(VTDATSCacheKey k)
+{
+    IOMMUTLBEntry entry;
+
+    if (!vtd_ats_cache_find(cache, &k, k.addr + PAGE - 1, IOMMU_RW, &entry)) {
+        return false;
+    }
+    assert_int_equal(entry.iova, k.addr);
+    assert_int_equal(entry.translated_addr, ~k.addr & ~(PAGE - 1));
+    assert_int_equal(entry.pasid, k.pasid);
+    return true;
+}
+
+/* ---- What is found ---- */
+
+/* One byte more, one permission more, or anything else of the key: nothing */
+static void test_key(void **state)
+{
+    VTDATSCacheKey k = key(5 * PAGE), other;
+    IOMMUTLBEntry entry = {
+        .translated_addr = 7 * PAGE,
+        .addr_mask = PAGE - 1,
+        .perm = IOMMU_RO,
+    };
+
+    vtd_ats_cache_add(cache, vtd_ats_cache_generation(cache, &k), &k, &entry);
+    assert_true(vtd_ats_cache_find(cache, &k, 6 * PAGE - 1, IOMMU_RO, &entry));
+    assert_false(vtd_ats_cache_find(cache, &k, 6 * PAGE, IOMMU_RO, &entry));
+    assert_false(vtd_ats_cache_find(cache, &k, 6 * PAGE - 1, IOMMU_RW,
+                                    &entry));
+    add(k);
+    assert_true(find(k));
+    other = k;
+    other.priv = true;
+    assert_false(find(other));
+    /* Enough for some to be at the same place */
+    other = k;
+    for (other.sid = 0; other.sid < 64 * 256; other.sid++) {
+        assert_true(other.sid == SID || !find(other));
+    }
+    other = k;
+    for (other.pasid = 0; other.pasid < 64 * 256; other.pasid++) {
+        assert_true(other.pasid == PASID || !find(other));
+    }
+}
+
+/* Neighbours do not meet, wherever they begin */
+static void test_neighbours(void **state)
+{
+    const unsigned n = VTD_ATS_CACHE_SIZE / 2;
+
+    for (uint64_t first = 0; first < 8 * MiB; first += 37 * PAGE) {
+        for (unsigned i = 0; i < n; i++) {
+            add(key(first + i * PAGE));
+        }
+        for (unsigned i = 0; i < n; i++) {
+            assert_true(find(key(first + i * PAGE)));
+        }
+    }
+}
+
+static const uint64_t distances[] = {
+    PAGE, 64 * KiB, MiB, 2 * MiB, 4 * MiB, 32 * MiB, GiB, 4 * GiB, 512 * GiB,
+};
+
+static uint64_t place(int distance, unsigned i)
+{
+    return GiB + i * distances[distance];
+}
+
+/* Nor do pages at the same place of each buffer, table or huge page */
+static void test_distances(void **state)
+{
+    const unsigned n = 64;
+
+    for (int d = 0; d < ARRAY_SIZE(distances); d++) {
+        for (unsigned i = 0; i < n; i++) {
+            add(key(place(d, i)));
+        }
+        for (unsigned i = 0; i < n; i++) {
+            assert_true(find(key(place(d, i))));
+        }
+    }
+}
+
+/* ---- Invalidations (6.5.2.3, 6.5.2.4) ---- */
+
+/* Fill every place of the cache, with the answers of several requesters */
+static void fill(void)
+{
+    for (unsigned i = 0; i < 8 * VTD_ATS_CACHE_SIZE; i++) {
+        VTDATSCacheKey k = key(i * PAGE);
+
+        k.pasid += i % 3;
+        add(k);
+        k.pasid = PCI_NO_PASID;
+        k.addr += GiB;
+        add(k);
+    }
+    for (int d = 0; d < ARRAY_SIZE(distances); d++) {
+        for (unsigned i = 0; i < 64; i++) {
+            add(key(place(d, i)));
+        }
+    }
+}
+
+/* Answers of @pasid, at any address of fill() */
+static unsigned count(uint32_t pasid)
+{
+    VTDATSCacheKey k;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < 8 * VTD_ATS_CACHE_SIZE; i++) {
+        k = key(i * PAGE + (pasid == PCI_NO_PASID ? GiB : 0));
+        k.pasid = pasid;
+        n += find(k);
+    }
+    for (int d = 0; pasid == PASID && d < ARRAY_SIZE(distances); d++) {
+        for (unsigned i = 0; i < 64; i++) {
+            n += find(key(place(d, i)));
+        }
+    }
+    return n;
+}
+
+static void test_invalidate(void **state)
+{
+    fill();
+    assert_int_not_equal(count(PASID), 0);
+    assert_int_not_equal(count(PASID + 1), 0);
+    assert_int_not_equal(count(PCI_NO_PASID), 0);
+    vtd_ats_cache_invalidate(cache);
+    assert_int_equal(count(PASID), 0);
+    assert_int_equal(count(PASID + 1), 0);
+    assert_int_equal(count(PCI_NO_PASID), 0);
+    fill();
+    assert_int_not_equal(count(PASID), 0);
+}
+
+/* RID_PASID may be the one: requests without PASID lose theirs, too (6.2.1) */
+static void test_invalidate_pasid(void **state)
+{
+    unsigned others;
+
+    fill();
+    others = count(PASID + 1);
+    vtd_ats_cache_invalidate_pasid(cache, PASID);
+    assert_int_equal(count(PASID), 0);
+    assert_int_equal(count(PCI_NO_PASID), 0);
+    assert_int_not_equal(others, 0);
+    assert_int_equal(count(PASID + 1), others);
+}
+
+/* What was worked out before an invalidation is not kept after it */
+static void test_invalidate_meanwhile(void **state)
+{
+    VTDATSCacheKey k = key(PAGE);
+    IOMMUTLBEntry entry = { .addr_mask = PAGE - 1, .perm = IOMMU_RW };
+    uint64_t generation = vtd_ats_cache_generation(cache, &k);
+
+    vtd_ats_cache_invalidate_pasid(cache, PASID);
+    vtd_ats_cache_add(cache, generation, &k, &entry);
+    assert_false(find(k));
+    generation = vtd_ats_cache_generation(cache, &k);
+    vtd_ats_cache_invalidate(cache);
+    vtd_ats_cache_add(cache, generation, &k, &entry);
+    assert_false(find(k));
+    add(k);
+    assert_true(find(k));
+}
+
+/* A cache that was never filled has no answers, not even for address 0 */
+static void test_empty(void **state)
+{
+    assert_false(find(key(0)));
+    assert_false(find((VTDATSCacheKey) { }));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(test_ ## name, setup, \
+                                                   teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(key),
+        TEST(neighbours),
+        TEST(distances),
+        TEST(invalidate),
+        TEST(invalidate_pasid),
+        TEST(invalidate_meanwhile),
+        TEST(empty),
+    };
+#undef TEST
+
+    return cmocka_run_group_tests_name("intel-iommu-ats-cache", tests, NULL,
+                                       NULL);
+}
