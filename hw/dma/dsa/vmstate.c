@@ -35,10 +35,14 @@ static const VMStateDescription vmstate_dsa_work = {
     }
 };
 
-static bool work_is_valid(const DSAState *s, const DSAWork *work)
+static bool work_load(DSAState *s, DSAWork *work)
 {
-    return work->wq < s->num_wqs && work->max_transfer <= DSA_MAX_TRANSFER &&
-           work->max_batch <= DSA_MAX_BATCH;
+    if (work->wq >= s->num_wqs || work->max_transfer > DSA_MAX_TRANSFER ||
+        work->max_batch > DSA_MAX_BATCH) {
+        return false;
+    }
+    dsa_wq_apply(s, work);
+    return true;
 }
 
 static const VMStateDescription vmstate_dsa_job = {
@@ -124,10 +128,12 @@ static bool engine_load(DSAState *s, DSAEngine *engine)
 {
     engine->abort = false;
     engine->list_len = 0;
-    return !engine->busy ||
-           (work_is_valid(s, &engine->work) &&
-            job_load(engine, &engine->job, false) &&
-            (!engine->has_child || job_load(engine, &engine->child, true)));
+    if (!engine->busy) {
+        return true;
+    }
+    return work_load(s, &engine->work) &&
+           job_load(engine, &engine->job, false) &&
+           (!engine->has_child || job_load(engine, &engine->child, true));
 }
 
 /* ---- Groups and work queues ---- */
@@ -192,7 +198,7 @@ static bool wq_load(DSAState *s, DSAWQ *wq)
 
     wq->head = 0;
     for (i = 0; i < wq->occupancy; i++) {
-        if (!work_is_valid(s, &wq->ring[i])) {
+        if (!work_load(s, &wq->ring[i])) {
             return false;
         }
     }
@@ -217,6 +223,45 @@ static const VMStateDescription vmstate_dsa_command = {
     }
 };
 
+static const VMStateDescription vmstate_dsa_engine_log = {
+    .name = "dsa/engine-log",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BOOL(job.error_logged, DSAEngine),
+        VMSTATE_BOOL(job.record_logged, DSAEngine),
+        VMSTATE_BOOL(job.record_written, DSAEngine),
+        VMSTATE_BOOL(child.record_written, DSAEngine),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static bool event_log_needed(void *opaque)
+{
+    return DSA(opaque)->has_event_log;
+}
+
+static int event_log_post_load(void *opaque, int version_id)
+{
+    DSA(opaque)->event_log.loaded = true;
+    return 0;
+}
+
+static const VMStateDescription vmstate_dsa_event_log = {
+    .name = "dsa/event-log",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = event_log_needed,
+    .post_load = event_log_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64_ARRAY(event_log.cfg, DSAState, DSA_EVLCFG_QWORDS),
+        VMSTATE_UINT64(event_log.status, DSAState),
+        VMSTATE_STRUCT_VARRAY_UINT32(engines, DSAState, num_engines, 1,
+                                     vmstate_dsa_engine_log, DSAEngine),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
 /* Nothing of a stream that is refused is gone on with; with the lock */
 static void dsa_forget_work(DSAState *s)
 {
@@ -233,6 +278,12 @@ static void dsa_forget_work(DSAState *s)
     }
 }
 
+static int dsa_pre_load(void *opaque)
+{
+    DSA(opaque)->event_log.loaded = false;
+    return 0;
+}
+
 static int dsa_post_load(void *opaque, int version_id)
 {
     DSAState *s = opaque;
@@ -240,6 +291,7 @@ static int dsa_post_load(void *opaque, int version_id)
     unsigned i;
 
     QEMU_LOCK_GUARD(&s->lock);
+    ok = ok && dsa_event_log_load(s);
     for (i = 0; i < s->num_wqs; i++) {
         ok = ok && wq_load(s, &s->wqs[i]) &&
              (s->wqs[i].state != DSA_ENABLED || s->state == DSA_ENABLED) &&
@@ -263,6 +315,7 @@ const VMStateDescription vmstate_dsa = {
     .name = TYPE_DSA,
     .version_id = 1,
     .minimum_version_id = 1,
+    .pre_load = dsa_pre_load,
     .post_load = dsa_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_PCI_DEVICE(parent_obj, DSAState),
@@ -292,5 +345,9 @@ const VMStateDescription vmstate_dsa = {
         VMSTATE_STRUCT_VARRAY_UINT32(engines, DSAState, num_engines, 1,
                                      vmstate_dsa_engine, DSAEngine),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription *const []) {
+        &vmstate_dsa_event_log,
+        NULL
     }
 };
