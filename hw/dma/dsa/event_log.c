@@ -6,9 +6,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * A ring in memory: engines append entries, one after the other, and the guest
- * takes them out.  Of what else is reported, SWERROR keeps what is not an error
- * of a descriptor.  Event Log Overflow is not supported: an engine that has
- * something for a full log waits for the guest.
+ * takes them out.  Only engines append: what is not an error of a descriptor in
+ * execution stays with SWERROR.  Event Log Overflow is not supported: an engine
+ * that has something for a full log waits for the guest.
  */
 
 #include "qemu/osdep.h"
@@ -48,8 +48,9 @@ bool dsa_event_log_enabled(const DSAState *s)
 
 uint64_t dsa_event_log_read(const DSAState *s, hwaddr addr)
 {
-    return addr == A_DSA_EVLSTATUS ? s->event_log.status
-                                   : s->event_log.cfg[(addr - A_DSA_EVLCFG) / 8];
+    return addr == A_DSA_EVLSTATUS
+           ? s->event_log.status
+           : s->event_log.cfg[(addr - A_DSA_EVLCFG) / 8];
 }
 
 static void write_status(DSAState *s, uint64_t val, uint64_t mask)
