@@ -209,6 +209,8 @@ static void attach_iommu(Test *t)
     qdsa_enable_ats(&t->dsa);
     map(t, t->root, IOVA_CR, t->cr);
     map(t, t->root, IOVA_DATA, t->data);
+    /* Where interrupt messages go */
+    map(t, t->root0, t->dsa.msi, t->dsa.msi);
 }
 
 static void start_wq(Test *t, uint64_t bits)
@@ -278,8 +280,10 @@ static void expect_no_record(Test *t, unsigned n)
     g_assert_cmphex(qtest_readb(t->qts, t->cr + n * DSA_CR_SIZE), ==, 0);
 }
 
+/* Once all has ended, and all interrupts that there are have been sent */
 static void expect_no_msi(Test *t, unsigned vector)
 {
+    g_assert_cmphex(qdsa_command(&t->dsa, DSA_CMD_DRAIN_ALL, 0), ==, 0);
     g_assert_cmphex(qtest_readl(t->qts, t->dsa.msi + 8 * vector), ==, 0);
 }
 
@@ -932,6 +936,43 @@ static void test_bad_head(void)
     stop(&t);
 }
 
+/* Any configuration and head; none is too bad for a reset */
+static void test_random(void)
+{
+    GRand *rng = g_rand_new_with_seed(1);
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, LOG_DSA);
+    for (int i = 0; i < 100; i++) {
+        uint64_t base = (uint64_t)g_rand_int(rng) << g_rand_int_range(rng, 0,
+                                                                      33);
+
+        configure_log(&t, base & -(uint64_t)PAGE,
+                      g_rand_int_range(rng, 0, 200));
+        qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED |
+                          (g_rand_boolean(rng) ? PRS_DISABLE : 0));
+        qdsa_writel(d, A_DSA_GENCTRL, g_rand_int(rng));
+        qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0);
+        qdsa_command(d, DSA_CMD_ENABLE_WQ, 0);
+        set_head(&t, g_rand_int_range(rng, 0, 4));
+        for (int n = 0; n < 8; n++) {
+            submit_error(&t);
+            submit_drain(&t, base & -DSA_CR_SIZE);
+        }
+        if (g_rand_boolean(rng)) {
+            qdsa_command(d, DSA_CMD_RESET_DEVICE, 0);
+        }
+        flr(&t);
+    }
+    configure_log(&t, t.log, LOG_SIZE);
+    qdsa_start(d, 0);
+    submit_error(&t);
+    expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
+    g_rand_free(rng);
+    stop(&t);
+}
+
 /* ---- Stop and migration ---- */
 
 /* The engine goes on waiting when the machine goes on */
@@ -1086,6 +1127,7 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/event-log/swerror", test_swerror);
     qtest_add_func("/dsa/event-log/full-abort", test_full_abort);
     qtest_add_func("/dsa/event-log/bad-head", test_bad_head);
+    qtest_add_func("/dsa/event-log/random", test_random);
     qtest_add_func("/dsa/event-log/stop", test_stop);
     qtest_add_func("/dsa/event-log/migrate", test_migrate);
     qtest_add_func("/dsa/event-log/migrate-mismatch", test_migrate_mismatch);
