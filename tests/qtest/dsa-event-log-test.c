@@ -822,6 +822,7 @@ static unsigned occupancy(Test *t)
 /* 5.9: the device waits for software; nothing is lost */
 static void test_full(void)
 {
+    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
     Test t;
 
     start(&t);
@@ -830,6 +831,7 @@ static void test_full(void)
     submit_noop(&t, 0, t.cr);
     /* The engine has the first, for the others it has no time */
     while (occupancy(&t) != 2) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(100);
     }
     expect_no_record(&t, 0);
@@ -945,11 +947,11 @@ static void test_random(void)
 
     start_with(&t, LOG_DSA);
     for (int i = 0; i < 100; i++) {
-        uint64_t base = (uint64_t)g_rand_int(rng) << g_rand_int_range(rng, 0,
-                                                                      33);
+        uint64_t base = (uint64_t)g_rand_int_range(rng, 0, 4) <<
+                        g_rand_int_range(rng, 12, 63);
 
-        configure_log(&t, base & -(uint64_t)PAGE,
-                      g_rand_int_range(rng, 0, 200));
+        configure_log(&t, base,
+                      g_rand_int_range(rng, 0, 4) * 32);
         qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED |
                           (g_rand_boolean(rng) ? PRS_DISABLE : 0));
         qdsa_writel(d, A_DSA_GENCTRL, g_rand_int(rng));
@@ -958,7 +960,7 @@ static void test_random(void)
         set_head(&t, g_rand_int_range(rng, 0, 4));
         for (int n = 0; n < 8; n++) {
             submit_error(&t);
-            submit_drain(&t, base & -DSA_CR_SIZE);
+            submit_drain(&t, base);
         }
         if (g_rand_boolean(rng)) {
             qdsa_command(d, DSA_CMD_RESET_DEVICE, 0);
