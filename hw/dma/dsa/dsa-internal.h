@@ -315,7 +315,7 @@ bool dsa_portal_enqueue_store(DirectStoreTarget *target, MemoryRegion *mr,
 /* All with the lock */
 bool dsa_wq_push(DSAState *s, unsigned wq, const void *raw);
 bool dsa_wq_pop(DSAState *s, DSAEngine *engine);
-/* Set of a descriptor in a WQ, or of a WQ, what no migration stream holds */
+/* Set what follows from the configuration, and no migration stream holds */
 void dsa_wq_apply(DSAState *s, DSAWork *work);
 /* Is there a descriptor that has not ended? */
 bool dsa_wq_outstanding(DSAState *s, const DSAFilter *filter);

@@ -278,9 +278,22 @@ static void dsa_forget_work(DSAState *s)
     }
 }
 
+/* What a stream need not hold; the device may have been in use */
 static int dsa_pre_load(void *opaque)
 {
-    DSA(opaque)->event_log.loaded = false;
+    DSAState *s = opaque;
+    unsigned i;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    s->event_log.loaded = false;
+    for (i = 0; i < s->num_engines; i++) {
+        DSAEngine *engine = &s->engines[i];
+
+        engine->job.error_logged = false;
+        engine->job.record_logged = false;
+        engine->job.record_written = false;
+        engine->child.record_written = false;
+    }
     return 0;
 }
 
