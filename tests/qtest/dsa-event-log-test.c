@@ -922,6 +922,38 @@ static void test_full_abort(void)
     }
 }
 
+/* All engines at once: each entry has a place of its own */
+static void test_engines(void)
+{
+    const unsigned n = 12;
+    unsigned head = 0;
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, LOG_DSA);
+    configure_log(&t, t.log, LOG_SIZE);
+    qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
+    qdsa_writeq(d, qdsa_grpcfg(0, DSA_GRPCFG_ENGINES), 0xf);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < n; i++) {
+            submit_error(&t);
+        }
+        wait_tail(&t, (head + n) % LOG_SIZE);
+        for (int i = 0; i < n; i++) {
+            Event e = event(&t, head);
+
+            g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, DSA_STATUS_FLAGS);
+            head = (head + 1) % LOG_SIZE;
+        }
+        qtest_memset(t.qts, t.log, 0, PAGE);
+        set_head(&t, head);
+    }
+    g_assert_cmphex(swerror(&t), ==, 0);
+    stop(&t);
+}
+
 /* A head that is outside of the log; the end of the emulator while it waits */
 static void test_bad_head(void)
 {
@@ -1128,6 +1160,7 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/event-log/full", test_full);
     qtest_add_func("/dsa/event-log/swerror", test_swerror);
     qtest_add_func("/dsa/event-log/full-abort", test_full_abort);
+    qtest_add_func("/dsa/event-log/engines", test_engines);
     qtest_add_func("/dsa/event-log/bad-head", test_bad_head);
     qtest_add_func("/dsa/event-log/random", test_random);
     qtest_add_func("/dsa/event-log/stop", test_stop);
