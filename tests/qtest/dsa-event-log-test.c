@@ -922,33 +922,50 @@ static void test_full_abort(void)
     }
 }
 
-/* All engines at once: each entry has a place of its own */
+/* All engines at once, with a batch of errors each: all have their place */
 static void test_engines(void)
 {
-    const unsigned n = 12;
-    unsigned head = 0;
+    enum { ENGINES = 4, MEMBERS = 500, SIZE = 4096, ROUNDS = 3 };
+    QDSADesc desc;
+    uint64_t list;
     Test t;
     QDSA *d = &t.dsa;
 
     start_with(&t, LOG_DSA);
-    configure_log(&t, t.log, LOG_SIZE);
-    qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
-    qdsa_writeq(d, qdsa_grpcfg(0, DSA_GRPCFG_ENGINES), 0xf);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
-    for (int round = 0; round < 40; round++) {
-        for (int i = 0; i < n; i++) {
-            submit_error(&t);
-        }
-        wait_tail(&t, (head + n) % LOG_SIZE);
-        for (int i = 0; i < n; i++) {
-            Event e = event(&t, head);
+    list = alloc(&t, MEMBERS * DSA_DESC_SIZE);
+    qdsa_desc(&desc, DSA_OP_NOOP, CR, t.cr + 16);
+    for (int i = 0; i < MEMBERS; i++) {
+        qtest_memwrite(t.qts, list + i * DSA_DESC_SIZE, desc.raw,
+                       sizeof(desc.raw));
+    }
+    qdsa_desc(&desc, DSA_OP_BATCH, 0, 0);
+    qdsa_desc_data(&desc, list, 0, MEMBERS);
+    for (int round = 0; round < ROUNDS; round++) {
+        unsigned seen[MEMBERS] = { };
 
-            g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, DSA_STATUS_FLAGS);
-            head = (head + 1) % LOG_SIZE;
+        t.log = alloc(&t, SIZE * DSA_EVENT_SIZE);
+        configure_log(&t, t.log, SIZE);
+        qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
+        qdsa_writeq(d, qdsa_grpcfg(0, DSA_GRPCFG_ENGINES), 0xf);
+        g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
+        g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+        /* Full, so that they wait for each other */
+        set_head(&t, 1);
+        for (int i = 0; i < ENGINES; i++) {
+            qdsa_submit(d, &desc);
         }
-        qtest_memset(t.qts, t.log, 0, PAGE);
-        set_head(&t, head);
+        set_head(&t, 0);
+        wait_tail(&t, ENGINES * MEMBERS);
+        for (int i = 0; i < ENGINES * MEMBERS; i++) {
+            Event e = event(&t, i);
+
+            g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, DSA_STATUS_CR_ALIGN);
+            seen[FIELD_EX64(e.q[1], DSA_SWERROR1, BATCH_INDEX) % MEMBERS]++;
+        }
+        for (int i = 0; i < MEMBERS; i++) {
+            g_assert_cmpuint(seen[i], ==, ENGINES);
+        }
+        g_assert_cmphex(qdsa_command(d, DSA_CMD_RESET_DEVICE, 0), ==, 0);
     }
     g_assert_cmphex(swerror(&t), ==, 0);
     stop(&t);
