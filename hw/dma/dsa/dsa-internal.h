@@ -105,17 +105,16 @@ typedef struct DSAJob {
     DSADescriptor desc;
     bool in_batch;
     uint16_t batch_index;
+    bool error_logged;          /* of a descriptor of the batch */
+    bool record_logged;         /* the completion record of one */
+    bool record_written;
     uint8_t phase;              /* DSAPhase */
     bool interrupted;           /* by a pause, or an abort */
     /* What the next step of the operation has to know of those before */
     uint32_t crc;
     uint32_t delta;             /* size of the record, or least next offset */
     bool batch_failed;
-    /* Of a batch, its descriptors: what the event log has of them */
-    bool error_logged;
-    bool record_logged;
     /* The completion record */
-    bool record_written;
     uint8_t status;             /* DSAStatus, without DSA_STATUS_WRITE */
     bool fault_write;
     uint8_t result;
@@ -237,8 +236,7 @@ struct DSAState {
     bool raised[DSA_MAX_VECTORS];       /* for the bottom half */
     DSACommand cmd;
     uint64_t next_seq;
-    /* An engine has ended or put aside its work, or the event log has moved */
-    QemuCond completed;
+    QemuCond completed;         /* an engine has ended or put aside its work */
     bool stopping;
     DSAGroup groups[DSA_MAX_GROUPS];
     DSAWQ wqs[DSA_MAX_WQS];
@@ -315,8 +313,8 @@ bool dsa_portal_enqueue_store(DirectStoreTarget *target, MemoryRegion *mr,
 /* All with the lock */
 bool dsa_wq_push(DSAState *s, unsigned wq, const void *raw);
 bool dsa_wq_pop(DSAState *s, DSAEngine *engine);
-/* Set what follows from the configuration, and no migration stream holds */
-void dsa_wq_apply(DSAState *s, DSAWork *work);
+/* Set, in all descriptors, what no migration stream holds */
+void dsa_wq_load(DSAState *s);
 /* Is there a descriptor that has not ended? */
 bool dsa_wq_outstanding(DSAState *s, const DSAFilter *filter);
 /* Discard those that wait, have engines abandon the others */
@@ -398,8 +396,8 @@ uint64_t dsa_event_log_read(const DSAState *s, hwaddr addr);
 /*
  * dsa_event_log_write: write to EVLCFG or EVLSTATUS
  *
- * Called with the lock.  Lets an engine go on that waits because the log was
- * full.
+ * Called with the lock.  Signals @completed to engines that wait because the
+ * log was full.
  *
  * @addr: of a quadword of the two
  * @val: the value

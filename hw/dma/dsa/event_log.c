@@ -154,13 +154,11 @@ static int log_write(DSAState *s, const uint8_t *entry)
                      (FIELD_EX64(cfg[0], DSA_EVLCFG, PRIV)
                       ? PCI_ATS_DMA_PRIV : 0);
     uint64_t addr = log_base(s) + (uint64_t)log_tail(s) * DSA_EVENT_SIZE;
-    size_t moved;
     int ret;
 
     qemu_mutex_unlock(&s->lock);
-    ret = pci_ats_dma_rw_partial(s->dma, pasid, flags, addr, (void *)entry,
-                                 DSA_EVENT_SIZE, DMA_DIRECTION_FROM_DEVICE,
-                                 &moved);
+    ret = pci_ats_dma_rw(s->dma, pasid, flags, addr, (void *)entry,
+                         DSA_EVENT_SIZE, DMA_DIRECTION_FROM_DEVICE);
     qemu_mutex_lock(&s->lock);
     s->event_log.writing = false;
     qemu_cond_broadcast(&s->completed);

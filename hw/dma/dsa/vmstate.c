@@ -35,14 +35,10 @@ static const VMStateDescription vmstate_dsa_work = {
     }
 };
 
-static bool work_load(DSAState *s, DSAWork *work)
+static bool work_is_valid(const DSAState *s, const DSAWork *work)
 {
-    if (work->wq >= s->num_wqs || work->max_transfer > DSA_MAX_TRANSFER ||
-        work->max_batch > DSA_MAX_BATCH) {
-        return false;
-    }
-    dsa_wq_apply(s, work);
-    return true;
+    return work->wq < s->num_wqs && work->max_transfer <= DSA_MAX_TRANSFER &&
+           work->max_batch <= DSA_MAX_BATCH;
 }
 
 static const VMStateDescription vmstate_dsa_job = {
@@ -128,12 +124,10 @@ static bool engine_load(DSAState *s, DSAEngine *engine)
 {
     engine->abort = false;
     engine->list_len = 0;
-    if (!engine->busy) {
-        return true;
-    }
-    return work_load(s, &engine->work) &&
-           job_load(engine, &engine->job, false) &&
-           (!engine->has_child || job_load(engine, &engine->child, true));
+    return !engine->busy ||
+           (work_is_valid(s, &engine->work) &&
+            job_load(engine, &engine->job, false) &&
+            (!engine->has_child || job_load(engine, &engine->child, true)));
 }
 
 /* ---- Groups and work queues ---- */
@@ -198,7 +192,7 @@ static bool wq_load(DSAState *s, DSAWQ *wq)
 
     wq->head = 0;
     for (i = 0; i < wq->occupancy; i++) {
-        if (!work_load(s, &wq->ring[i])) {
+        if (!work_is_valid(s, &wq->ring[i])) {
             return false;
         }
     }
@@ -304,7 +298,6 @@ static int dsa_post_load(void *opaque, int version_id)
     unsigned i;
 
     QEMU_LOCK_GUARD(&s->lock);
-    ok = ok && dsa_event_log_load(s);
     for (i = 0; i < s->num_wqs; i++) {
         ok = ok && wq_load(s, &s->wqs[i]) &&
              (s->wqs[i].state != DSA_ENABLED || s->state == DSA_ENABLED) &&
@@ -314,10 +307,12 @@ static int dsa_post_load(void *opaque, int version_id)
         ok = ok && engine_load(s, &s->engines[i]);
     }
     /* Rings have room for what a valid configuration tells */
-    if (!ok || (s->state != DSA_DISABLED && dsa_config_check_groups(s))) {
+    if (!ok || !dsa_event_log_load(s) ||
+        (s->state != DSA_DISABLED && dsa_config_check_groups(s))) {
         dsa_forget_work(s);
         return -EINVAL;
     }
+    dsa_wq_load(s);
     if (s->state != DSA_DISABLED) {
         dsa_config_apply(s);
     }
