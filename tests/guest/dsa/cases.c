@@ -30,8 +30,7 @@
 
 /* Times that something is tried to meet the device at its work */
 #define ROUNDS      40
-/* As many descriptors as Linux allows; all together more than the 63 events
-   that it makes room for */
+/* As many as Linux allows; together more than the 63 events it has room for */
 #define BATCH       32
 #define BATCHES     4
 #define KILLS       10
