@@ -19,6 +19,9 @@ PROVOKED = r'handling fault status|fault reason 0x59'
 # Two queues of each kind, the second with page requests
 QUEUES = (('dedicated', 'block_on_fault=0'), ('dedicated', 'block_on_fault=1'),
           ('shared', 'block_on_fault=0'), ('shared', 'block_on_fault=1'))
+# The same without page requests even for completion records
+LOGGED = (('dedicated', 'prs_disable=1'), ('dedicated', 'block_on_fault=1'),
+          ('shared', 'prs_disable=1'), ('shared', 'block_on_fault=1'))
 
 
 ADDRESS = '0000:01:00.0'
@@ -66,12 +69,13 @@ class DsaSvm(SvmGuestTest):
 
     timeout = 600
 
-    def start_dsa(self, script, devices=None, extra='', **options):
+    def start_dsa(self, script, devices=None, extra='', queues=QUEUES,
+                  **options):
         """A guest with four queues of which the script uses some."""
         configure = '\n'.join(
             f'dsa_queue 0.{number} {mode} user max_transfer_size=8388608 '
             f'{attributes} || return 1'
-            for number, (mode, attributes) in enumerate(QUEUES))
+            for number, (mode, attributes) in enumerate(queues))
         return self.start_guest('backports', f'''
             switch_on() {{
                 {configure}
@@ -212,6 +216,29 @@ class DsaSvm(SvmGuestTest):
         answers = [line for line in guest.channel.lines
                    if line.startswith('answer=')]
         self.assertEqual(answers, ['answer=saved', 'answer=loaded'])
+
+    def test_event_log(self):
+        """Queues without page requests: Linux finds the completion records
+        that the device could not write in the event log.  All else is as on
+        other queues."""
+        guest = self.start_dsa('''
+            [ $(cat /sys/bus/dsa/devices/dsa0/version) = 0x200 ] || exit 1
+            [ $(cat /sys/bus/dsa/devices/dsa0/event_log_size) = 64 ] || exit 1
+            switch_on || exit 1
+            for number in 0 2; do
+                dsa log /dev/dsa/wq0.$number || exit 1
+                cat /sys/kernel/debug/idxd/dsa0/event_log
+                dsa test /dev/dsa/wq0.$number || exit 1
+            done
+            dsa share /dev/dsa/wq0.0 /dev/dsa/wq0.1 /dev/dsa/wq0.2 \\
+                /dev/dsa/wq0.2 /dev/dsa/wq0.3 /dev/dsa/wq0.3
+            ''', dsa_arguments(device_extra=',event-log=on'), queues=LOGGED)
+        lines = self.run_script(guest, provoked=PROVOKED)
+        self.check_cases(guest, 2 * (4 + 12) + 1)
+        # Of completion records, batches and drains (DSA 5.8.1)
+        for error in ('0x1a', '0x26', '0x27'):
+            self.assertTrue(any(f' error {error}' in line for line in lines),
+                            f'no entry with error {error}')
 
     def test_1_processor(self):
         self.run_cases(cpus=1)

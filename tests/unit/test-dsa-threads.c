@@ -9,7 +9,8 @@
  * main loop and processors.  Processors submit descriptors while commands,
  * resets, halts and stops of the machine come.  Each completion record has a
  * number, and is to be written once; and nothing is accessed while the device
- * has been told not to.
+ * has been told not to.  Descriptors that are wrong go to the event log, from
+ * which processors take them.
  *
  * Environment:
  *   DSA_TEST_SEED  seed of the random choices (printed; default: the time)
@@ -113,6 +114,43 @@ int pci_ats_dma_visit_ranges(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
         access_end();
     }
     return 0;
+}
+
+/* ---- Fake event log ---- */
+
+#define LOG             0x50000000
+#define LOG_SIZE        64
+
+/* Engines write to it, processors read it: only the lock is between them */
+static uint8_t event_log[LOG_SIZE][DSA_EVENT_SIZE];
+static int events, bad_events;
+
+int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                   hwaddr addr, void *buf, size_t len, DMADirection dir)
+{
+    if (!access_begin()) {
+        return -ECANCELED;
+    }
+    memcpy(event_log[(addr - LOG) / DSA_EVENT_SIZE], buf, len);
+    access_end();
+    return 0;
+}
+
+/* As an interrupt handler does */
+static void take_events(void)
+{
+    uint64_t status, head;
+
+    QEMU_LOCK_GUARD(&dsa.lock);
+    status = dsa_config_read(&dsa, A_DSA_EVLSTATUS);
+    head = FIELD_EX64(status, DSA_EVLSTATUS, HEAD);
+    while (head != FIELD_EX64(status, DSA_EVLSTATUS, TAIL)) {
+        events++;
+        bad_events += event_log[head][1] != DSA_STATUS_CR_ALIGN;
+        memset(event_log[head], 0, DSA_EVENT_SIZE);
+        head = (head + 1) % LOG_SIZE;
+    }
+    dsa_config_write(&dsa, A_DSA_EVLSTATUS, head, UINT16_MAX);
 }
 
 /* ---- Fake function ---- */
@@ -256,6 +294,10 @@ static void write_register(hwaddr addr, uint64_t val)
 /* WQ 0 is dedicated, WQ 1 shared; all engines work for both */
 static void enable(void)
 {
+    write_register(A_DSA_EVLCFG, LOG);
+    write_register(A_DSA_EVLCFG + 8, LOG_SIZE);
+    write_register(A_DSA_GENCFG,
+                   DSA_READ_BUFFERS | R_DSA_GENCFG_EVENT_LOG_MASK);
     write_register(DSA_GRPCFG_OFFSET + DSA_GRPCFG_WQS, 3);
     write_register(DSA_GRPCFG_OFFSET + DSA_GRPCFG_ENGINES,
                    MAKE_64BIT_MASK(0, ENGINES));
@@ -341,6 +383,10 @@ static void *processor(void *opaque)
         if (record >= RECORDS) {
             break;
         }
+        make_descriptor(rng, raw, DSA_CR_SIZE);
+        raw[DSA_DESC_COMPLETION_ADDR] = 1;
+        submit(raw, wq);
+        take_events();
         make_descriptor(rng, raw, record);
         if (submit(raw, wq)) {
             qatomic_set(&taken[record], 1);
@@ -362,6 +408,7 @@ static void start(void)
     dsa.num_wqs = WQS;
     dsa.total_wq_size = WQS * WQ_SIZE;
     dsa.pri_capacity = 512;
+    dsa.has_event_log = true;
     dsa.running = true;
     qemu_mutex_init(&dsa.lock);
     qemu_cond_init(&dsa.completed);
@@ -398,6 +445,7 @@ static void stop(void)
     qemu_mutex_unlock(&bql);
     loop_end();
     assert_int_equal(accesses, 0);
+    assert_int_equal(bad_events, 0);
     for (unsigned i = 0; i < WQS; i++) {
         g_free(dsa.wqs[i].ring);
     }
@@ -458,6 +506,7 @@ static void test_stop(void **state)
         assert_true(records[i] >= taken[i]);
     }
     assert_true(count_records() > 0);
+    assert_true(events > 0);
     stop();
 }
 

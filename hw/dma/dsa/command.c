@@ -71,6 +71,7 @@ static void command_enable_device(DSAState *s)
     if (!error) {
         s->state = DSA_ENABLED;
         dsa_config_apply(s);
+        dsa_event_log_start(s);
     }
     command_end(s, error, 0);
 }

@@ -11,12 +11,6 @@
 #include "hw/pci/pcie_pri.h"
 #include "dsa-internal.h"
 
-#define GENCFG_WRITABLE                                                     \
-    (R_DSA_GENCFG_GLOBAL_READ_BUFFER_LIMIT_MASK | R_DSA_GENCFG_USER_INT_MASK)
-
-#define GENCTRL_WRITABLE                                                    \
-    (R_DSA_GENCTRL_SWERROR_INT_MASK | R_DSA_GENCTRL_HALT_INT_MASK)
-
 #define GRPFLAGS_WRITABLE                                                   \
     (R_DSA_GRPFLAGS_TC_A_MASK | R_DSA_GRPFLAGS_TC_B_MASK |                  \
      R_DSA_GRPFLAGS_USE_READ_BUFFER_LIMIT_MASK |                            \
@@ -73,6 +67,7 @@ void dsa_config_reset(DSAState *s)
     s->gencfg = DSA_READ_BUFFERS;
     s->genctrl = 0;
     s->intcause = 0;
+    dsa_event_log_reset_config(s);
     memset(s->msixperm, 0, sizeof(s->msixperm));
     memset(s->int_handles, 0, sizeof(s->int_handles));
     for (i = 0; i < s->num_groups; i++) {
@@ -88,7 +83,7 @@ void dsa_config_reset(DSAState *s)
 
 /* ---- Reading ---- */
 
-static uint64_t config_gencap(void)
+static uint64_t config_gencap(DSAState *s)
 {
     return R_DSA_GENCAP_BLOCK_ON_FAULT_MASK |
            R_DSA_GENCAP_OVERLAPPING_COPY_MASK |
@@ -97,7 +92,9 @@ static uint64_t config_gencap(void)
            R_DSA_GENCAP_DRAIN_READBACK_MASK |
            DSA_MAX_TRANSFER << R_DSA_GENCAP_MAX_TRANSFER_SHIFT |
            DSA_MAX_BATCH << R_DSA_GENCAP_MAX_BATCH_SHIFT |
-           (uint64_t)R_DSA_GENCAP_CONFIG_MASK;
+           (uint64_t)R_DSA_GENCAP_CONFIG_MASK |
+           /* Entries of 64 bytes; a full log does not overflow */
+           (uint64_t)s->has_event_log << R_DSA_GENCAP_EVENT_LOG_SHIFT;
 }
 
 static uint64_t config_wqcap(DSAState *s)
@@ -106,7 +103,8 @@ static uint64_t config_wqcap(DSAState *s)
            (uint64_t)s->num_wqs << R_DSA_WQCAP_NUM_WQS_SHIFT |
            R_DSA_WQCAP_SHARED_MASK | R_DSA_WQCAP_DEDICATED_MASK |
            R_DSA_WQCAP_PRIORITY_MASK | R_DSA_WQCAP_OCCUPANCY_MASK |
-           R_DSA_WQCAP_OCCUPANCY_INT_MASK;
+           R_DSA_WQCAP_OCCUPANCY_INT_MASK |
+           (uint64_t)s->has_event_log << R_DSA_WQCAP_PRS_SHIFT;
 }
 
 static uint64_t config_grpcap(DSAState *s)
@@ -181,9 +179,9 @@ uint64_t dsa_config_read(DSAState *s, hwaddr addr)
 {
     switch (addr) {
     case A_DSA_VERSION:
-        return 1 << R_DSA_VERSION_MAJOR_SHIFT;
+        return (s->has_event_log ? 2 : 1) << R_DSA_VERSION_MAJOR_SHIFT;
     case A_DSA_GENCAP:
-        return config_gencap();
+        return config_gencap(s);
     case A_DSA_WQCAP:
         return config_wqcap(s);
     case A_DSA_GRPCAP:
@@ -209,6 +207,8 @@ uint64_t dsa_config_read(DSAState *s, hwaddr addr)
                                DSA_CMD_RELEASE_INT_HANDLE);
     case A_DSA_SWERROR ... A_DSA_SWERROR + 8 * DSA_SWERROR_QWORDS - 1:
         return s->swerror[(addr - A_DSA_SWERROR) / 8];
+    case A_DSA_EVLCFG ... A_DSA_EVLSTATUS:
+        return dsa_event_log_read(s, addr);
     default:
         return addr >= DSA_GRPCFG_OFFSET ? config_read_table(s, addr) : 0;
     }
@@ -219,6 +219,19 @@ uint64_t dsa_config_read(DSAState *s, hwaddr addr)
 static uint64_t config_merge(uint64_t old, uint64_t val, uint64_t mask)
 {
     return (old & ~mask) | (val & mask);
+}
+
+static uint32_t gencfg_writable(DSAState *s)
+{
+    return R_DSA_GENCFG_GLOBAL_READ_BUFFER_LIMIT_MASK |
+           R_DSA_GENCFG_USER_INT_MASK |
+           (s->has_event_log ? R_DSA_GENCFG_EVENT_LOG_MASK : 0);
+}
+
+static uint32_t genctrl_writable(DSAState *s)
+{
+    return R_DSA_GENCTRL_SWERROR_INT_MASK | R_DSA_GENCTRL_HALT_INT_MASK |
+           (s->has_event_log ? R_DSA_GENCTRL_EVENT_LOG_INT_MASK : 0);
 }
 
 static void config_write_group(DSAState *s, hwaddr offset, uint64_t val,
@@ -302,11 +315,12 @@ void dsa_config_write(DSAState *s, hwaddr addr, uint64_t val, uint64_t mask)
     switch (addr) {
     case A_DSA_GENCFG:
         if (s->state == DSA_DISABLED) {
-            s->gencfg = config_merge(s->gencfg, val, mask & GENCFG_WRITABLE);
+            s->gencfg = config_merge(s->gencfg, val,
+                                     mask & gencfg_writable(s));
         }
         break;
     case A_DSA_GENCTRL:
-        s->genctrl = config_merge(s->genctrl, val, mask & GENCTRL_WRITABLE);
+        s->genctrl = config_merge(s->genctrl, val, mask & genctrl_writable(s));
         break;
     case A_DSA_INTCAUSE:
         s->intcause &= ~(val & mask);
@@ -314,6 +328,9 @@ void dsa_config_write(DSAState *s, hwaddr addr, uint64_t val, uint64_t mask)
     case A_DSA_SWERROR:
         s->swerror[0] &= ~(val & mask & (R_DSA_SWERROR_VALID_MASK |
                                          R_DSA_SWERROR_OVERFLOW_MASK));
+        break;
+    case A_DSA_EVLCFG ... A_DSA_EVLSTATUS:
+        dsa_event_log_write(s, addr, val, mask);
         break;
     default:
         if (addr >= DSA_GRPCFG_OFFSET) {
@@ -425,7 +442,8 @@ DSACommandError dsa_config_check_device(DSAState *s)
          pcie_pri_get_req_alloc(pci) > s->pri_capacity)) {
         return DSA_CMDERR_PRSREQALLOC;
     }
-    return dsa_config_check_groups(s) ?: check_read_buffers(s);
+    return dsa_config_check_groups(s) ?: check_read_buffers(s) ?:
+           dsa_event_log_check(s);
 }
 
 void dsa_config_apply(DSAState *s)
@@ -495,7 +513,8 @@ DSACommandError dsa_config_check_wq(DSAState *s, unsigned index)
     if (DSA_WQ_FIELD(wq, 1, ATS_DISABLE)) {
         return DSA_CMDERR_WQ_ATS;
     }
-    if (DSA_WQ_FIELD(wq, 1, PRS_DISABLE)) {
+    if (DSA_WQ_FIELD(wq, 1, PRS_DISABLE) &&
+        (!dsa_event_log_enabled(s) || DSA_WQ_FIELD(wq, 1, BLOCK_ON_FAULT))) {
         return DSA_CMDERR_WQ_PRS;
     }
     if (DSA_WQ_FIELD(wq, 2, OCC_INT_TABLE) ||

@@ -8,7 +8,8 @@
  * A descriptor comes in through a portal (portal.c), waits in a work queue
  * (wq.c) and is executed by the thread of an engine (engine.c), which checks
  * it (descriptor.c), moves data (ops-*.c, memory.c) and completes it
- * (completion.c).  The guest configures groups and work queues (config.c) and
+ * (completion.c), with errors going to a register or to a log in memory
+ * (event_log.c).  The guest configures groups and work queues (config.c) and
  * gives administrative commands (command.c).
  *
  * DSAState.lock protects everything that the guest can change and engines look
@@ -69,6 +70,8 @@ typedef struct DSAWork {
     bool shared;
     bool block_on_fault;        /* is allowed */
     bool user_int;              /* interrupts are allowed */
+    bool event_log;             /* is enabled */
+    bool prs_disabled;          /* page requests are, for this WQ */
     uint8_t wq;
     uint8_t max_transfer;       /* log2 */
     uint8_t max_batch;          /* log2 */
@@ -102,6 +105,9 @@ typedef struct DSAJob {
     DSADescriptor desc;
     bool in_batch;
     uint16_t batch_index;
+    bool error_logged;          /* of a descriptor of the batch */
+    bool record_logged;         /* the completion record of one */
+    bool record_written;
     uint8_t phase;              /* DSAPhase */
     bool interrupted;           /* by a pause, or an abort */
     /* What the next step of the operation has to know of those before */
@@ -178,6 +184,14 @@ typedef struct DSACommand {
     DSAFilter filter;
 } DSACommand;
 
+/* Under the lock */
+typedef struct DSAEventLog {
+    uint64_t cfg[DSA_EVLCFG_QWORDS];
+    uint64_t status;
+    bool writing;               /* an engine is, the entry at the tail */
+    bool loaded;                /* by the migration that is under way */
+} DSAEventLog;
+
 /* What the guest must not switch while the device is not disabled */
 typedef struct DSAPCIControls {
     bool bus_master;
@@ -198,6 +212,7 @@ struct DSAState {
     uint32_t total_wq_size;
     uint32_t atc_entries;
     uint32_t pri_capacity;
+    bool has_event_log;
 
     PCIATSDMA *dma;
     QEMUBH *bh;
@@ -215,6 +230,7 @@ struct DSAState {
     uint32_t intcause;
     uint32_t cmdstatus;
     uint64_t swerror[DSA_SWERROR_QWORDS];
+    DSAEventLog event_log;
     uint32_t msixperm[DSA_MAX_VECTORS];
     bool int_handles[DSA_MAX_VECTORS];  /* that were requested */
     bool raised[DSA_MAX_VECTORS];       /* for the bottom half */
@@ -297,6 +313,8 @@ bool dsa_portal_enqueue_store(DirectStoreTarget *target, MemoryRegion *mr,
 /* All with the lock */
 bool dsa_wq_push(DSAState *s, unsigned wq, const void *raw);
 bool dsa_wq_pop(DSAState *s, DSAEngine *engine);
+/* Set, in all descriptors, what no migration stream holds */
+void dsa_wq_load(DSAState *s);
 /* Is there a descriptor that has not ended? */
 bool dsa_wq_outstanding(DSAState *s, const DSAFilter *filter);
 /* Discard those that wait, have engines abandon the others */
@@ -354,6 +372,79 @@ bool dsa_job_execute(DSAJob *job);
 bool dsa_job_complete(DSAJob *job);
 /* Record an error of a WQ, or with -1 of none; with the lock */
 void dsa_swerror(DSAState *s, DSAStatus error, int wq);
+
+/* ---- event_log.c ---- */
+
+/*
+ * dsa_event_log_enabled: is the event log used while the device is enabled?
+ *
+ * Called with the lock.
+ */
+bool dsa_event_log_enabled(const DSAState *s);
+
+/*
+ * dsa_event_log_read: read EVLCFG or EVLSTATUS (9.2.16, 9.2.17)
+ *
+ * Called with the lock.
+ *
+ * @addr: of a quadword of the two
+ *
+ * Returns: its value; 0 without event log
+ */
+uint64_t dsa_event_log_read(const DSAState *s, hwaddr addr);
+
+/*
+ * dsa_event_log_write: write to EVLCFG or EVLSTATUS
+ *
+ * Called with the lock.  Signals @completed to engines that wait because the
+ * log was full.
+ *
+ * @addr: of a quadword of the two
+ * @val: the value
+ * @mask: bits of @val that are written
+ */
+void dsa_event_log_write(DSAState *s, hwaddr addr, uint64_t val, uint64_t mask);
+
+/*
+ * dsa_event_log_check: that part of the Device Enable Checks (5.1)
+ *
+ * Called with the lock.
+ *
+ * Returns: DSA_CMDERR_EVENT_LOG if the log is too small or reaches beyond the
+ * end of the address space, DSA_CMDERR_PASID if it is written to with what
+ * the PASID capability has not enabled, else 0
+ */
+DSACommandError dsa_event_log_check(const DSAState *s);
+
+/* The device has been enabled; with the lock */
+void dsa_event_log_start(DSAState *s);
+
+/* Reset Device (Table 9-3); with the lock */
+void dsa_event_log_reset_config(DSAState *s);
+
+/* FLR, while no engine executes anything; with the lock */
+void dsa_event_log_reset(DSAState *s);
+
+/*
+ * dsa_event_log_append: append an entry (5.9)
+ *
+ * Called by the thread of an engine, without the lock.  Waits for room, and
+ * for other engines; asks for no pages.  An entry that cannot be written is
+ * lost and recorded in SWERROR.
+ *
+ * @job: what the engine executes
+ * @entry: DSA_EVENT_SIZE bytes
+ *
+ * Returns: false if @job was interrupted and nothing has been appended
+ */
+bool dsa_event_log_append(DSAJob *job, const uint8_t *entry);
+
+/*
+ * dsa_event_log_load: is what a migration stream holds valid?
+ *
+ * Called with the lock, once all else has been loaded.
+ */
+bool dsa_event_log_load(const DSAState *s);
 
 /* ---- memory.c ---- */
 

@@ -1,5 +1,5 @@
 /*
- * Intel Data Streaming Accelerator (DSA) 1.0: the PCI device
+ * Intel Data Streaming Accelerator (DSA): the PCI device
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -253,6 +253,7 @@ static const Property dsa_properties[] = {
     DEFINE_PROP_UINT32("work-queue-entries", DSAState, total_wq_size, 128),
     DEFINE_PROP_UINT32("atc-entries", DSAState, atc_entries, 4096),
     DEFINE_PROP_UINT32("pri-capacity", DSAState, pri_capacity, 512),
+    DEFINE_PROP_BOOL("event-log", DSAState, has_event_log, false),
 };
 
 static void dsa_class_init(ObjectClass *klass, void *opaque)
@@ -269,7 +270,7 @@ static void dsa_class_init(ObjectClass *klass, void *opaque)
     k->class_id = PCI_CLASS_SYSTEM_OTHER;
     dstc->direct_store = dsa_portal_direct_store;
     dstc->enqueue_store = dsa_portal_enqueue_store;
-    dc->desc = "Intel Data Streaming Accelerator 1.0";
+    dc->desc = "Intel Data Streaming Accelerator";
     dc->vmsd = &vmstate_dsa;
     set_bit(DEVICE_CATEGORY_MISC, dc->categories);
     device_class_set_legacy_reset(dc, dsa_reset);

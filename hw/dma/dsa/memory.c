@@ -24,7 +24,7 @@ static DSAStatus memory_status(DSAJob *job, int ret, bool block, bool write)
 static unsigned memory_flags(const DSAJob *job, bool block)
 {
     return (job->work->priv ? PCI_ATS_DMA_PRIV : 0) |
-           (block ? 0 : PCI_ATS_DMA_NO_PRI);
+           (block && !job->work->prs_disabled ? 0 : PCI_ATS_DMA_NO_PRI);
 }
 
 /* Bytes up to the end of the address space; UINT64_MAX is far enough */

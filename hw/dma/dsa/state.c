@@ -105,6 +105,7 @@ void dsa_reset_state(DSAState *s)
         s->cmd = (DSACommand) { };
         s->cmdstatus = 0;
         memset(s->swerror, 0, sizeof(s->swerror));
+        dsa_event_log_reset(s);
         dsa_config_reset(s);
         memset(s->raised, 0, sizeof(s->raised));
     }

@@ -217,6 +217,45 @@ static const VMStateDescription vmstate_dsa_command = {
     }
 };
 
+static const VMStateDescription vmstate_dsa_engine_log = {
+    .name = "dsa/engine-log",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BOOL(job.error_logged, DSAEngine),
+        VMSTATE_BOOL(job.record_logged, DSAEngine),
+        VMSTATE_BOOL(job.record_written, DSAEngine),
+        VMSTATE_BOOL(child.record_written, DSAEngine),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static bool event_log_needed(void *opaque)
+{
+    return DSA(opaque)->has_event_log;
+}
+
+static int event_log_post_load(void *opaque, int version_id)
+{
+    DSA(opaque)->event_log.loaded = true;
+    return 0;
+}
+
+static const VMStateDescription vmstate_dsa_event_log = {
+    .name = "dsa/event-log",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = event_log_needed,
+    .post_load = event_log_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64_ARRAY(event_log.cfg, DSAState, DSA_EVLCFG_QWORDS),
+        VMSTATE_UINT64(event_log.status, DSAState),
+        VMSTATE_STRUCT_VARRAY_UINT32(engines, DSAState, num_engines, 1,
+                                     vmstate_dsa_engine_log, DSAEngine),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
 /* Nothing of a stream that is refused is gone on with; with the lock */
 static void dsa_forget_work(DSAState *s)
 {
@@ -231,6 +270,25 @@ static void dsa_forget_work(DSAState *s)
     for (i = 0; i < s->num_engines; i++) {
         s->engines[i].busy = false;
     }
+}
+
+/* What a stream need not hold; the device may have been in use */
+static int dsa_pre_load(void *opaque)
+{
+    DSAState *s = opaque;
+    unsigned i;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    s->event_log.loaded = false;
+    for (i = 0; i < s->num_engines; i++) {
+        DSAEngine *engine = &s->engines[i];
+
+        engine->job.error_logged = false;
+        engine->job.record_logged = false;
+        engine->job.record_written = false;
+        engine->child.record_written = false;
+    }
+    return 0;
 }
 
 static int dsa_post_load(void *opaque, int version_id)
@@ -249,10 +307,12 @@ static int dsa_post_load(void *opaque, int version_id)
         ok = ok && engine_load(s, &s->engines[i]);
     }
     /* Rings have room for what a valid configuration tells */
-    if (!ok || (s->state != DSA_DISABLED && dsa_config_check_groups(s))) {
+    if (!ok || !dsa_event_log_load(s) ||
+        (s->state != DSA_DISABLED && dsa_config_check_groups(s))) {
         dsa_forget_work(s);
         return -EINVAL;
     }
+    dsa_wq_load(s);
     if (s->state != DSA_DISABLED) {
         dsa_config_apply(s);
     }
@@ -263,6 +323,7 @@ const VMStateDescription vmstate_dsa = {
     .name = TYPE_DSA,
     .version_id = 1,
     .minimum_version_id = 1,
+    .pre_load = dsa_pre_load,
     .post_load = dsa_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_PCI_DEVICE(parent_obj, DSAState),
@@ -292,5 +353,9 @@ const VMStateDescription vmstate_dsa = {
         VMSTATE_STRUCT_VARRAY_UINT32(engines, DSAState, num_engines, 1,
                                      vmstate_dsa_engine, DSAEngine),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription *const []) {
+        &vmstate_dsa_event_log,
+        NULL
     }
 };

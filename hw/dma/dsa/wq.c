@@ -14,6 +14,13 @@ static DSAWork *wq_entry(DSAWQ *wq, unsigned i)
     return &wq->ring[(wq->head + i) % wq->capacity];
 }
 
+/* What follows from the configuration as long as there is the descriptor */
+static void wq_apply(DSAState *s, DSAWork *work)
+{
+    work->event_log = s->state != DSA_DISABLED && dsa_event_log_enabled(s);
+    work->prs_disabled = DSA_WQ_FIELD(&s->wqs[work->wq], 1, PRS_DISABLE);
+}
+
 /* What has to be known of the WQ while the descriptor is executed */
 static void wq_fill_work(DSAState *s, unsigned index, DSAWork *work)
 {
@@ -37,6 +44,23 @@ static void wq_fill_work(DSAState *s, unsigned index, DSAWork *work)
     work->user_int = FIELD_EX32(s->gencfg, DSA_GENCFG, USER_INT);
     work->max_transfer = DSA_WQ_FIELD(wq, 1, MAX_TRANSFER);
     work->max_batch = DSA_WQ_FIELD(wq, 1, MAX_BATCH);
+    wq_apply(s, work);
+}
+
+void dsa_wq_load(DSAState *s)
+{
+    unsigned i, j;
+
+    for (i = 0; i < s->num_wqs; i++) {
+        for (j = 0; j < s->wqs[i].occupancy; j++) {
+            wq_apply(s, wq_entry(&s->wqs[i], j));
+        }
+    }
+    for (i = 0; i < s->num_engines; i++) {
+        if (s->engines[i].busy) {
+            wq_apply(s, &s->engines[i].work);
+        }
+    }
 }
 
 bool dsa_wq_push(DSAState *s, unsigned index, const void *raw)

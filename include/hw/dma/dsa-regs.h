@@ -6,7 +6,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Names and section numbers are those of the Intel Data Streaming Accelerator
- * Architecture Specification, revision 3.0; the device is of version 1.0.
+ * Architecture Specification, revision 3.0; the device is of version 1.0, or
+ * of 2.0 with the event log.
  */
 
 #ifndef HW_DMA_DSA_REGS_H
@@ -42,10 +43,12 @@ REG64(DSA_GENCAP, 0x10)
     FIELD(DSA_GENCAP, CMDCAP, 4, 1)
     FIELD(DSA_GENCAP, DEST_READBACK, 8, 1)
     FIELD(DSA_GENCAP, DRAIN_READBACK, 9, 1)
+    FIELD(DSA_GENCAP, EVENT_LOG, 13, 2)
     FIELD(DSA_GENCAP, MAX_TRANSFER, 16, 5)
     FIELD(DSA_GENCAP, MAX_BATCH, 21, 4)
     FIELD(DSA_GENCAP, IMS_SIZE, 25, 6)
     FIELD(DSA_GENCAP, CONFIG, 31, 1)
+    FIELD(DSA_GENCAP, EVENT_LOG_OVERFLOW, 32, 1)
 
 REG64(DSA_WQCAP, 0x20)
     FIELD(DSA_WQCAP, TOTAL_SIZE, 0, 16)
@@ -57,6 +60,7 @@ REG64(DSA_WQCAP, 0x20)
     FIELD(DSA_WQCAP, PRIORITY, 51, 1)
     FIELD(DSA_WQCAP, OCCUPANCY, 52, 1)
     FIELD(DSA_WQCAP, OCCUPANCY_INT, 53, 1)
+    FIELD(DSA_WQCAP, PRS, 55, 1)
 
 REG64(DSA_GRPCAP, 0x30)
     FIELD(DSA_GRPCAP, NUM_GROUPS, 0, 8)
@@ -77,10 +81,12 @@ REG64(DSA_OFFSETS, 0x60)
 REG32(DSA_GENCFG, 0x80)
     FIELD(DSA_GENCFG, GLOBAL_READ_BUFFER_LIMIT, 0, 8)
     FIELD(DSA_GENCFG, USER_INT, 12, 1)
+    FIELD(DSA_GENCFG, EVENT_LOG, 13, 1)
 
 REG32(DSA_GENCTRL, 0x88)
     FIELD(DSA_GENCTRL, SWERROR_INT, 0, 1)
     FIELD(DSA_GENCTRL, HALT_INT, 1, 1)
+    FIELD(DSA_GENCTRL, EVENT_LOG_INT, 2, 1)
 
 REG32(DSA_GENSTS, 0x90)
     FIELD(DSA_GENSTS, STATE, 0, 2)
@@ -91,6 +97,7 @@ REG32(DSA_INTCAUSE, 0x98)
     FIELD(DSA_INTCAUSE, CMD, 1, 1)
     FIELD(DSA_INTCAUSE, OCCUPANCY, 2, 1)
     FIELD(DSA_INTCAUSE, HALT, 4, 1)
+    FIELD(DSA_INTCAUSE, EVENT_LOG, 5, 1)
 
 REG32(DSA_CMD, 0xa0)
     FIELD(DSA_CMD, OPERAND, 0, 20)
@@ -114,6 +121,7 @@ REG64(DSA_SWERROR, 0xc0)
     FIELD(DSA_SWERROR, BATCH, 4, 1)
     FIELD(DSA_SWERROR, RW, 5, 1)
     FIELD(DSA_SWERROR, PRIV, 6, 1)
+    FIELD(DSA_SWERROR, INFO_VALID, 7, 1)
     FIELD(DSA_SWERROR, ERROR, 8, 8)
     FIELD(DSA_SWERROR, WQ, 16, 8)
     FIELD(DSA_SWERROR, OPERATION, 32, 8)
@@ -121,6 +129,20 @@ REG64(DSA_SWERROR, 0xc0)
 /* Its second quadword */
     FIELD(DSA_SWERROR1, BATCH_INDEX, 0, 16)
     FIELD(DSA_SWERROR1, ERROR_INFO, 32, 32)
+
+#define DSA_EVLCFG_QWORDS           2
+REG64(DSA_EVLCFG, 0xe0)
+    FIELD(DSA_EVLCFG, PASID_EN, 0, 1)
+    FIELD(DSA_EVLCFG, PRIV, 1, 1)
+    FIELD(DSA_EVLCFG, BASE, 12, 52)
+/* Its second quadword */
+    FIELD(DSA_EVLCFG1, SIZE, 0, 16)
+    FIELD(DSA_EVLCFG1, PASID, 16, 20)
+
+REG64(DSA_EVLSTATUS, 0xf0)
+    FIELD(DSA_EVLSTATUS, HEAD, 0, 16)
+    FIELD(DSA_EVLSTATUS, TAIL, 32, 16)
+    FIELD(DSA_EVLSTATUS, INT_PENDING, 62, 1)
 
 /* ---- MSI-X Permissions Table (9.2.22): one 64-bit slot per vector ---- */
 
@@ -234,6 +256,8 @@ typedef enum DSACommandError {
     DSA_CMDERR_GROUP_WQS            = 0x16,
     DSA_CMDERR_GROUP_ENGINES        = 0x17,
     DSA_CMDERR_READ_BUFFERS         = 0x18,
+    DSA_CMDERR_EVENT_LOG            = 0x19,
+    DSA_CMDERR_PASID                = 0x1b,
     DSA_CMDERR_DEVICE_NOT_ENABLED   = 0x20,
     DSA_CMDERR_WQ_NOT_DISABLED      = 0x21,
     DSA_CMDERR_WQ_SIZE              = 0x22,
@@ -405,9 +429,29 @@ typedef enum DSAStatus {
     DSA_STATUS_READ_ERROR       = 0x20,
     DSA_STATUS_WRITE_ERROR      = 0x21,
     DSA_STATUS_TRANSLATION      = 0x22,
+    DSA_STATUS_DRAIN_LOGGED     = 0x26,
+    DSA_STATUS_BATCH_LOGGED     = 0x27,
     DSA_SWERROR_PCI_CONFIG      = 0x51,
     DSA_SWERROR_CMD_ACTIVE      = 0x52,
     DSA_SWERROR_WQ_FULL         = 0x53,
+    DSA_SWERROR_EVENT_LOG       = 0x54,
 } DSAStatus;
+
+/*
+ * ---- Event Log entry (5.9.1) ----
+ *
+ * Its first three quadwords are those of SWERROR without Valid and Overflow,
+ * and with what follows.
+ */
+
+#define DSA_EVENT_SIZE              64
+#define DSA_EVENT_CR                32      /* the completion record */
+
+    FIELD(DSA_EVENT, BATCH_ID, 24, 8)
+/* Error Information where there is a completion, or was to be an interrupt */
+    FIELD(DSA_EVENT_INFO, INT_HANDLE, 0, 16)
+    FIELD(DSA_EVENT_INFO, INT_REQUIRED, 16, 1)
+    FIELD(DSA_EVENT_INFO, CR_REQUIRED, 18, 1)
+    FIELD(DSA_EVENT_INFO, FIRST_IN_BATCH, 19, 1)
 
 #endif

@@ -9,6 +9,7 @@
  */
 
 #include <errno.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -29,6 +30,9 @@
 
 /* Times that something is tried to meet the device at its work */
 #define ROUNDS      40
+/* As many as Linux allows; together more than the 63 events it has room for */
+#define BATCH       32
+#define BATCHES     4
 #define KILLS       10
 
 /* Where processes that share a queue have their memory, all of them */
@@ -425,6 +429,138 @@ static void one_process(const char *path)
     test_batch(&queue);
     test_unmap(&queue);
     test_second_open(path, &queue);
+}
+
+/* ---- Completion records through the event log (5.9) ---- */
+
+static bool wait_for_all(const struct work *works, int count)
+{
+    bool good = true;
+
+    for (int i = 0; i < count; i++) {
+        const struct dsa_completion_record *record =
+            (void *)works[i].desc.completion_addr;
+        int status;
+
+        while (!(status = *(volatile uint8_t *)&record->status)) {
+            usleep(1000);
+        }
+        good = good && status == DSA_COMP_SUCCESS;
+    }
+    return good;
+}
+
+/* Of the only process that has the queue open */
+static int read_counter(const char *path, const char *name)
+{
+    const char *queue = strrchr(path, '/') + 1;
+    char pattern[200];
+    int value = -1;
+    glob_t found;
+    FILE *f;
+
+    snprintf(pattern, sizeof(pattern),
+             "/sys/bus/dsa/devices/%s/dsa!%s/file*/%s", queue, queue, name);
+    if (glob(pattern, 0, NULL, &found) || found.gl_pathc != 1) {
+        fprintf(stderr, "%s: not one\n", pattern);
+        exit(2);
+    }
+    f = fopen(found.gl_pathv[0], "r");
+    if (!f || fscanf(f, "%d", &value) != 1) {
+        perror(pattern);
+        exit(2);
+    }
+    fclose(f);
+    globfree(&found);
+    return value;
+}
+
+static void test_log_record(struct queue *queue, const char *path)
+{
+    static struct work works[2];
+    int faults = read_counter(path, "cr_faults");
+    uint8_t *records = map(2 * PAGE);
+    bool good;
+
+    work_init(&works[0], DSA_OPCODE_NOOP, 0, NULL, NULL, 0);
+    works[0].desc.completion_addr = (uintptr_t)records;
+    queue_submit(queue, &works[0]);
+    good = wait_for_all(works, 1);
+    check(good && read_counter(path, "cr_faults") == faults + 1,
+          "Linux writes a completion record");
+
+    work_init(&works[1], DSA_OPCODE_DRAIN, 0, NULL, NULL, 0);
+    works[1].desc.completion_addr = (uintptr_t)records + PAGE;
+    queue_submit(queue, &works[1]);
+    check(wait_for_all(works + 1, 1), "Linux writes the record of a drain");
+}
+
+/* All records are there when that of the batch is, and the data is */
+static void test_log_batches(struct queue *queue)
+{
+    const size_t size = BATCHES * BATCH * PAGE;
+    uint8_t *src = map(size), *dst = map(size), *records = map(size);
+    static struct work works[BATCHES];
+    static struct dsa_hw_desc lists[BATCHES][BATCH];
+    int status = DSA_COMP_SUCCESS, written = 0;
+
+    fill(src, size, 7);
+    memset(dst, 0, size);
+    for (int i = 0; i < BATCHES * BATCH; i++) {
+        struct work part;
+
+        work_init(&part, DSA_OPCODE_MEMMOVE, 0, src + i * PAGE, dst + i * PAGE,
+                  PAGE);
+        part.desc.completion_addr = (uintptr_t)records + i * PAGE;
+        lists[i / BATCH][i % BATCH] = part.desc;
+    }
+    for (int i = 0; i < BATCHES; i++) {
+        work_init(&works[i], DSA_OPCODE_BATCH, 0, lists[i], NULL, BATCH);
+        queue_submit(queue, &works[i]);
+    }
+    for (int i = 0; i < BATCHES; i++) {
+        if (work_wait(&works[i]) != DSA_COMP_SUCCESS ||
+            works[i].record.bytes_completed != BATCH) {
+            status = works[i].record.status;
+        }
+    }
+    for (int i = 0; i < BATCHES * BATCH; i++) {
+        written += records[i * PAGE] == DSA_COMP_SUCCESS;
+    }
+    check(status == DSA_COMP_SUCCESS && written == BATCHES * BATCH &&
+          !memcmp(src, dst, size),
+          "Linux writes the records of batches: status %#x, %d records",
+          status, written);
+}
+
+/* Where the process may not write, Linux does not either */
+static void test_log_forbidden(struct queue *queue, const char *path)
+{
+    uint8_t *records = map(PAGE);
+    static struct work work, next;
+    int failures = 0;
+
+    mprotect(records, PAGE, PROT_READ);
+    work_init(&work, DSA_OPCODE_NOOP, 0, NULL, NULL, 0);
+    work.desc.completion_addr = (uintptr_t)records;
+    queue_submit(queue, &work);
+    while (!(failures = read_counter(path, "cr_fault_failures"))) {
+        usleep(1000);
+    }
+    work_init(&next, DSA_OPCODE_NOOP, 0, NULL, NULL, 0);
+    check(queue_do(queue, &next) == DSA_COMP_SUCCESS && failures == 1 &&
+          only(records, PAGE, 0), "and none where the process may not write");
+}
+
+bool cases_log(const char *path)
+{
+    struct queue queue;
+
+    queue_open(&queue, path);
+    test_log_batches(&queue);
+    test_log_record(&queue, path);
+    test_log_forbidden(&queue, path);
+    return !failed;
 }
 
 bool cases_queue(const char *path)

@@ -14,6 +14,12 @@
 /* Print "ok" or "not ok" for each case; false if one failed */
 bool cases_queue(const char *path);
 
+/*
+ * The same for a queue without page requests, of a device with an event log:
+ * Linux writes the completion records that the device could not write.
+ */
+bool cases_log(const char *path);
+
 /* As many processes as @paths, each with its queue, all at the same time */
 bool cases_processes(char **paths, int count);
 

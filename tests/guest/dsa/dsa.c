@@ -22,6 +22,8 @@ static int usage(void)
 {
     fputs("usage: dsa test QUEUE\n"
           "           try one queue, such as /dev/dsa/wq0.0\n"
+          "       dsa log QUEUE\n"
+          "           try one without page requests, with an event log\n"
           "       dsa share QUEUE...\n"
           "           a process for each, all at the same time\n"
           "       dsa show QUEUE MIB\n"
@@ -124,6 +126,9 @@ int main(int argc, char **argv)
 {
     if (argc == 3 && !strcmp(argv[1], "test")) {
         return !cases_queue(argv[2]);
+    }
+    if (argc == 3 && !strcmp(argv[1], "log")) {
+        return !cases_log(argv[2]);
     }
     if (argc >= 3 && !strcmp(argv[1], "share")) {
         return !cases_processes(argv + 2, argc - 2);

@@ -1,0 +1,1188 @@
+/*
+ * QTest testcase for the event log of the Data Streaming Accelerator (DSA)
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Section numbers are those of the Intel DSA Architecture Specification,
+ * revision 3.0.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "libqtest.h"
+#include "standard-headers/linux/pci_regs.h"
+#include "hw/i386/intel_iommu_internal.h"
+#include "libqos/dsa.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/pci-ats-testdev.h"
+#include "libqos/vtd-prq.h"
+
+#define DEV         QATD_BDF(0, 4, 0)
+#define PAGE        0x1000
+#define PROCESS     5           /* a PASID */
+#define HANDLE      2
+#define LOG_SIZE    64          /* entries; the least, and just a page */
+
+#define CR          (DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR)
+#define PRS_DISABLE R_DSA_WQCFG1_PRS_DISABLE_MASK
+
+/* Scalable-mode entries (VT-d 9.4, 9.6) and first-stage entries (9.7) */
+#define CE          (VTD_SM_CONTEXT_ENTRY_DTE | VTD_SM_CONTEXT_ENTRY_PASIDE | \
+                     VTD_SM_CONTEXT_ENTRY_PRE)
+#define PE0         (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT)
+#define PE1         (1 | VTD_SM_PASID_ENTRY_PWSNP)
+#define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
+
+#define MACHINE     "-M q35 -nodefaults -m 256 "
+#define LOG_DSA     "-device dsa,addr=4,event-log=on "
+#define IOMMU_DSA   "-device intel-iommu,svm=on " LOG_DSA
+
+/* Behind an IOMMU; the pages behind IOVA_CR are missing */
+#define IOVA_CR     0x10000000ULL
+#define IOVA_DATA   0x20000000ULL
+#define IOVA_LOG    0x30000000ULL
+
+typedef struct Test {
+    QTestState *qts;
+    QGuestAllocator alloc;
+    QDSA dsa;
+    QVtd vtd;
+    QVtdPrq prq;
+    uint64_t root0, root;       /* tables without PASID, and of PROCESS */
+    uint64_t cr;                /* a page for completion records */
+    uint64_t data;
+    uint64_t log;               /* guest physical */
+} Test;
+
+static uint64_t alloc(Test *t, size_t size)
+{
+    uint64_t addr = guest_alloc(&t->alloc, ROUND_UP(size, PAGE));
+
+    qtest_memset(t->qts, addr, 0, ROUND_UP(size, PAGE));
+    return addr;
+}
+
+static void start_with(Test *t, const char *args)
+{
+    *t = (Test) { };
+    t->qts = qtest_initf(MACHINE "%s", args);
+    qecam_enable(t->qts);
+    pc_alloc_init(&t->alloc, t->qts, 0);
+    qdsa_init(&t->dsa, t->qts, DEV, alloc(t, PAGE));
+    t->cr = alloc(t, PAGE);
+    t->data = alloc(t, PAGE);
+    t->log = alloc(t, 2 * PAGE);
+}
+
+static void stop(Test *t)
+{
+    qtest_quit(t->qts);
+    alloc_destroy(&t->alloc);
+}
+
+/* ---- The log ---- */
+
+static void configure_log(Test *t, uint64_t base, uint64_t size)
+{
+    QDSA *d = &t->dsa;
+
+    qdsa_writeq(d, A_DSA_EVLCFG, base);
+    qdsa_writeq(d, A_DSA_EVLCFG + 8, size);
+    qdsa_writel(d, A_DSA_GENCFG, qdsa_readl(d, A_DSA_GENCFG) |
+                R_DSA_GENCFG_EVENT_LOG_MASK | R_DSA_GENCFG_USER_INT_MASK);
+}
+
+static uint64_t log_status(Test *t)
+{
+    return qdsa_readq(&t->dsa, A_DSA_EVLSTATUS);
+}
+
+static unsigned log_tail(Test *t)
+{
+    return FIELD_EX64(log_status(t), DSA_EVLSTATUS, TAIL);
+}
+
+static void set_head(Test *t, uint16_t head)
+{
+    qdsa_writel(&t->dsa, A_DSA_EVLSTATUS, head);
+}
+
+static void wait_tail(Test *t, unsigned tail)
+{
+    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+
+    while (log_tail(t) != tail) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(100);
+    }
+}
+
+typedef struct Event {
+    uint64_t q[4];
+    uint8_t cr[DSA_CR_SIZE];
+} Event;
+
+static Event event(Test *t, unsigned i)
+{
+    uint8_t raw[DSA_EVENT_SIZE];
+    Event e;
+
+    qtest_memread(t->qts, t->log + i * DSA_EVENT_SIZE, raw, sizeof(raw));
+    for (int n = 0; n < ARRAY_SIZE(e.q); n++) {
+        e.q[n] = ldq_le_p(raw + 8 * n);
+    }
+    memcpy(e.cr, raw + DSA_EVENT_CR, sizeof(e.cr));
+    return e;
+}
+
+#define EVENT_FIELD(e, name) FIELD_EX64((e)->q[0], DSA_SWERROR, name)
+
+static uint32_t event_info(const Event *e)
+{
+    return FIELD_EX64(e->q[1], DSA_SWERROR1, ERROR_INFO);
+}
+
+/* Wait for entry @i, the last one, and check what all have */
+static Event expect_event(Test *t, unsigned i, uint8_t error,
+                          DSAOperation operation)
+{
+    Event e;
+
+    wait_tail(t, (i + 1) % LOG_SIZE);
+    e = event(t, i);
+    g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, error);
+    g_assert_cmphex(EVENT_FIELD(&e, OPERATION), ==, operation);
+    g_assert_cmphex(EVENT_FIELD(&e, DESC_VALID), ==, 1);
+    g_assert_cmphex(EVENT_FIELD(&e, WQ_VALID), ==, 1);
+    g_assert_cmphex(EVENT_FIELD(&e, WQ), ==, 0);
+    g_assert_cmphex(EVENT_FIELD(&e, PASID), ==, t->root ? PROCESS : 0);
+    return e;
+}
+
+static uint64_t swerror(Test *t)
+{
+    return qdsa_readq(&t->dsa, A_DSA_SWERROR);
+}
+
+static void wait_swerror(Test *t, uint8_t code)
+{
+    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+
+    while (!(swerror(t) & R_DSA_SWERROR_VALID_MASK)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(100);
+    }
+    g_assert_cmphex(FIELD_EX64(swerror(t), DSA_SWERROR, ERROR), ==, code);
+}
+
+/* ---- Setup ---- */
+
+/* Without IOMMU, log and WQ 0 enabled */
+static void start(Test *t)
+{
+    start_with(t, LOG_DSA);
+    configure_log(t, t->log, LOG_SIZE);
+    qdsa_start(&t->dsa, 0);
+}
+
+static void map(Test *t, uint64_t root, uint64_t iova, uint64_t gpa)
+{
+    qvtd_map_entry(&t->vtd, root, 4, iova, PAGE, gpa | FS, FS);
+}
+
+static void attach_iommu(Test *t)
+{
+    uint64_t dir;
+
+    qvtd_init(&t->vtd, t->qts, &t->alloc);
+    t->vtd.scalable = true;
+    dir = qvtd_sm_attach(&t->vtd, DEV, CE, 0);
+    t->root0 = qvtd_new_table(&t->vtd);
+    t->root = qvtd_new_table(&t->vtd);
+    qvtd_sm_pasid(&t->vtd, dir, 0, PE0, PE1, t->root0);
+    /* With Supervisor Request Enable, for what has Priv */
+    qvtd_sm_pasid(&t->vtd, dir, PROCESS, PE0, PE1, t->root | 1);
+    qvtd_enable(&t->vtd);
+    qvtd_prq_init(&t->prq, &t->vtd, 2);
+    qdsa_enable_ats(&t->dsa);
+    map(t, t->root, IOVA_CR, t->cr);
+    map(t, t->root, IOVA_DATA, t->data);
+    /* Where interrupt messages go */
+    map(t, t->root0, t->dsa.msi, t->dsa.msi);
+}
+
+static void start_wq(Test *t, uint64_t bits)
+{
+    qdsa_start(&t->dsa, R_DSA_WQCFG1_PASID_EN_MASK |
+               PROCESS << R_DSA_WQCFG1_PASID_SHIFT | bits);
+}
+
+/* With IOMMU; the log is written without PASID, as Linux has it */
+static void start_iommu(Test *t, uint64_t bits)
+{
+    start_with(t, IOMMU_DSA);
+    attach_iommu(t);
+    map(t, t->root0, IOVA_LOG, t->log);
+    configure_log(t, IOVA_LOG, LOG_SIZE);
+    start_wq(t, bits);
+}
+
+static void request_handle(Test *t)
+{
+    QDSA *d = &t->dsa;
+
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_REQUEST_INT_HANDLE, HANDLE), ==,
+                    HANDLE << R_DSA_CMDSTATUS_RESULT_SHIFT);
+    if (t->root) {
+        qdsa_writel(d, qdsa_msixperm(HANDLE), R_DSA_MSIXPERM_PASID_EN_MASK |
+                    PROCESS << R_DSA_MSIXPERM_PASID_SHIFT);
+    }
+}
+
+static void desc_handle(QDSADesc *desc, uint16_t handle)
+{
+    stw_le_p(desc->raw + DSA_DESC_INT_HANDLE, handle);
+}
+
+/* A descriptor whose error nobody can be told: Compare without record */
+static void submit_error(Test *t)
+{
+    QDSADesc desc;
+
+    qdsa_desc(&desc, DSA_OP_COMPARE, 0, 0);
+    qdsa_submit(&t->dsa, &desc);
+}
+
+static void submit_noop(Test *t, uint32_t flags, uint64_t cr)
+{
+    QDSADesc desc;
+
+    qdsa_desc(&desc, DSA_OP_NOOP, CR | flags, cr);
+    if (flags & DSA_FLAG_REQUEST_INT) {
+        desc_handle(&desc, HANDLE);
+    }
+    qdsa_submit(&t->dsa, &desc);
+}
+
+static uint8_t wait_record(Test *t, unsigned n)
+{
+    uint8_t record[DSA_CR_SIZE];
+    uint8_t status = qdsa_wait(&t->dsa, t->cr + n * DSA_CR_SIZE, record);
+
+    qtest_memset(t->qts, t->cr + n * DSA_CR_SIZE, 0, DSA_CR_SIZE);
+    return status;
+}
+
+static void expect_no_record(Test *t, unsigned n)
+{
+    g_assert_cmphex(qtest_readb(t->qts, t->cr + n * DSA_CR_SIZE), ==, 0);
+}
+
+/* Once all has ended, and all interrupts that there are have been sent */
+static void expect_no_msi(Test *t, unsigned vector)
+{
+    g_assert_cmphex(qdsa_command(&t->dsa, DSA_CMD_DRAIN_ALL, 0), ==, 0);
+    g_assert_cmphex(qtest_readl(t->qts, t->dsa.msi + 8 * vector), ==, 0);
+}
+
+/* ---- Registers ---- */
+
+/* 9.2.1, 9.2.2, 9.2.3: what a device has that has the log, and no other */
+static void test_capabilities(void)
+{
+    Test t;
+    QDSA *d = &t.dsa;
+    uint64_t cap;
+
+    start_with(&t, LOG_DSA);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_VERSION), ==, 0x200);
+    cap = qdsa_readq(d, A_DSA_GENCAP);
+    g_assert_cmpuint(FIELD_EX64(cap, DSA_GENCAP, EVENT_LOG), ==, 1);
+    g_assert_cmpuint(FIELD_EX64(cap, DSA_GENCAP, EVENT_LOG_OVERFLOW), ==, 0);
+    cap = qdsa_readq(d, A_DSA_WQCAP);
+    g_assert_cmpuint(FIELD_EX64(cap, DSA_WQCAP, PRS), ==, 1);
+    stop(&t);
+
+    start_with(&t, "-device dsa,addr=4");
+    g_assert_cmphex(qdsa_readl(d, A_DSA_VERSION), ==, 0x100);
+    cap = qdsa_readq(d, A_DSA_GENCAP);
+    g_assert_cmpuint(FIELD_EX64(cap, DSA_GENCAP, EVENT_LOG), ==, 0);
+    cap = qdsa_readq(d, A_DSA_WQCAP);
+    g_assert_cmpuint(FIELD_EX64(cap, DSA_WQCAP, PRS), ==, 0);
+    configure_log(&t, t.log, LOG_SIZE);
+    set_head(&t, 1);
+    qdsa_writel(d, A_DSA_GENCTRL, R_DSA_GENCTRL_EVENT_LOG_INT_MASK);
+    g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG), ==, 0);
+    g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG + 8), ==, 0);
+    g_assert_cmphex(log_status(&t), ==, 0);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_GENCTRL), ==, 0);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_GENCFG) & R_DSA_GENCFG_EVENT_LOG_MASK,
+                    ==, 0);
+    stop(&t);
+}
+
+/* 9.2.16, 9.2.17, Table 9-4: what can be written, and when */
+static void test_registers(void)
+{
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, LOG_DSA);
+    qdsa_writeq(d, A_DSA_EVLCFG, UINT64_MAX);
+    qdsa_writeq(d, A_DSA_EVLCFG + 8, UINT64_MAX);
+    g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG), ==, -(uint64_t)PAGE | 3);
+    g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG + 8), ==, 0xfffffffffULL);
+    qdsa_writeq(d, A_DSA_EVLSTATUS, UINT64_MAX);
+    g_assert_cmphex(log_status(&t), ==, 0xffff);
+
+    configure_log(&t, t.log, LOG_SIZE);
+    qdsa_start(d, 0);
+    /* Cleared when the device was enabled; read-only from then on */
+    g_assert_cmphex(log_status(&t), ==, 0);
+    qdsa_writeq(d, A_DSA_EVLCFG, 0);
+    qdsa_writeq(d, A_DSA_EVLCFG + 8, 0);
+    qdsa_writel(d, A_DSA_GENCFG, 0);
+    g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG), ==, t.log);
+    g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG + 8), ==, LOG_SIZE);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_GENCFG) & R_DSA_GENCFG_EVENT_LOG_MASK,
+                    ==, R_DSA_GENCFG_EVENT_LOG_MASK);
+    set_head(&t, 0x1234);
+    g_assert_cmphex(log_status(&t), ==, 0x1234);
+    stop(&t);
+}
+
+/* Table 9-3: initial values */
+static void test_resets(void)
+{
+    const uint64_t status = 1ULL << R_DSA_EVLSTATUS_TAIL_SHIFT | 1;
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start(&t);
+    submit_error(&t);
+    wait_tail(&t, 1);
+    set_head(&t, 1);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_RESET_DEVICE, 0), ==, 0);
+    g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG), ==, 0);
+    g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG + 8), ==, 0);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_GENCFG) & R_DSA_GENCFG_EVENT_LOG_MASK,
+                    ==, 0);
+    g_assert_cmphex(log_status(&t), ==, status);
+
+    /* Enabled without log, the device does not touch EVLSTATUS, either */
+    qdsa_start(d, 0);
+    g_assert_cmphex(log_status(&t), ==, status);
+
+    qecam_writew(t.qts, DEV, 0x40 + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
+    qdsa_init(d, t.qts, DEV, d->msi);
+    g_assert_cmphex(log_status(&t), ==, 0);
+    stop(&t);
+}
+
+static uint32_t try_enable(Test *t, uint64_t low, uint64_t high)
+{
+    QDSA *d = &t->dsa;
+    uint32_t status;
+
+    qdsa_writeq(d, A_DSA_EVLCFG, low);
+    qdsa_writeq(d, A_DSA_EVLCFG + 8, high);
+    status = qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0);
+    qdsa_command(d, DSA_CMD_DISABLE_DEVICE, 0);
+    return status;
+}
+
+/* 5.1, 5.8.3: Device Enable Checks */
+static void test_enable_device(void)
+{
+    uint16_t pasid;
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, LOG_DSA);
+    qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
+    /* Size and place do not matter while it is not enabled */
+    g_assert_cmphex(try_enable(&t, 0, 0), ==, 0);
+    g_assert_cmphex(try_enable(&t, R_DSA_EVLCFG_PASID_EN_MASK, 0), ==,
+                    DSA_CMDERR_PASID);
+
+    configure_log(&t, 0, 0);
+    g_assert_cmphex(try_enable(&t, 0, 0), ==, DSA_CMDERR_EVENT_LOG);
+    g_assert_cmphex(try_enable(&t, 0, 63), ==, DSA_CMDERR_EVENT_LOG);
+    g_assert_cmphex(try_enable(&t, 0, 64), ==, 0);
+    g_assert_cmphex(try_enable(&t, -(uint64_t)PAGE, 64), ==, 0);
+    g_assert_cmphex(try_enable(&t, -(uint64_t)PAGE, 65), ==,
+                    DSA_CMDERR_EVENT_LOG);
+    g_assert_cmphex(try_enable(&t, 0, UINT16_MAX), ==, 0);
+
+    pasid = qecam_ext_cap(t.qts, DEV, PCI_EXT_CAP_ID_PASID);
+    qecam_writew(t.qts, DEV, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
+    g_assert_cmphex(try_enable(&t, R_DSA_EVLCFG_PASID_EN_MASK, 64), ==, 0);
+    g_assert_cmphex(try_enable(&t, R_DSA_EVLCFG_PASID_EN_MASK |
+                               R_DSA_EVLCFG_PRIV_MASK, 64), ==,
+                    DSA_CMDERR_PASID);
+    qecam_writew(t.qts, DEV, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE |
+                 PCI_PASID_CTRL_PRIV);
+    g_assert_cmphex(try_enable(&t, R_DSA_EVLCFG_PASID_EN_MASK |
+                               R_DSA_EVLCFG_PRIV_MASK, 64), ==, 0);
+    g_assert_cmphex(try_enable(&t, R_DSA_EVLCFG_PRIV_MASK, 64), ==,
+                    DSA_CMDERR_PASID);
+    stop(&t);
+}
+
+/* 5.2: WQ PRS Disable needs the log, and no Block on Fault */
+static void test_enable_wq(void)
+{
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, IOMMU_DSA);
+    attach_iommu(&t);
+    qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED | PRS_DISABLE);
+    qdsa_configure_wq(d, 1, 16, DSA_WQ_DEDICATED | PRS_DISABLE |
+                      R_DSA_WQCFG1_BLOCK_ON_FAULT_MASK);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==,
+                    DSA_CMDERR_WQ_PRS);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_DISABLE_DEVICE, 0), ==, 0);
+    configure_log(&t, IOVA_LOG, LOG_SIZE);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 1), ==,
+                    DSA_CMDERR_WQ_PRS);
+    stop(&t);
+}
+
+/* ---- What is logged ---- */
+
+/* 5.8.1, Table 5-9: errors that go to SWERROR on a device without log */
+static void test_errors(void)
+{
+    QDSADesc desc;
+    Event e;
+    Test t;
+
+    start(&t);
+    submit_error(&t);
+    e = expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
+    g_assert_cmphex(event_info(&e), ==, CR);
+    g_assert_cmphex(EVENT_FIELD(&e, INFO_VALID), ==, 0);
+    g_assert_cmphex(EVENT_FIELD(&e, BATCH), ==, 0);
+    g_assert_cmphex(e.q[0] & (R_DSA_SWERROR_VALID_MASK |
+                              R_DSA_SWERROR_OVERFLOW_MASK), ==, 0);
+    g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, 0);
+
+    submit_noop(&t, 0, t.cr + 16);
+    expect_event(&t, 1, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
+
+    /* What can be told is told in the completion record, and only there */
+    qdsa_desc(&desc, DSA_OP_COUNT, CR, t.cr);
+    qdsa_submit(&t.dsa, &desc);
+    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_OPERATION);
+    g_assert_cmpuint(log_tail(&t), ==, 2);
+    g_assert_cmphex(swerror(&t), ==, 0);
+    stop(&t);
+}
+
+/* 5.8.1: an invalid handle is told in the completion record, too */
+static void test_int_handle(void)
+{
+    const uint32_t info = HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK;
+    QDSADesc desc;
+    Event e;
+    Test t;
+
+    start(&t);
+    submit_noop(&t, DSA_FLAG_REQUEST_INT, t.cr);
+    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_INT_HANDLE);
+    e = expect_event(&t, 0, DSA_STATUS_INT_HANDLE, DSA_OP_NOOP);
+    g_assert_cmphex(EVENT_FIELD(&e, INFO_VALID), ==, 1);
+    g_assert_cmphex(event_info(&e), ==,
+                    info | R_DSA_EVENT_INFO_CR_REQUIRED_MASK);
+    g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_INT_HANDLE);
+
+    qdsa_desc(&desc, DSA_OP_NOOP, DSA_FLAG_REQUEST_INT, 0);
+    desc_handle(&desc, HANDLE);
+    qdsa_submit(&t.dsa, &desc);
+    e = expect_event(&t, 1, DSA_STATUS_INT_HANDLE, DSA_OP_NOOP);
+    g_assert_cmphex(event_info(&e), ==, info);
+    g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, 0);
+    expect_no_msi(&t, HANDLE);
+    stop(&t);
+}
+
+/* 3.13.3: a completion record that has no page, without page requests */
+static void test_record(void)
+{
+    const uint64_t fault = IOVA_CR + PAGE + 3 * DSA_CR_SIZE;
+    QDSADesc desc;
+    Event e;
+    Test t;
+
+    start_iommu(&t, PRS_DISABLE);
+    request_handle(&t);
+    qdsa_desc(&desc, DSA_OP_FILL, CR, fault);
+    qdsa_desc_data(&desc, 0x5a5a5a5a5a5a5a5aULL, IOVA_DATA + PAGE - 16, 64);
+    qdsa_submit(&t.dsa, &desc);
+    e = expect_event(&t, 0, DSA_STATUS_CR_FAULT, DSA_OP_FILL);
+    g_assert_cmphex(EVENT_FIELD(&e, RW), ==, 1);
+    g_assert_cmphex(EVENT_FIELD(&e, PRIV), ==, 0);
+    g_assert_cmphex(EVENT_FIELD(&e, INFO_VALID), ==, 1);
+    g_assert_cmphex(event_info(&e), ==, R_DSA_EVENT_INFO_CR_REQUIRED_MASK);
+    g_assert_cmphex(e.q[2], ==, fault);
+    /* Its own fault, not that of the record */
+    g_assert_cmphex(e.cr[DSA_CR_STATUS], ==,
+                    DSA_STATUS_PAGE_FAULT | DSA_STATUS_WRITE);
+    g_assert_cmpuint(ldl_le_p(e.cr + DSA_CR_BYTES_COMPLETED), ==, 16);
+    g_assert_cmphex(ldq_le_p(e.cr + DSA_CR_FAULT_ADDR), ==, IOVA_DATA + PAGE);
+
+    /* The interrupt is left to software */
+    submit_noop(&t, DSA_FLAG_REQUEST_INT, fault);
+    e = expect_event(&t, 1, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
+    g_assert_cmphex(event_info(&e), ==, HANDLE |
+                    R_DSA_EVENT_INFO_INT_REQUIRED_MASK |
+                    R_DSA_EVENT_INFO_CR_REQUIRED_MASK);
+    g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
+    expect_no_msi(&t, HANDLE);
+    g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
+    g_assert_cmphex(swerror(&t), ==, 0);
+    stop(&t);
+}
+
+static void respond_invalid(Test *t)
+{
+    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+    QVtdPageReq rq;
+
+    while (!qvtd_prq_count(&t->prq)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(100);
+    }
+    qvtd_prq_next(&t->prq, &rq);
+    qvtd_page_response(&t->vtd, rq.sid, rq.pasid, rq.prgi, 1);
+}
+
+/* 3.13.2, 5.8.1: the same where the page was asked for in vain */
+static void test_record_refused(void)
+{
+    Event e;
+    Test t;
+
+    start_iommu(&t, 0);
+    submit_noop(&t, 0, IOVA_CR + PAGE);
+    respond_invalid(&t);
+    e = expect_event(&t, 0, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
+    g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
+    stop(&t);
+}
+
+/* 3.13.3: WQ PRS Disable, for what is not a completion record */
+static void test_prs_disable(void)
+{
+    uint8_t record[DSA_CR_SIZE];
+    QDSADesc desc;
+    Test t;
+
+    start_iommu(&t, PRS_DISABLE);
+    qdsa_desc(&desc, DSA_OP_BATCH, CR, IOVA_CR);
+    qdsa_desc_data(&desc, IOVA_DATA + PAGE, 0, 2);
+    qdsa_submit(&t.dsa, &desc);
+    g_assert_cmphex(qdsa_wait(&t.dsa, t.cr, record), ==,
+                    DSA_STATUS_BATCH_FAULT);
+    g_assert_cmphex(ldq_le_p(record + DSA_CR_FAULT_ADDR), ==, IOVA_DATA + PAGE);
+    qtest_memset(t.qts, t.cr, 0, DSA_CR_SIZE);
+
+    qdsa_desc(&desc, DSA_OP_DRAIN, CR | DSA_FLAG_READBACK1_VALID, IOVA_CR);
+    qdsa_desc_data(&desc, IOVA_DATA + PAGE, 0, 0);
+    qdsa_submit(&t.dsa, &desc);
+    g_assert_cmphex(qdsa_wait(&t.dsa, t.cr, record), ==,
+                    DSA_STATUS_READBACK_FAULT);
+    g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
+    g_assert_cmpuint(log_tail(&t), ==, 0);
+    stop(&t);
+}
+
+/* ---- Batches and drains ---- */
+
+static void put_noop(Test *t, unsigned i, uint32_t flags, uint64_t cr)
+{
+    QDSADesc desc;
+
+    qdsa_desc(&desc, DSA_OP_NOOP, flags, cr);
+    qtest_memwrite(t->qts, t->data + i * DSA_DESC_SIZE, desc.raw,
+                   sizeof(desc.raw));
+}
+
+static void submit_batch(Test *t, uint32_t flags, unsigned n)
+{
+    QDSADesc desc;
+
+    qdsa_desc(&desc, DSA_OP_BATCH, flags, flags & CR ? IOVA_CR : 0);
+    if (flags & DSA_FLAG_REQUEST_INT) {
+        desc_handle(&desc, HANDLE);
+    }
+    qdsa_desc_data(&desc, IOVA_DATA, 0, n);
+    qdsa_submit(&t->dsa, &desc);
+}
+
+static void expect_member(Test *t, unsigned i, unsigned index, bool first)
+{
+    Event e = event(t, i);
+
+    g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, DSA_STATUS_CR_FAULT);
+    g_assert_cmphex(EVENT_FIELD(&e, BATCH), ==, 1);
+    g_assert_cmpuint(e.q[1] & 0xffff, ==, index);
+    g_assert_cmphex(event_info(&e), ==, R_DSA_EVENT_INFO_CR_REQUIRED_MASK |
+                    (first ? R_DSA_EVENT_INFO_FIRST_IN_BATCH_MASK : 0));
+}
+
+/* 5.9: the completion of a batch follows the records of its descriptors */
+static void test_batch(void)
+{
+    uint64_t id;
+    Event e;
+    Test t;
+
+    start_iommu(&t, PRS_DISABLE);
+    request_handle(&t);
+    put_noop(&t, 0, CR, IOVA_CR + DSA_CR_SIZE);
+    put_noop(&t, 1, CR, IOVA_CR + PAGE);
+    put_noop(&t, 2, CR, IOVA_CR + PAGE);
+    put_noop(&t, 3, 0, 0);
+    submit_batch(&t, CR, 4);
+    e = expect_event(&t, 2, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
+    g_assert_cmphex(wait_record(&t, 1), ==, DSA_STATUS_SUCCESS);
+    g_assert_cmphex(event_info(&e), ==, R_DSA_EVENT_INFO_CR_REQUIRED_MASK);
+    g_assert_cmphex(e.q[2], ==, IOVA_CR);
+    g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
+    g_assert_cmpuint(ldl_le_p(e.cr + DSA_CR_BYTES_COMPLETED), ==, 4);
+    expect_no_record(&t, 0);
+    id = FIELD_EX64(e.q[0], DSA_EVENT, BATCH_ID);
+    expect_member(&t, 0, 1, true);
+    expect_member(&t, 1, 2, false);
+    for (int i = 0; i < 2; i++) {
+        e = event(&t, i);
+        g_assert_cmphex(FIELD_EX64(e.q[0], DSA_EVENT, BATCH_ID), ==, id);
+    }
+
+    /* The next batch begins anew; it has only an interrupt */
+    submit_batch(&t, DSA_FLAG_REQUEST_INT, 2);
+    e = expect_event(&t, 4, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
+    g_assert_cmphex(event_info(&e), ==,
+                    HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK);
+    g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, 0);
+    expect_member(&t, 3, 1, true);
+    expect_no_msi(&t, HANDLE);
+
+    /* Nothing to be told of this one; nothing to be logged of that one */
+    submit_batch(&t, 0, 2);
+    wait_tail(&t, 6);
+    put_noop(&t, 1, CR, IOVA_CR + DSA_CR_SIZE);
+    submit_batch(&t, CR, 2);
+    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
+    g_assert_cmpuint(log_tail(&t), ==, 6);
+    stop(&t);
+}
+
+static void submit_drain(Test *t, uint64_t cr)
+{
+    QDSADesc desc;
+
+    qdsa_desc(&desc, DSA_OP_DRAIN, CR, cr);
+    qdsa_submit(&t->dsa, &desc);
+}
+
+/* 5.9: a Drain that succeeds completes in the log where there is no PRS */
+static void test_drain(void)
+{
+    Event e;
+    Test t;
+
+    start_iommu(&t, PRS_DISABLE);
+    submit_drain(&t, IOVA_CR);
+    e = expect_event(&t, 0, DSA_STATUS_DRAIN_LOGGED, DSA_OP_DRAIN);
+    g_assert_cmphex(event_info(&e), ==, R_DSA_EVENT_INFO_CR_REQUIRED_MASK);
+    g_assert_cmphex(e.q[2], ==, IOVA_CR);
+    g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
+    expect_no_record(&t, 0);
+    stop(&t);
+
+    start_iommu(&t, 0);
+    submit_drain(&t, IOVA_CR);
+    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
+    g_assert_cmpuint(log_tail(&t), ==, 0);
+    stop(&t);
+
+    /* Enable is 0 in PRSCTL */
+    start(&t);
+    submit_drain(&t, t.cr);
+    expect_event(&t, 0, DSA_STATUS_DRAIN_LOGGED, DSA_OP_DRAIN);
+    stop(&t);
+}
+
+/* ---- Where the log is ---- */
+
+/* 5.8.2: an entry that cannot be written is lost; nobody is asked for a page */
+static void test_lost(void)
+{
+    Test t;
+
+    start_with(&t, IOMMU_DSA);
+    attach_iommu(&t);
+    configure_log(&t, IOVA_LOG, LOG_SIZE);
+    start_wq(&t, 0);
+    submit_error(&t);
+    wait_swerror(&t, DSA_SWERROR_EVENT_LOG);
+    g_assert_cmphex(log_status(&t), ==, 0);
+    g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
+
+    /* From the same place on once there is a page */
+    map(&t, t.root0, IOVA_LOG, t.log);
+    submit_error(&t);
+    expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
+    stop(&t);
+}
+
+/* 9.2.16: the log in the address space of a PASID */
+static void test_pasid(void)
+{
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, IOMMU_DSA);
+    attach_iommu(&t);
+    map(&t, t.root, IOVA_LOG, t.log);
+    configure_log(&t, IOVA_LOG | R_DSA_EVLCFG_PASID_EN_MASK,
+                  LOG_SIZE | PROCESS << R_DSA_EVLCFG1_PASID_SHIFT);
+    start_wq(&t, 0);
+    submit_error(&t);
+    expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_SWERROR), ==, 0);
+    stop(&t);
+}
+
+/* ---- Interrupt ---- */
+
+/* 5.9, 9.2.9, 9.2.11: one, until software clears Interrupt Pending */
+static void test_interrupt(void)
+{
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start(&t);
+    submit_error(&t);
+    wait_tail(&t, 1);
+    expect_no_msi(&t, 0);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==, 0);
+
+    qdsa_writel(d, A_DSA_GENCTRL, R_DSA_GENCTRL_EVENT_LOG_INT_MASK);
+    submit_error(&t);
+    qdsa_wait_msi(d, 0);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==,
+                    R_DSA_INTCAUSE_EVENT_LOG_MASK);
+    qdsa_writel(d, A_DSA_INTCAUSE, R_DSA_INTCAUSE_EVENT_LOG_MASK);
+    g_assert_cmphex(log_status(&t), ==, R_DSA_EVLSTATUS_INT_PENDING_MASK |
+                    2ULL << R_DSA_EVLSTATUS_TAIL_SHIFT);
+
+    submit_error(&t);
+    wait_tail(&t, 3);
+    expect_no_msi(&t, 0);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==, 0);
+
+    /* The upper half alone, as Linux does */
+    set_head(&t, 3);
+    qdsa_writel(d, A_DSA_EVLSTATUS + 4,
+                R_DSA_EVLSTATUS_INT_PENDING_MASK >> 32);
+    g_assert_cmphex(log_status(&t), ==,
+                    3ULL << R_DSA_EVLSTATUS_TAIL_SHIFT | 3);
+    submit_error(&t);
+    qdsa_wait_msi(d, 0);
+    stop(&t);
+}
+
+/* ---- Full ---- */
+
+/* Errors, as many as there is room for and one */
+static void fill_log(Test *t)
+{
+    for (unsigned i = 1; i < LOG_SIZE; i++) {
+        submit_error(t);
+        wait_tail(t, i);
+    }
+    submit_noop(t, 0, t->cr + 16);
+}
+
+static unsigned occupancy(Test *t)
+{
+    return FIELD_EX64(qdsa_readq(&t->dsa, qdsa_wqcfg(0, 3)), DSA_WQCFG3,
+                      OCCUPANCY);
+}
+
+/* 5.9: the device waits for software; nothing is lost */
+static void test_full(void)
+{
+    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+    Test t;
+
+    start(&t);
+    fill_log(&t);
+    submit_noop(&t, 0, t.cr);
+    submit_noop(&t, 0, t.cr);
+    /* The engine has the first, for the others it has no time */
+    while (occupancy(&t) != 2) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(100);
+    }
+    expect_no_record(&t, 0);
+    g_assert_cmpuint(log_tail(&t), ==, LOG_SIZE - 1);
+    set_head(&t, 1);
+    expect_event(&t, LOG_SIZE - 1, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
+    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
+    g_assert_cmphex(swerror(&t), ==, 0);
+    /* From the beginning again */
+    set_head(&t, 2);
+    submit_noop(&t, 0, t.cr + 16);
+    expect_event(&t, 0, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
+    stop(&t);
+}
+
+static void expect_swerror(Test *t, uint8_t code)
+{
+    wait_swerror(t, code);
+    qdsa_writeq(&t->dsa, A_DSA_SWERROR, R_DSA_SWERROR_VALID_MASK |
+                R_DSA_SWERROR_OVERFLOW_MASK);
+}
+
+/* 5.8.2, 9.2.12: errors that no descriptor in execution has do not wait */
+static void test_swerror(void)
+{
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start(&t);
+    fill_log(&t);
+    /* 16 entries, and one that the engine may have taken */
+    for (int i = 0; i < 18; i++) {
+        submit_noop(&t, 0, t.cr);
+    }
+    expect_swerror(&t, DSA_SWERROR_WQ_FULL);
+    qdsa_writel(d, A_DSA_CMD, DSA_CMD_DRAIN_ALL << R_DSA_CMD_CODE_SHIFT);
+    qdsa_writel(d, A_DSA_CMD, DSA_CMD_DRAIN_ALL << R_DSA_CMD_CODE_SHIFT);
+    expect_swerror(&t, DSA_SWERROR_CMD_ACTIVE);
+    qecam_writew(t.qts, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY);
+    expect_swerror(&t, DSA_SWERROR_PCI_CONFIG);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_GENSTS) & 3, ==, DSA_HALTED);
+    g_assert_cmpuint(log_tail(&t), ==, LOG_SIZE - 1);
+    stop(&t);
+}
+
+static void abort_wq(Test *t)
+{
+    g_assert_cmphex(qdsa_command(&t->dsa, DSA_CMD_ABORT_WQ, 1), ==, 0);
+}
+
+static void reset_device(Test *t)
+{
+    g_assert_cmphex(qdsa_command(&t->dsa, DSA_CMD_RESET_DEVICE, 0), ==, 0);
+}
+
+static void flr(Test *t)
+{
+    qecam_writew(t->qts, DEV, 0x40 + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
+    qdsa_init(&t->dsa, t->qts, DEV, t->dsa.msi);
+}
+
+static void master_off(Test *t)
+{
+    qecam_writew(t->qts, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY);
+    wait_swerror(t, DSA_SWERROR_PCI_CONFIG);
+}
+
+/* 3.15: what ends a descriptor ends one that waits for the log, too */
+static void test_full_abort(void)
+{
+    static void (*const enders[])(Test *t) = {
+        abort_wq, reset_device, master_off, flr,
+    };
+    Test t;
+
+    for (int i = 0; i < ARRAY_SIZE(enders); i++) {
+        g_test_message("case %d", i);
+        start(&t);
+        fill_log(&t);
+        enders[i](&t);
+        g_assert_cmpuint(log_tail(&t), ==,
+                         enders[i] == flr ? 0 : LOG_SIZE - 1);
+        if (enders[i] == abort_wq) {
+            submit_noop(&t, 0, t.cr);
+            g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
+        }
+        stop(&t);
+    }
+}
+
+/* All engines at once, with a batch of errors each: all have their place */
+static void test_engines(void)
+{
+    enum { ENGINES = 4, MEMBERS = 500, SIZE = 4096, ROUNDS = 3 };
+    QDSADesc desc;
+    uint64_t list;
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, LOG_DSA);
+    list = alloc(&t, MEMBERS * DSA_DESC_SIZE);
+    qdsa_desc(&desc, DSA_OP_NOOP, CR, t.cr + 16);
+    for (int i = 0; i < MEMBERS; i++) {
+        qtest_memwrite(t.qts, list + i * DSA_DESC_SIZE, desc.raw,
+                       sizeof(desc.raw));
+    }
+    qdsa_desc(&desc, DSA_OP_BATCH, 0, 0);
+    qdsa_desc_data(&desc, list, 0, MEMBERS);
+    for (int round = 0; round < ROUNDS; round++) {
+        unsigned seen[MEMBERS] = { };
+
+        t.log = alloc(&t, SIZE * DSA_EVENT_SIZE);
+        configure_log(&t, t.log, SIZE);
+        qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
+        qdsa_writeq(d, qdsa_grpcfg(0, DSA_GRPCFG_ENGINES), 0xf);
+        g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
+        g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+        /* Full, so that they wait for each other */
+        set_head(&t, 1);
+        for (int i = 0; i < ENGINES; i++) {
+            qdsa_submit(d, &desc);
+        }
+        set_head(&t, 0);
+        wait_tail(&t, ENGINES * MEMBERS);
+        for (int i = 0; i < ENGINES * MEMBERS; i++) {
+            Event e = event(&t, i);
+
+            g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, DSA_STATUS_CR_ALIGN);
+            seen[FIELD_EX64(e.q[1], DSA_SWERROR1, BATCH_INDEX) % MEMBERS]++;
+        }
+        for (int i = 0; i < MEMBERS; i++) {
+            g_assert_cmpuint(seen[i], ==, ENGINES);
+        }
+        g_assert_cmphex(qdsa_command(d, DSA_CMD_RESET_DEVICE, 0), ==, 0);
+    }
+    g_assert_cmphex(swerror(&t), ==, 0);
+    stop(&t);
+}
+
+/* A head that is outside of the log; the end of the emulator while it waits */
+static void test_bad_head(void)
+{
+    Test t;
+
+    start(&t);
+    set_head(&t, LOG_SIZE);
+    for (unsigned i = 0; i < 3 * LOG_SIZE; i++) {
+        submit_error(&t);
+        wait_tail(&t, (i + 1) % LOG_SIZE);
+    }
+    set_head(&t, 1);
+    submit_error(&t);
+    stop(&t);
+}
+
+/* Any configuration and head; none is too bad for a reset */
+static void test_random(void)
+{
+    GRand *rng = g_rand_new_with_seed(1);
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, LOG_DSA);
+    for (int i = 0; i < 100; i++) {
+        uint64_t base = (uint64_t)g_rand_int_range(rng, 0, 4) <<
+                        g_rand_int_range(rng, 12, 63);
+
+        configure_log(&t, base,
+                      g_rand_int_range(rng, 0, 4) * 32);
+        qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED |
+                          (g_rand_boolean(rng) ? PRS_DISABLE : 0));
+        qdsa_writel(d, A_DSA_GENCTRL, g_rand_int(rng));
+        qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0);
+        qdsa_command(d, DSA_CMD_ENABLE_WQ, 0);
+        set_head(&t, g_rand_int_range(rng, 0, 4));
+        for (int n = 0; n < 8; n++) {
+            submit_error(&t);
+            submit_drain(&t, base);
+        }
+        if (g_rand_boolean(rng)) {
+            qdsa_command(d, DSA_CMD_RESET_DEVICE, 0);
+        }
+        flr(&t);
+    }
+    configure_log(&t, t.log, LOG_SIZE);
+    qdsa_start(d, 0);
+    submit_error(&t);
+    expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
+    g_rand_free(rng);
+    stop(&t);
+}
+
+/* ---- Stop and migration ---- */
+
+/* The engine goes on waiting when the machine goes on */
+static void test_stop(void)
+{
+    Test t;
+
+    start(&t);
+    fill_log(&t);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
+    qtest_memset(t.qts, t.log, 0, PAGE);
+    set_head(&t, 1);
+    g_assert_cmpuint(log_tail(&t), ==, LOG_SIZE - 1);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
+    expect_event(&t, LOG_SIZE - 1, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
+    stop(&t);
+}
+
+static void load(Test *t, const char *path, const char *args)
+{
+    t->qts = qtest_initf(MACHINE "%s -incoming defer", args);
+    t->dsa.qts = t->vtd.qts = t->qts;
+    qatd_load_machine(t->qts, path);
+}
+
+/* Registers, what a batch has logged, and a record that was written, arrive */
+static void test_migrate(void)
+{
+    g_autofree char *path = NULL;
+    QDSADesc desc;
+    Event e;
+    Test t;
+
+    start_iommu(&t, PRS_DISABLE);
+    set_head(&t, 3);
+    put_noop(&t, 0, CR, IOVA_CR + PAGE);
+    put_noop(&t, 1, CR, IOVA_CR + PAGE);
+    /* There is no such handle: first its record is written */
+    qdsa_desc(&desc, DSA_OP_NOOP, CR | DSA_FLAG_REQUEST_INT,
+              IOVA_CR + DSA_CR_SIZE);
+    desc_handle(&desc, HANDLE);
+    qtest_memwrite(t.qts, t.data + 2 * DSA_DESC_SIZE, desc.raw,
+                   sizeof(desc.raw));
+    submit_batch(&t, CR, 3);
+    g_assert_cmphex(wait_record(&t, 1), ==, DSA_STATUS_INT_HANDLE);
+    submit_noop(&t, 0, IOVA_CR + PAGE);
+    g_assert_cmpuint(log_tail(&t), ==, 2);
+    path = qatd_save_machine(t.qts);
+
+    load(&t, path, IOMMU_DSA);
+    g_assert_cmphex(qdsa_readq(&t.dsa, A_DSA_EVLCFG), ==, IOVA_LOG);
+    g_assert_cmphex(qdsa_readq(&t.dsa, A_DSA_EVLCFG + 8), ==, LOG_SIZE);
+    g_assert_cmphex(log_status(&t), ==, 2ULL << R_DSA_EVLSTATUS_TAIL_SHIFT | 3);
+    set_head(&t, 2);
+    expect_event(&t, 4, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
+    g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
+    expect_member(&t, 0, 0, true);
+    expect_member(&t, 1, 1, false);
+    e = event(&t, 2);
+    g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, DSA_STATUS_INT_HANDLE);
+    g_assert_cmphex(event_info(&e) & R_DSA_EVENT_INFO_FIRST_IN_BATCH_MASK, ==,
+                    0);
+    e = event(&t, 3);
+    g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, DSA_STATUS_BATCH_LOGGED);
+    expect_no_record(&t, 1);
+    stop(&t);
+}
+
+/* The property has to be the same on both sides */
+static void test_migrate_mismatch(void)
+{
+    static const char *const args[] = { LOG_DSA, "-device dsa,addr=4" };
+
+    for (int i = 0; i < ARRAY_SIZE(args); i++) {
+        g_autofree char *path = NULL, *end = NULL;
+        Test t;
+
+        start_with(&t, args[i]);
+        path = qatd_save_machine(t.qts);
+        t.qts = qtest_initf(MACHINE "%s -incoming defer", args[!i]);
+        end = qatd_try_load_machine(t.qts, path);
+        g_assert_cmpstr(end, ==, "failed");
+        unlink(path);
+        stop(&t);
+    }
+}
+
+/* A stream may hold anything: a tail behind the end, an empty log */
+static void test_migrate_hostile(void)
+{
+    static const struct {
+        int offset;             /* from the size, which is the last byte */
+        uint8_t val;
+    } bytes[] = {
+        { 0, 0 }, { 4, LOG_SIZE },
+    };
+    g_autofree char *path = NULL, *stream = NULL;
+    uint8_t key[16] = { };
+    size_t len, place;
+    Test t;
+
+    start(&t);
+    stq_be_p(key, t.log);
+    stq_be_p(key + 8, LOG_SIZE);
+    path = qatd_save_machine(t.qts);
+    g_assert_true(g_file_get_contents(path, &stream, &len, NULL));
+    for (place = 0; memcmp(stream + place, key, sizeof(key)); place++) {
+        g_assert_cmpuint(place + sizeof(key), <, len);
+    }
+    place += sizeof(key) - 1;
+    for (int i = 0; i < ARRAY_SIZE(bytes); i++) {
+        g_autofree char *end = NULL;
+        uint8_t old = stream[place + bytes[i].offset];
+        QTestState *qts;
+
+        g_test_message("case %d", i);
+        stream[place + bytes[i].offset] = bytes[i].val;
+        g_assert_true(g_file_set_contents(path, stream, len, NULL));
+        stream[place + bytes[i].offset] = old;
+        qts = qtest_initf(MACHINE LOG_DSA "-incoming defer");
+        end = qatd_try_load_machine(qts, path);
+        g_assert_cmpstr(end, ==, "failed");
+        qtest_quit(qts);
+    }
+    unlink(path);
+    alloc_destroy(&t.alloc);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    if (!qtest_has_device("dsa")) {
+        g_test_skip("no dsa device");
+        return 0;
+    }
+    qtest_add_func("/dsa/event-log/capabilities", test_capabilities);
+    qtest_add_func("/dsa/event-log/registers", test_registers);
+    qtest_add_func("/dsa/event-log/resets", test_resets);
+    qtest_add_func("/dsa/event-log/enable-device", test_enable_device);
+    qtest_add_func("/dsa/event-log/enable-wq", test_enable_wq);
+    qtest_add_func("/dsa/event-log/errors", test_errors);
+    qtest_add_func("/dsa/event-log/int-handle", test_int_handle);
+    qtest_add_func("/dsa/event-log/record", test_record);
+    qtest_add_func("/dsa/event-log/record-refused", test_record_refused);
+    qtest_add_func("/dsa/event-log/prs-disable", test_prs_disable);
+    qtest_add_func("/dsa/event-log/batch", test_batch);
+    qtest_add_func("/dsa/event-log/drain", test_drain);
+    qtest_add_func("/dsa/event-log/lost", test_lost);
+    qtest_add_func("/dsa/event-log/pasid", test_pasid);
+    qtest_add_func("/dsa/event-log/interrupt", test_interrupt);
+    qtest_add_func("/dsa/event-log/full", test_full);
+    qtest_add_func("/dsa/event-log/swerror", test_swerror);
+    qtest_add_func("/dsa/event-log/full-abort", test_full_abort);
+    qtest_add_func("/dsa/event-log/engines", test_engines);
+    qtest_add_func("/dsa/event-log/bad-head", test_bad_head);
+    qtest_add_func("/dsa/event-log/random", test_random);
+    qtest_add_func("/dsa/event-log/stop", test_stop);
+    qtest_add_func("/dsa/event-log/migrate", test_migrate);
+    qtest_add_func("/dsa/event-log/migrate-mismatch", test_migrate_mismatch);
+    qtest_add_func("/dsa/event-log/migrate-hostile", test_migrate_hostile);
+    return g_test_run();
+}
