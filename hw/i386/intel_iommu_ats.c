@@ -222,9 +222,6 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
     };
     VTDWalkStatus status;
 
-    if (!(rq.s->ecap & VTD_ECAP_DT)) {
-        return -ENODEV;
-    }
     rq.priv = walk.priv;
     rq.exec = has_pasid && exec_req;
     status = ats_answer(&rq, &walk);

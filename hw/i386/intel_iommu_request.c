@@ -43,8 +43,8 @@ static uint64_t haw_rsvd(const VTDResolver *r)
 
 static bool sagaw_supported(const VTDResolver *r, unsigned aw)
 {
-    return aw < 5 && (r->s->cap & VTD_CAP_SAGAW_MASK &
-                      (1ull << (aw + VTD_CAP_SAGAW_SHIFT)));
+    return r->s->cap & VTD_CAP_SAGAW_MASK &
+           (1ull << (aw + VTD_CAP_SAGAW_SHIFT));
 }
 
 /* Root table (9.1, 9.2) */

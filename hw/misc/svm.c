@@ -391,22 +391,16 @@ static void svm_add_ats_capabilities(PCIDevice *pci)
 static void svm_realize(PCIDevice *pci, Error **errp)
 {
     SVMState *s = SVM(pci);
-    int ret;
 
     if (!pci_bus_is_express(pci_get_bus(pci))) {
         error_setg(errp, "%s needs a PCI Express bus", TYPE_SVM);
         return;
     }
-    ret = msi_init(pci, 0, 1, true, false, errp);
-    if (ret < 0) {
+    if (msi_init(pci, 0, 1, true, false, errp) < 0) {
         return;
     }
-    ret = pcie_endpoint_cap_init(pci, SVM_PCIE_CAP);
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "no PCI Express capability");
-        msi_uninit(pci);
-        return;
-    }
+    /* Has a place of its own, and cannot fail */
+    pcie_endpoint_cap_init(pci, SVM_PCIE_CAP);
     pcie_cap_flr_init(pci);
     svm_add_ats_capabilities(pci);
 

@@ -180,7 +180,7 @@ static void test_capabilities(void)
     stop(&t);
 }
 
-/* 9.2.2, 9.2.8, 9.2.20: what can be read, and written while disabled only */
+/* 9.2.2, 9.2.8, 9.2.23: what can be read, and written while disabled only */
 static void test_registers(void)
 {
     const unsigned group = qdsa_grpcfg(1, 0);
@@ -326,7 +326,7 @@ static uint64_t read_buffers(unsigned reserved, unsigned allowed)
            (uint64_t)allowed << R_DSA_GRPFLAGS_READ_BUFFERS_ALLOWED_SHIFT;
 }
 
-/* 5.1, 9.2.20: of 96 read buffers, an engine needs four */
+/* 5.1, 9.2.23: of 96 read buffers, an engine needs four */
 static void test_enable_read_buffers(void)
 {
     const uint64_t use_limit = R_DSA_GRPFLAGS_USE_READ_BUFFER_LIMIT_MASK;
@@ -1117,6 +1117,44 @@ static void test_descriptor_checks(void)
     stop(&t);
 }
 
+static void check_overlap(Test *t, DSAOperation op, uint64_t src, uint64_t dst,
+                          uint32_t size, uint64_t third, bool overlaps)
+{
+    QDSADesc desc;
+
+    qdsa_desc(&desc, op, CR, t->cr);
+    qdsa_desc_data(&desc, src, dst, size);
+    if (op == DSA_OP_DUALCAST) {
+        stq_le_p(desc.raw + DSA_DESC_DST2, third);
+    } else {
+        stq_le_p(desc.raw + DSA_DESC_DELTA_ADDR, third);
+        stl_le_p(desc.raw + DSA_DESC_MAX_DELTA_SIZE, 80);
+    }
+    run(t, &desc, overlaps ? DSA_STATUS_OVERLAP : DSA_STATUS_SUCCESS);
+}
+
+/* 8.3.8, 8.3.10: what is written may be next to what is read, and no nearer */
+static void test_overlap(void)
+{
+    uint64_t a, b, c;
+    Test t;
+
+    start(&t);
+    a = alloc(&t, 3 * PAGE);
+    b = a + PAGE;
+    c = b + PAGE;
+    for (int i = 0; i < 2; i++) {
+        uint64_t near = i ? 80 : 72;
+
+        check_overlap(&t, DSA_OP_CREATE_DELTA, a, b, 80, a + near, !i);
+        check_overlap(&t, DSA_OP_CREATE_DELTA, a, b, 80, b + near, !i);
+        check_overlap(&t, DSA_OP_DUALCAST, b + near, b, 80, c, !i);
+        check_overlap(&t, DSA_OP_DUALCAST, c + near, b, 80, c, !i);
+        check_overlap(&t, DSA_OP_DUALCAST, a, b, 80, i ? c : b, !i);
+    }
+    stop(&t);
+}
+
 /* 8.1.3, Table 5-5: flags that have to be set; errors in SWERROR (5.8.1) */
 static void test_swerror(void)
 {
@@ -1303,6 +1341,33 @@ static void test_occupancy_interrupt(void)
     /* Acknowledged, the condition holds still */
     qdsa_writeq(d, qdsa_wqcfg(0, 3), R_DSA_WQCFG3_OCC_INT_MASK);
     qdsa_wait_msi(d, 1);
+    stop(&t);
+}
+
+/* 9.2.9, 9.2.11: what has no vector of its own tells its cause */
+static void test_interrupt_causes(void)
+{
+    Test t;
+    QDSA *d = &t.dsa;
+
+    start_with(&t, "-device dsa,addr=4");
+    qdsa_writel(d, A_DSA_GENCTRL, R_DSA_GENCTRL_HALT_INT_MASK);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_REQUEST_INT_HANDLE, 0), ==, 0);
+    qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
+    qdsa_writeq(d, qdsa_wqcfg(0, 2), R_DSA_WQCFG2_OCC_INT_EN_MASK);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==, 0);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+    qdsa_wait_msi(d, 0);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==,
+                    R_DSA_INTCAUSE_OCCUPANCY_MASK);
+    qdsa_writel(d, A_DSA_INTCAUSE, UINT32_MAX);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==, 0);
+
+    /* 5.7: the interrupt itself cannot be sent */
+    qecam_writew(t.qts, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY);
+    g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE) & R_DSA_INTCAUSE_HALT_MASK,
+                    ==, R_DSA_INTCAUSE_HALT_MASK);
     stop(&t);
 }
 
@@ -1637,11 +1702,13 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/dif", test_dif);
     qtest_add_func("/dsa/cache-flush", test_cache_flush);
     qtest_add_func("/dsa/descriptor-checks", test_descriptor_checks);
+    qtest_add_func("/dsa/overlap", test_overlap);
     qtest_add_func("/dsa/swerror", test_swerror);
     qtest_add_func("/dsa/batch", test_batch);
     qtest_add_func("/dsa/drain", test_drain);
     qtest_add_func("/dsa/completion-interrupt", test_completion_interrupt);
     qtest_add_func("/dsa/occupancy-interrupt", test_occupancy_interrupt);
+    qtest_add_func("/dsa/interrupt-causes", test_interrupt_causes);
     qtest_add_func("/dsa/halt", test_halt);
     qtest_add_func("/dsa/busy", test_busy);
     qtest_add_func("/dsa/random", test_random);

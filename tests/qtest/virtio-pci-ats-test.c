@@ -1403,8 +1403,7 @@ static void test_prefetch(void)
     uint32_t head;
 
     guest_setup_vtd(g, true);
-    /* The rings are not in the large page with the hole below 1 MiB */
-    guest_alloc(&g->alloc, SIZE_2M);
+    /* The rings are in the first large page, behind the hole below 1 MiB */
     map_buffers(g);
     driver_start(g);
     rx = g->vqs->pdata[0];
@@ -1426,6 +1425,8 @@ static void test_prefetch(void)
     head = qvirtqueue_add_indirect(g->qts, tx, indirect);
     qvirtqueue_kick(g->qts, &g->dev->vdev, tx, head);
 
+    g_assert_cmphex(rx->desc, <, SIZE_2M);
+    g_assert_cmphex(qvhost_user_iotlb_fetch(g->be, rx->desc), ==, rx->desc);
     fetch(g);
     for (unsigned i = 0; i <= 6; i++) {
         check_fetched(g, i, true);

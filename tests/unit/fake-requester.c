@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/atomic.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_dev_tlb.h"
@@ -37,9 +38,12 @@ void vtd_dev_tlb_unregister(VTDDevTLB *dt, PCIBus *bus, int devfn,
 
 bool vtd_is_qualified_fault(VTDFaultReason fault)
 {
-    return true;
+    return fault != FAKE_UNQUALIFIED_FAULT;
 }
+
+unsigned fake_faults;
 
 void vtd_fault_report(IntelIOMMUState *s, const VTDFault *fault)
 {
+    qatomic_inc(&fake_faults);
 }

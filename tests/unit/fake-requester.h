@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Stands in for PCI and for the rest of the IOMMU in tests of
- * hw/i386/intel_iommu_ats.c.  Faults go nowhere.
+ * hw/i386/intel_iommu_ats.c.  Faults are counted.
  */
 
 #ifndef TESTS_UNIT_FAKE_REQUESTER_H
@@ -16,5 +16,11 @@
 
 /* Bus 0 */
 extern PCIBus fake_bus;
+
+/* That have been reported */
+extern unsigned fake_faults;
+
+/* The only reason that is not qualified */
+#define FAKE_UNQUALIFIED_FAULT  VTD_FR_ROOT_ENTRY_P
 
 #endif

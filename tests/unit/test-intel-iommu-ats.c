@@ -415,11 +415,73 @@ static void test_invalidation_meanwhile(void **state)
     vtd_resolver_invalidate(iommu->resolver);
 }
 
+/* Table 30: FPD is for qualified faults only */
+static void test_fault_disabled(void **state)
+{
+    const VTDFault qualified = { .reason = VTD_FR_CONTEXT_ENTRY_P };
+    const VTDFault other = { .reason = FAKE_UNQUALIFIED_FAULT };
+
+    fake_faults = 0;
+    vtd_fault_report_unless(iommu, &qualified, true);
+    assert_int_equal(fake_faults, 0);
+    vtd_fault_report_unless(iommu, &qualified, false);
+    assert_int_equal(fake_faults, 1);
+    vtd_fault_report_unless(iommu, &other, true);
+    assert_int_equal(fake_faults, 2);
+}
+
+/* Of what is not translated nothing is known, and nobody is told of it */
+static void test_peek(void **state)
+{
+    IOMMUTLBEntry entry;
+
+    fill_memory();
+    store(FIRST + 2, 0, (FIRST + 4) * PAGE | ALL);
+    store(FIRST + 4, 0, 0x100 * PAGE | ALL | 1 << 5 | 1 << 6);
+    for (unsigned level = 0; level < 3; level++) {
+        *slot(FIRST + level, 0) |= cpu_to_le64(1 << 5);
+    }
+    vtd_resolver_invalidate(iommu->resolver);
+    fake_faults = 0;
+    assert_true(vtd_peek(iommu, &fake_bus, 0, 1, 0, &entry));
+    assert_int_equal(entry.translated_addr, 0x100 * PAGE);
+    /* No such PASID, no such page, and no translation at all */
+    assert_false(vtd_peek(iommu, &fake_bus, 0, 7, 0, &entry));
+    store(FIRST + 4, 0, 0);
+    assert_false(vtd_peek(iommu, &fake_bus, 0, 1, 0, &entry));
+    store(FIRST + 4, 0, 0x100 * PAGE | ALL | 1 << 5 | 1 << 6);
+    iommu->dmar_enabled = false;
+    vtd_resolver_update(iommu->resolver);
+    assert_false(vtd_peek(iommu, &fake_bus, 0, 1, 0, &entry));
+    iommu->dmar_enabled = true;
+    vtd_resolver_update(iommu->resolver);
+    assert_true(vtd_peek(iommu, &fake_bus, 0, 1, 0, &entry));
+    assert_int_equal(fake_faults, 0);
+}
+
+/* SGN.4: above the host address width; and the last address below */
+static void test_translated_width(void **state)
+{
+    IOMMUTLBEntry entry;
+
+    fake_faults = 0;
+    assert_true(vtd_translate_translated(iommu, &fake_bus, 0, PCI_NO_PASID,
+                                         (1ULL << 48) - 1, false, &entry));
+    assert_int_equal(fake_faults, 0);
+    assert_false(vtd_translate_translated(iommu, &fake_bus, 0, PCI_NO_PASID,
+                                          1ULL << 48, false, &entry));
+    assert_int_equal(entry.perm, IOMMU_NONE);
+    assert_int_equal(fake_faults, 1);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),
         cmocka_unit_test(test_invalidation_meanwhile),
+        cmocka_unit_test(test_fault_disabled),
+        cmocka_unit_test(test_peek),
+        cmocka_unit_test(test_translated_width),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

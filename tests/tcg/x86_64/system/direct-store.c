@@ -446,6 +446,12 @@ static int xsavec(void *area, uint64_t rfbm)
                "d"((uint32_t)(rfbm >> 32)));
 }
 
+static int xsave(void *area, uint64_t rfbm)
+{
+    return TRY("xsave (%0)", NO_OUTPUT, "r"(area), "a"((uint32_t)rfbm),
+               "d"((uint32_t)(rfbm >> 32)));
+}
+
 static int xrstor(void *area, uint64_t rfbm)
 {
     return TRY("xrstor (%0)", NO_OUTPUT, "r"(area), "a"((uint32_t)rfbm),
@@ -836,7 +842,7 @@ static void test_xrstors(void)
 static void test_xsavec(void)
 {
     uint64_t ymm[4] = { 1, 2, 3, 4 }, loaded[4];
-    uint32_t mxcsr = 0x1fa0;
+    uint32_t mxcsr = 0x1fa0, r[4], pkru;
 
     wrmsr(MSR_IA32_PASID, PASID_VALID | 1);
     fill_with(area, 0xcc, sizeof(area));
@@ -874,6 +880,18 @@ static void test_xsavec(void)
     check(!xsavec(area, SSE | PKRU) &&
           *(uint32_t *)(area + EXTENDED) == 0x40000000,
           "XSAVEC leaves no gap for what is not saved");
+
+    /* 13.4.2: where CPUID says */
+    cpuid(0xd, 9, r);
+    make_area(0, 0);
+    check(!xsave(area, SSE | PKRU) && *area_q(XCOMP_BV) == 0 &&
+          all(area + EXTENDED, 0, r[1] - EXTENDED) &&
+          *(uint32_t *)(area + r[1]) == 0x40000000,
+          "XSAVE leaves the gap");
+    asm volatile("wrpkru" : : "a"(0), "c"(0), "d"(0));
+    check(!xrstor(area, PKRU), "XRSTOR takes an area of XSAVE");
+    asm volatile("rdpkru" : "=a"(pkru) : "c"(0) : "rdx");
+    check(pkru == 0x40000000, "XRSTOR finds PKRU behind the gap");
     asm volatile("wrpkru" : : "a"(0), "c"(0), "d"(0));
     set_cr4(0, 1 << 22);
     xsetbv(X87 | SSE | AVX);
