@@ -80,7 +80,7 @@ struct PRIListener {
     uint32_t pasid;
     IOMMUPRINotifier *user;     /* NULL once unregistered */
     uint32_t user_id;           /* not 0; not reused before it wraps */
-    unsigned running;           /* calls of @user */
+    unsigned running;           /* calls of @user; more only with @lock */
     bool ending;                /* somebody waits for these calls */
     bool registered;            /* with the IOMMU; under @registration */
     PRIGroupList groups;
@@ -395,12 +395,12 @@ void pcie_pri_unexpected_prgi(PCIDevice *dev)
 static IOMMUPRINotifier *pri_call_begin(PRIListener *listener)
 {
     if (listener->user) {
-        listener->running++;
+        qatomic_inc(&listener->running);
     }
     return listener->user;
 }
 
-/* What pri_call_begin() has promised; without the lock */
+/* What pri_call_begin() has promised; without the lock, in an RCU section */
 static void pri_call(PCIEPRIState *pri, PRIListener *listener,
                      IOMMUPRINotifier *user, uint16_t prgi,
                      IOMMUPRIResponseCode code)
@@ -412,9 +412,13 @@ static void pri_call(PCIEPRIState *pri, PRIListener *listener,
     user->notify(user, &response);
     current_call = call.outer;
 
-    QEMU_LOCK_GUARD(&pri->lock);
-    listener->running--;
-    qemu_cond_broadcast(&pri->idle);
+    qatomic_dec(&listener->running);
+    smp_mb__after_rmw();
+    /* Else who waits for this call sees that it has ended */
+    if (unlikely(qatomic_read(&listener->ending))) {
+        QEMU_LOCK_GUARD(&pri->lock);
+        qemu_cond_broadcast(&pri->idle);
+    }
 }
 
 /* With @registration */
@@ -818,12 +822,13 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
             return;
         }
         listener->user = NULL;
-        listener->ending = true;
+        qatomic_set_mb(&listener->ending, true);
         pri_abandon_groups(pri, listener);
-        while (listener->running > pri_own_calls(listener)) {
+        while (qatomic_load_acquire(&listener->running) >
+               pri_own_calls(listener)) {
             qemu_cond_wait(&pri->idle, &pri->lock);
         }
-        listener->ending = false;
+        qatomic_set(&listener->ending, false);
         pri_check_idle(pri, listener);
     }
     pri_release_listeners(dev);
