@@ -168,12 +168,12 @@ static int request(PCIDevice *dev, uint32_t pasid, uint16_t prgi, bool last)
                                 true, false);
 }
 
-static uint64_t groups_open(PCIDevice *dev)
+static PCIEPRIStats function_stats(PCIDevice *dev)
 {
     PCIEPRIStats stats;
 
     pcie_pri_get_stats(dev, &stats);
-    return stats.groups_open;
+    return stats;
 }
 
 /* ---- Tests ---- */
@@ -526,7 +526,7 @@ static void test_unclosed_unregister(void **state)
         assert_int_equal(request(dev, pasid, 5, true), -ENOSPC);
         request_error = 0;
         pci_pri_unregister_notifier(dev, pasid);
-        assert_int_equal(groups_open(dev), 0);
+        assert_int_equal(function_stats(dev).groups_open, 0);
         assert_int_equal(pcie_pri_outstanding(dev), 0);
         assert_null(notifiers[pasid]);
     }
@@ -581,7 +581,7 @@ static void test_unclosed_room(void **state)
     for (unsigned i = 0; i < 100; i++) {
         assert_int_equal(request(dev, 1 + i % (MAX_PASIDS - 1), i, false), 0);
         assert_in_range(pcie_pri_outstanding(dev), 1, 4);
-        assert_in_range(groups_open(dev), 1, 4);
+        assert_in_range(function_stats(dev).groups_open, 1, 4);
     }
     /* The oldest went first, and goes on as if it were new */
     assert_int_equal(request(dev, 1 + 99 % (MAX_PASIDS - 1), 99, true), 0);
@@ -788,14 +788,6 @@ static void check_stats(const PCIEPRIStats *stats, PCIEPRIStats expected)
     assert_memory_equal(stats, &expected, sizeof(expected));
 }
 
-static PCIEPRIStats function_stats(PCIDevice *dev)
-{
-    PCIEPRIStats stats;
-
-    pcie_pri_get_stats(dev, &stats);
-    return stats;
-}
-
 /* What happens to a request, and to a group, is counted once */
 static void test_stats(void **state)
 {
@@ -899,29 +891,42 @@ static int migrate(PCIDevice *from, PCIDevice *to)
     return migrate_changed(from, to, SAVED_WORDS, 0);
 }
 
+/* A function that is to migrate, and has a user of PASID 1 */
+static PCIDevice *migration_source(User *user)
+{
+    PCIDevice *dev = dev_new();
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(user, dev, 1);
+    return dev;
+}
+
+/* The source ends: both share the fake IOMMU */
+static void finish_migration(PCIDevice *from, PCIDevice *to)
+{
+    pcie_pri_sync_config(from);
+    memcpy(to->config, from->config, PCIE_CONFIG_SPACE_SIZE);
+    pcie_pri_reset(from);
+    pci_pri_unregister_notifier(from, 1);
+    pcie_pri_post_load(to);
+}
+
 /* Groups that are open when the guest migrates are open at the destination */
 static void test_migration(void **state)
 {
-    PCIDevice *from = dev_new();
     PCIDevice *to = dev_new();
     User a, b;
+    PCIDevice *from = migration_source(&a);
 
     assert_false(vmstate_pcie_pri.needed(from));
-    write_ctrl(from, PCI_PRI_CTRL_ENABLE);
-    user_start(&a, from, 1);
     assert_int_equal(request(from, 1, 5, true), 0);
     assert_int_equal(request(from, 1, 6, false), 0);
     assert_int_equal(request(from, 1, 6, true), 0);
     write_ctrl(from, 0);
     assert_true(vmstate_pcie_pri.needed(from));
-    pcie_pri_sync_config(from);
 
     assert_int_equal(migrate(from, to), 0);
-    memcpy(to->config, from->config, PCIE_CONFIG_SPACE_SIZE);
-    /* Both share the fake IOMMU */
-    pcie_pri_reset(from);
-    pci_pri_unregister_notifier(from, 1);
-    pcie_pri_post_load(to);
+    finish_migration(from, to);
     assert_int_equal(pcie_pri_outstanding(to), 3);
     assert_int_equal(status(to), 0);
 
@@ -944,18 +949,15 @@ static void test_migration(void **state)
 /* 10.5.2.3: Stopped comes also where nobody registers after the migration */
 static void test_migration_unheard(void **state)
 {
-    PCIDevice *from = dev_new();
     PCIDevice *to = dev_new();
     User a;
+    PCIDevice *from = migration_source(&a);
 
-    write_ctrl(from, PCI_PRI_CTRL_ENABLE);
-    user_start(&a, from, 1);
     assert_int_equal(request(from, 1, 5, true), 0);
     assert_int_equal(request(from, 1, 6, true), 0);
+    write_ctrl(from, 0);
     assert_int_equal(migrate(from, to), 0);
-    pcie_pri_reset(from);
-    pci_pri_unregister_notifier(from, 1);
-    pcie_pri_post_load(to);
+    finish_migration(from, to);
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
     respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
     assert_int_equal(pcie_pri_outstanding(to), 0);
@@ -968,20 +970,15 @@ static void test_migration_unheard(void **state)
 /* 10.5.2.5: requests that came with migration are part of the allocation */
 static void test_migration_allocation(void **state)
 {
-    PCIDevice *from = dev_new();
     PCIDevice *to = dev_new();
     User a;
+    PCIDevice *from = migration_source(&a);
 
     write_alloc(from, 2);
-    write_ctrl(from, PCI_PRI_CTRL_ENABLE);
-    user_start(&a, from, 1);
     assert_int_equal(request(from, 1, 5, true), 0);
     assert_int_equal(request(from, 1, 6, true), 0);
     assert_int_equal(migrate(from, to), 0);
-    memcpy(to->config, from->config, PCIE_CONFIG_SPACE_SIZE);
-    pcie_pri_reset(from);
-    pci_pri_unregister_notifier(from, 1);
-    pcie_pri_post_load(to);
+    finish_migration(from, to);
     assert_true(pcie_pri_has_loaded_groups(to, 1));
     assert_false(pcie_pri_has_loaded_groups(to, 2));
     user_start(&a, to, 1);
@@ -1003,23 +1000,20 @@ static void test_migration_allocation(void **state)
 /* What nobody closes at the other end is not there: it has no response */
 static void test_migration_unclosed(void **state)
 {
-    PCIDevice *from = dev_new();
     PCIDevice *to = dev_new();
     User a;
+    PCIDevice *from = migration_source(&a);
 
-    write_ctrl(from, PCI_PRI_CTRL_ENABLE);
-    user_start(&a, from, 1);
     assert_int_equal(request(from, 1, 6, false), 0);
     assert_false(vmstate_pcie_pri.needed(from));
     assert_int_equal(request(from, 1, 5, true), 0);
     assert_int_equal(request(from, 1, 5, false), 0);
     assert_true(vmstate_pcie_pri.needed(from));
+    write_ctrl(from, 0);
     assert_int_equal(migrate(from, to), 0);
     assert_int_equal(pcie_pri_outstanding(from), 3);
     assert_int_equal(pcie_pri_outstanding(to), 1);
-    pcie_pri_reset(from);
-    pci_pri_unregister_notifier(from, 1);
-    pcie_pri_post_load(to);
+    finish_migration(from, to);
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
     assert_int_equal(status(to), PCI_PRI_STATUS_STOPPED);
     assert_null(notifiers[1]);
@@ -1030,18 +1024,15 @@ static void test_migration_unclosed(void **state)
 /* Where the IOMMU takes no listener there is no response either */
 static void test_migration_refused(void **state)
 {
-    PCIDevice *from = dev_new();
     PCIDevice *to = dev_new();
     User a;
+    PCIDevice *from = migration_source(&a);
 
-    write_ctrl(from, PCI_PRI_CTRL_ENABLE);
-    user_start(&a, from, 1);
     assert_int_equal(request(from, 1, 5, true), 0);
+    write_ctrl(from, 0);
     assert_int_equal(migrate(from, to), 0);
-    pcie_pri_reset(from);
-    pci_pri_unregister_notifier(from, 1);
     register_error = -ENODEV;
-    pcie_pri_post_load(to);
+    finish_migration(from, to);
     assert_int_equal(pcie_pri_outstanding(to), 0);
     assert_int_equal(status(to), PCI_PRI_STATUS_STOPPED);
     dev_free(from);
@@ -1051,12 +1042,10 @@ static void test_migration_refused(void **state)
 /* A stream with groups that cannot be */
 static void test_migration_invalid(void **state)
 {
-    PCIDevice *from = dev_new();
     PCIDevice *to = dev_new();
     User a;
+    PCIDevice *from = migration_source(&a);
 
-    write_ctrl(from, PCI_PRI_CTRL_ENABLE);
-    user_start(&a, from, 1);
     assert_int_equal(request(from, 1, 5, true), 0);
     assert_int_equal(migrate_changed(from, to, SAVED_PASID, PCI_PASID_MAX + 1),
                      -EINVAL);
