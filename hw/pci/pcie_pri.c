@@ -91,6 +91,7 @@ struct PRIListener {
 };
 
 struct PCIEPRIState {
+    struct rcu_head rcu;
     PCIDevice *dev;
     /* Held while the IOMMU is told who listens; taken before @lock */
     QemuMutex registration;
@@ -579,10 +580,24 @@ void pcie_pri_reset(PCIDevice *dev)
     pcie_pri_sync_config(dev);
 }
 
+static void pri_free(PCIEPRIState *pri)
+{
+    PRIGroup *g;
+
+    while ((g = QLIST_FIRST(&pri->free_groups))) {
+        QLIST_REMOVE(g, of_listener);
+        g_free(g);
+    }
+    g_hash_table_destroy(pri->listeners);
+    qemu_cond_destroy(&pri->idle);
+    qemu_mutex_destroy(&pri->lock);
+    qemu_mutex_destroy(&pri->registration);
+    g_free(pri);
+}
+
 void pcie_pri_exit(PCIDevice *dev)
 {
     PCIEPRIState *pri = dev->exp.pri;
-    PRIGroup *g;
 
     if (!pri) {
         return;
@@ -594,15 +609,8 @@ void pcie_pri_exit(PCIDevice *dev)
     /* The device model has to unregister what it has registered */
     assert(!g_hash_table_size(pri->listeners));
     dev->exp.pri = NULL;
-    g_hash_table_destroy(pri->listeners);
-    while ((g = QLIST_FIRST(&pri->free_groups))) {
-        QLIST_REMOVE(g, of_listener);
-        g_free(g);
-    }
-    qemu_cond_destroy(&pri->idle);
-    qemu_mutex_destroy(&pri->lock);
-    qemu_mutex_destroy(&pri->registration);
-    g_free(pri);
+    /* pri_call() may be about to tell that it has ended */
+    call_rcu(pri, pri_free, rcu);
 }
 
 /* ---- Responses (PCIe 5.0, 10.4.2) ---- */
