@@ -107,6 +107,7 @@ struct PCIEPRIState {
     unsigned num_loaded;        /* written under @lock, read anywhere */
     uint32_t unclosed;          /* of @outstanding: no response is due */
     unsigned num_foreign;       /* groups */
+    unsigned num_unclosed;      /* groups */
     uint32_t last_user_id;
     uint32_t drops;             /* times that all groups were dropped */
     uint16_t status;
@@ -227,8 +228,10 @@ static void pri_set_requests(PCIEPRIState *pri, PRIGroup *g, uint32_t requests,
     pri->unclosed += unclosed - g->unclosed;
     if (!g->unclosed && unclosed) {
         QTAILQ_INSERT_TAIL(&pri->unclosed_groups, g, by_age);
+        pri->num_unclosed++;
     } else if (g->unclosed && !unclosed) {
         QTAILQ_REMOVE(&pri->unclosed_groups, g, by_age);
+        pri->num_unclosed--;
     }
     g->requests = requests;
     g->last_requests = last_requests;
@@ -851,18 +854,31 @@ typedef struct PRISent {
 } PRISent;
 
 /*
- * The allocation is used up: see whether groups that were never closed are part
- * of it, but for @keep.  Else the device model has to know what it does, but it
- * does not know of groups that are foreign to it.  With the lock.
+ * Does the allocation have room for a request of @g, which is NULL if it is the
+ * first?  The last request of each group has its place in it from the first on.
+ * With the lock.
  */
-static bool pri_make_room(PCIEPRIState *pri, PRIGroup *keep)
+static bool pri_has_room(const PCIEPRIState *pri, const PRIGroup *g, bool lpig)
+{
+    unsigned more = !lpig + !(g && g->unclosed);
+
+    return !more || (uint64_t)pri->outstanding + pri->num_unclosed + more <=
+                    pri->req_alloc;
+}
+
+/*
+ * See that it has, by what groups use that were never closed, but for @keep.
+ * Else the device model has to know what it does, but it does not know of
+ * groups that are foreign to it.  With the lock.
+ */
+static bool pri_make_room(PCIEPRIState *pri, PRIGroup *keep, bool lpig)
 {
     PRIGroup *g, *next;
 
     QTAILQ_FOREACH_SAFE(g, &pri->unclosed_groups, by_age, next) {
         if (g != keep) {
             pri_forget_unclosed(pri, g);
-            if (pri->outstanding < pri->req_alloc) {
+            if (pri_has_room(pri, keep, lpig)) {
                 return true;
             }
         }
@@ -888,7 +904,7 @@ static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
     g = pri_find_group(pri, pasid, prgi);
     /* An index is not used again while a response to somebody else is due */
     if ((g && g->foreign) ||
-        (pri->outstanding >= pri->req_alloc && !pri_make_room(pri, g))) {
+        (!pri_has_room(pri, g, lpig) && !pri_make_room(pri, g, lpig))) {
         return -ENOSPC;
     }
     g = g ?: pri_add_group(pri, listener, prgi);

@@ -112,8 +112,18 @@ static Group *model_oldest(const Group *keep)
     return oldest;
 }
 
-/* 10.5.2.5: may a request of @g be sent? */
-static bool model_make_room(const Group *g)
+/* 10.5.2.5: is there room for a request of @g, and later for its last? */
+static bool model_has_room(const Group *g, bool last)
+{
+    unsigned used = sum().requests + !last + !g->unclosed;
+
+    for (unsigned i = 0; i < PASIDS * PRGIS; i++) {
+        used += groups[i / PRGIS][i % PRGIS].unclosed > 0;
+    }
+    return used <= alloc || (last && g->unclosed);
+}
+
+static bool model_make_room(const Group *g, bool last)
 {
     Group *oldest;
 
@@ -121,10 +131,10 @@ static bool model_make_room(const Group *g)
     if (g->abandoned) {
         return false;
     }
-    while (sum().requests >= alloc && (oldest = model_oldest(g))) {
+    while (!model_has_room(g, last) && (oldest = model_oldest(g))) {
         model_forget(oldest);
     }
-    return sum().requests < alloc || !sum().abandoned;
+    return model_has_room(g, last) || !sum().abandoned;
 }
 
 /* 10.4.2, 10.5.2.3 */
@@ -300,7 +310,7 @@ static void request(FuzzInput *in, unsigned pasid, uint8_t how)
     if (prgi == PRGIS) {
         prgi = PCI_PRGI_MAX + 1;
     } else if (enabled && registered[pasid] && (is_read || is_write)) {
-        refused = !model_make_room(&groups[pasid][prgi]);
+        refused = !model_make_room(&groups[pasid][prgi], last);
     }
     ret = pci_pri_request_page(dev, pasid_of(pasid), false, false, 0, last,
                                prgi, is_read, is_write);

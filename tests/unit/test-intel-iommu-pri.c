@@ -206,10 +206,10 @@ static void user_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
 {
     User *user = container_of(n, User, notifier);
 
-    /* Once, and not without a request */
+    qatomic_inc(&user->answers[response->response_code]);
+    /* Once, and not without a request; who waits for it counts the answers */
     g_assert_true(qatomic_xchg(&user->open[response->prgi], false) ||
                   user->in_parts);
-    qatomic_inc(&user->answers[response->response_code]);
 }
 
 static void user_register(User *user)

@@ -592,7 +592,8 @@ static void test_unclosed_room(void **state)
     assert_int_equal(status(dev), 0);
 
     /* 10.5.2.3: nor does anybody wait for it */
-    assert_int_not_equal(pcie_pri_outstanding(dev), 0);
+    assert_int_equal(request(dev, 1, 0, false), 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
     write_ctrl(dev, 0);
     assert_int_equal(status(dev), PCI_PRI_STATUS_STOPPED);
     for (uint32_t pasid = 1; pasid < MAX_PASIDS; pasid++) {
@@ -629,6 +630,31 @@ static void test_allocation(void **state)
     respond(2, 6, IOMMU_PRI_RESP_SUCCESS);
     assert_int_equal(a.responses, 2);
     assert_int_equal(status(dev), 0);
+    pci_pri_unregister_notifier(dev, 2);
+    dev_free(dev);
+}
+
+/* What is left of the allocation is left for the last request, too */
+static void test_allocation_last(void **state)
+{
+    PCIDevice *dev = dev_new();
+    User a;
+
+    write_alloc(dev, 4);
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    user_start(&a, dev, 2);
+    assert_int_equal(request(dev, 2, 5, false), 0);
+    assert_int_equal(request(dev, 2, 5, false), 0);
+    assert_int_equal(request(dev, 2, 5, false), -ENOSPC);
+    assert_int_equal(request(dev, 2, 5, true), 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 4);
+    respond(2, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(a.responses, 1);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
     pci_pri_unregister_notifier(dev, 2);
     dev_free(dev);
 }
@@ -1143,6 +1169,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_unclosed_response),
         cmocka_unit_test(test_unclosed_room),
         cmocka_unit_test(test_allocation),
+        cmocka_unit_test(test_allocation_last),
         cmocka_unit_test(test_reset_in_request),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_answered_error),

@@ -219,10 +219,10 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid);
  * The function has to keep to pcie_pri_get_req_alloc() outstanding requests.
  * It need not count those of notifiers that have been unregistered, nor those
  * that came with migration: while they use a part of the allocation, requests
- * for which the rest has no room are refused, and so are requests with an index
- * that they use for this PASID.  Where there is no room, requests of groups
- * that were not closed are forgotten, oldest group first, as if their group
- * began with its next request.
+ * for which the rest has no room are refused, but never the last of a group of
+ * several.  So are requests with an index that they use for this PASID.  Where
+ * there is no room, requests of groups that were not closed are forgotten,
+ * oldest group first, as if their group began with its next request.
  *
  * @is_read and @is_write both clear, with @lpig and a PASID, is a Stop Marker
  * (10.4.1.2); it has no response.
