@@ -15,10 +15,18 @@
  * Requests are outstanding until their response comes, whether or not somebody
  * still wants to hear it (10.4.2).  A listener whose user has gone therefore
  * stays registered with the IOMMU while groups of its PASID are open.
+ *
+ * A group gets its response after its last request.  Requests of one that
+ * nobody closes any more are forgotten with their user, or when the allocation
+ * has no room for others: no response to it can be taken for that to another
+ * group.  Those that were closed keep their index, and their part of the
+ * allocation, until they are answered.  So there are never more groups than the
+ * allocation has requests, unless the device model itself sends more.
  */
 
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
+#include "qemu/queue.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
 #include "hw/pci/pci_device.h"
@@ -28,38 +36,78 @@
 #include "trace.h"
 
 #define PRI_STATUS_RW1C (PCI_PRI_STATUS_RF | PCI_PRI_STATUS_UPRGI)
+#define PRI_BUCKETS     (PCI_PRGI_MAX + 1)
 
-/* Requests sent and responses awaited for one PASID and group index */
+typedef struct PRIListener PRIListener;
+
+/*
+ * Requests sent and responses awaited for one PASID and group index.  These may
+ * be several groups, if the index was used again before the response: closed
+ * ones, and at the end one that is not.
+ */
 typedef struct PRIGroup {
+    PRIListener *listener;      /* of @pasid */
+    uint32_t pasid;
+    uint32_t prgi;
+    uint32_t requests;          /* at least @last_requests + @unclosed */
+    uint32_t last_requests;     /* closed groups: responses to come */
+    uint32_t unclosed;          /* requests since the last of a group */
+    uint32_t abandoned;         /* of @last_requests: their user has gone */
+    uint32_t user;              /* the last to ask; 0: whoever comes first */
+    bool loaded;                /* came with migration, and is wanted */
+    bool foreign;               /* a response is due that no user counts on */
+    QLIST_ENTRY(PRIGroup) in_bucket;
+    QLIST_ENTRY(PRIGroup) of_listener;
+    QTAILQ_ENTRY(PRIGroup) by_age;      /* while there are @unclosed */
+} PRIGroup;
+
+typedef QLIST_HEAD(, PRIGroup) PRIGroupList;
+
+/* As in the stream */
+typedef struct PRISavedGroup {
     uint32_t pasid;
     uint32_t prgi;
     uint32_t requests;
     uint32_t last_requests;
-    uint32_t abandoned;         /* of @last_requests: their user has gone */
-    uint32_t user;              /* the last to ask; 0: whoever comes first */
-    bool loaded;                /* came with migration */
-} PRIGroup;
+    uint32_t abandoned;
+} PRISavedGroup;
 
 /* A notifier registered for one PASID */
-typedef struct PRIListener {
+struct PRIListener {
     struct rcu_head rcu;
     IOMMUPRINotifier from_iommu;
     PCIDevice *dev;
     uint32_t pasid;
     IOMMUPRINotifier *user;     /* NULL once unregistered */
     uint32_t user_id;           /* not 0; not reused before it wraps */
-    unsigned running;           /* calls of @user */
+    unsigned running;           /* calls of @user; more only with @lock */
     bool ending;                /* somebody waits for these calls */
+    bool registered;            /* with the IOMMU; under @registration */
+    PRIGroupList groups;
+    unsigned num_groups;
+    unsigned num_loaded;
     PCIEPRIStats stats;
-} PRIListener;
+    QLIST_ENTRY(PRIListener) idle;      /* if it is in @idle_listeners */
+};
 
 struct PCIEPRIState {
+    struct rcu_head rcu;
+    PCIDevice *dev;
     /* Held while the IOMMU is told who listens; taken before @lock */
     QemuMutex registration;
     QemuMutex lock;
     QemuCond idle;              /* a call of a notifier has ended */
-    GHashTable *listeners;      /* by PASID */
-    GHashTable *groups;         /* by PASID and index */
+    GHashTable *listeners;      /* by PASID; written with both locks */
+    /* Without a user, a call that is running, and groups */
+    QLIST_HEAD(, PRIListener) idle_listeners;
+    PRIGroupList buckets[PRI_BUCKETS];  /* groups by PASID and index */
+    QTAILQ_HEAD(, PRIGroup) unclosed_groups;
+    PRIGroupList free_groups;   /* kept, so that no request allocates */
+    unsigned num_groups;
+    unsigned num_loaded;        /* written under @lock, read anywhere */
+    uint32_t unclosed;          /* of @outstanding: no response is due */
+    unsigned num_foreign;       /* groups */
+    unsigned num_unclosed;      /* groups */
     uint32_t last_user_id;
     uint32_t drops;             /* times that all groups were dropped */
     uint16_t status;
@@ -68,10 +116,10 @@ struct PCIEPRIState {
     uint32_t req_alloc;         /* likewise */
     bool enable;                /* the Enable bit */
     bool enabled;               /* Enable, and not disabled by a failure */
-    PCIEPRIStats stats;         /* @groups_open is derived from @groups */
+    PCIEPRIStats stats;         /* @groups_open is not kept here */
     /* For migration only */
     int32_t nr_saved_groups;
-    PRIGroup *saved_groups;
+    PRISavedGroup *saved_groups;
 };
 
 /* The notifiers that the current thread is in, innermost first */
@@ -82,46 +130,184 @@ typedef struct PRICall {
 
 static __thread PRICall *current_call;
 
-static guint pri_group_hash(gconstpointer key)
-{
-    const PRIGroup *g = key;
-
-    return g->pasid * (PCI_PRGI_MAX + 1) + g->prgi;
-}
-
-static gboolean pri_group_equal(gconstpointer a, gconstpointer b)
-{
-    const PRIGroup *x = a, *y = b;
-
-    return x->pasid == y->pasid && x->prgi == y->prgi;
-}
-
-static PRIGroup *pri_find_group(PCIEPRIState *pri, uint32_t pasid,
-                                uint16_t prgi)
-{
-    PRIGroup key = { .pasid = pasid, .prgi = prgi };
-
-    return g_hash_table_lookup(pri->groups, &key);
-}
-
 static PRIListener *pri_find_listener(PCIEPRIState *pri, uint32_t pasid)
 {
     return g_hash_table_lookup(pri->listeners, GUINT_TO_POINTER(pasid));
 }
 
-/* Derive what depends on @enable, @status and @outstanding; with the lock */
+/* The indices that one PASID has open at once are in buckets of their own */
+static PRIGroupList *pri_bucket(PCIEPRIState *pri, uint32_t pasid,
+                                uint16_t prgi)
+{
+    return &pri->buckets[((pasid * 0x9e3779b1u >> 16) + prgi) % PRI_BUCKETS];
+}
+
+/* With the lock */
+static PRIGroup *pri_find_group(PCIEPRIState *pri, uint32_t pasid,
+                                uint16_t prgi)
+{
+    PRIGroup *g;
+
+    QLIST_FOREACH(g, pri_bucket(pri, pasid, prgi), in_bucket) {
+        if (g->pasid == pasid && g->prgi == prgi) {
+            return g;
+        }
+    }
+    return NULL;
+}
+
+/*
+ * Derive what depends on @enable, @status, @outstanding and @unclosed; with the
+ * lock.  While the interface is disabled no group can be closed, so that only
+ * those that are have a response to come.
+ */
 static void pri_update(PCIEPRIState *pri)
 {
-    if (!pri->enable && !pri->outstanding) {
+    if (!pri->enable && pri->outstanding == pri->unclosed) {
         pri->status |= PCI_PRI_STATUS_STOPPED;
     }
     qatomic_set(&pri->enabled,
                 pri->enable && !(pri->status & PCI_PRI_STATUS_RF));
 }
 
-static void pri_set_outstanding(PCIEPRIState *pri, uint32_t outstanding)
+/* ---- Groups; all with the lock ---- */
+
+/* See whether the listener has anything to listen for */
+static void pri_check_idle(PCIEPRIState *pri, PRIListener *listener)
 {
-    qatomic_set(&pri->outstanding, outstanding);
+    bool idle = !listener->user && !listener->ending && !listener->num_groups;
+
+    if (idle && !QLIST_IS_INSERTED(listener, idle)) {
+        QLIST_INSERT_HEAD(&pri->idle_listeners, listener, idle);
+    } else if (!idle && QLIST_IS_INSERTED(listener, idle)) {
+        QLIST_REMOVE(listener, idle);
+        listener->idle.le_prev = NULL;
+    }
+}
+
+static PRIGroup *pri_add_group(PCIEPRIState *pri, PRIListener *listener,
+                               uint16_t prgi)
+{
+    PRIGroup *g = QLIST_FIRST(&pri->free_groups);
+
+    if (g) {
+        QLIST_REMOVE(g, of_listener);
+    } else {
+        g = g_new(PRIGroup, 1);
+    }
+    *g = (PRIGroup) {
+        .listener = listener,
+        .pasid = listener->pasid,
+        .prgi = prgi,
+    };
+    QLIST_INSERT_HEAD(pri_bucket(pri, g->pasid, prgi), g, in_bucket);
+    QLIST_INSERT_HEAD(&listener->groups, g, of_listener);
+    listener->num_groups++;
+    pri->num_groups++;
+    return g;
+}
+
+static void pri_set_foreign(PCIEPRIState *pri, PRIGroup *g, bool foreign)
+{
+    pri->num_foreign += foreign - g->foreign;
+    g->foreign = foreign;
+}
+
+static void pri_set_loaded(PCIEPRIState *pri, PRIGroup *g, bool loaded)
+{
+    g->listener->num_loaded += loaded - g->loaded;
+    qatomic_set(&pri->num_loaded, pri->num_loaded + loaded - g->loaded);
+    g->loaded = loaded;
+}
+
+/* How many requests and responses there are, with all that follows from it */
+static void pri_set_requests(PCIEPRIState *pri, PRIGroup *g, uint32_t requests,
+                             uint32_t last_requests, uint32_t unclosed)
+{
+    qatomic_set(&pri->outstanding, pri->outstanding + requests - g->requests);
+    pri->unclosed += unclosed - g->unclosed;
+    if (!g->unclosed && unclosed) {
+        QTAILQ_INSERT_TAIL(&pri->unclosed_groups, g, by_age);
+        pri->num_unclosed++;
+    } else if (g->unclosed && !unclosed) {
+        QTAILQ_REMOVE(&pri->unclosed_groups, g, by_age);
+        pri->num_unclosed--;
+    }
+    g->requests = requests;
+    g->last_requests = last_requests;
+    g->unclosed = unclosed;
+    g->abandoned = MIN(g->abandoned, last_requests);
+}
+
+/* A group without requests: it is the caller's from here on */
+static void pri_take_group(PCIEPRIState *pri, PRIGroup *g)
+{
+    PRIListener *listener = g->listener;
+
+    pri_set_requests(pri, g, 0, 0, 0);
+    pri_set_loaded(pri, g, false);
+    pri_set_foreign(pri, g, false);
+    QLIST_REMOVE(g, in_bucket);
+    QLIST_REMOVE(g, of_listener);
+    listener->num_groups--;
+    pri->num_groups--;
+    pri_check_idle(pri, listener);
+}
+
+static void pri_free_group(PCIEPRIState *pri, PRIGroup *g)
+{
+    QLIST_INSERT_HEAD(&pri->free_groups, g, of_listener);
+}
+
+static void pri_remove_group(PCIEPRIState *pri, PRIGroup *g)
+{
+    pri_take_group(pri, g);
+    pri_free_group(pri, g);
+}
+
+/* Forget requests whose last one will not come; may remove the group */
+static void pri_forget_unclosed(PCIEPRIState *pri, PRIGroup *g)
+{
+    pri_set_requests(pri, g, g->requests - g->unclosed, g->last_requests, 0);
+    if (!g->requests) {
+        pri_remove_group(pri, g);
+    }
+}
+
+/* Into @taken, which is empty */
+static void pri_take_all_groups(PCIEPRIState *pri, PRIGroupList *taken)
+{
+    GHashTableIter iter;
+    gpointer value;
+    PRIGroup *g;
+
+    g_hash_table_iter_init(&iter, pri->listeners);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        PRIListener *listener = value;
+
+        while ((g = QLIST_FIRST(&listener->groups))) {
+            pri_take_group(pri, g);
+            QLIST_INSERT_HEAD(taken, g, of_listener);
+        }
+    }
+}
+
+static void pri_free_groups(PCIEPRIState *pri, PRIGroupList *taken)
+{
+    PRIGroup *g;
+
+    while ((g = QLIST_FIRST(taken))) {
+        QLIST_REMOVE(g, of_listener);
+        pri_free_group(pri, g);
+    }
+}
+
+static void pri_remove_all_groups(PCIEPRIState *pri)
+{
+    PRIGroupList taken = QLIST_HEAD_INITIALIZER(taken);
+
+    pri_take_all_groups(pri, &taken);
+    pri_free_groups(pri, &taken);
 }
 
 /* ---- Registers (PCIe 5.0, 10.5.2) ---- */
@@ -135,13 +321,13 @@ void pcie_pri_init(PCIDevice *dev, uint16_t offset,
                         PCI_EXT_CAP_PRI_SIZEOF);
     dev->exp.pri_cap = offset;
     dev->exp.pri = pri;
+    pri->dev = dev;
 
     qemu_mutex_init(&pri->registration);
     qemu_mutex_init(&pri->lock);
     qemu_cond_init(&pri->idle);
     pri->listeners = g_hash_table_new(NULL, NULL);
-    pri->groups = g_hash_table_new_full(pri_group_hash, pri_group_equal,
-                                        g_free, NULL);
+    QTAILQ_INIT(&pri->unclosed_groups);
     pri->response_pasid = prg_response_pasid_req;
     pri->status = prg_response_pasid_req ? PCI_PRI_STATUS_PASID : 0;
     pri_update(pri);
@@ -213,12 +399,12 @@ void pcie_pri_unexpected_prgi(PCIDevice *dev)
 static IOMMUPRINotifier *pri_call_begin(PRIListener *listener)
 {
     if (listener->user) {
-        listener->running++;
+        qatomic_inc(&listener->running);
     }
     return listener->user;
 }
 
-/* What pri_call_begin() has promised; without the lock */
+/* What pri_call_begin() has promised; without the lock, in an RCU section */
 static void pri_call(PCIEPRIState *pri, PRIListener *listener,
                      IOMMUPRINotifier *user, uint16_t prgi,
                      IOMMUPRIResponseCode code)
@@ -230,66 +416,52 @@ static void pri_call(PCIEPRIState *pri, PRIListener *listener,
     user->notify(user, &response);
     current_call = call.outer;
 
-    QEMU_LOCK_GUARD(&pri->lock);
-    listener->running--;
-    qemu_cond_broadcast(&pri->idle);
-}
-
-/* With the lock */
-static uint64_t pri_groups_open(PCIEPRIState *pri, uint32_t pasid)
-{
-    GHashTableIter iter;
-    uint64_t n = 0;
-    gpointer key;
-
-    g_hash_table_iter_init(&iter, pri->groups);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        const PRIGroup *g = key;
-
-        n += g->pasid == pasid;
+    qatomic_dec(&listener->running);
+    smp_mb__after_rmw();
+    /* Else who waits for this call sees that it has ended */
+    if (unlikely(qatomic_read(&listener->ending))) {
+        QEMU_LOCK_GUARD(&pri->lock);
+        qemu_cond_broadcast(&pri->idle);
     }
-    return n;
 }
 
-/* A listener that has nothing to listen for any more, or NULL; with the lock */
-static PRIListener *pri_find_idle(PCIEPRIState *pri)
+/* With @registration */
+static void pri_stop_listener(PCIDevice *dev, PRIListener *listener)
 {
-    GHashTableIter iter;
-    gpointer value;
-
-    g_hash_table_iter_init(&iter, pri->listeners);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        PRIListener *listener = value;
-
-        if (!listener->user && !listener->ending &&
-            !pri_groups_open(pri, listener->pasid)) {
-            return listener;
-        }
-    }
-    return NULL;
-}
-
-static void pri_release_listeners(PCIDevice *dev)
-{
-    PCIEPRIState *pri = dev->exp.pri;
-    PRIListener *listener;
-
-    QEMU_LOCK_GUARD(&pri->registration);
-    for (;;) {
-        WITH_QEMU_LOCK_GUARD(&pri->lock) {
-            listener = pri_find_idle(pri);
-            if (!listener) {
-                return;
-            }
-            g_hash_table_remove(pri->listeners,
-                                GUINT_TO_POINTER(listener->pasid));
-        }
+    if (listener->registered) {
         dev->iommu.ops->pri_unregister_notifier(dev->iommu.bus,
                                                 dev->iommu.opaque,
                                                 dev->iommu.devfn,
                                                 listener->pasid);
-        g_free_rcu(listener, rcu);
     }
+    g_free_rcu(listener, rcu);
+}
+
+/* With @registration */
+static void pri_release_registered(PCIDevice *dev)
+{
+    PCIEPRIState *pri = dev->exp.pri;
+    PRIListener *listener;
+
+    for (;;) {
+        WITH_QEMU_LOCK_GUARD(&pri->lock) {
+            listener = QLIST_FIRST(&pri->idle_listeners);
+            if (!listener) {
+                return;
+            }
+            QLIST_REMOVE(listener, idle);
+            g_hash_table_remove(pri->listeners,
+                                GUINT_TO_POINTER(listener->pasid));
+        }
+        pri_stop_listener(dev, listener);
+    }
+}
+
+/* End those that have nothing to listen for any more */
+static void pri_release_listeners(PCIDevice *dev)
+{
+    QEMU_LOCK_GUARD(&dev->exp.pri->registration);
+    pri_release_registered(dev);
 }
 
 /*
@@ -299,29 +471,24 @@ static void pri_release_listeners(PCIDevice *dev)
 static void pri_drop_groups(PCIDevice *dev)
 {
     PCIEPRIState *pri = dev->exp.pri;
-    g_autoptr(GHashTable) dropped = NULL;
-    GHashTableIter iter;
-    gpointer key;
+    PRIGroupList dropped = QLIST_HEAD_INITIALIZER(dropped);
+    PRIGroup *g;
 
     RCU_READ_LOCK_GUARD();
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        dropped = pri->groups;
-        pri->groups = g_hash_table_new_full(pri_group_hash, pri_group_equal,
-                                            g_free, NULL);
         pri->drops++;
-        pri->stats.dropped += g_hash_table_size(dropped);
-        pri_set_outstanding(pri, 0);
+        pri->stats.dropped += pri->num_groups;
+        pri_take_all_groups(pri, &dropped);
         pri_update(pri);
     }
 
-    g_hash_table_iter_init(&iter, dropped);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        const PRIGroup *g = key;
+    QLIST_FOREACH(g, &dropped, of_listener) {
         IOMMUPRINotifier *user = NULL;
         PRIListener *listener;
 
         WITH_QEMU_LOCK_GUARD(&pri->lock) {
+            /* That of the group may be another by now, or none */
             listener = pri_find_listener(pri, g->pasid);
             if (listener && listener->user_id == g->user) {
                 listener->stats.dropped++;
@@ -331,6 +498,9 @@ static void pri_drop_groups(PCIDevice *dev)
         if (user) {
             pri_call(pri, listener, user, g->prgi, IOMMU_PRI_RESP_FAILURE);
         }
+    }
+    WITH_QEMU_LOCK_GUARD(&pri->lock) {
+        pri_free_groups(pri, &dropped);
     }
     pri_release_listeners(dev);
 }
@@ -387,8 +557,10 @@ void pcie_pri_write_config(PCIDevice *dev, uint32_t addr, uint32_t val,
     if (range_covers_byte(addr, len, cap + PCI_PRI_CTRL)) {
         pri_write_control(dev);
     }
-    qatomic_set(&pri->req_alloc,
-                pci_get_long(dev->config + cap + PCI_PRI_ALLOC_REQ));
+    WITH_QEMU_LOCK_GUARD(&pri->lock) {
+        qatomic_set(&pri->req_alloc,
+                    pci_get_long(dev->config + cap + PCI_PRI_ALLOC_REQ));
+    }
     pcie_pri_sync_config(dev);
 }
 
@@ -402,13 +574,28 @@ void pcie_pri_reset(PCIDevice *dev)
     }
     pci_set_word(dev->config + cap + PCI_PRI_CTRL, 0);
     pci_set_long(dev->config + cap + PCI_PRI_ALLOC_REQ, 0);
-    qatomic_set(&pri->req_alloc, 0);
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
+        qatomic_set(&pri->req_alloc, 0);
         pri->status &= ~PRI_STATUS_RW1C;
         pri_set_enable(pri, false);
     }
     pri_drop_groups(dev);
     pcie_pri_sync_config(dev);
+}
+
+static void pri_free(PCIEPRIState *pri)
+{
+    PRIGroup *g;
+
+    while ((g = QLIST_FIRST(&pri->free_groups))) {
+        QLIST_REMOVE(g, of_listener);
+        g_free(g);
+    }
+    g_hash_table_destroy(pri->listeners);
+    qemu_cond_destroy(&pri->idle);
+    qemu_mutex_destroy(&pri->lock);
+    qemu_mutex_destroy(&pri->registration);
+    g_free(pri);
 }
 
 void pcie_pri_exit(PCIDevice *dev)
@@ -418,17 +605,15 @@ void pcie_pri_exit(PCIDevice *dev)
     if (!pri) {
         return;
     }
-    g_hash_table_remove_all(pri->groups);
+    WITH_QEMU_LOCK_GUARD(&pri->lock) {
+        pri_remove_all_groups(pri);
+    }
     pri_release_listeners(dev);
     /* The device model has to unregister what it has registered */
     assert(!g_hash_table_size(pri->listeners));
     dev->exp.pri = NULL;
-    g_hash_table_destroy(pri->listeners);
-    g_hash_table_destroy(pri->groups);
-    qemu_cond_destroy(&pri->idle);
-    qemu_mutex_destroy(&pri->lock);
-    qemu_mutex_destroy(&pri->registration);
-    g_free(pri);
+    /* pri_call() may be about to tell that it has ended */
+    call_rcu(pri, pri_free, rcu);
 }
 
 /* ---- Responses (PCIe 5.0, 10.4.2) ---- */
@@ -449,12 +634,13 @@ static bool pri_close_group(PCIEPRIState *pri, const PRIListener *listener,
     g->abandoned -= !!g->abandoned;
     if (g->last_requests > 1) {
         /* The index is in use by another group already */
-        g->last_requests--;
-        g->requests--;
-        pri_set_outstanding(pri, pri->outstanding - 1);
+        pri_set_requests(pri, g, g->requests - 1, g->last_requests - 1,
+                         g->unclosed);
+    } else if (g->last_requests && g->unclosed) {
+        /* By one that is not complete */
+        pri_set_requests(pri, g, g->unclosed, 0, g->unclosed);
     } else {
-        pri_set_outstanding(pri, pri->outstanding - g->requests);
-        g_hash_table_remove(pri->groups, g);
+        pri_remove_group(pri, g);
     }
     return true;
 }
@@ -481,7 +667,7 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
     IOMMUPRIResponseCode code = response->response_code;
     uint16_t prgi = response->prgi;
     IOMMUPRINotifier *user = NULL;
-    bool expected, abandoned, wanted = false;
+    bool expected, idle, wanted = false;
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
         expected = pri_close_group(pri, listener, prgi, &wanted);
@@ -493,7 +679,7 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
         pri_count_response(&pri->stats, expected, code);
         pri_count_response(&listener->stats, expected, code);
         pri_update(pri);
-        abandoned = !listener->user;
+        idle = QLIST_IS_INSERTED(listener, idle);
         /* A response without a request is ignored (10.5.2.3) */
         if (wanted) {
             user = pri_call_begin(listener);
@@ -503,7 +689,7 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
                             expected);
     if (user) {
         pri_call(pri, listener, user, prgi, code);
-    } else if (abandoned) {
+    } else if (idle) {
         pri_release_listeners(dev);
     }
 }
@@ -516,16 +702,15 @@ static const PCIIOMMUOps *pri_ops(const PCIDevice *dev)
     return ops && ops->pri_request_page ? ops : NULL;
 }
 
-/* With the lock */
-static PRIListener *pri_add_listener(PCIDevice *dev, uint32_t pasid)
+/* With both locks */
+static PRIListener *pri_add_listener(PCIEPRIState *pri, uint32_t pasid)
 {
     PRIListener *listener = g_new0(PRIListener, 1);
 
     listener->from_iommu.notify = pri_response;
-    listener->dev = dev;
+    listener->dev = pri->dev;
     listener->pasid = pasid;
-    g_hash_table_insert(dev->exp.pri->listeners, GUINT_TO_POINTER(pasid),
-                        listener);
+    g_hash_table_insert(pri->listeners, GUINT_TO_POINTER(pasid), listener);
     return listener;
 }
 
@@ -533,39 +718,34 @@ static PRIListener *pri_add_listener(PCIDevice *dev, uint32_t pasid)
 static void pri_set_user(PCIEPRIState *pri, PRIListener *listener,
                          IOMMUPRINotifier *user)
 {
-    GHashTableIter iter;
-    gpointer key;
+    PRIGroup *g;
 
     /* 0 is nobody's */
     pri->last_user_id += pri->last_user_id == UINT32_MAX ? 2 : 1;
     listener->user = user;
     listener->user_id = pri->last_user_id;
     listener->stats = (PCIEPRIStats) { };
+    pri_check_idle(pri, listener);
 
-    g_hash_table_iter_init(&iter, pri->groups);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        PRIGroup *g = key;
-
-        if (g->pasid == listener->pasid && !g->user) {
+    QLIST_FOREACH(g, &listener->groups, of_listener) {
+        if (!g->user) {
             g->user = listener->user_id;
         }
     }
 }
 
-/* Register with the IOMMU; with @registration, and a listener without user */
+/* Register with the IOMMU, unless that has been done; with @registration */
 static int pri_start_listener(PCIDevice *dev, PRIListener *listener)
 {
-    PCIEPRIState *pri = dev->exp.pri;
-    int ret = dev->iommu.ops->pri_register_notifier(dev->iommu.bus,
+    int ret = 0;
+
+    if (!listener->registered) {
+        ret = dev->iommu.ops->pri_register_notifier(dev->iommu.bus,
                                                     dev->iommu.opaque,
                                                     dev->iommu.devfn,
                                                     listener->pasid,
                                                     &listener->from_iommu);
-
-    if (ret) {
-        QEMU_LOCK_GUARD(&pri->lock);
-        g_hash_table_remove(pri->listeners, GUINT_TO_POINTER(listener->pasid));
-        g_free(listener);
+        listener->registered = !ret;
     }
     return ret;
 }
@@ -583,18 +763,18 @@ static int pri_register(PCIDevice *dev, uint32_t pasid,
         if (listener && (listener->user || listener->ending)) {
             return -EBUSY;
         }
-        if (listener) {
-            /* Groups of the user before are still open */
-            pri_set_user(pri, listener, notifier);
-            return 0;
-        }
-        listener = pri_add_listener(dev, pasid);
+        /* It is there if groups of the user before are still open */
+        listener = listener ?: pri_add_listener(pri, pasid);
     }
     ret = pri_start_listener(dev, listener);
-    if (!ret) {
-        QEMU_LOCK_GUARD(&pri->lock);
-        pri_set_user(pri, listener, notifier);
+    WITH_QEMU_LOCK_GUARD(&pri->lock) {
+        if (ret) {
+            pri_check_idle(pri, listener);
+        } else {
+            pri_set_user(pri, listener, notifier);
+        }
     }
+    pri_release_registered(dev);
     return ret;
 }
 
@@ -625,20 +805,18 @@ static unsigned pri_own_calls(PRIListener *listener)
     return n;
 }
 
-/* Nobody waits for the responses of @pasid any more; with the lock */
-static void pri_abandon_groups(PCIEPRIState *pri, uint32_t pasid)
+/* Nobody waits for responses any more, or closes groups; with the lock */
+static void pri_abandon_groups(PCIEPRIState *pri, PRIListener *listener)
 {
-    GHashTableIter iter;
-    gpointer key;
+    PRIGroup *g, *next;
 
-    g_hash_table_iter_init(&iter, pri->groups);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        PRIGroup *g = key;
-
-        if (g->pasid == pasid) {
-            g->abandoned = g->last_requests;
-        }
+    QLIST_FOREACH_SAFE(g, &listener->groups, of_listener, next) {
+        g->abandoned = g->last_requests;
+        pri_set_loaded(pri, g, false);
+        pri_set_foreign(pri, g, true);
+        pri_forget_unclosed(pri, g);
     }
+    pri_update(pri);
 }
 
 void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
@@ -655,21 +833,61 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
             return;
         }
         listener->user = NULL;
-        pri_abandon_groups(pri, pasid);
-        listener->ending = true;
-        while (listener->running > pri_own_calls(listener)) {
+        qatomic_set_mb(&listener->ending, true);
+        pri_abandon_groups(pri, listener);
+        while (qatomic_load_acquire(&listener->running) >
+               pri_own_calls(listener)) {
             qemu_cond_wait(&pri->idle, &pri->lock);
         }
-        listener->ending = false;
+        qatomic_set(&listener->ending, false);
+        pri_check_idle(pri, listener);
     }
     pri_release_listeners(dev);
 }
 
 /* ---- Requests (PCIe 5.0, 10.4.1) ---- */
 
-/* Sets @drops to the number of times that all groups were dropped before */
+/* What pri_cancel_request() needs to know about a request */
+typedef struct PRISent {
+    uint32_t drops;             /* times that all groups were dropped before */
+    uint32_t unclosed;          /* requests that were in its group before */
+} PRISent;
+
+/*
+ * Does the allocation have room for a request of @g, which is NULL if it is the
+ * first?  The last request of each group has its place in it from the first on.
+ * With the lock.
+ */
+static bool pri_has_room(const PCIEPRIState *pri, const PRIGroup *g, bool lpig)
+{
+    unsigned more = !lpig + !(g && g->unclosed);
+
+    return !more || (uint64_t)pri->outstanding + pri->num_unclosed + more <=
+                    pri->req_alloc;
+}
+
+/*
+ * See that it has, by what groups use that were never closed, but for @keep.
+ * Else the device model has to know what it does, but it does not know of
+ * groups that are foreign to it.  With the lock.
+ */
+static bool pri_make_room(PCIEPRIState *pri, PRIGroup *keep, bool lpig)
+{
+    PRIGroup *g, *next;
+
+    QTAILQ_FOREACH_SAFE(g, &pri->unclosed_groups, by_age, next) {
+        if (g != keep) {
+            pri_forget_unclosed(pri, g);
+            if (pri_has_room(pri, keep, lpig)) {
+                return true;
+            }
+        }
+    }
+    return !pri->num_foreign;
+}
+
 static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
-                          bool lpig, uint32_t *drops)
+                          bool lpig, PRISent *sent)
 {
     PRIListener *listener;
     PRIGroup *g;
@@ -684,17 +902,16 @@ static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
         return -EINVAL;
     }
     g = pri_find_group(pri, pasid, prgi);
-    if (!g) {
-        g = g_new0(PRIGroup, 1);
-        g->pasid = pasid;
-        g->prgi = prgi;
-        g_hash_table_add(pri->groups, g);
+    /* An index is not used again while a response to somebody else is due */
+    if ((g && g->foreign) ||
+        (!pri_has_room(pri, g, lpig) && !pri_make_room(pri, g, lpig))) {
+        return -ENOSPC;
     }
-    g->requests++;
-    g->last_requests += lpig;
+    g = g ?: pri_add_group(pri, listener, prgi);
+    *sent = (PRISent) { .drops = pri->drops, .unclosed = g->unclosed };
     g->user = listener->user_id;
-    *drops = pri->drops;
-    pri_set_outstanding(pri, pri->outstanding + 1);
+    pri_set_requests(pri, g, g->requests + 1, g->last_requests + lpig,
+                     lpig ? 0 : g->unclosed + 1);
     pri->stats.requests++;
     listener->stats.requests++;
     return 0;
@@ -709,16 +926,38 @@ static void pri_count_refused(PCIEPRIStats *stats, int error)
     }
 }
 
+/* With the lock; returns false if responses have left nothing to undo */
+static bool pri_undo_request(PCIEPRIState *pri, PRIGroup *g, bool lpig,
+                             uint32_t unclosed_before)
+{
+    uint32_t requests = g->requests - 1;
+    uint32_t last_requests = g->last_requests - MIN(g->last_requests, lpig);
+    uint32_t unclosed = lpig ? g->unclosed + unclosed_before
+                             : g->unclosed - MIN(g->unclosed, 1);
+
+    if (requests < last_requests) {
+        return false;
+    }
+    unclosed = last_requests ? MIN(unclosed, requests - last_requests)
+                             : requests;
+    pri_set_requests(pri, g, requests, last_requests, unclosed);
+    if (!requests) {
+        pri_remove_group(pri, g);
+    }
+    return true;
+}
+
 /*
  * Undo pri_open_group() for a request that was not sent.  Returns false if a
  * reset has dropped its group meanwhile: then it has been answered.
  */
 static bool pri_cancel_request(PCIEPRIState *pri, uint32_t pasid,
-                               uint16_t prgi, bool lpig, uint32_t drops,
+                               uint16_t prgi, bool lpig, const PRISent *sent,
                                int error)
 {
     PRIListener *listener;
     PRIGroup *g;
+    bool undone;
 
     QEMU_LOCK_GUARD(&pri->lock);
     pri_count_refused(&pri->stats, error);
@@ -726,22 +965,14 @@ static bool pri_cancel_request(PCIEPRIState *pri, uint32_t pasid,
     if (listener) {
         pri_count_refused(&listener->stats, error);
     }
-    if (drops != pri->drops) {
+    if (sent->drops != pri->drops) {
         return false;
     }
+    /* Or somebody has answered what was never sent */
     g = pri_find_group(pri, pasid, prgi);
-    if (!g) {
-        /* Somebody has answered what was never sent */
-        return false;
-    }
-    g->last_requests -= MIN(g->last_requests, lpig);
-    g->abandoned = MIN(g->abandoned, g->last_requests);
-    pri_set_outstanding(pri, pri->outstanding - 1);
-    if (!--g->requests) {
-        g_hash_table_remove(pri->groups, g);
-    }
+    undone = g && pri_undo_request(pri, g, lpig, sent->unclosed);
     pri_update(pri);
-    return true;
+    return undone;
 }
 
 static int pri_request_check(const PCIDevice *dev, uint32_t pasid,
@@ -773,20 +1004,21 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
 {
     const PCIIOMMUBinding *b = &dev->iommu;
     bool has_response = is_read || is_write;
-    uint32_t drops;
+    PRISent sent;
     int ret = pri_request_check(dev, pasid, priv_req, exec_req, lpig, prgi,
                                 is_read, is_write);
 
     if (!ret && has_response) {
-        ret = pri_open_group(dev->exp.pri, pasid, prgi, lpig, &drops);
+        ret = pri_open_group(dev->exp.pri, pasid, prgi, lpig, &sent);
     }
     if (!ret) {
         ret = b->ops->pri_request_page(b->bus, b->opaque, b->devfn, pasid,
                                        priv_req, exec_req, addr, lpig, prgi,
                                        is_read, is_write);
-        if (ret && has_response &&
-            !pri_cancel_request(dev->exp.pri, pasid, prgi, lpig, drops, ret)) {
-            ret = 0;
+        if (ret && has_response) {
+            ret = pri_cancel_request(dev->exp.pri, pasid, prgi, lpig, &sent,
+                                     ret) ? ret : 0;
+            pri_release_listeners(dev);
         }
     }
     trace_pci_pri_request_page(dev->name, dev->devfn, pasid, priv_req, exec_req,
@@ -803,7 +1035,7 @@ void pcie_pri_get_stats(PCIDevice *dev, PCIEPRIStats *stats)
 
     QEMU_LOCK_GUARD(&pri->lock);
     *stats = pri->stats;
-    stats->groups_open = g_hash_table_size(pri->groups);
+    stats->groups_open = pri->num_groups;
 }
 
 void pcie_pri_foreach_pasid(PCIDevice *dev, PCIEPRIPasidFn *fn, void *opaque)
@@ -819,7 +1051,7 @@ void pcie_pri_foreach_pasid(PCIDevice *dev, PCIEPRIPasidFn *fn, void *opaque)
         PCIEPRIStats stats = listener->stats;
 
         if (listener->user) {
-            stats.groups_open = pri_groups_open(pri, listener->pasid);
+            stats.groups_open = listener->num_groups;
             fn(listener->pasid, &stats, opaque);
         }
     }
@@ -828,43 +1060,51 @@ void pcie_pri_foreach_pasid(PCIDevice *dev, PCIEPRIPasidFn *fn, void *opaque)
 bool pcie_pri_has_loaded_groups(const PCIDevice *dev, uint32_t pasid)
 {
     PCIEPRIState *pri = dev->exp.pri;
-    GHashTableIter iter;
-    gpointer key;
+    const PRIListener *listener;
 
-    if (!pcie_pri_outstanding(dev)) {
+    if (!pri || !qatomic_read(&pri->num_loaded)) {
         return false;
     }
     QEMU_LOCK_GUARD(&pri->lock);
-    g_hash_table_iter_init(&iter, pri->groups);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        const PRIGroup *g = key;
-
-        if (g->loaded && g->pasid == pasid &&
-            g->last_requests > g->abandoned) {
-            return true;
-        }
-    }
-    return false;
+    listener = pri_find_listener(pri, pasid);
+    return listener && listener->num_loaded;
 }
 
 /* ---- Migration ---- */
 
 /* More than any function has outstanding; bounds what a stream may ask for */
-#define PRI_SAVED_GROUPS_MAX (1 << 20)
+#define PRI_SAVED_GROUPS_MAX (1 << 16)
+
+/* Nobody closes the groups at the other end that were not closed at this one */
+static void pri_save_groups(PCIEPRIState *pri, const PRIListener *listener)
+{
+    const PRIGroup *g;
+
+    QLIST_FOREACH(g, &listener->groups, of_listener) {
+        if (g->last_requests) {
+            pri->saved_groups[pri->nr_saved_groups++] = (PRISavedGroup) {
+                .pasid = g->pasid,
+                .prgi = g->prgi,
+                .requests = g->requests - g->unclosed,
+                .last_requests = g->last_requests,
+                .abandoned = g->abandoned,
+            };
+        }
+    }
+}
 
 static int pri_groups_pre_save(void *opaque)
 {
     PCIEPRIState *pri = opaque;
     GHashTableIter iter;
-    gpointer key;
-    int n = 0;
+    gpointer value;
 
     QEMU_LOCK_GUARD(&pri->lock);
-    pri->nr_saved_groups = g_hash_table_size(pri->groups);
-    pri->saved_groups = g_new0(PRIGroup, pri->nr_saved_groups);
-    g_hash_table_iter_init(&iter, pri->groups);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        pri->saved_groups[n++] = *(PRIGroup *)key;
+    pri->nr_saved_groups = 0;
+    pri->saved_groups = g_new0(PRISavedGroup, pri->num_groups);
+    g_hash_table_iter_init(&iter, pri->listeners);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        pri_save_groups(pri, value);
     }
     return 0;
 }
@@ -877,31 +1117,50 @@ static int pri_groups_post_save(void *opaque)
     return 0;
 }
 
+static bool pri_saved_group_valid(PCIEPRIState *pri, const PRISavedGroup *g)
+{
+    return (g->pasid <= PCI_PASID_MAX || g->pasid == PCI_NO_PASID) &&
+           g->prgi <= PCI_PRGI_MAX && g->requests &&
+           g->last_requests <= g->requests &&
+           g->abandoned <= g->last_requests &&
+           g->requests <= UINT32_MAX - pri->outstanding &&
+           !pri_find_group(pri, g->pasid, g->prgi);
+}
+
+/* With both locks */
+static void pri_load_group(PCIEPRIState *pri, const PRISavedGroup *saved)
+{
+    PRIListener *listener = pri_find_listener(pri, saved->pasid);
+    PRIGroup *g;
+
+    listener = listener ?: pri_add_listener(pri, saved->pasid);
+    g = pri_add_group(pri, listener, saved->prgi);
+    pri_check_idle(pri, listener);
+    g->user = listener->user ? listener->user_id : 0;
+    pri_set_requests(pri, g, saved->requests, saved->last_requests, 0);
+    g->abandoned = saved->abandoned;
+    pri_set_loaded(pri, g, g->last_requests > g->abandoned);
+    pri_set_foreign(pri, g, true);
+}
+
 /* Takes the groups over; returns false if there cannot be such groups */
 static bool pri_load_groups(PCIEPRIState *pri)
 {
-    uint64_t outstanding = 0;
-
+    QEMU_LOCK_GUARD(&pri->registration);
     QEMU_LOCK_GUARD(&pri->lock);
-    g_hash_table_remove_all(pri->groups);
+    pri_remove_all_groups(pri);
     for (int i = 0; i < pri->nr_saved_groups; i++) {
-        PRIGroup *g = &pri->saved_groups[i];
-        const PRIListener *listener = pri_find_listener(pri, g->pasid);
+        const PRISavedGroup *g = &pri->saved_groups[i];
 
-        g->user = listener && listener->user ? listener->user_id : 0;
-        g->loaded = true;
-        outstanding += g->requests;
-        if (g->prgi > PCI_PRGI_MAX || !g->requests ||
-            g->last_requests > g->requests ||
-            g->abandoned > g->last_requests || outstanding > UINT32_MAX ||
-            pri_find_group(pri, g->pasid, g->prgi)) {
-            g_hash_table_remove_all(pri->groups);
-            pri_set_outstanding(pri, 0);
+        if (!pri_saved_group_valid(pri, g)) {
+            pri_remove_all_groups(pri);
             return false;
         }
-        g_hash_table_add(pri->groups, g_memdup2(g, sizeof(*g)));
+        /* There is no response to others */
+        if (g->last_requests) {
+            pri_load_group(pri, g);
+        }
     }
-    pri_set_outstanding(pri, outstanding);
     return true;
 }
 
@@ -927,11 +1186,11 @@ static const VMStateDescription vmstate_pri_group = {
     .version_id = 1,
     .minimum_version_id = 1,
     .fields = (const VMStateField[]) {
-        VMSTATE_UINT32(pasid, PRIGroup),
-        VMSTATE_UINT32(prgi, PRIGroup),
-        VMSTATE_UINT32(requests, PRIGroup),
-        VMSTATE_UINT32(last_requests, PRIGroup),
-        VMSTATE_UINT32(abandoned, PRIGroup),
+        VMSTATE_UINT32(pasid, PRISavedGroup),
+        VMSTATE_UINT32(prgi, PRISavedGroup),
+        VMSTATE_UINT32(requests, PRISavedGroup),
+        VMSTATE_UINT32(last_requests, PRISavedGroup),
+        VMSTATE_UINT32(abandoned, PRISavedGroup),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -948,7 +1207,7 @@ static const VMStateDescription vmstate_pri_groups = {
         VMSTATE_VALIDATE("number of groups", pri_groups_number_valid),
         VMSTATE_STRUCT_VARRAY_ALLOC(saved_groups, PCIEPRIState,
                                     nr_saved_groups, 1, vmstate_pri_group,
-                                    PRIGroup),
+                                    PRISavedGroup),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -956,8 +1215,13 @@ static const VMStateDescription vmstate_pri_groups = {
 static bool pri_needed(void *opaque)
 {
     const PCIDevice *dev = opaque;
+    PCIEPRIState *pri = dev->exp.pri;
 
-    return pcie_pri_outstanding(dev);
+    if (!pri) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&pri->lock);
+    return pri->outstanding > pri->unclosed;
 }
 
 static int pri_pre_load(void *opaque)
@@ -980,24 +1244,6 @@ const VMStateDescription vmstate_pcie_pri = {
     }
 };
 
-/* A PASID that has groups but no listener; with the lock */
-static bool pri_find_unheard(PCIEPRIState *pri, uint32_t *pasid)
-{
-    GHashTableIter iter;
-    gpointer key;
-
-    g_hash_table_iter_init(&iter, pri->groups);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        const PRIGroup *g = key;
-
-        if (!pri_find_listener(pri, g->pasid)) {
-            *pasid = g->pasid;
-            return true;
-        }
-    }
-    return false;
-}
-
 /*
  * Listen for the responses to groups that have been loaded: the device model
  * may never register for some of them.
@@ -1005,20 +1251,26 @@ static bool pri_find_unheard(PCIEPRIState *pri, uint32_t *pasid)
 static void pri_listen_for_groups(PCIDevice *dev)
 {
     PCIEPRIState *pri = dev->exp.pri;
-    PRIListener *listener;
-    uint32_t pasid;
-    int ret = pri_ops(dev) ? 0 : -ENODEV;
+    GHashTableIter iter;
+    gpointer value;
+    PRIGroup *g;
 
     QEMU_LOCK_GUARD(&pri->registration);
-    while (!ret) {
-        WITH_QEMU_LOCK_GUARD(&pri->lock) {
-            if (!pri_find_unheard(pri, &pasid)) {
-                return;
-            }
-            listener = pri_add_listener(dev, pasid);
+    g_hash_table_iter_init(&iter, pri->listeners);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        PRIListener *listener = value;
+
+        if (pri_ops(dev) && !pri_start_listener(dev, listener)) {
+            continue;
         }
-        ret = pri_start_listener(dev, listener);
+        /* The IOMMU will not bring a response */
+        QEMU_LOCK_GUARD(&pri->lock);
+        while ((g = QLIST_FIRST(&listener->groups))) {
+            pri_remove_group(pri, g);
+        }
+        pri_update(pri);
     }
+    pri_release_registered(dev);
 }
 
 void pcie_pri_post_load(PCIDevice *dev)
@@ -1036,5 +1288,4 @@ void pcie_pri_post_load(PCIDevice *dev)
         pri_update(pri);
     }
     pri_listen_for_groups(dev);
-    pri_release_listeners(dev);
 }

@@ -29,6 +29,8 @@
 typedef struct Group {
     unsigned requests;
     unsigned last;
+    unsigned unclosed;          /* requests after the last of the last group */
+    unsigned opened;            /* when the first of @unclosed was sent */
     unsigned abandoned;         /* of @last: by who is not registered now */
     bool wanted;                /* by who is registered now */
 } Group;
@@ -38,6 +40,7 @@ static bool enable;
 static uint16_t status;
 static uint32_t alloc;
 static Group groups[PASIDS][PRGIS];
+static unsigned requests_sent;
 static unsigned responses[PASIDS];
 
 static PCIDevice *dev;
@@ -59,21 +62,79 @@ static unsigned index_of(uint32_t pasid)
     return pasid == PCI_NO_PASID ? PASIDS - 1 : pasid;
 }
 
-static unsigned outstanding(void)
+static Group sum(void)
 {
-    unsigned n = 0;
+    Group all = { };
 
     for (unsigned i = 0; i < PASIDS * PRGIS; i++) {
-        n += groups[i / PRGIS][i % PRGIS].requests;
+        const Group *g = &groups[i / PRGIS][i % PRGIS];
+
+        g_assert_cmpuint(g->requests, >=, g->last + g->unclosed);
+        all.requests += g->requests;
+        all.unclosed += g->unclosed;
+        all.abandoned += g->abandoned;
     }
-    return n;
+    return all;
 }
 
+/* 10.5.2.3: no response comes to what is not closed */
 static void model_update(void)
 {
-    if (!enable && !outstanding()) {
+    Group all = sum();
+
+    if (!enable && all.requests == all.unclosed) {
         status |= PCI_PRI_STATUS_STOPPED;
     }
+}
+
+static void model_forget(Group *g)
+{
+    g->requests -= g->unclosed;
+    g->unclosed = 0;
+    if (!g->requests) {
+        *g = (Group) { };
+    }
+}
+
+/* The group that has been open for the longest time, but for @keep */
+static Group *model_oldest(const Group *keep)
+{
+    Group *oldest = NULL;
+
+    for (unsigned i = 0; i < PASIDS * PRGIS; i++) {
+        Group *g = &groups[i / PRGIS][i % PRGIS];
+
+        if (g != keep && g->unclosed &&
+            (!oldest || g->opened < oldest->opened)) {
+            oldest = g;
+        }
+    }
+    return oldest;
+}
+
+/* 10.5.2.5: is there room for a request of @g, and later for its last? */
+static bool model_has_room(const Group *g, bool last)
+{
+    unsigned used = sum().requests + !last + !g->unclosed;
+
+    for (unsigned i = 0; i < PASIDS * PRGIS; i++) {
+        used += groups[i / PRGIS][i % PRGIS].unclosed > 0;
+    }
+    return used <= alloc || (last && g->unclosed);
+}
+
+static bool model_make_room(const Group *g, bool last)
+{
+    Group *oldest;
+
+    /* 10.4.1: nor is the index somebody else's */
+    if (g->abandoned) {
+        return false;
+    }
+    while (!model_has_room(g, last) && (oldest = model_oldest(g))) {
+        model_forget(oldest);
+    }
+    return model_has_room(g, last) || !sum().abandoned;
 }
 
 /* 10.4.2, 10.5.2.3 */
@@ -91,6 +152,9 @@ static void model_response(unsigned pasid, unsigned prgi,
     if (g->last > 1) {
         g->last--;
         g->requests--;
+    } else if (g->last && g->unclosed) {
+        g->last = 0;
+        g->requests = g->unclosed;
     } else {
         *g = (Group) { };
     }
@@ -100,23 +164,37 @@ static void model_response(unsigned pasid, unsigned prgi,
     model_update();
 }
 
-/* The groups stay open, but nobody hears of them */
+/* The groups that were closed stay open, but nobody hears of them */
 static void model_unregister(unsigned pasid)
 {
     for (unsigned i = 0; i < PRGIS; i++) {
-        groups[pasid][i].abandoned = groups[pasid][i].last;
-        groups[pasid][i].wanted = false;
+        Group *g = &groups[pasid][i];
+
+        model_forget(g);
+        g->abandoned = g->last;
+        g->wanted = false;
     }
+    model_update();
 }
 
-static bool model_has_groups(unsigned pasid)
+static unsigned model_groups_of(unsigned pasid)
 {
+    unsigned n = 0;
+
     for (unsigned i = 0; i < PRGIS; i++) {
-        if (groups[pasid][i].requests) {
-            return true;
-        }
+        n += groups[pasid][i].requests > 0;
     }
-    return false;
+    return n;
+}
+
+static unsigned model_groups(void)
+{
+    unsigned n = 0;
+
+    for (unsigned pasid = 0; pasid < PASIDS; pasid++) {
+        n += model_groups_of(pasid);
+    }
+    return n;
 }
 
 /* ---- The fake IOMMU ---- */
@@ -158,16 +236,21 @@ static int fake_request(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
     if (is_read || is_write) {
         Group *g = &groups[index_of(pasid)][prgi];
 
-        g->requests++;
-        g->last += lpig;
         g->wanted = true;
         if (request_error) {
-            g->last -= lpig;
-            if (!--g->requests) {
+            /* Being taken back makes it the youngest */
+            g->opened = lpig ? requests_sent++ : g->opened;
+            if (!g->requests) {
                 *g = (Group) { };
             }
             model_update();
-        } else if (respond_at_once && lpig) {
+            return request_error;
+        }
+        g->requests++;
+        g->last += lpig;
+        g->opened = g->unclosed ? g->opened : requests_sent++;
+        g->unclosed = lpig ? 0 : g->unclosed + 1;
+        if (respond_at_once && lpig) {
             respond(index_of(pasid), prgi, IOMMU_PRI_RESP_SUCCESS);
         }
     }
@@ -221,10 +304,13 @@ static void request(FuzzInput *in, unsigned pasid, uint8_t how)
     unsigned prgi = fuzz_take(in, 1) % (PRGIS + 1);
     bool last = how & 1, is_read = how & 2, is_write = how & 4;
     bool enabled = enable && !(status & PCI_PRI_STATUS_RF);
+    bool refused = false;
     int ret;
 
     if (prgi == PRGIS) {
         prgi = PCI_PRGI_MAX + 1;
+    } else if (enabled && registered[pasid] && (is_read || is_write)) {
+        refused = !model_make_room(&groups[pasid][prgi], last);
     }
     ret = pci_pri_request_page(dev, pasid_of(pasid), false, false, 0, last,
                                prgi, is_read, is_write);
@@ -235,6 +321,8 @@ static void request(FuzzInput *in, unsigned pasid, uint8_t how)
                ((is_read || is_write) && !registered[pasid] &&
                 !unregister_in_response)) {
         g_assert_cmpint(ret, ==, -EINVAL);
+    } else if (refused) {
+        g_assert_cmpint(ret, ==, -ENOSPC);
     } else if (registered[pasid]) {
         g_assert_cmpint(ret, ==, request_error);
     }
@@ -314,6 +402,7 @@ static void reset(void)
 static void check(void)
 {
     const uint8_t *cap = dev->config + CAP;
+    PCIEPRIStats stats;
 
     pcie_pri_sync_config(dev);
     g_assert_cmphex(pci_get_word(cap + PCI_PRI_CTRL), ==,
@@ -325,11 +414,13 @@ static void check(void)
     g_assert_cmphex(pcie_pri_get_req_alloc(dev), ==, alloc);
     g_assert_cmpint(pcie_pri_enabled(dev), ==,
                     enable && !(status & PCI_PRI_STATUS_RF));
-    g_assert_cmpuint(pcie_pri_outstanding(dev), ==, outstanding());
+    pcie_pri_get_stats(dev, &stats);
+    g_assert_cmpuint(pcie_pri_outstanding(dev), ==, sum().requests);
+    g_assert_cmpuint(stats.groups_open, ==, model_groups());
     for (unsigned i = 0; i < PASIDS; i++) {
         g_assert_cmpuint(responses_seen[i], ==, responses[i]);
         g_assert_cmpint(notifiers[i] != NULL, ==,
-                        registered[i] || model_has_groups(i));
+                        registered[i] || model_groups_of(i));
     }
 }
 
@@ -341,6 +432,7 @@ static void start(void)
     status = PCI_PRI_STATUS_STOPPED;
     alloc = 0;
     request_error = 0;
+    requests_sent = 0;
     memset(groups, 0, sizeof(groups));
     memset(responses, 0, sizeof(responses));
     memset(responses_seen, 0, sizeof(responses_seen));

@@ -1010,6 +1010,10 @@ static void check_off_while_busy(Test *t, uint16_t reg, uint16_t on)
 
     begin_and_fault(t, &rq);
     conf_writew(t, reg, 0);
+    if (reg == t->pri + PCI_PRI_CTRL) {
+        /* No response is waited for, but a page that is there will do */
+        wait_until(t, has_failed, 0);
+    }
     gpa = map(t, ADDR, FS);
     respond(t, &rq, SUCCESS);
     wait_until(t, has_failed, 0);

@@ -142,6 +142,12 @@ static void reset_function(PCIDevice *dev)
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
 }
 
+static void write_alloc(PCIDevice *dev, uint32_t val)
+{
+    fake_pci_write(dev, CAP + PCI_PRI_ALLOC_REQ, val, 4);
+    pcie_pri_write_config(dev, CAP + PCI_PRI_ALLOC_REQ, val, 4);
+}
+
 static PCIDevice *function_new(PCIBus *bus)
 {
     PCIDevice *dev = fake_pci_new(NULL, &ops);
@@ -150,6 +156,7 @@ static PCIDevice *function_new(PCIBus *bus)
     dev->iommu.bus = bus;
     dev->iommu.devfn = DEVFN;
     pcie_pri_init(dev, CAP, 512, true);
+    write_alloc(dev, 512);
     reset_function(dev);
     return dev;
 }
@@ -199,10 +206,10 @@ static void user_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
 {
     User *user = container_of(n, User, notifier);
 
-    /* Once, and not without a request */
+    qatomic_inc(&user->answers[response->response_code]);
+    /* Once, and not without a request; who waits for it counts the answers */
     g_assert_true(qatomic_xchg(&user->open[response->prgi], false) ||
                   user->in_parts);
-    qatomic_inc(&user->answers[response->response_code]);
 }
 
 static void user_register(User *user)

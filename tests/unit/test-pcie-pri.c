@@ -112,6 +112,12 @@ static void user_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
     }
 }
 
+static void write_alloc(PCIDevice *dev, uint32_t val)
+{
+    fake_pci_write(dev, CAP + PCI_PRI_ALLOC_REQ, val, 4);
+    pcie_pri_write_config(dev, CAP + PCI_PRI_ALLOC_REQ, val, 4);
+}
+
 static PCIDevice *dev_new(void)
 {
     PCIDevice *dev = fake_pci_new(NULL, &fake_ops);
@@ -123,6 +129,7 @@ static PCIDevice *dev_new(void)
     requests_seen = 0;
     respond_at_once = false;
     request_hook = NULL;
+    write_alloc(dev, 32);
     return dev;
 }
 
@@ -159,6 +166,14 @@ static int request(PCIDevice *dev, uint32_t pasid, uint16_t prgi, bool last)
 {
     return pci_pri_request_page(dev, pasid, false, false, 0x1000, last, prgi,
                                 true, false);
+}
+
+static PCIEPRIStats function_stats(PCIDevice *dev)
+{
+    PCIEPRIStats stats;
+
+    pcie_pri_get_stats(dev, &stats);
+    return stats;
 }
 
 /* ---- Tests ---- */
@@ -428,12 +443,12 @@ static void test_unregister_open(void **state)
     assert_int_equal(request(dev, 1, 5, true), 0);
     assert_int_equal(request(dev, 1, 6, false), 0);
     pci_pri_unregister_notifier(dev, 1);
-    assert_int_equal(pcie_pri_outstanding(dev), 2);
+    /* The group that nobody closes any more has no response */
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
     assert_int_equal(request(dev, 1, 6, true), -EINVAL);
     write_ctrl(dev, 0);
-    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
     assert_int_equal(status(dev), 0);
-    respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
     assert_int_equal(pcie_pri_outstanding(dev), 0);
     assert_int_equal(status(dev), PCI_PRI_STATUS_STOPPED);
     assert_int_equal(a.responses, 0);
@@ -471,23 +486,176 @@ static void test_register_again(void **state)
     assert_int_equal(request(dev, 1, 7, false), 0);
     pci_pri_unregister_notifier(dev, 1);
     user_start(&b, dev, 1);
-    assert_int_equal(request(dev, 1, 5, true), 0);
+    /* 10.4.1: an index belongs to one group at a time */
+    assert_int_equal(request(dev, 1, 5, true), -ENOSPC);
+    assert_int_equal(request(dev, 1, 8, true), 0);
     respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
     respond(1, 5, IOMMU_PRI_RESP_INVALID_REQUEST);
     assert_int_equal(b.responses, 0);
-    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    respond(1, 8, IOMMU_PRI_RESP_SUCCESS);
     assert_int_equal(b.responses, 1);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(b.responses, 2);
     assert_int_equal(b.code, IOMMU_PRI_RESP_SUCCESS);
-    /* The group that was not complete is now one of both */
+    /* For the guest it goes on; the first user has given its requests up */
     assert_int_equal(request(dev, 1, 7, true), 0);
-    assert_int_equal(pcie_pri_outstanding(dev), 2);
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
     respond(1, 7, IOMMU_PRI_RESP_SUCCESS);
     assert_int_equal(pcie_pri_outstanding(dev), 0);
-    assert_int_equal(b.responses, 2);
+    assert_int_equal(b.responses, 3);
     assert_int_equal(a.responses, 0);
     assert_int_equal(status(dev), 0);
     pci_pri_unregister_notifier(dev, 1);
     assert_null(notifiers[1]);
+    dev_free(dev);
+}
+
+/* 10.4.2: a group that is not closed has no response; it goes with its user */
+static void test_unclosed_unregister(void **state)
+{
+    PCIDevice *dev = dev_new();
+    User a;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    for (uint32_t pasid = 1; pasid < MAX_PASIDS; pasid++) {
+        user_start(&a, dev, pasid);
+        assert_int_equal(request(dev, pasid, 5, false), 0);
+        request_error = -ENOSPC;
+        assert_int_equal(request(dev, pasid, 5, false), -ENOSPC);
+        assert_int_equal(request(dev, pasid, 5, true), -ENOSPC);
+        request_error = 0;
+        pci_pri_unregister_notifier(dev, pasid);
+        assert_int_equal(function_stats(dev).groups_open, 0);
+        assert_int_equal(pcie_pri_outstanding(dev), 0);
+        assert_null(notifiers[pasid]);
+    }
+
+    /* That before it with the same index is still due */
+    user_start(&a, dev, 1);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(request(dev, 1, 5, false), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
+    assert_non_null(notifiers[1]);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    assert_null(notifiers[1]);
+    dev_free(dev);
+}
+
+/* A response is for the group that was closed, not for the one after it */
+static void test_unclosed_response(void **state)
+{
+    PCIDevice *dev = dev_new();
+    User a;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    assert_int_equal(request(dev, 1, 5, false), 0);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(request(dev, 1, 5, false), 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 3);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    assert_int_equal(a.responses, 2);
+    assert_int_equal(status(dev), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    dev_free(dev);
+}
+
+/* 10.5.2.5: what is never closed takes no room from what is */
+static void test_unclosed_room(void **state)
+{
+    PCIDevice *dev = dev_new();
+    User users[MAX_PASIDS];
+
+    write_alloc(dev, 4);
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    for (uint32_t pasid = 1; pasid < MAX_PASIDS; pasid++) {
+        user_start(&users[pasid], dev, pasid);
+    }
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(request(dev, 1 + i % (MAX_PASIDS - 1), i, false), 0);
+        assert_in_range(pcie_pri_outstanding(dev), 1, 4);
+        assert_in_range(function_stats(dev).groups_open, 1, 4);
+    }
+    /* The oldest went first, and goes on as if it were new */
+    assert_int_equal(request(dev, 1 + 99 % (MAX_PASIDS - 1), 99, true), 0);
+    assert_int_equal(request(dev, 1, 0, true), 0);
+    respond(1, 0, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(users[1].responses, 1);
+    respond(1 + 99 % (MAX_PASIDS - 1), 99, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(status(dev), 0);
+
+    /* 10.5.2.3: nor does anybody wait for it */
+    assert_int_equal(request(dev, 1, 0, false), 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
+    write_ctrl(dev, 0);
+    assert_int_equal(status(dev), PCI_PRI_STATUS_STOPPED);
+    for (uint32_t pasid = 1; pasid < MAX_PASIDS; pasid++) {
+        pci_pri_unregister_notifier(dev, pasid);
+    }
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    dev_free(dev);
+}
+
+/* 10.5.2.5: requests whose user has gone are part of the allocation */
+static void test_allocation(void **state)
+{
+    PCIDevice *dev = dev_new();
+    User a;
+
+    write_alloc(dev, 2);
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    assert_int_equal(request(dev, 1, 6, true), 0);
+    /* A device model counts its own; this one does as it likes */
+    assert_int_equal(request(dev, 1, 7, true), 0);
+    respond(1, 7, IOMMU_PRI_RESP_SUCCESS);
+    pci_pri_unregister_notifier(dev, 1);
+    user_start(&a, dev, 2);
+    assert_int_equal(request(dev, 2, 5, true), -ENOSPC);
+    assert_int_equal(requests_seen, 3);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(request(dev, 2, 5, true), 0);
+    assert_int_equal(request(dev, 2, 6, true), -ENOSPC);
+    respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(request(dev, 2, 6, true), 0);
+    respond(2, 5, IOMMU_PRI_RESP_SUCCESS);
+    respond(2, 6, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(a.responses, 2);
+    assert_int_equal(status(dev), 0);
+    pci_pri_unregister_notifier(dev, 2);
+    dev_free(dev);
+}
+
+/* What is left of the allocation is left for the last request, too */
+static void test_allocation_last(void **state)
+{
+    PCIDevice *dev = dev_new();
+    User a;
+
+    write_alloc(dev, 4);
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    assert_int_equal(request(dev, 1, 5, true), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    user_start(&a, dev, 2);
+    assert_int_equal(request(dev, 2, 5, false), 0);
+    assert_int_equal(request(dev, 2, 5, false), 0);
+    assert_int_equal(request(dev, 2, 5, false), -ENOSPC);
+    assert_int_equal(request(dev, 2, 5, true), 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 4);
+    respond(2, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(a.responses, 1);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    pci_pri_unregister_notifier(dev, 2);
     dev_free(dev);
 }
 
@@ -646,14 +814,6 @@ static void check_stats(const PCIEPRIStats *stats, PCIEPRIStats expected)
     assert_memory_equal(stats, &expected, sizeof(expected));
 }
 
-static PCIEPRIStats function_stats(PCIDevice *dev)
-{
-    PCIEPRIStats stats;
-
-    pcie_pri_get_stats(dev, &stats);
-    return stats;
-}
-
 /* What happens to a request, and to a group, is counted once */
 static void test_stats(void **state)
 {
@@ -757,29 +917,42 @@ static int migrate(PCIDevice *from, PCIDevice *to)
     return migrate_changed(from, to, SAVED_WORDS, 0);
 }
 
+/* A function that is to migrate, and has a user of PASID 1 */
+static PCIDevice *migration_source(User *user)
+{
+    PCIDevice *dev = dev_new();
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(user, dev, 1);
+    return dev;
+}
+
+/* The source ends: both share the fake IOMMU */
+static void finish_migration(PCIDevice *from, PCIDevice *to)
+{
+    pcie_pri_sync_config(from);
+    memcpy(to->config, from->config, PCIE_CONFIG_SPACE_SIZE);
+    pcie_pri_reset(from);
+    pci_pri_unregister_notifier(from, 1);
+    pcie_pri_post_load(to);
+}
+
 /* Groups that are open when the guest migrates are open at the destination */
 static void test_migration(void **state)
 {
-    PCIDevice *from = dev_new();
     PCIDevice *to = dev_new();
     User a, b;
+    PCIDevice *from = migration_source(&a);
 
     assert_false(vmstate_pcie_pri.needed(from));
-    write_ctrl(from, PCI_PRI_CTRL_ENABLE);
-    user_start(&a, from, 1);
     assert_int_equal(request(from, 1, 5, true), 0);
     assert_int_equal(request(from, 1, 6, false), 0);
     assert_int_equal(request(from, 1, 6, true), 0);
     write_ctrl(from, 0);
     assert_true(vmstate_pcie_pri.needed(from));
-    pcie_pri_sync_config(from);
 
     assert_int_equal(migrate(from, to), 0);
-    memcpy(to->config, from->config, PCIE_CONFIG_SPACE_SIZE);
-    /* Both share the fake IOMMU */
-    pcie_pri_reset(from);
-    pci_pri_unregister_notifier(from, 1);
-    pcie_pri_post_load(to);
+    finish_migration(from, to);
     assert_int_equal(pcie_pri_outstanding(to), 3);
     assert_int_equal(status(to), 0);
 
@@ -802,18 +975,15 @@ static void test_migration(void **state)
 /* 10.5.2.3: Stopped comes also where nobody registers after the migration */
 static void test_migration_unheard(void **state)
 {
-    PCIDevice *from = dev_new();
     PCIDevice *to = dev_new();
     User a;
+    PCIDevice *from = migration_source(&a);
 
-    write_ctrl(from, PCI_PRI_CTRL_ENABLE);
-    user_start(&a, from, 1);
     assert_int_equal(request(from, 1, 5, true), 0);
     assert_int_equal(request(from, 1, 6, true), 0);
+    write_ctrl(from, 0);
     assert_int_equal(migrate(from, to), 0);
-    pcie_pri_reset(from);
-    pci_pri_unregister_notifier(from, 1);
-    pcie_pri_post_load(to);
+    finish_migration(from, to);
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
     respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
     assert_int_equal(pcie_pri_outstanding(to), 0);
@@ -823,16 +993,90 @@ static void test_migration_unheard(void **state)
     dev_free(to);
 }
 
+/* 10.5.2.5: requests that came with migration are part of the allocation */
+static void test_migration_allocation(void **state)
+{
+    PCIDevice *to = dev_new();
+    User a;
+    PCIDevice *from = migration_source(&a);
+
+    write_alloc(from, 2);
+    assert_int_equal(request(from, 1, 5, true), 0);
+    assert_int_equal(request(from, 1, 6, true), 0);
+    assert_int_equal(migrate(from, to), 0);
+    finish_migration(from, to);
+    assert_true(pcie_pri_has_loaded_groups(to, 1));
+    assert_false(pcie_pri_has_loaded_groups(to, 2));
+    user_start(&a, to, 1);
+    assert_int_equal(request(to, 1, 7, true), -ENOSPC);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(request(to, 1, 6, true), -ENOSPC);
+    assert_int_equal(request(to, 1, 7, true), 0);
+    assert_int_equal(request(to, 1, 8, true), -ENOSPC);
+    assert_true(pcie_pri_has_loaded_groups(to, 1));
+    respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
+    assert_false(pcie_pri_has_loaded_groups(to, 1));
+    respond(1, 7, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(pcie_pri_outstanding(to), 0);
+    pci_pri_unregister_notifier(to, 1);
+    dev_free(from);
+    dev_free(to);
+}
+
+/* What nobody closes at the other end is not there: it has no response */
+static void test_migration_unclosed(void **state)
+{
+    PCIDevice *to = dev_new();
+    User a;
+    PCIDevice *from = migration_source(&a);
+
+    assert_int_equal(request(from, 1, 6, false), 0);
+    assert_false(vmstate_pcie_pri.needed(from));
+    assert_int_equal(request(from, 1, 5, true), 0);
+    assert_int_equal(request(from, 1, 5, false), 0);
+    assert_true(vmstate_pcie_pri.needed(from));
+    write_ctrl(from, 0);
+    assert_int_equal(migrate(from, to), 0);
+    assert_int_equal(pcie_pri_outstanding(from), 3);
+    assert_int_equal(pcie_pri_outstanding(to), 1);
+    finish_migration(from, to);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(status(to), PCI_PRI_STATUS_STOPPED);
+    assert_null(notifiers[1]);
+    dev_free(from);
+    dev_free(to);
+}
+
+/* Where the IOMMU takes no listener there is no response either */
+static void test_migration_refused(void **state)
+{
+    PCIDevice *to = dev_new();
+    User a;
+    PCIDevice *from = migration_source(&a);
+
+    assert_int_equal(request(from, 1, 5, true), 0);
+    write_ctrl(from, 0);
+    assert_int_equal(migrate(from, to), 0);
+    register_error = -ENODEV;
+    finish_migration(from, to);
+    assert_int_equal(pcie_pri_outstanding(to), 0);
+    assert_int_equal(status(to), PCI_PRI_STATUS_STOPPED);
+    dev_free(from);
+    dev_free(to);
+}
+
 /* A stream with groups that cannot be */
 static void test_migration_invalid(void **state)
 {
-    PCIDevice *from = dev_new();
     PCIDevice *to = dev_new();
     User a;
+    PCIDevice *from = migration_source(&a);
 
-    write_ctrl(from, PCI_PRI_CTRL_ENABLE);
-    user_start(&a, from, 1);
     assert_int_equal(request(from, 1, 5, true), 0);
+    assert_int_equal(migrate_changed(from, to, SAVED_PASID, PCI_PASID_MAX + 1),
+                     -EINVAL);
+    assert_int_equal(migrate_changed(from, to, SAVED_PASID, PCI_NO_PASID - 1),
+                     -EINVAL);
     assert_int_equal(migrate_changed(from, to, SAVED_PRGI, PCI_PRGI_MAX + 1),
                      -EINVAL);
     assert_int_equal(migrate_changed(from, to, SAVED_REQUESTS, 0), -EINVAL);
@@ -842,7 +1086,8 @@ static void test_migration_invalid(void **state)
     assert_int_equal(pcie_pri_outstanding(to), 0);
     /* More than can be counted, and twice the same */
     assert_int_equal(request(from, 1, 6, true), 0);
-    assert_int_equal(migrate_changed(from, to, SAVED_REQUESTS, UINT32_MAX), -EINVAL);
+    assert_int_equal(migrate_changed(from, to, SAVED_REQUESTS, UINT32_MAX),
+                     -EINVAL);
     assert_int_equal(migrate_changed(from, to, SAVED_LAST_REQUESTS, 0), 0);
     assert_int_equal(migrate_changed(from, to, SAVED_PRGI, 5) +
                      migrate_changed(from, to, SAVED_PRGI, 6), -EINVAL);
@@ -920,6 +1165,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_reentrant),
         cmocka_unit_test(test_unregister_open),
         cmocka_unit_test(test_register_again),
+        cmocka_unit_test(test_unclosed_unregister),
+        cmocka_unit_test(test_unclosed_response),
+        cmocka_unit_test(test_unclosed_room),
+        cmocka_unit_test(test_allocation),
+        cmocka_unit_test(test_allocation_last),
         cmocka_unit_test(test_reset_in_request),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_answered_error),
@@ -927,6 +1177,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_stats),
         cmocka_unit_test(test_migration),
         cmocka_unit_test(test_migration_unheard),
+        cmocka_unit_test(test_migration_allocation),
+        cmocka_unit_test(test_migration_unclosed),
+        cmocka_unit_test(test_migration_refused),
         cmocka_unit_test(test_migration_invalid),
         cmocka_unit_test(test_stress),
     };
