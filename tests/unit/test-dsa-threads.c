@@ -73,7 +73,7 @@ void pci_ats_dma_resume(PCIATSDMA *dma)
     qatomic_set(&suspended, false);
 }
 
-int pci_ats_dma_rw_partial(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+int pci_ats_dma_rw_partial(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
                            hwaddr addr, void *buf, size_t len,
                            DMADirection dir, size_t *moved)
 {
@@ -92,7 +92,7 @@ int pci_ats_dma_rw_partial(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
     return 0;
 }
 
-int pci_ats_dma_visit_ranges(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+int pci_ats_dma_visit_ranges(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
                              const PCIATSDMARange *ranges, unsigned n,
                              size_t len, PCIATSDMAVisitRanges *visit,
                              void *opaque, size_t *visited, unsigned *failed)

@@ -54,9 +54,6 @@ OBJECT_DECLARE_SIMPLE_TYPE(DSAState, DSA)
 /* Data that an engine holds at once of each of two operands */
 #define DSA_CHUNK           (32 * KiB)
 
-/* Data of each operand that a step visits at most */
-#define DSA_STEP            (1 * MiB)
-
 /* Descriptors of a batch that are read at once */
 #define DSA_BATCH_FETCH     16
 
@@ -368,9 +365,9 @@ bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,
 bool dsa_write(DSAJob *job, uint64_t addr, const void *buf, size_t len,
                size_t *moved);
 /*
- * Visit the next DSA_STEP of the operands, which begin at @ranges; @fn gets the
- * job and advances Bytes Completed.  True if there is more; false at the end,
- * and as above.
+ * Visit what is left of the operands, which begin at @ranges; @fn gets the job
+ * and advances Bytes Completed.  True if there is more, at the end of the
+ * address space; false at the end of the operands, and as above.
  */
 bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
                PCIATSDMAVisitRanges *fn);
@@ -382,9 +379,9 @@ bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,
 /* ---- ops-*.c ---- */
 
 /*
- * An operation is done in steps.  Each does a part of it, in bounded time, from
- * where the job says that the last one has come to; it may have been less than
- * it was to be if the job has been interrupted.
+ * An operation is done in steps.  Each does a part of it from where the job says
+ * that the last one has come to; it may have been less than it was to be if the
+ * job has been interrupted, which each notices after 256 KiB.
  *
  * @step: returns false if there is no more to be done, or not possible
  * @finish: called once, after the last step of a job that was not interrupted
