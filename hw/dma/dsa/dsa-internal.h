@@ -89,6 +89,7 @@ typedef enum DSAPhase {
     DSA_PHASE_RUN,
     DSA_PHASE_READBACK,
     DSA_PHASE_REPORT,
+    DSA_PHASE_SETTLE,           /* has ended but for its page requests */
 } DSAPhase;
 
 /* A descriptor that is being executed */
@@ -134,6 +135,7 @@ typedef struct DSAEngine {
     int group;                  /* or -1 */
     bool idle;                  /* waits for @wakeup, without work */
     bool busy;                  /* has @work, which has not ended */
+    bool was_put_aside;         /* its page requests may still be open */
     bool executing;             /* is not with the lock */
     /* Written under the lock, read by the thread at any time */
     bool abort;                 /* abandon @work */
@@ -218,6 +220,7 @@ struct DSAState {
     DSACommand cmd;
     uint64_t next_seq;
     QemuCond completed;         /* an engine has ended or put aside its work */
+    bool paused;                /* engines go on with nothing */
     bool stopping;
     DSAGroup groups[DSA_MAX_GROUPS];
     DSAWQ wqs[DSA_MAX_WQS];
@@ -315,6 +318,8 @@ void dsa_engines_stop(DSAState *s);
  * with the lock.
  */
 void dsa_engines_pause(DSAState *s);
+/* Forget what was put aside, after dsa_engines_pause(); with the lock */
+void dsa_engines_discard(DSAState *s);
 /* The same; does nothing while the machine is stopped */
 void dsa_engines_resume(DSAState *s);
 /* Wake an engine that can do the work of a group; with the lock */
@@ -331,10 +336,15 @@ bool dsa_descriptor_check(DSAJob *job);
 bool dsa_descriptor_can_run(const DSAJob *job);
 /* May the descriptor use its Completion Interrupt Handle? (Table 5-2) */
 bool dsa_descriptor_int_valid(const DSAJob *job);
+/* Bytes that an operation writes to its destination at most */
+uint64_t dsa_descriptor_dst_size(const DSADescriptor *desc);
 /* Flags that the check found to be invalid */
 uint32_t dsa_job_invalid_flags(const DSAJob *job);
 
 /* ---- batch.c ---- */
+
+/* Forget an error that does not matter */
+void dsa_job_clear_error(DSAJob *job);
 
 /*
  * Execute a descriptor, and complete it; in the thread of an engine.  False if

@@ -63,8 +63,7 @@ static bool create_step(DSAJob *job)
     job->bytes_completed += compared;
     if (compared < n) {
         /* A fault behind that place does not matter */
-        job->status = DSA_STATUS_NONE;
-        job->fault_addr = 0;
+        dsa_job_clear_error(job);
         job->result = DELTA_OVERFLOW;
         return false;
     }

@@ -69,8 +69,8 @@ static uint32_t dif_check_blocks(DSAJob *job, DIFRun *run, const uint8_t *src,
 
         if (error) {
             /* A fault that follows it does not matter */
+            dsa_job_clear_error(job);
             job->status = DSA_STATUS_DIF_ERROR;
-            job->fault_addr = 0;
             job->result = error;
             return i;
         }
