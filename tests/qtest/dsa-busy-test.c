@@ -149,7 +149,7 @@ static void unmap_page(Test *t, uint64_t iova)
 
 /* ---- Page requests ---- */
 
-static void expect_any_request(Test *t, QVtdPageReq *rq)
+static void next_request(Test *t, QVtdPageReq *rq)
 {
     int64_t deadline = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
 
@@ -159,8 +159,25 @@ static void expect_any_request(Test *t, QVtdPageReq *rq)
     }
     qvtd_prq_next(&t->prq, rq);
     g_assert_cmphex(rq->pasid, ==, PASID);
-    g_assert_true(rq->last);
     g_assert_true(rq->read != rq->write);
+}
+
+static void expect_any_request(Test *t, QVtdPageReq *rq)
+{
+    next_request(t, rq);
+    g_assert_true(rq->last);
+}
+
+/* For @n pages, which are asked for at once; sets @rq to the last request */
+static void expect_group(Test *t, uint64_t iova, unsigned n, bool is_write,
+                         QVtdPageReq *rq)
+{
+    for (unsigned i = 0; i < n; i++) {
+        next_request(t, rq);
+        g_assert_cmphex(rq->addr, ==, iova + i * PAGE);
+        g_assert_cmpint(rq->write, ==, is_write);
+        g_assert_cmpint(rq->last, ==, i == n - 1);
+    }
 }
 
 static void expect_request(Test *t, uint64_t iova, bool is_write,
@@ -253,7 +270,7 @@ static void expect_filled(Test *t, uint64_t addr, uint64_t pattern,
 
 #define PATTERN 0x0123456789abcdefULL
 
-/* 3.13.2: with Block on Fault the engine waits for the page */
+/* 3.13.2: with Block on Fault the engine waits for the pages */
 static void test_block(void)
 {
     QVtdPageReq rq;
@@ -262,15 +279,12 @@ static void test_block(void)
 
     start_block(&b, true);
     submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA + 4, 2 * PAGE);
-    expect_request(t, IOVA_DATA + PAGE, true, &rq);
-    expect_filled(t, b.data + 4, PATTERN, 0, PAGE - 4);
+    expect_group(t, IOVA_DATA + PAGE, 2, true, &rq);
     expect_no_record(t, 0);
-    map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
-    respond(t, &rq, SUCCESS);
-    expect_request(t, IOVA_DATA + 2 * PAGE, true, &rq);
-    map(t, IOVA_DATA + 2 * PAGE, b.data + 2 * PAGE, PAGE);
+    map(t, IOVA_DATA + PAGE, b.data + PAGE, 2 * PAGE);
     respond(t, &rq, SUCCESS);
     expect_record(t, 0, DSA_STATUS_SUCCESS, 0, 0);
+    g_assert_cmpuint(qvtd_prq_count(&t->prq), ==, 0);
     expect_filled(t, b.data + 4, PATTERN, 0, 2 * PAGE);
 
     /* Reading asks for reading */
@@ -305,7 +319,10 @@ static void test_no_block(void)
     stop(&b.t);
 }
 
-/* 3.13.2, 5.8.1: answers other than Success */
+/*
+ * 3.13.2, 5.8.1: answers other than Success.  Which page of several it is about
+ * shows when each is asked for by itself.
+ */
 static void test_block_refused(void)
 {
     QVtdPageReq rq;
@@ -313,14 +330,22 @@ static void test_block_refused(void)
     Test *t = &b.t;
 
     start_block(&b, true);
-    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA + 4, 2 * PAGE);
+    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA + 4, 3 * PAGE);
+    expect_group(t, IOVA_DATA + PAGE, 3, true, &rq);
+    respond(t, &rq, INVALID);
     expect_request(t, IOVA_DATA + PAGE, true, &rq);
+    map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
+    respond(t, &rq, SUCCESS);
+    expect_request(t, IOVA_DATA + 2 * PAGE, true, &rq);
     respond(t, &rq, INVALID);
-    expect_record(t, 0, DSA_STATUS_PAGE_FAULT_IR | DSA_STATUS_WRITE, PAGE - 4,
-                  IOVA_DATA + PAGE);
+    expect_record(t, 0, DSA_STATUS_PAGE_FAULT_IR | DSA_STATUS_WRITE,
+                  2 * PAGE - 4, IOVA_DATA + 2 * PAGE);
+    unmap_page(t, IOVA_DATA + PAGE);
     submit(t, 0, DSA_OP_CRC, BLOCK, IOVA_DATA, 0, 2 * PAGE);
-    expect_request(t, IOVA_DATA + PAGE, false, &rq);
-    respond(t, &rq, INVALID);
+    for (int i = 0; i < 2; i++) {
+        expect_request(t, IOVA_DATA + PAGE, false, &rq);
+        respond(t, &rq, INVALID);
+    }
     expect_record(t, 0, DSA_STATUS_PAGE_FAULT_IR, PAGE, IOVA_DATA + PAGE);
     submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
     expect_request(t, IOVA_DATA + PAGE, true, &rq);
@@ -612,7 +637,12 @@ static void every_begin(EveryTest *e, QVtdPageReq *rq)
                     R_DSA_CMDSTATUS_ACTIVE_MASK);
 }
 
-static void every_finish(EveryTest *e, QVtdPageReq *rq)
+/*
+ * @rq: for what the operations wait now; @old: those from before that are not
+ * answered yet, which the drains wait for, too
+ */
+static void every_finish(EveryTest *e, QVtdPageReq *rq, QVtdPageReq *old,
+                         unsigned n_old)
 {
     uint8_t record[DSA_CR_SIZE];
     Test *t = &e->t;
@@ -627,6 +657,12 @@ static void every_finish(EveryTest *e, QVtdPageReq *rq)
         respond(t, &rq[n], SUCCESS);
     }
     every_check(e);
+    g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_CMDSTATUS), ==,
+                    R_DSA_CMDSTATUS_ACTIVE_MASK);
+    expect_no_record(t, CASES);
+    for (int n = 0; n < n_old; n++) {
+        respond(t, &old[n], SUCCESS);
+    }
     g_assert_cmphex(wait_record(t, CASES, record), ==, DSA_STATUS_SUCCESS);
     g_assert_cmphex(qdsa_wait_command(&t->dsa), ==, 0);
     g_assert_cmphex(qdsa_readq(&t->dsa, A_DSA_SWERROR), ==, 0);
@@ -643,12 +679,13 @@ static void test_every_stop(void)
     every_learn(e);
     every_begin(e, old);
     stop_machine(t);
-    for (int n = 0; n < CASES; n++) {
+    /* All but one are answered meanwhile */
+    for (int n = 1; n < CASES; n++) {
         respond(t, &old[n], SUCCESS);
     }
     cont_machine(t);
     every_expect_requests(e, rq);
-    every_finish(e, rq);
+    every_finish(e, rq, old, 1);
     stop(t);
 }
 
@@ -663,17 +700,78 @@ static void test_every_migrate(void)
 {
     g_autofree EveryTest *e = g_new0(EveryTest, 1);
     g_autofree char *path = NULL;
-    QVtdPageReq rq[CASES];
+    QVtdPageReq rq[CASES], old[CASES];
     Test *t = &e->t;
 
     every_start(e);
     every_learn(e);
-    every_begin(e, rq);
+    every_begin(e, old);
     path = qatd_save_machine(t->qts);
     load(t, path, SVM_IOMMU "-device dsa,addr=4,engines=24");
     every_expect_requests(e, rq);
-    every_finish(e, rq);
+    every_finish(e, rq, old, CASES);
     stop(t);
+}
+
+/* ---- What is abandoned while it waits for pages ---- */
+
+/* 3.15: it asks for nothing more, but what it has asked for is waited for */
+static void test_abort(void)
+{
+    QVtdPageReq rq;
+    BlockTest b;
+    Test *t = &b.t;
+
+    start_block(&b, true);
+    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 65 * PAGE);
+    expect_group(t, IOVA_DATA + PAGE, 32, true, &rq);
+    qdsa_writel(&t->dsa, A_DSA_CMD, DSA_CMD_ABORT_ALL << R_DSA_CMD_CODE_SHIFT);
+    g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_CMDSTATUS), ==,
+                    R_DSA_CMDSTATUS_ACTIVE_MASK);
+    respond(t, &rq, SUCCESS);
+    g_assert_cmphex(qdsa_wait_command(&t->dsa), ==, 0);
+    expect_no_record(t, 0);
+    g_assert_cmpuint(qvtd_prq_count(&t->prq), ==, 0);
+    stop(t);
+}
+
+/* The same if the machine stops, or migrates, before that is answered */
+static void abort_and_stop(bool migrates)
+{
+    g_autofree char *path = NULL;
+    QVtdPageReq rq;
+    BlockTest b;
+    Test *t = &b.t;
+
+    start_block(&b, true);
+    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
+    expect_request(t, IOVA_DATA + PAGE, true, &rq);
+    qdsa_writel(&t->dsa, A_DSA_CMD, DSA_CMD_ABORT_ALL << R_DSA_CMD_CODE_SHIFT);
+    if (migrates) {
+        path = qatd_save_machine(t->qts);
+        load(t, path, SVM_IOMMU "-device dsa,addr=4,id=dsa0");
+    } else {
+        stop_machine(t);
+        cont_machine(t);
+    }
+    /* The page is there now, but this does not count */
+    map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
+    g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_CMDSTATUS), ==,
+                    R_DSA_CMDSTATUS_ACTIVE_MASK);
+    respond(t, &rq, SUCCESS);
+    g_assert_cmphex(qdsa_wait_command(&t->dsa), ==, 0);
+    expect_no_record(t, 0);
+    stop(t);
+}
+
+static void test_abort_stop(void)
+{
+    abort_and_stop(false);
+}
+
+static void test_abort_migrate(void)
+{
+    abort_and_stop(true);
 }
 
 /* ---- Stop and migration without an IOMMU ---- */
@@ -682,7 +780,7 @@ static void test_every_migrate(void)
 static void test_migrate_progress(void)
 {
     g_autofree char *path = NULL;
-    QVtdPageReq rq;
+    QVtdPageReq rq, old;
     BlockTest b;
     Test *t = &b.t;
 
@@ -690,7 +788,7 @@ static void test_migrate_progress(void)
     submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA + 4, 2 * PAGE - 4);
     submit(t, 1, DSA_OP_NOOP, CR, 0, 0, 0);
     submit(t, 2, DSA_OP_NOOP, CR, 0, 0, 0);
-    expect_request(t, IOVA_DATA + PAGE, true, &rq);
+    expect_request(t, IOVA_DATA + PAGE, true, &old);
     expect_filled(t, b.data + 4, PATTERN, 0, PAGE - 4);
     g_assert_cmpuint(occupancy(t), ==, 2);
     /* Shows whether the destination begins again */
@@ -704,6 +802,7 @@ static void test_migrate_progress(void)
     map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
     respond(t, &rq, SUCCESS);
     expect_record(t, 0, DSA_STATUS_SUCCESS, 0, 0);
+    respond(t, &old, SUCCESS);
     expect_record(t, 1, DSA_STATUS_SUCCESS, 0, 0);
     expect_record(t, 2, DSA_STATUS_SUCCESS, 0, 0);
     expect_filled(t, b.data, 0, 0, PAGE);
@@ -813,8 +912,15 @@ static void test_migrate_hostile(void)
         { 83 + DSA_DESC_OPERATION, 0x0f },
         { 83 + DSA_DESC_OPERATION, DSA_OP_NOOP },
         { 83 + DSA_DESC_TRANSFER_SIZE + 3, 0xff },
-        { 149, 4 },             /* phase */
+        { 149, 5 },             /* phase */
         { 162, 0xff },          /* Bytes Completed */
+        /* It has made progress, and so was checked before */
+        { 149, 0 },
+        /* Errors are found when it has ended */
+        { 159, 1 },             /* status */
+        { 160, 1 },             /* direction of the fault */
+        { 161, 1 },             /* Result */
+        { 166, 1 },             /* Fault Address */
     };
     g_autofree char *path = NULL, *stream = NULL;
     size_t len, place;
@@ -1050,6 +1156,9 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/block/record", test_block_record);
     qtest_add_func("/dsa/busy/every-operation/stop", test_every_stop);
     qtest_add_func("/dsa/busy/every-operation/migrate", test_every_migrate);
+    qtest_add_func("/dsa/busy/abort", test_abort);
+    qtest_add_func("/dsa/busy/abort-stop", test_abort_stop);
+    qtest_add_func("/dsa/busy/abort-migrate", test_abort_migrate);
     qtest_add_func("/dsa/busy/migrate", test_migrate_progress);
     qtest_add_func("/dsa/busy/stop", test_stop);
     qtest_add_func("/dsa/busy/stop-reset", test_stop_reset);

@@ -107,6 +107,8 @@ void dsa_reset_state(DSAState *s)
         memset(s->swerror, 0, sizeof(s->swerror));
         dsa_config_reset(s);
         memset(s->raised, 0, sizeof(s->raised));
+        /* The function has forgotten its page requests */
+        dsa_engines_discard(s);
     }
     dsa_engines_resume(s);
 }
