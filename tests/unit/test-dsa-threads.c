@@ -679,8 +679,9 @@ static void test_readback(void **state)
     start();
     for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
         make_one(raw, cases[i].op, DSA_FLAG_DEST_READBACK, i);
-        stq_le_p(raw + DSA_DESC_SRC,
-                 cases[i].op == DSA_OP_CACHE_FLUSH ? 0 : 0x10000000);
+        if (cases[i].op != DSA_OP_CACHE_FLUSH) {
+            stq_le_p(raw + DSA_DESC_SRC, DATA);
+        }
         stq_le_p(raw + DSA_DESC_DST, cases[i].dst);
         stl_le_p(raw + DSA_DESC_TRANSFER_SIZE, cases[i].size);
         if (cases[i].offset) {

@@ -6,8 +6,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * A command that has to wait for descriptors stays active until the last of
- * them has ended, and their interrupts have been sent; the bottom half then does
- * what is left to do.
+ * them has ended, and their interrupts have been sent; the bottom half then
+ * does what is left to do.
  */
 
 #include "qemu/osdep.h"

@@ -389,9 +389,9 @@ bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,
 /* ---- ops-*.c ---- */
 
 /*
- * An operation is done in steps.  Each does a part of it from where the job says
- * that the last one has come to; it may have been less than it was to be if the
- * job has been interrupted, which each notices after 256 KiB.
+ * An operation is done in steps.  Each does a part of it from where the job
+ * says that the last one has come to; it may have been less than it was to be
+ * if the job has been interrupted, which each notices after 256 KiB.
  *
  * @step: returns false if there is no more to be done, or not possible
  * @finish: called once, after the last step of a job that was not interrupted
