@@ -143,11 +143,13 @@ static void dif_finish(DSAJob *job)
     dif_init(&run, job);
     if (run.in > run.block) {
         dif_store_tags(job->specific + DSA_CR_SRC_DIF_TAGS - DSA_CR_SPECIFIC,
-                       dsa_dif_src_tags(&run.config, run.done));
+                       dsa_dif_tags(&run.config.src, run.config.src_flags,
+                                    run.done));
     }
     if (run.out > run.block) {
         dif_store_tags(job->specific + DSA_CR_DST_DIF_TAGS - DSA_CR_SPECIFIC,
-                       dsa_dif_dst_tags(&run.config, run.done));
+                       dsa_dif_tags(&run.config.dst, run.config.dst_flags,
+                                    run.done));
     }
     job->bytes_completed = job->status ? job->bytes_completed : 0;
 }
