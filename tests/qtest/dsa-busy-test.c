@@ -34,13 +34,8 @@
 #define CR          (DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR)
 #define BLOCK       (CR | DSA_FLAG_BLOCK_ON_FAULT)
 
-/* Scalable-mode entries (VT-d 9.4, 9.6) and first-stage entries (9.7) */
-#define CE          (VTD_SM_CONTEXT_ENTRY_DTE | VTD_SM_CONTEXT_ENTRY_PASIDE | \
-                     VTD_SM_CONTEXT_ENTRY_PRE)
-#define PE0         (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT)
+/* Of the process, and a first-stage entry (VT-d 9.7) */
 #define DOMAIN      1
-#define PE1         (DOMAIN | VTD_SM_PASID_ENTRY_PWSNP)
-#define PE2_SRE     1ULL
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
 /* IOMMUPRIResponseCode */
@@ -91,15 +86,11 @@ static void start(Test *t)
 
 static void attach_iommu(Test *t)
 {
-    uint64_t dir, root0;
+    uint64_t root0;
 
     qvtd_init(&t->vtd, t->qts, &t->alloc);
-    t->vtd.scalable = true;
-    dir = qvtd_sm_attach(&t->vtd, t->dsa.bdf, CE, 0);
-    root0 = qvtd_new_table(&t->vtd);
-    t->root = qvtd_new_table(&t->vtd);
-    qvtd_sm_pasid(&t->vtd, dir, 0, PE0, PE1, root0);
-    qvtd_sm_pasid(&t->vtd, dir, PASID, PE0, PE1, t->root | PE2_SRE);
+    t->root = qvtd_sm_attach_process(&t->vtd, t->dsa.bdf, PASID, DOMAIN,
+                                     &root0);
     qvtd_enable(&t->vtd);
     qvtd_prq_init(&t->prq, &t->vtd, 2);
     qdsa_enable_ats(&t->dsa);
@@ -269,6 +260,14 @@ static void expect_filled(Test *t, uint64_t addr, uint64_t pattern,
 }
 
 #define PATTERN 0x0123456789abcdefULL
+
+/* Have an engine wait for the second of two pages */
+static void begin_block(BlockTest *b, QVtdPageReq *rq)
+{
+    start_block(b, true);
+    submit(&b->t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
+    expect_request(&b->t, IOVA_DATA + PAGE, true, rq);
+}
 
 /* 3.13.2: with Block on Fault the engine waits for the pages */
 static void test_block(void)
@@ -743,9 +742,7 @@ static void abort_and_stop(bool migrates)
     BlockTest b;
     Test *t = &b.t;
 
-    start_block(&b, true);
-    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
-    expect_request(t, IOVA_DATA + PAGE, true, &rq);
+    begin_block(&b, &rq);
     qdsa_writel(&t->dsa, A_DSA_CMD, DSA_CMD_ABORT_ALL << R_DSA_CMD_CODE_SHIFT);
     if (migrates) {
         path = qatd_save_machine(t->qts);
@@ -928,10 +925,8 @@ static void test_migrate_hostile(void)
     BlockTest b;
     Test *t = &b.t;
 
-    start_block(&b, true);
-    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
+    begin_block(&b, &rq);
     submit(t, 1, DSA_OP_NOOP, CR, 0, 0, 0);
-    expect_request(t, IOVA_DATA + PAGE, true, &rq);
     path = qatd_save_machine(t->qts);
     g_assert_true(g_file_get_contents(path, &stream, &len, NULL));
     expect_load(path, stream, len, "completed");
@@ -1060,6 +1055,20 @@ static void test_taken_away(void)
     }
 }
 
+/* After a reset the device works, and goes on with nothing from before */
+static void expect_forgotten(BlockTest *b)
+{
+    Test *t = &b->t;
+
+    qdsa_init(&t->dsa, t->qts, DEV, t->dsa.msi);
+    qdsa_enable_ats(&t->dsa);
+    qdsa_start(&t->dsa, wq_bits(true));
+    submit(t, 1, DSA_OP_NOOP, CR, 0, 0, 0);
+    expect_record(t, 1, DSA_STATUS_SUCCESS, 0, 0);
+    expect_no_record(t, 0);
+    expect_filled(t, b->data, 0, 0, 2 * PAGE);
+}
+
 /* The same for an engine that waits for a page; then the device works */
 static void test_taken_away_blocked(void)
 {
@@ -1068,21 +1077,13 @@ static void test_taken_away_blocked(void)
     Test *t = &b.t;
 
     for (int i = 0; i < 3; i++) {
-        start_block(&b, true);
-        submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
-        expect_request(t, IOVA_DATA + PAGE, true, &rq);
+        begin_block(&b, &rq);
         takers[i](t);
         qtest_memset(t->qts, b.data, 0, PAGE);
         map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
         respond(t, &rq, SUCCESS);
         flr(t);
-        qdsa_init(&t->dsa, t->qts, DEV, t->dsa.msi);
-        qdsa_enable_ats(&t->dsa);
-        qdsa_start(&t->dsa, wq_bits(true));
-        submit(t, 1, DSA_OP_NOOP, CR, 0, 0, 0);
-        expect_record(t, 1, DSA_STATUS_SUCCESS, 0, 0);
-        expect_no_record(t, 0);
-        expect_filled(t, b.data, 0, 0, 2 * PAGE);
+        expect_forgotten(&b);
         stop(t);
     }
 }
@@ -1094,20 +1095,12 @@ static void test_stop_reset(void)
     BlockTest b;
     Test *t = &b.t;
 
-    start_block(&b, true);
-    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
-    expect_request(t, IOVA_DATA + PAGE, true, &rq);
+    begin_block(&b, &rq);
     stop_machine(t);
     qtest_memset(t->qts, b.data, 0, PAGE);
     flr(t);
     cont_machine(t);
-    qdsa_init(&t->dsa, t->qts, DEV, t->dsa.msi);
-    qdsa_enable_ats(&t->dsa);
-    qdsa_start(&t->dsa, wq_bits(true));
-    submit(t, 1, DSA_OP_NOOP, CR, 0, 0, 0);
-    expect_record(t, 1, DSA_STATUS_SUCCESS, 0, 0);
-    expect_no_record(t, 0);
-    expect_filled(t, b.data, 0, 0, 2 * PAGE);
+    expect_forgotten(&b);
     stop(t);
 }
 
