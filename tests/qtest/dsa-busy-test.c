@@ -296,6 +296,47 @@ static void test_block(void)
     stop(&b.t);
 }
 
+/* Operations that do not work in place ask for many pages at once, too */
+static void test_block_copied(void)
+{
+    static const struct {
+        DSAOperation op;
+        uint32_t dst;
+        uint32_t size;
+        unsigned pages;
+    } ops[] = {
+        /* Backwards: the source, and then the page behind it */
+        { DSA_OP_MEMORY_MOVE, PAGE, 16 * PAGE, 16 },
+        { DSA_OP_DIF_INSERT, 32 * PAGE, 16 * PAGE, 16 },
+        { DSA_OP_DIF_CHECK, 0, 520 * 128, 17 },
+        { DSA_OP_APPLY_DELTA, 32 * PAGE, 16 * PAGE, 16 },
+        { DSA_OP_CREATE_DELTA, 32 * PAGE, 16 * PAGE, 16 },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(ops); i++) {
+        uint64_t dst = ops[i].dst ? IOVA_DATA + ops[i].dst : 0;
+        QVtdPageReq rq;
+        QDSADesc desc;
+        BlockTest b;
+        Test *t = &b.t;
+
+        g_test_message("case %d", i);
+        start_block(&b, true);
+        unmap_page(t, IOVA_DATA);
+        qdsa_desc(&desc, ops[i].op, BLOCK, IOVA_CR);
+        qdsa_desc_data(&desc, IOVA_DATA, dst, ops[i].size);
+        if (ops[i].op == DSA_OP_CREATE_DELTA) {
+            stq_le_p(desc.raw + DSA_DESC_DELTA_ADDR, IOVA_DATA + 64 * PAGE);
+            stl_le_p(desc.raw + DSA_DESC_MAX_DELTA_SIZE, 80);
+        } else if (ops[i].op == DSA_OP_APPLY_DELTA) {
+            stl_le_p(desc.raw + DSA_DESC_DELTA_SIZE, 16 * PAGE);
+        }
+        qdsa_submit(&t->dsa, &desc);
+        expect_group(t, IOVA_DATA, ops[i].pages, false, &rq);
+        stop(t);
+    }
+}
+
 /* 3.13.3, 5.8.1: without, it reports how far it came, and asks for nothing */
 static void test_no_block(void)
 {
@@ -983,6 +1024,9 @@ static void test_stop(void)
         for (int i = 0; i < 16; i++) {
             expect_record(&t, i, DSA_STATUS_SUCCESS, 0, 0);
         }
+        /* The others may have been done before the machine stopped */
+        submit(&t, 0, DSA_OP_MEMORY_MOVE, CR, src, src + BIG_SIZE, BIG_SIZE);
+        expect_record(&t, 0, DSA_STATUS_SUCCESS, 0, 0);
         expect_big(&t, src + BIG_SIZE, 0x5a);
     }
     stop(&t);
@@ -1144,6 +1188,7 @@ int main(int argc, char **argv)
         return 0;
     }
     qtest_add_func("/dsa/block/success", test_block);
+    qtest_add_func("/dsa/block/copied", test_block_copied);
     qtest_add_func("/dsa/block/off", test_no_block);
     qtest_add_func("/dsa/block/refused", test_block_refused);
     qtest_add_func("/dsa/block/record", test_block_record);

@@ -54,6 +54,9 @@ OBJECT_DECLARE_SIMPLE_TYPE(DSAState, DSA)
 /* Data that an engine holds at once of each of two operands */
 #define DSA_CHUNK           (32 * KiB)
 
+/* Data of each operand whose pages are asked for before work on them begins */
+#define DSA_AHEAD           (1 * MiB)
+
 /* Descriptors of a batch that are read at once */
 #define DSA_BATCH_FETCH     16
 
@@ -106,6 +109,7 @@ typedef struct DSAJob {
     uint32_t crc;
     uint32_t delta;             /* size of the record, or least next offset */
     bool batch_failed;
+    uint32_t asked;             /* Bytes Completed to ask for pages again at */
     /* The completion record */
     uint8_t status;             /* DSAStatus, without DSA_STATUS_WRITE */
     bool fault_write;
@@ -381,6 +385,14 @@ bool dsa_write(DSAJob *job, uint64_t addr, const void *buf, size_t len,
  */
 bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
                PCIATSDMAVisitRanges *fn);
+/*
+ * Operations that work on a copy of their data would ask for few pages at a
+ * time.  At times this tells them to use dsa_bring_in(), each time for the next
+ * DSA_AHEAD bytes.
+ */
+bool dsa_should_bring_in(DSAJob *job);
+/* Ask for all missing pages of a range; errors show when it is accessed */
+void dsa_bring_in(DSAJob *job, uint64_t addr, uint64_t len, DMADirection dir);
 /* As dsa_read(), for what is not data: page requests whatever the flags say */
 bool dsa_read_blocking(DSAJob *job, uint64_t addr, void *buf, size_t len);
 bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,

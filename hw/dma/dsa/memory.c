@@ -105,6 +105,32 @@ bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
            job->bytes_completed < job->desc.size;
 }
 
+bool dsa_should_bring_in(DSAJob *job)
+{
+    if (!job_blocks(job) || job->bytes_completed < job->asked) {
+        return false;
+    }
+    job->asked = job->bytes_completed + DSA_AHEAD;
+    return true;
+}
+
+static bool bring_in_piece(void *opaque, void *const *data, size_t len)
+{
+    return true;
+}
+
+void dsa_bring_in(DSAJob *job, uint64_t addr, uint64_t len, DMADirection dir)
+{
+    const PCIATSDMAOrigin origin = memory_origin(job, true);
+    const PCIATSDMARange range = { addr, dir };
+    size_t visited;
+    unsigned failed;
+
+    pci_ats_dma_visit_ranges(job->s->dma, &origin, &range, 1,
+                             MIN(len, memory_room(addr)), bring_in_piece, NULL,
+                             &visited, &failed);
+}
+
 bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,
               size_t *moved)
 {

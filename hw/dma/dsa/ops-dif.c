@@ -95,6 +95,17 @@ static void dif_make_blocks(DIFRun *run, const uint8_t *src, uint8_t *dst,
     }
 }
 
+static void dif_bring_in(DSAJob *job, const DIFRun *run, uint32_t blocks)
+{
+    const DSADescriptor *desc = &job->desc;
+    uint64_t n = MIN(blocks, DSA_AHEAD / run->in);
+
+    dsa_bring_in(job, desc->src + (uint64_t)run->done * run->in, n * run->in,
+                 DMA_DIRECTION_TO_DEVICE);
+    dsa_bring_in(job, desc->dst + (uint64_t)run->done * run->out, n * run->out,
+                 DMA_DIRECTION_FROM_DEVICE);
+}
+
 /* False if these were the last blocks that can be done */
 static bool dif_run_blocks(DSAJob *job, DIFRun *run, uint32_t n)
 {
@@ -131,6 +142,9 @@ static bool dif_step(DSAJob *job)
     dif_init(&run, job);
     total = job->desc.size / run.in;
     at_once = DSA_CHUNK / MAX(run.in, run.out);
+    if (dsa_should_bring_in(job)) {
+        dif_bring_in(job, &run, total - run.done);
+    }
     more = dif_run_blocks(job, &run, MIN(total - run.done, at_once));
     job->bytes_completed = run.done * run.in;
     return more && run.done < total;

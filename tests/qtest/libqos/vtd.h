@@ -245,7 +245,7 @@ uint64_t qvtd_sm_pasid(QVtd *vtd, uint64_t dir, uint32_t pasid, uint64_t pe0,
  *
  * The function may use ATS, page requests and PASIDs (9.4).
  *
- * Returns: guest physical address of the first-stage tables of @pasid, likewise.
+ * Returns: guest physical address of the first-stage tables of @pasid.
  */
 uint64_t qvtd_sm_attach_process(QVtd *vtd, uint16_t bdf, uint32_t pasid,
                                 uint16_t domain, uint64_t *root0);
