@@ -76,6 +76,7 @@ typedef struct DMARequest {
     size_t len;
     size_t ahead;               /* from @addr on: asked for already */
     bool exact;                 /* its user learns how far it comes */
+    bool looks_ahead;           /* if @exact, once a page was missing */
     DMADirection dir;
     unsigned attempts;
     uint32_t cancels;           /* when it began */
@@ -1089,7 +1090,7 @@ static bool dma_should_look_ahead(PCIATSDMA *dma, const DMARequest *req)
 {
     hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
 
-    return req->len > unit - (req->addr & (unit - 1)) &&
+    return req->looks_ahead && req->len > unit - (req->addr & (unit - 1)) &&
            req->ahead < MIN(req->len, WINDOW / 2) &&
            !qatomic_read(&req->in_turns) && !qatomic_read(&req->unclosed);
 }
@@ -1159,6 +1160,11 @@ static DMAStep dma_miss(PCIATSDMA *dma, DMARequest *req, bool may_wait,
     if (!dma_is_missing(req, entries)) {
         return DMA_CONTINUES;
     }
+    if (!req->looks_ahead && may_wait) {
+        /* With those behind it, if there is room for more than this one */
+        req->looks_ahead = true;
+        return DMA_CONTINUES;
+    }
     return dma_fault(dma, req, may_wait, error);
 }
 
@@ -1210,6 +1216,7 @@ static void dma_request_init(PCIATSDMA *dma, DMARequest *req)
     req->cancels = qatomic_read(&dma->cancels);
     /* What is behind a page that is missing does not matter */
     req->in_turns = req->exact && (req->flags & PCI_ATS_DMA_NO_PRI);
+    req->looks_ahead = !req->exact;
 }
 
 /* Run a request as far as possible.  DMA_ENDED sets @error. */
@@ -1474,16 +1481,26 @@ static DMARequest *dma_ranges_last(DMARanges *r)
     return last;
 }
 
-/* In turns, so that no range takes all of the allocation */
+/*
+ * In turns, so that no range takes all of the allocation; if a page was missing
+ * of one of them
+ */
 static void dma_ranges_look_ahead(PCIATSDMA *dma, DMARanges *r)
 {
+    bool looks_ahead = false;
     unsigned stu = pcie_ats_stu(dma->dev);
     hwaddr share = MAX(pcie_pri_get_req_alloc(dma->dev) / r->n, 1);
     hwaddr slice = r->n > 1 ? MIN(WINDOW, share << stu) : WINDOW;
     DMARequest *req = dma_ranges_last(r);
 
-    if (!dma_has_room(dma)) {
+    for (unsigned i = 0; i < r->n; i++) {
+        looks_ahead |= r->req[i].looks_ahead;
+    }
+    if (!looks_ahead || !dma_has_room(dma)) {
         return;
+    }
+    for (unsigned i = 0; i < r->n; i++) {
+        r->req[i].looks_ahead = true;
     }
     while (dma_should_look_ahead(dma, req) &&
            dma_look_ahead(dma, req, MIN(req->len, req->ahead + slice))) {

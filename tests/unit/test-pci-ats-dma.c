@@ -282,6 +282,8 @@ static int accepted, refuse, lie;
 /* Do not answer requests for this page, and refuse groups with that one */
 static int ignored_page, refused_page;
 static bool refused[PCI_PRGI_MAX + 1];
+/* Of the group whose request was ignored last */
+static uint16_t ignored_prgi;
 static IOMMUPRIResponseCode guest_answer;
 /* Notify with the BQL, as a vCPU does */
 static bool guest_has_bql;
@@ -324,6 +326,8 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
         };
         most_unanswered = MAX(most_unanswered, ++unanswered);
         qemu_cond_signal(&guest_cond);
+    } else {
+        ignored_prgi = prgi;
     }
     return 0;
 }
@@ -948,19 +952,25 @@ static void test_cancel_one(void **state)
 /* One that ends early waits for the pages that it has asked for */
 static void test_owed(void **state)
 {
+    IOMMUPRIResponse response = { };
+    IOMMUPRINotifier *notifier;
     PCIATSDMA *dma = start();
     g_autofree Background *b = g_new(Background, 1);
 
-    map(0, 0, IOMMU_RW);
-    map(10, 10 * PAGE, IOMMU_RW);
-    guest_hold(true);
+    /* Groups are 0, 2 to 8, 10, and 12 to 18 */
+    map(1, PAGE, IOMMU_RW);
+    map(11, 11 * PAGE, IOMMU_RW);
+    ignored_page = 8;
     background_start(b, background_copy, dma, 1, 0, 8 * PAGE);
     wait_for_requests(16);
     assert_int_equal(qemu_sem_timedwait(&b->ended, 20), -1);
-    guest_hold(false);
+    WITH_QEMU_LOCK_GUARD(&guest_lock) {
+        response.prgi = ignored_prgi;
+        notifier = pri_notifiers[1];
+    }
+    notifier->notify(notifier, &response);
     assert_int_equal(background_join(b), 0);
-    assert_int_equal(b->moved, PAGE - 1000);
-    assert_int_equal(unanswered, 0);
+    assert_true(b->moved < 8 * PAGE);
     stop(dma);
 }
 

@@ -147,6 +147,7 @@ typedef struct PCIATSDMAOrigin {
 /**
  * pci_ats_dma_rw_partial: move data, and tell how much has been moved
  *
+ * Pages are asked for ahead of the data from the first one on that is missing.
  * When the guest does not bring in pages that were asked for ahead of the data,
  * the data is still moved up to the one that is missing: from there on each
  * page is asked for when the data has come to it.
