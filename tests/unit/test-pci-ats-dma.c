@@ -1319,7 +1319,7 @@ static void test_free_with_bql(void **state)
     qemu_sem_destroy(&a->sem);
 }
 
-/* Requests from before a migration are answered before a request ends (6.20.1) */
+/* 6.20.1: requests from before a migration are answered before one ends */
 static void test_loaded_groups(void **state)
 {
     IOMMUPRIResponse response = { .prgi = 7 };
