@@ -60,6 +60,7 @@ typedef struct DMAContext {
     uint32_t pasid;
     unsigned users;             /* requests under way; under @ctx_lock */
     unsigned groups;            /* that are open; under @lock */
+    unsigned disowned;          /* of them; under @lock */
     bool has_pri;               /* written under @ctx_lock */
     IOMMUNotifier iotlb;
     IOMMUPRINotifier pri;
@@ -75,18 +76,22 @@ typedef struct DMARequest {
     PCIATSDMAVisit *visit;
     size_t len;
     size_t ahead;               /* from @addr on: asked for already */
-    bool exact;                 /* ask for no page before its turn */
+    bool exact;                 /* its user learns how far it comes */
+    bool looks_ahead;           /* if @exact, once a page was missing */
     DMADirection dir;
     unsigned attempts;
     uint32_t cancels;           /* when it began */
+    const bool *cancel;         /* or NULL; of PCIATSDMAOrigin */
+    bool may_be_loaded;         /* groups of its PASID came with migration */
     /* Written under @lock */
     unsigned open_groups;
+    bool starved;               /* counts in PCIATSDMA.starved */
+    bool in_turns;              /* asks for no page before its turn */
     struct DMAGroup *awaited;   /* that it cannot go on without */
     struct DMAGroup *unclosed;  /* whose last request found no room */
     int response;               /* an error that a response brought */
     bool ended;                 /* with @ret, once its groups are answered */
     int ret;
-    bool no_credit;             /* until the next response */
     bool parked;
     /* Asynchronous requests */
     PCIATSDMADone *done;
@@ -104,6 +109,7 @@ typedef struct DMAGroup {
     hwaddr first;
     hwaddr last;
     unsigned requests;          /* one for each unit from @first to @last */
+    bool in_turn;               /* for nothing but what @req cannot go past */
     /* Faults on purpose: nothing will come, or it comes at that time */
     bool dropped;
     bool delayed;
@@ -132,7 +138,9 @@ struct PCIATSDMA {
     QemuCond work;
     DMAGroup groups[PCI_PRGI_MAX + 1];
     unsigned next_prgi;
-    uint32_t inflight;          /* requests of @groups */
+    uint32_t inflight;          /* requests of @groups; read at any time */
+    unsigned starved;           /* requests whose turn it is, without room */
+    unsigned settling;          /* threads in pci_ats_dma_settle() */
     DMARequestList runnable;
     DMARequestList delayed;
     DMARequestList parked;
@@ -189,27 +197,53 @@ static void dma_wake(PCIATSDMA *dma, DMARequest *req)
     qemu_cond_broadcast(&dma->responded);
 }
 
+/* With the lock */
+static void dma_wake_settling(PCIATSDMA *dma)
+{
+    if (dma->settling) {
+        qemu_cond_broadcast(&dma->responded);
+    }
+}
+
 /* With the lock; returns the request that opened the group, or NULL */
 static DMARequest *dma_close_group(PCIATSDMA *dma, DMAGroup *group)
 {
     DMARequest *req = group->req;
 
     group->ctx->groups--;
-    dma->inflight -= group->requests;
-    *group = (DMAGroup) { };
+    qatomic_set(&dma->inflight, dma->inflight - group->requests);
     if (req) {
-        req->open_groups--;
+        qatomic_set(&req->open_groups, req->open_groups - 1);
         if (req->unclosed == group) {
             qatomic_set(&req->unclosed, NULL);
         }
+    } else {
+        group->ctx->disowned--;
+        dma_wake_settling(dma);
     }
+    *group = (DMAGroup) { };
     return req;
+}
+
+/*
+ * The guest did not bring in the pages of a group.  Where a request comes to an
+ * end, its user is told which page it was: one that was asked for by itself,
+ * and whose turn it is.  With the lock.
+ */
+static void dma_take_refusal(DMARequest *req, bool in_turn)
+{
+    if (req->exact && !in_turn) {
+        qatomic_set(&req->in_turns, true);
+    } else if (!req->response) {
+        qatomic_set(&req->response, -EFAULT);
+    }
 }
 
 /* With the lock; returns the request that it lets go on, or NULL */
 static DMARequest *dma_take_response(PCIATSDMA *dma, DMAGroup *group,
                                      IOMMUPRIResponseCode code)
 {
+    bool in_turn = group->in_turn;
     DMARequest *req = dma_close_group(dma, group);
 
     if (!req) {
@@ -217,10 +251,9 @@ static DMARequest *dma_take_response(PCIATSDMA *dma, DMAGroup *group,
     }
     if (code == IOMMU_PRI_RESP_FAILURE) {
         qatomic_set(&req->response, -ECANCELED);
-    } else if (code != IOMMU_PRI_RESP_SUCCESS && !req->response) {
-        qatomic_set(&req->response, -EFAULT);
+    } else if (code != IOMMU_PRI_RESP_SUCCESS) {
+        dma_take_refusal(req, in_turn);
     }
-    qatomic_set(&req->no_credit, false);
     return req->awaited == group || req->response || req->ended ? req : NULL;
 }
 
@@ -231,7 +264,7 @@ static bool dma_inject_response(PCIATSDMA *dma, DMAGroup *group,
     int64_t now;
     uint32_t delay;
 
-    if (!dma->inject) {
+    if (!dma->inject || !group->req) {
         return false;
     }
     delay = qatomic_read(&dma->inject->delay_responses);
@@ -311,6 +344,7 @@ static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
             req = dma_wake_inline(dma, req);
         } else {
             dma_wake_ended(dma, ctx);
+            dma_wake_settling(dma);
         }
     }
     if (req) {
@@ -407,19 +441,51 @@ static int dma_context_get(PCIATSDMA *dma, DMARequest *req)
     return ret;
 }
 
+/*
+ * Tell whether there was no room for the page request of a request whose turn
+ * it is: until there is, nobody asks ahead.  With the lock.
+ */
+static void dma_set_starved(PCIATSDMA *dma, DMARequest *req, bool starved)
+{
+    dma->starved += starved - req->starved;
+    req->starved = starved;
+}
+
+/* It goes on */
+static void dma_end_starving(PCIATSDMA *dma, DMARequest *req)
+{
+    if (req->starved) {
+        QEMU_LOCK_GUARD(&dma->lock);
+        dma_set_starved(dma, req, false);
+    }
+}
+
+/* With the lock */
+static void dma_disown_group(PCIATSDMA *dma, DMAGroup *group)
+{
+    DMARequest *req = group->req;
+
+    if (group->dropped || req->unclosed == group) {
+        dma_close_group(dma, group);
+        return;
+    }
+    group->req = NULL;
+    group->ctx->disowned++;
+    qatomic_set(&req->open_groups, req->open_groups - 1);
+}
+
 /* Responses to the request's groups are nobody's from here on */
 static void dma_disown_groups(PCIATSDMA *dma, DMARequest *req)
 {
+    dma_end_starving(dma, req);
+    /* Others only take groups away */
+    if (!qatomic_read(&req->open_groups)) {
+        return;
+    }
     QEMU_LOCK_GUARD(&dma->lock);
     for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
-        if (dma->groups[i].req != req) {
-            continue;
-        }
-        if (dma->groups[i].dropped || req->unclosed == &dma->groups[i]) {
-            dma_close_group(dma, &dma->groups[i]);
-        } else {
-            dma->groups[i].req = NULL;
-            req->open_groups--;
+        if (dma->groups[i].req == req) {
+            dma_disown_group(dma, &dma->groups[i]);
         }
     }
 }
@@ -453,7 +519,8 @@ static bool dma_context_add_pri(PCIATSDMA *dma, DMAContext *ctx)
 static int dma_check(PCIATSDMA *dma, const DMARequest *req)
 {
     if (qatomic_read(&dma->stopping) || qatomic_read(&dma->suspended) ||
-        qatomic_read(&dma->cancels) != req->cancels) {
+        qatomic_read(&dma->cancels) != req->cancels ||
+        (req->cancel && qatomic_read(req->cancel))) {
         return -ECANCELED;
     }
     if (!pcie_bus_master_enabled(dma->dev) ||
@@ -732,21 +799,23 @@ static int dma_translated(PCIATSDMA *dma, DMARequest *req)
 /* ---- Page requests ---- */
 
 /*
- * Open a group for as many as there is credit for of @n pages from @addr on.
- * NULL if there is none, or no index.
- */
-/*
- * Sets @n to the number of pages that there is credit for, and @first to the
- * first of them; the group itself is the guest's to answer from here on.
+ * Open a group for as many of @n pages from @addr on as there is room for in
+ * the allocation, or, with @in_turn, for the one that the request cannot go
+ * past.  NULL if there is none, no index, or somebody whose turn it is has
+ * found none.  Sets @n to the number of pages, and @first to the first of them;
+ * the group itself is the guest's to answer from here on.
  */
 static DMAGroup *dma_open_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
-                                unsigned *n, hwaddr *first)
+                                bool in_turn, unsigned *n, hwaddr *first)
 {
     uint32_t alloc = pcie_pri_get_req_alloc(dma->dev);
     unsigned stu = pcie_ats_stu(dma->dev);
     unsigned i;
 
     QEMU_LOCK_GUARD(&dma->lock);
+    if (dma->starved && !in_turn) {
+        return NULL;
+    }
     for (i = 0; i <= PCI_PRGI_MAX && dma->inflight < alloc; i++) {
         DMAGroup *group = &dma->groups[dma->next_prgi++ & PCI_PRGI_MAX];
 
@@ -759,12 +828,18 @@ static DMAGroup *dma_open_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
             group->requests = *n;
             group->first = *first;
             group->last = group->first + ((hwaddr)group->requests << stu) - 1;
-            req->open_groups++;
-            dma->inflight += group->requests;
+            group->in_turn = in_turn;
+            qatomic_set(&req->open_groups, req->open_groups + 1);
+            qatomic_set(&dma->inflight, dma->inflight + group->requests);
+            if (in_turn) {
+                dma_set_starved(dma, req, false);
+            }
             return group;
         }
     }
-    qatomic_set(&req->no_credit, true);
+    if (in_turn) {
+        dma_set_starved(dma, req, true);
+    }
     return NULL;
 }
 
@@ -782,7 +857,8 @@ static void dma_cut_group(PCIATSDMA *dma, DMARequest *req, DMAGroup *group,
         return;
     }
     /* Keep the credit for the request that closes it */
-    dma->inflight -= group->requests - (sent + 1);
+    qatomic_set(&dma->inflight,
+                dma->inflight - (group->requests - (sent + 1)));
     group->requests = sent + 1;
     qatomic_set(&req->unclosed, group);
 }
@@ -806,14 +882,15 @@ static int dma_send_request(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
 
 /*
  * Ask for @n pages from @addr on, as one group.  Returns the number that there
- * was credit for, or an error.
+ * was room for, or an error.
  */
 static int dma_request_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
                              unsigned n)
 {
-    hwaddr first;
-    DMAGroup *group = dma_open_group(dma, req, addr, &n, &first);
     unsigned stu = pcie_ats_stu(dma->dev);
+    bool in_turn = n == 1 && addr >> stu == req->addr >> stu;
+    hwaddr first;
+    DMAGroup *group = dma_open_group(dma, req, addr, in_turn, &n, &first);
     unsigned i;
     int ret;
 
@@ -846,6 +923,10 @@ static int dma_send_last(PCIATSDMA *dma, DMARequest *req)
     hwaddr addr;
     int ret;
 
+    /* Others only take it away */
+    if (!qatomic_read(&req->unclosed)) {
+        return 0;
+    }
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
         group = req->unclosed;
         addr = req->unclosed ? req->unclosed->first : 0;
@@ -983,10 +1064,12 @@ static bool dma_fetch(PCIATSDMA *dma, DMARequest *req, size_t limit)
     return n > 0;
 }
 
-/* Asks for what comes after the page that the data is at, if it is not there */
-static void dma_look_ahead(PCIATSDMA *dma, DMARequest *req)
+/*
+ * Ask for what is not there of the next @limit bytes.  Returns false if this
+ * cannot be gone on with now.
+ */
+static bool dma_look_ahead(PCIATSDMA *dma, DMARequest *req, size_t limit)
 {
-    size_t limit = MIN(req->len, WINDOW);
     bool more = true;
 
     while (more && req->ahead < limit) {
@@ -1003,15 +1086,24 @@ static void dma_look_ahead(PCIATSDMA *dma, DMARequest *req)
             more = dma_fetch(dma, req, limit);
         }
     }
+    return more;
+}
+
+/* Is there room for a group that is worth it? */
+static bool dma_has_room(PCIATSDMA *dma)
+{
+    uint32_t alloc = pcie_pri_get_req_alloc(dma->dev);
+
+    return qatomic_read(&dma->inflight) + MIN(alloc, GROUP_PAGES) <= alloc;
 }
 
 static bool dma_should_look_ahead(PCIATSDMA *dma, const DMARequest *req)
 {
     hwaddr unit = 1ULL << pcie_ats_stu(dma->dev);
 
-    return !req->exact && req->len > unit - (req->addr & (unit - 1)) &&
+    return req->looks_ahead && req->len > unit - (req->addr & (unit - 1)) &&
            req->ahead < MIN(req->len, WINDOW / 2) &&
-           !qatomic_read(&req->no_credit) && !qatomic_read(&req->unclosed);
+           !qatomic_read(&req->in_turns) && !qatomic_read(&req->unclosed);
 }
 
 /* ---- Running a request ---- */
@@ -1079,6 +1171,11 @@ static DMAStep dma_miss(PCIATSDMA *dma, DMARequest *req, bool may_wait,
     if (!dma_is_missing(req, entries)) {
         return DMA_CONTINUES;
     }
+    if (!req->looks_ahead && may_wait) {
+        /* With those behind it, if there is room for more than this one */
+        req->looks_ahead = true;
+        return DMA_CONTINUES;
+    }
     return dma_fault(dma, req, may_wait, error);
 }
 
@@ -1113,11 +1210,12 @@ static DMAStep dma_step_one(PCIATSDMA *dma, DMARequest *req, bool may_wait,
         *error = ret;
         return DMA_ENDED;
     }
-    if (may_wait && dma_should_look_ahead(dma, req)) {
-        dma_look_ahead(dma, req);
+    if (may_wait && dma_should_look_ahead(dma, req) && dma_has_room(dma)) {
+        dma_look_ahead(dma, req, MIN(req->len, WINDOW));
     }
     ret = dma_translated(dma, req);
     if (ret) {
+        dma_end_starving(dma, req);
         *error = MIN(ret, 0);
         return DMA_CONTINUES;
     }
@@ -1127,6 +1225,9 @@ static DMAStep dma_step_one(PCIATSDMA *dma, DMARequest *req, bool may_wait,
 static void dma_request_init(PCIATSDMA *dma, DMARequest *req)
 {
     req->cancels = qatomic_read(&dma->cancels);
+    /* What is behind a page that is missing does not matter */
+    req->in_turns = req->exact && (req->flags & PCI_ATS_DMA_NO_PRI);
+    req->looks_ahead = !req->exact;
 }
 
 /* Run a request as far as possible.  DMA_ENDED sets @error. */
@@ -1155,6 +1256,44 @@ static void dma_wait(PCIATSDMA *dma, DMARequest *req, DMAStep step)
     }
 }
 
+static bool dma_can_be_answered(PCIATSDMA *dma)
+{
+    return pcie_pri_enabled(dma->dev) && !qatomic_read(&dma->stopping);
+}
+
+/* Are responses to its own page requests still to come?  With the lock. */
+static bool dma_is_owed_responses(PCIATSDMA *dma, const DMARequest *req)
+{
+    for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
+        if (dma->groups[i].req == req && !dma->groups[i].dropped &&
+            req->unclosed != &dma->groups[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Wait for the responses to the page requests of a request that has ended in
+ * the thread of the caller, unless the guest cannot answer now.
+ */
+static void dma_wait_for_responses(PCIATSDMA *dma, DMARequest *req)
+{
+    while (dma_send_last(dma, req) == -ENOSPC) {
+        g_usleep(BACKOFF_MS * 1000);
+    }
+    /* See dma_disown_groups() */
+    if (!qatomic_read(&req->open_groups)) {
+        return;
+    }
+    QEMU_LOCK_GUARD(&dma->lock);
+    req->ended = true;
+    while (!qatomic_read(&dma->suspended) && dma_can_be_answered(dma) &&
+           dma_is_owed_responses(dma, req)) {
+        qemu_cond_wait(&dma->responded, &dma->lock);
+    }
+}
+
 /* Run a request in the thread of the caller */
 static int dma_run_sync(PCIATSDMA *dma, DMARequest *req)
 {
@@ -1166,6 +1305,7 @@ static int dma_run_sync(PCIATSDMA *dma, DMARequest *req)
     while ((step = dma_step(dma, req, may_wait, &ret)) != DMA_ENDED) {
         dma_wait(dma, req, step);
     }
+    dma_wait_for_responses(dma, req);
     dma_context_put(dma, req);
     return ret;
 }
@@ -1185,13 +1325,14 @@ int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
     return dma_run_sync(dma, &req);
 }
 
-int pci_ats_dma_rw_partial(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+int pci_ats_dma_rw_partial(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
                            hwaddr addr, void *buf, size_t len,
                            DMADirection dir, size_t *moved)
 {
     DMARequest req = {
-        .pasid = pasid,
-        .flags = flags,
+        .pasid = origin->pasid,
+        .flags = origin->flags,
+        .cancel = origin->cancel,
         .addr = addr,
         .buf = buf,
         .len = len,
@@ -1338,6 +1479,60 @@ static int dma_ranges_context(PCIATSDMA *dma, DMARanges *r)
     return ret;
 }
 
+/* The range that has been looked ahead least in */
+static DMARequest *dma_ranges_last(DMARanges *r)
+{
+    DMARequest *last = &r->req[0];
+
+    for (unsigned i = 1; i < r->n; i++) {
+        if (r->req[i].ahead < last->ahead) {
+            last = &r->req[i];
+        }
+    }
+    return last;
+}
+
+/*
+ * In turns, so that no range takes all of the allocation; if a page was missing
+ * of one of them
+ */
+static void dma_ranges_look_ahead(PCIATSDMA *dma, DMARanges *r)
+{
+    bool looks_ahead = false;
+    unsigned stu = pcie_ats_stu(dma->dev);
+    hwaddr share = MAX(pcie_pri_get_req_alloc(dma->dev) / r->n, 1);
+    hwaddr slice = r->n > 1 ? MIN(WINDOW, share << stu) : WINDOW;
+    DMARequest *req = dma_ranges_last(r);
+
+    for (unsigned i = 0; i < r->n; i++) {
+        looks_ahead |= r->req[i].looks_ahead;
+    }
+    if (!looks_ahead || !dma_has_room(dma)) {
+        return;
+    }
+    for (unsigned i = 0; i < r->n; i++) {
+        r->req[i].looks_ahead = true;
+    }
+    while (dma_should_look_ahead(dma, req) &&
+           dma_look_ahead(dma, req, MIN(req->len, req->ahead + slice))) {
+        req = dma_ranges_last(r);
+    }
+}
+
+/* Sets @failed if there is an error */
+static int dma_ranges_check(PCIATSDMA *dma, DMARanges *r)
+{
+    for (unsigned i = 0; i < r->n; i++) {
+        int ret = qatomic_read(&r->req[i].response);
+
+        if (ret) {
+            r->failed = i;
+            return ret;
+        }
+    }
+    return dma_check(dma, &r->req[0]);
+}
+
 /* As dma_step_one() */
 static DMAStep dma_ranges_step(PCIATSDMA *dma, DMARanges *r, bool may_wait,
                                int *error)
@@ -1345,13 +1540,15 @@ static DMAStep dma_ranges_step(PCIATSDMA *dma, DMARanges *r, bool may_wait,
     hwaddr len = r->req[0].len;
     int ret;
 
-    *error = qatomic_read(&r->req[r->failed].response) ?:
-             dma_check(dma, &r->req[0]);
+    *error = dma_ranges_check(dma, r);
     if (*error) {
         return DMA_ENDED;
     }
     dma_check_epoch(dma);
     ret = dma_ranges_context(dma, r);
+    if (!ret && may_wait) {
+        dma_ranges_look_ahead(dma, r);
+    }
     if (!ret) {
         ret = dma_visit_cached(dma, r, &len);
     }
@@ -1361,11 +1558,26 @@ static DMAStep dma_ranges_step(PCIATSDMA *dma, DMARanges *r, bool may_wait,
     if (ret == -ENODEV || ret == -EAGAIN) {
         ret = dma_visit_untranslated(dma, r, len);
     }
+    for (unsigned i = 0; i < r->n; i++) {
+        dma_end_starving(dma, &r->req[i]);
+    }
     *error = MIN(ret, 0);
     return *error ? DMA_ENDED : DMA_CONTINUES;
 }
 
-int pci_ats_dma_visit_ranges(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+/* Like the end of dma_run_sync() */
+static void dma_ranges_end(PCIATSDMA *dma, DMARanges *r)
+{
+    for (unsigned i = 0; i < r->n; i++) {
+        dma_wait_for_responses(dma, &r->req[i]);
+    }
+    for (unsigned i = 1; i < r->n; i++) {
+        dma_disown_groups(dma, &r->req[i]);
+    }
+    dma_context_put(dma, &r->req[0]);
+}
+
+int pci_ats_dma_visit_ranges(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
                              const PCIATSDMARange *ranges, unsigned n,
                              size_t len, PCIATSDMAVisitRanges *visit,
                              void *opaque, size_t *visited, unsigned *failed)
@@ -1376,8 +1588,9 @@ int pci_ats_dma_visit_ranges(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
 
     for (unsigned i = 0; i < n; i++) {
         r.req[i] = (DMARequest) {
-            .pasid = pasid,
-            .flags = flags,
+            .pasid = origin->pasid,
+            .flags = origin->flags,
+            .cancel = origin->cancel,
             .addr = ranges[i].addr,
             .len = len,
             .dir = ranges[i].dir,
@@ -1396,10 +1609,7 @@ int pci_ats_dma_visit_ranges(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
             dma_wait(dma, &r.req[r.failed], step);
         }
     }
-    for (unsigned i = 1; i < n; i++) {
-        dma_disown_groups(dma, &r.req[i]);
-    }
-    dma_context_put(dma, &r.req[0]);
+    dma_ranges_end(dma, &r);
     *visited = len - r.req[0].len;
     *failed = r.failed;
     return ret;
@@ -1415,24 +1625,27 @@ static void dma_end(PCIATSDMA *dma, DMARequest *req, int ret)
 }
 
 /*
+ * May responses come to groups of the request's PASID that came with migration?
+ * Then its context hears them.
+ */
+static bool dma_hears_loaded_groups(PCIATSDMA *dma, DMARequest *req)
+{
+    return pcie_pri_has_loaded_groups(dma->dev, req->pasid) &&
+           !dma_context_get(dma, req) && dma_context_add_pri(dma, req->ctx);
+}
+
+/*
  * The guest takes an address space away when it hears that the function is done
  * with it.  By then all page requests have to be answered (PCIe 5.0, 6.20.1):
  * the guest's handling of a request must not outlive the address space.  The
  * same goes for requests that were sent before a migration.  With the lock.
  */
-static bool dma_has_to_wait(PCIATSDMA *dma, DMARequest *req)
+static bool dma_has_to_wait(PCIATSDMA *dma, const DMARequest *req)
 {
-    if (!pcie_pri_enabled(dma->dev) || qatomic_read(&dma->stopping)) {
-        return false;
-    }
-    for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
-        if (dma->groups[i].req == req && !dma->groups[i].dropped &&
-            req->unclosed != &dma->groups[i]) {
-            return true;
-        }
-    }
-    return req->ctx && qatomic_read(&req->ctx->has_pri) &&
-           pcie_pri_has_loaded_groups(dma->dev, req->pasid);
+    return dma_can_be_answered(dma) &&
+           (dma_is_owed_responses(dma, req) ||
+            (req->may_be_loaded &&
+             pcie_pri_has_loaded_groups(dma->dev, req->pasid)));
 }
 
 /*
@@ -1448,9 +1661,8 @@ static void dma_run(PCIATSDMA *dma, DMARequest *req)
         step = dma_step(dma, req, true, &req->ret);
         req->ended = step == DMA_ENDED;
     }
-    if (req->ended && pcie_pri_has_loaded_groups(dma->dev, req->pasid) &&
-        !dma_context_get(dma, req)) {
-        dma_context_add_pri(dma, req->ctx);
+    if (req->ended) {
+        req->may_be_loaded = dma_hears_loaded_groups(dma, req);
     }
     /* A response that comes from here on finds the request parked */
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
@@ -1576,6 +1788,37 @@ void pci_ats_dma_visit_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
     });
 }
 
+/* ---- What has to be over before the guest is told so ---- */
+
+/* With the lock */
+static bool dma_has_to_settle(PCIATSDMA *dma, const DMARequest *req)
+{
+    return dma_has_to_wait(dma, req) ||
+           (req->ctx->disowned && dma_can_be_answered(dma));
+}
+
+bool pci_ats_dma_settle(PCIATSDMA *dma, uint32_t pasid)
+{
+    DMARequest req = { .pasid = pasid };
+    bool open;
+
+    /* If there is no context, nobody has asked for pages */
+    if (dma_context_get(dma, &req)) {
+        return true;
+    }
+    req.may_be_loaded = dma_hears_loaded_groups(dma, &req);
+    WITH_QEMU_LOCK_GUARD(&dma->lock) {
+        dma->settling++;
+        while ((open = dma_has_to_settle(dma, &req)) &&
+               !qatomic_read(&dma->suspended)) {
+            qemu_cond_wait(&dma->responded, &dma->lock);
+        }
+        dma->settling--;
+    }
+    dma_context_put(dma, &req);
+    return !open;
+}
+
 /* ---- What the guest or the device changes meanwhile ---- */
 
 void pci_ats_dma_recheck(PCIATSDMA *dma)
@@ -1589,6 +1832,7 @@ void pci_ats_dma_recheck(PCIATSDMA *dma)
         }
     }
     dma_wake_ended(dma, NULL);
+    dma_wake_settling(dma);
 }
 
 void pci_ats_dma_cancel(PCIATSDMA *dma)

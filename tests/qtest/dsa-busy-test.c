@@ -34,13 +34,8 @@
 #define CR          (DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR)
 #define BLOCK       (CR | DSA_FLAG_BLOCK_ON_FAULT)
 
-/* Scalable-mode entries (VT-d 9.4, 9.6) and first-stage entries (9.7) */
-#define CE          (VTD_SM_CONTEXT_ENTRY_DTE | VTD_SM_CONTEXT_ENTRY_PASIDE | \
-                     VTD_SM_CONTEXT_ENTRY_PRE)
-#define PE0         (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT)
+/* Of the process, and a first-stage entry (VT-d 9.7) */
 #define DOMAIN      1
-#define PE1         (DOMAIN | VTD_SM_PASID_ENTRY_PWSNP)
-#define PE2_SRE     1ULL
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
 /* IOMMUPRIResponseCode */
@@ -91,15 +86,11 @@ static void start(Test *t)
 
 static void attach_iommu(Test *t)
 {
-    uint64_t dir, root0;
+    uint64_t root0;
 
     qvtd_init(&t->vtd, t->qts, &t->alloc);
-    t->vtd.scalable = true;
-    dir = qvtd_sm_attach(&t->vtd, t->dsa.bdf, CE, 0);
-    root0 = qvtd_new_table(&t->vtd);
-    t->root = qvtd_new_table(&t->vtd);
-    qvtd_sm_pasid(&t->vtd, dir, 0, PE0, PE1, root0);
-    qvtd_sm_pasid(&t->vtd, dir, PASID, PE0, PE1, t->root | PE2_SRE);
+    t->root = qvtd_sm_attach_process(&t->vtd, t->dsa.bdf, PASID, DOMAIN,
+                                     &root0);
     qvtd_enable(&t->vtd);
     qvtd_prq_init(&t->prq, &t->vtd, 2);
     qdsa_enable_ats(&t->dsa);
@@ -149,7 +140,7 @@ static void unmap_page(Test *t, uint64_t iova)
 
 /* ---- Page requests ---- */
 
-static void expect_any_request(Test *t, QVtdPageReq *rq)
+static void next_request(Test *t, QVtdPageReq *rq)
 {
     int64_t deadline = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
 
@@ -159,8 +150,25 @@ static void expect_any_request(Test *t, QVtdPageReq *rq)
     }
     qvtd_prq_next(&t->prq, rq);
     g_assert_cmphex(rq->pasid, ==, PASID);
-    g_assert_true(rq->last);
     g_assert_true(rq->read != rq->write);
+}
+
+static void expect_any_request(Test *t, QVtdPageReq *rq)
+{
+    next_request(t, rq);
+    g_assert_true(rq->last);
+}
+
+/* For @n pages, which are asked for at once; sets @rq to the last request */
+static void expect_group(Test *t, uint64_t iova, unsigned n, bool is_write,
+                         QVtdPageReq *rq)
+{
+    for (unsigned i = 0; i < n; i++) {
+        next_request(t, rq);
+        g_assert_cmphex(rq->addr, ==, iova + i * PAGE);
+        g_assert_cmpint(rq->write, ==, is_write);
+        g_assert_cmpint(rq->last, ==, i == n - 1);
+    }
 }
 
 static void expect_request(Test *t, uint64_t iova, bool is_write,
@@ -253,7 +261,15 @@ static void expect_filled(Test *t, uint64_t addr, uint64_t pattern,
 
 #define PATTERN 0x0123456789abcdefULL
 
-/* 3.13.2: with Block on Fault the engine waits for the page */
+/* Have an engine wait for the second of two pages */
+static void begin_block(BlockTest *b, QVtdPageReq *rq)
+{
+    start_block(b, true);
+    submit(&b->t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
+    expect_request(&b->t, IOVA_DATA + PAGE, true, rq);
+}
+
+/* 3.13.2: with Block on Fault the engine waits for the pages */
 static void test_block(void)
 {
     QVtdPageReq rq;
@@ -262,15 +278,12 @@ static void test_block(void)
 
     start_block(&b, true);
     submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA + 4, 2 * PAGE);
-    expect_request(t, IOVA_DATA + PAGE, true, &rq);
-    expect_filled(t, b.data + 4, PATTERN, 0, PAGE - 4);
+    expect_group(t, IOVA_DATA + PAGE, 2, true, &rq);
     expect_no_record(t, 0);
-    map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
-    respond(t, &rq, SUCCESS);
-    expect_request(t, IOVA_DATA + 2 * PAGE, true, &rq);
-    map(t, IOVA_DATA + 2 * PAGE, b.data + 2 * PAGE, PAGE);
+    map(t, IOVA_DATA + PAGE, b.data + PAGE, 2 * PAGE);
     respond(t, &rq, SUCCESS);
     expect_record(t, 0, DSA_STATUS_SUCCESS, 0, 0);
+    g_assert_cmpuint(qvtd_prq_count(&t->prq), ==, 0);
     expect_filled(t, b.data + 4, PATTERN, 0, 2 * PAGE);
 
     /* Reading asks for reading */
@@ -281,6 +294,47 @@ static void test_block(void)
     respond(t, &rq, SUCCESS);
     expect_record(t, 0, DSA_STATUS_SUCCESS, 0, 0);
     stop(&b.t);
+}
+
+/* Operations that do not work in place ask for many pages at once, too */
+static void test_block_copied(void)
+{
+    static const struct {
+        DSAOperation op;
+        uint32_t dst;
+        uint32_t size;
+        unsigned pages;
+    } ops[] = {
+        /* Backwards: the source, and then the page behind it */
+        { DSA_OP_MEMORY_MOVE, PAGE, 16 * PAGE, 16 },
+        { DSA_OP_DIF_INSERT, 32 * PAGE, 16 * PAGE, 16 },
+        { DSA_OP_DIF_CHECK, 0, 520 * 128, 17 },
+        { DSA_OP_APPLY_DELTA, 32 * PAGE, 16 * PAGE, 16 },
+        { DSA_OP_CREATE_DELTA, 32 * PAGE, 16 * PAGE, 16 },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(ops); i++) {
+        uint64_t dst = ops[i].dst ? IOVA_DATA + ops[i].dst : 0;
+        QVtdPageReq rq;
+        QDSADesc desc;
+        BlockTest b;
+        Test *t = &b.t;
+
+        g_test_message("case %d", i);
+        start_block(&b, true);
+        unmap_page(t, IOVA_DATA);
+        qdsa_desc(&desc, ops[i].op, BLOCK, IOVA_CR);
+        qdsa_desc_data(&desc, IOVA_DATA, dst, ops[i].size);
+        if (ops[i].op == DSA_OP_CREATE_DELTA) {
+            stq_le_p(desc.raw + DSA_DESC_DELTA_ADDR, IOVA_DATA + 64 * PAGE);
+            stl_le_p(desc.raw + DSA_DESC_MAX_DELTA_SIZE, 80);
+        } else if (ops[i].op == DSA_OP_APPLY_DELTA) {
+            stl_le_p(desc.raw + DSA_DESC_DELTA_SIZE, 16 * PAGE);
+        }
+        qdsa_submit(&t->dsa, &desc);
+        expect_group(t, IOVA_DATA, ops[i].pages, false, &rq);
+        stop(t);
+    }
 }
 
 /* 3.13.3, 5.8.1: without, it reports how far it came, and asks for nothing */
@@ -305,7 +359,10 @@ static void test_no_block(void)
     stop(&b.t);
 }
 
-/* 3.13.2, 5.8.1: answers other than Success */
+/*
+ * 3.13.2, 5.8.1: answers other than Success.  Which page of several it is about
+ * shows when each is asked for by itself.
+ */
 static void test_block_refused(void)
 {
     QVtdPageReq rq;
@@ -313,11 +370,17 @@ static void test_block_refused(void)
     Test *t = &b.t;
 
     start_block(&b, true);
-    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA + 4, 2 * PAGE);
-    expect_request(t, IOVA_DATA + PAGE, true, &rq);
+    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA + 4, 3 * PAGE);
+    expect_group(t, IOVA_DATA + PAGE, 3, true, &rq);
     respond(t, &rq, INVALID);
-    expect_record(t, 0, DSA_STATUS_PAGE_FAULT_IR | DSA_STATUS_WRITE, PAGE - 4,
-                  IOVA_DATA + PAGE);
+    expect_request(t, IOVA_DATA + PAGE, true, &rq);
+    map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
+    respond(t, &rq, SUCCESS);
+    expect_request(t, IOVA_DATA + 2 * PAGE, true, &rq);
+    respond(t, &rq, INVALID);
+    expect_record(t, 0, DSA_STATUS_PAGE_FAULT_IR | DSA_STATUS_WRITE,
+                  2 * PAGE - 4, IOVA_DATA + 2 * PAGE);
+    unmap_page(t, IOVA_DATA + PAGE);
     submit(t, 0, DSA_OP_CRC, BLOCK, IOVA_DATA, 0, 2 * PAGE);
     expect_request(t, IOVA_DATA + PAGE, false, &rq);
     respond(t, &rq, INVALID);
@@ -612,7 +675,12 @@ static void every_begin(EveryTest *e, QVtdPageReq *rq)
                     R_DSA_CMDSTATUS_ACTIVE_MASK);
 }
 
-static void every_finish(EveryTest *e, QVtdPageReq *rq)
+/*
+ * @rq: for what the operations wait now; @old: those from before that are not
+ * answered yet, which the drains wait for, too
+ */
+static void every_finish(EveryTest *e, QVtdPageReq *rq, QVtdPageReq *old,
+                         unsigned n_old)
 {
     uint8_t record[DSA_CR_SIZE];
     Test *t = &e->t;
@@ -627,6 +695,12 @@ static void every_finish(EveryTest *e, QVtdPageReq *rq)
         respond(t, &rq[n], SUCCESS);
     }
     every_check(e);
+    g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_CMDSTATUS), ==,
+                    R_DSA_CMDSTATUS_ACTIVE_MASK);
+    expect_no_record(t, CASES);
+    for (int n = 0; n < n_old; n++) {
+        respond(t, &old[n], SUCCESS);
+    }
     g_assert_cmphex(wait_record(t, CASES, record), ==, DSA_STATUS_SUCCESS);
     g_assert_cmphex(qdsa_wait_command(&t->dsa), ==, 0);
     g_assert_cmphex(qdsa_readq(&t->dsa, A_DSA_SWERROR), ==, 0);
@@ -643,12 +717,13 @@ static void test_every_stop(void)
     every_learn(e);
     every_begin(e, old);
     stop_machine(t);
-    for (int n = 0; n < CASES; n++) {
+    /* All but one are answered meanwhile */
+    for (int n = 1; n < CASES; n++) {
         respond(t, &old[n], SUCCESS);
     }
     cont_machine(t);
     every_expect_requests(e, rq);
-    every_finish(e, rq);
+    every_finish(e, rq, old, 1);
     stop(t);
 }
 
@@ -676,8 +751,67 @@ static void test_every_migrate(void)
         respond(t, &old[n], SUCCESS);
     }
     every_expect_requests(e, rq);
-    every_finish(e, rq);
+    every_finish(e, rq, old, CASES);
     stop(t);
+}
+
+/* ---- What is abandoned while it waits for pages ---- */
+
+/* 3.15: it asks for nothing more, but what it has asked for is waited for */
+static void test_abort(void)
+{
+    QVtdPageReq rq;
+    BlockTest b;
+    Test *t = &b.t;
+
+    start_block(&b, true);
+    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 65 * PAGE);
+    expect_group(t, IOVA_DATA + PAGE, 32, true, &rq);
+    qdsa_writel(&t->dsa, A_DSA_CMD, DSA_CMD_ABORT_ALL << R_DSA_CMD_CODE_SHIFT);
+    g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_CMDSTATUS), ==,
+                    R_DSA_CMDSTATUS_ACTIVE_MASK);
+    respond(t, &rq, SUCCESS);
+    g_assert_cmphex(qdsa_wait_command(&t->dsa), ==, 0);
+    expect_no_record(t, 0);
+    g_assert_cmpuint(qvtd_prq_count(&t->prq), ==, 0);
+    stop(t);
+}
+
+/* The same if the machine stops, or migrates, before that is answered */
+static void abort_and_stop(bool migrates)
+{
+    g_autofree char *path = NULL;
+    QVtdPageReq rq;
+    BlockTest b;
+    Test *t = &b.t;
+
+    begin_block(&b, &rq);
+    qdsa_writel(&t->dsa, A_DSA_CMD, DSA_CMD_ABORT_ALL << R_DSA_CMD_CODE_SHIFT);
+    if (migrates) {
+        path = qatd_save_machine(t->qts);
+        load(t, path, SVM_IOMMU "-device dsa,addr=4,id=dsa0");
+    } else {
+        stop_machine(t);
+        cont_machine(t);
+    }
+    /* The page is there now, but this does not count */
+    map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
+    g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_CMDSTATUS), ==,
+                    R_DSA_CMDSTATUS_ACTIVE_MASK);
+    respond(t, &rq, SUCCESS);
+    g_assert_cmphex(qdsa_wait_command(&t->dsa), ==, 0);
+    expect_no_record(t, 0);
+    stop(t);
+}
+
+static void test_abort_stop(void)
+{
+    abort_and_stop(false);
+}
+
+static void test_abort_migrate(void)
+{
+    abort_and_stop(true);
 }
 
 /* ---- Stop and migration without an IOMMU ---- */
@@ -686,7 +820,7 @@ static void test_every_migrate(void)
 static void test_migrate_progress(void)
 {
     g_autofree char *path = NULL;
-    QVtdPageReq rq;
+    QVtdPageReq rq, old;
     BlockTest b;
     Test *t = &b.t;
 
@@ -694,7 +828,7 @@ static void test_migrate_progress(void)
     submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA + 4, 2 * PAGE - 4);
     submit(t, 1, DSA_OP_NOOP, CR, 0, 0, 0);
     submit(t, 2, DSA_OP_NOOP, CR, 0, 0, 0);
-    expect_request(t, IOVA_DATA + PAGE, true, &rq);
+    expect_request(t, IOVA_DATA + PAGE, true, &old);
     expect_filled(t, b.data + 4, PATTERN, 0, PAGE - 4);
     g_assert_cmpuint(occupancy(t), ==, 2);
     /* Shows whether the destination begins again */
@@ -708,6 +842,7 @@ static void test_migrate_progress(void)
     map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
     respond(t, &rq, SUCCESS);
     expect_record(t, 0, DSA_STATUS_SUCCESS, 0, 0);
+    respond(t, &old, SUCCESS);
     expect_record(t, 1, DSA_STATUS_SUCCESS, 0, 0);
     expect_record(t, 2, DSA_STATUS_SUCCESS, 0, 0);
     expect_filled(t, b.data, 0, 0, PAGE);
@@ -817,8 +952,15 @@ static void test_migrate_hostile(void)
         { 83 + DSA_DESC_OPERATION, 0x0f },
         { 83 + DSA_DESC_OPERATION, DSA_OP_NOOP },
         { 83 + DSA_DESC_TRANSFER_SIZE + 3, 0xff },
-        { 149, 4 },             /* phase */
+        { 149, 5 },             /* phase */
         { 162, 0xff },          /* Bytes Completed */
+        /* It has made progress, and so was checked before */
+        { 149, 0 },
+        /* Errors are found when it has ended */
+        { 159, 1 },             /* status */
+        { 160, 1 },             /* direction of the fault */
+        { 161, 1 },             /* Result */
+        { 166, 1 },             /* Fault Address */
     };
     g_autofree char *path = NULL, *stream = NULL;
     size_t len, place;
@@ -826,10 +968,8 @@ static void test_migrate_hostile(void)
     BlockTest b;
     Test *t = &b.t;
 
-    start_block(&b, true);
-    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
+    begin_block(&b, &rq);
     submit(t, 1, DSA_OP_NOOP, CR, 0, 0, 0);
-    expect_request(t, IOVA_DATA + PAGE, true, &rq);
     path = qatd_save_machine(t->qts);
     g_assert_true(g_file_get_contents(path, &stream, &len, NULL));
     expect_load(path, stream, len, "completed");
@@ -886,6 +1026,9 @@ static void test_stop(void)
         for (int i = 0; i < 16; i++) {
             expect_record(&t, i, DSA_STATUS_SUCCESS, 0, 0);
         }
+        /* The others may have been done before the machine stopped */
+        submit(&t, 0, DSA_OP_MEMORY_MOVE, CR, src, src + BIG_SIZE, BIG_SIZE);
+        expect_record(&t, 0, DSA_STATUS_SUCCESS, 0, 0);
         expect_big(&t, src + BIG_SIZE, 0x5a);
     }
     stop(&t);
@@ -958,6 +1101,20 @@ static void test_taken_away(void)
     }
 }
 
+/* After a reset the device works, and goes on with nothing from before */
+static void expect_forgotten(BlockTest *b)
+{
+    Test *t = &b->t;
+
+    qdsa_init(&t->dsa, t->qts, DEV, t->dsa.msi);
+    qdsa_enable_ats(&t->dsa);
+    qdsa_start(&t->dsa, wq_bits(true));
+    submit(t, 1, DSA_OP_NOOP, CR, 0, 0, 0);
+    expect_record(t, 1, DSA_STATUS_SUCCESS, 0, 0);
+    expect_no_record(t, 0);
+    expect_filled(t, b->data, 0, 0, 2 * PAGE);
+}
+
 /* The same for an engine that waits for a page; then the device works */
 static void test_taken_away_blocked(void)
 {
@@ -966,21 +1123,13 @@ static void test_taken_away_blocked(void)
     Test *t = &b.t;
 
     for (int i = 0; i < 3; i++) {
-        start_block(&b, true);
-        submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
-        expect_request(t, IOVA_DATA + PAGE, true, &rq);
+        begin_block(&b, &rq);
         takers[i](t);
         qtest_memset(t->qts, b.data, 0, PAGE);
         map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
         respond(t, &rq, SUCCESS);
         flr(t);
-        qdsa_init(&t->dsa, t->qts, DEV, t->dsa.msi);
-        qdsa_enable_ats(&t->dsa);
-        qdsa_start(&t->dsa, wq_bits(true));
-        submit(t, 1, DSA_OP_NOOP, CR, 0, 0, 0);
-        expect_record(t, 1, DSA_STATUS_SUCCESS, 0, 0);
-        expect_no_record(t, 0);
-        expect_filled(t, b.data, 0, 0, 2 * PAGE);
+        expect_forgotten(&b);
         stop(t);
     }
 }
@@ -992,20 +1141,12 @@ static void test_stop_reset(void)
     BlockTest b;
     Test *t = &b.t;
 
-    start_block(&b, true);
-    submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
-    expect_request(t, IOVA_DATA + PAGE, true, &rq);
+    begin_block(&b, &rq);
     stop_machine(t);
     qtest_memset(t->qts, b.data, 0, PAGE);
     flr(t);
     cont_machine(t);
-    qdsa_init(&t->dsa, t->qts, DEV, t->dsa.msi);
-    qdsa_enable_ats(&t->dsa);
-    qdsa_start(&t->dsa, wq_bits(true));
-    submit(t, 1, DSA_OP_NOOP, CR, 0, 0, 0);
-    expect_record(t, 1, DSA_STATUS_SUCCESS, 0, 0);
-    expect_no_record(t, 0);
-    expect_filled(t, b.data, 0, 0, 2 * PAGE);
+    expect_forgotten(&b);
     stop(t);
 }
 
@@ -1049,11 +1190,15 @@ int main(int argc, char **argv)
         return 0;
     }
     qtest_add_func("/dsa/block/success", test_block);
+    qtest_add_func("/dsa/block/copied", test_block_copied);
     qtest_add_func("/dsa/block/off", test_no_block);
     qtest_add_func("/dsa/block/refused", test_block_refused);
     qtest_add_func("/dsa/block/record", test_block_record);
     qtest_add_func("/dsa/busy/every-operation/stop", test_every_stop);
     qtest_add_func("/dsa/busy/every-operation/migrate", test_every_migrate);
+    qtest_add_func("/dsa/busy/abort", test_abort);
+    qtest_add_func("/dsa/busy/abort-stop", test_abort_stop);
+    qtest_add_func("/dsa/busy/abort-migrate", test_abort_migrate);
     qtest_add_func("/dsa/busy/migrate", test_migrate_progress);
     qtest_add_func("/dsa/busy/stop", test_stop);
     qtest_add_func("/dsa/busy/stop-reset", test_stop_reset);

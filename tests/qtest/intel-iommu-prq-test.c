@@ -892,17 +892,6 @@ static void test_pri_reset(void)
     stop(&t);
 }
 
-static uint8_t pcie_cap(Test *t, uint16_t bdf)
-{
-    uint8_t pos = qecam_readb(t->qts, bdf, PCI_CAPABILITY_LIST);
-
-    while (qecam_readb(t->qts, bdf, pos) != PCI_CAP_ID_EXP) {
-        pos = qecam_readb(t->qts, bdf, pos + PCI_CAP_LIST_NEXT);
-        g_assert_cmphex(pos, !=, 0);
-    }
-    return pos;
-}
-
 /* PCIe 5.0, 6.6.2: Function Level Reset, of this function only */
 static void test_flr(void)
 {
@@ -911,7 +900,8 @@ static void test_flr(void)
     start(&t);
     request(&t.dev, PASID, ADDR, 1, LAST | RD);
     request(&t.dev2, PASID, ADDR, 1, LAST | RD);
-    qecam_writew(t.qts, DEV, pcie_cap(&t, DEV) + PCI_EXP_DEVCTL,
+    qecam_writew(t.qts, DEV,
+                 qecam_cap(t.qts, DEV, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL,
                  PCI_EXP_DEVCTL_BCR_FLR);
     g_assert_cmpuint(qatd_read(&t.dev2, ATD_OUTSTANDING), ==, 1);
     qatd_init(&t.dev, t.qts, DEV, 0);
@@ -950,7 +940,8 @@ static void test_unplug(void)
     request(&plugged, PASID, ADDR, 1, LAST | RD);
     qtest_qmp_device_del_send(t.qts, "dev");
     /* The guest's part: it switches the slot off (PCIe 5.0, 6.7.1) */
-    qecam_writew(t.qts, port, pcie_cap(&t, port) + PCI_EXP_SLTCTL,
+    qecam_writew(t.qts, port,
+                 qecam_cap(t.qts, port, PCI_CAP_ID_EXP) + PCI_EXP_SLTCTL,
                  PCI_EXP_SLTCTL_PWR_OFF | PCI_EXP_SLTCTL_PWR_IND_OFF);
     qtest_qmp_eventwait(t.qts, "DEVICE_DELETED");
     queued(&t, 1);

@@ -33,12 +33,7 @@
 #define MIB2        0x200000ULL
 #define ADDR        0x7f0012345000ULL
 
-/* PASID-table entries (VT-d 9.6), first-stage entries (VT-d 9.7) */
-#define CE          (VTD_SM_CONTEXT_ENTRY_DTE | VTD_SM_CONTEXT_ENTRY_PASIDE | \
-                     VTD_SM_CONTEXT_ENTRY_PRE)
-#define PE0         (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT)
-#define PE1         (DOMAIN | VTD_SM_PASID_ENTRY_PWSNP)
-#define PE2_SRE     1ULL
+/* First-stage entry (VT-d 9.7) */
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
 /* Where MSIs go: a page that requests without PASID see */
@@ -97,21 +92,9 @@ static void conf_writew(Test *t, uint16_t reg, uint16_t val)
     qecam_writew(t->qts, t->bdf, reg, val);
 }
 
-/* PCI_CAP_ID_MSI, PCI_CAP_ID_EXP */
-static uint8_t conf_cap(Test *t, uint8_t id)
-{
-    uint8_t pos = qecam_readb(t->qts, t->bdf, PCI_CAPABILITY_LIST);
-
-    while (pos && qecam_readb(t->qts, t->bdf, pos) != id) {
-        pos = qecam_readb(t->qts, t->bdf, pos + PCI_CAP_LIST_NEXT);
-    }
-    g_assert_cmphex(pos, !=, 0);
-    return pos;
-}
-
 static void conf_enable_msi(Test *t)
 {
-    uint8_t msi = conf_cap(t, PCI_CAP_ID_MSI);
+    uint8_t msi = qecam_cap(t->qts, t->bdf, PCI_CAP_ID_MSI);
 
     qecam_writel(t->qts, t->bdf, msi + PCI_MSI_ADDRESS_LO, MSI_IOVA);
     qecam_writel(t->qts, t->bdf, msi + PCI_MSI_ADDRESS_HI, 0);
@@ -139,16 +122,11 @@ static void conf_enable(Test *t, uint32_t pri_alloc)
 
 static void guest_init(Test *t, uint32_t pri_alloc)
 {
-    uint64_t dir, root0;
+    uint64_t root0;
 
-    t->vtd.scalable = true;
-    dir = qvtd_sm_attach(&t->vtd, t->bdf, CE, 0);
-    root0 = qvtd_new_table(&t->vtd);
-    t->root = qvtd_new_table(&t->vtd);
+    t->root = qvtd_sm_attach_process(&t->vtd, t->bdf, PASID, DOMAIN, &root0);
     t->msi = qvtd_new_table(&t->vtd);
     qvtd_map_entry(&t->vtd, root0, 4, MSI_IOVA, KIB4, t->msi | FS, FS);
-    qvtd_sm_pasid(&t->vtd, dir, 0, PE0, PE1, root0);
-    qvtd_sm_pasid(&t->vtd, dir, PASID, PE0, PE1, t->root | PE2_SRE);
     qvtd_enable(&t->vtd);
     qvtd_prq_init(&t->prq, &t->vtd, 2);
     conf_enable(t, pri_alloc);
@@ -372,7 +350,7 @@ static void test_config(void)
     g_assert_cmphex(qecam_readl(t.qts, DEV, PCI_VENDOR_ID), ==, 0x0b111234);
     g_assert_cmphex(qecam_readl(t.qts, DEV, PCI_CLASS_REVISION), ==,
                     0x00ff0010);
-    msi = conf_cap(&t, PCI_CAP_ID_MSI);
+    msi = qecam_cap(t.qts, t.bdf, PCI_CAP_ID_MSI);
     g_assert_cmphex(conf_readw(&t, msi + PCI_MSI_FLAGS) &
                     (PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_QMASK), ==,
                     PCI_MSI_FLAGS_64BIT);
@@ -909,7 +887,7 @@ static void test_at_once_remapped(void)
                  VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_SIRTP);
     qtest_writel(t.qts, vtd + DMAR_GCMD_REG,
                  VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_IRE);
-    msi = conf_cap(&t, PCI_CAP_ID_MSI);
+    msi = qecam_cap(t.qts, t.bdf, PCI_CAP_ID_MSI);
     qecam_writel(t.qts, t.bdf, msi + PCI_MSI_ADDRESS_LO,
                  VTD_INTERRUPT_ADDR_FIRST | 1 << 4);
     conf_writew(&t, msi + PCI_MSI_DATA_64, 0);
@@ -1060,7 +1038,7 @@ static void test_flr_while_busy(void)
     start(&t);
     g_assert_cmphex(run_write(&t, ADDR, 0), ==, SVM_RESULT_ERROR);
     begin_and_fault(&t, &rq);
-    conf_writew(&t, conf_cap(&t, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL,
+    conf_writew(&t, qecam_cap(t.qts, t.bdf, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL,
                 PCI_EXP_DEVCTL_BCR_FLR);
     gpa = map(&t, ADDR, FS);
     qvtd_prq_drain(&t.prq, DEV, PASID, DOMAIN);
@@ -1616,8 +1594,8 @@ static void chaos_switch(Chaos *c)
 
 static void chaos_flr(Chaos *c)
 {
-    conf_writew(&c->t, conf_cap(&c->t, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL,
-                PCI_EXP_DEVCTL_BCR_FLR);
+    conf_writew(&c->t, qecam_cap(c->t.qts, c->t.bdf, PCI_CAP_ID_EXP) +
+                PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
     conf_enable(&c->t, g_test_rand_int_range(0, 64));
 }
 

@@ -33,6 +33,9 @@
 #define WQ_SIZE         8
 #define RECORDS         (1 << 20)
 #define PIECE           4096
+/* Memory behind the records is zeroes, and then ones */
+#define DATA            0x10000000
+#define ONES            0x40000000
 
 static DSAState dsa;
 static uint32_t seed;
@@ -44,6 +47,14 @@ static int records[RECORDS];
 static int accesses;            /* under way */
 static bool suspended;
 static int interrupts;
+/* One-byte reads, which are those of Destination Readback, and settling */
+static hwaddr readbacks[4];
+static unsigned nr_readbacks;
+static bool has_open_requests;
+/* Reads take until this is reset, or requests are suspended */
+static bool slow;
+static int slow_accesses;
+static int settles;
 
 static bool access_begin(void)
 {
@@ -74,18 +85,41 @@ void pci_ats_dma_resume(PCIATSDMA *dma)
     qatomic_set(&suspended, false);
 }
 
-int pci_ats_dma_rw_partial(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+bool pci_ats_dma_settle(PCIATSDMA *dma, uint32_t pasid)
+{
+    qatomic_inc(&settles);
+    while (qatomic_read(&has_open_requests)) {
+        if (qatomic_read(&suspended)) {
+            return false;
+        }
+        g_usleep(10);
+    }
+    return true;
+}
+
+int pci_ats_dma_rw_partial(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
                            hwaddr addr, void *buf, size_t len,
                            DMADirection dir, size_t *moved)
 {
     *moved = 0;
+    if (qatomic_read(&slow)) {
+        qatomic_inc(&slow_accesses);
+        while (qatomic_read(&slow) && !qatomic_read(&suspended)) {
+            g_usleep(10);
+        }
+    }
     if (!access_begin()) {
         return -ECANCELED;
     }
     if (dir == DMA_DIRECTION_TO_DEVICE) {
         /* Also lists of descriptors: No-ops */
-        memset(buf, 0, len);
-    } else if (len == 8) {
+        memset(buf, addr >= ONES ? 0xff : 0, len);
+        if (len == 1) {
+            unsigned n = qatomic_fetch_inc(&nr_readbacks);
+
+            qatomic_set(&readbacks[n % ARRAY_SIZE(readbacks)], addr);
+        }
+    } else if (len == 8 && addr < DATA) {
         qatomic_inc(&records[addr / DSA_CR_SIZE]);
     }
     *moved = len;
@@ -93,7 +127,7 @@ int pci_ats_dma_rw_partial(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
     return 0;
 }
 
-int pci_ats_dma_visit_ranges(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+int pci_ats_dma_visit_ranges(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
                              const PCIATSDMARange *ranges, unsigned n,
                              size_t len, PCIATSDMAVisitRanges *visit,
                              void *opaque, size_t *visited, unsigned *failed)
@@ -400,6 +434,14 @@ static void *processor(void *opaque)
 
 /* ---- Setup ---- */
 
+static void start_processors(void)
+{
+    for (unsigned i = 0; i < PROCESSORS; i++) {
+        qemu_thread_create(&processor_thread[i], "processor", processor,
+                           GUINT_TO_POINTER(i), QEMU_THREAD_JOINABLE);
+    }
+}
+
 static void start(void)
 {
     object_initialize(&dsa, sizeof(dsa), TYPE_DSA);
@@ -425,10 +467,6 @@ static void start(void)
     qemu_thread_create(&loop_thread, "loop", loop, NULL, QEMU_THREAD_JOINABLE);
     qemu_mutex_lock(&bql);
     enable();
-    for (unsigned i = 0; i < PROCESSORS; i++) {
-        qemu_thread_create(&processor_thread[i], "processor", processor,
-                           GUINT_TO_POINTER(i), QEMU_THREAD_JOINABLE);
-    }
 }
 
 static void stop_processors(void)
@@ -492,6 +530,7 @@ static void expect_quiet(void)
 static void test_stop(void **state)
 {
     start();
+    start_processors();
     for (int i = 0; i < 300; i++) {
         wait_for_processors();
         command_begin(i % 2 ? DSA_CMD_DRAIN_ALL : DSA_CMD_DRAIN_PASID, 0);
@@ -560,12 +599,163 @@ static void disturb(GRand *rng)
     }
 }
 
+/* A descriptor of number @record; waits until its completion record is there */
+static void run(uint8_t *raw, unsigned record)
+{
+    submit(raw, 0);
+    while (!qatomic_read(&records[record])) {
+        g_usleep(10);
+    }
+}
+
+static void make_one(uint8_t *raw, DSAOperation op, uint32_t flags,
+                     unsigned record)
+{
+    memset(raw, 0, DSA_DESC_SIZE);
+    stl_le_p(raw + DSA_DESC_FLAGS,
+             DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR | flags);
+    raw[DSA_DESC_OPERATION] = op;
+    stq_le_p(raw + DSA_DESC_COMPLETION_ADDR, (uint64_t)record * DSA_CR_SIZE);
+}
+
+/* 3.15: a drain ends after the interrupts that were due before it */
+static void test_drain_interrupt(void **state)
+{
+    uint8_t raw[DSA_DESC_SIZE];
+
+    start();
+    make_one(raw, DSA_OP_NOOP, DSA_FLAG_REQUEST_INT, 0);
+    stw_le_p(raw + DSA_DESC_INT_HANDLE, 1);
+    interrupts = 0;
+    assert_int_equal(command(DSA_CMD_REQUEST_INT_HANDLE, 1),
+                     1 << R_DSA_CMDSTATUS_RESULT_SHIFT);
+    write_register(DSA_MSIXPERM_OFFSET + 8,
+                   R_DSA_MSIXPERM_PASID_EN_MASK);
+    WITH_QEMU_LOCK_GUARD(&dsa.lock) {
+        dsa.gencfg |= R_DSA_GENCFG_USER_INT_MASK;
+    }
+    submit(raw, 0);
+    /* The bottom half cannot run, for that needs the BQL */
+    for (bool raised = false; !raised; ) {
+        QEMU_LOCK_GUARD(&dsa.lock);
+        raised = dsa.raised[1] && !dsa.engines[0].busy &&
+                 !dsa.engines[1].busy && !dsa.engines[2].busy;
+    }
+    command_begin(DSA_CMD_DRAIN_ALL, 0);
+    assert_int_equal(interrupts, 0);
+    assert_int_equal(read_register(A_DSA_CMDSTATUS),
+                     R_DSA_CMDSTATUS_ACTIVE_MASK);
+    assert_int_equal(command_wait(), 0);
+    assert_int_equal(interrupts, 1);
+    stop();
+}
+
+/* 3.15: nor before page requests that were open at a stop are answered */
+static void test_drain_requests(void **state)
+{
+    uint8_t raw[DSA_DESC_SIZE];
+    int before;
+
+    start();
+    make_one(raw, DSA_OP_BATCH, 0, 0);
+    stq_le_p(raw + DSA_DESC_SRC, 0x10000000);
+    stl_le_p(raw + DSA_DESC_TRANSFER_SIZE, 1024);
+    qatomic_set(&slow, true);
+    submit(raw, 0);
+    while (!qatomic_read(&slow_accesses)) {
+        g_usleep(10);
+    }
+    qatomic_set(&has_open_requests, true);
+    dsa_set_running(&dsa, false);
+    expect_quiet();
+    qatomic_set(&slow, false);
+    before = qatomic_read(&settles);
+    dsa_set_running(&dsa, true);
+    command_begin(DSA_CMD_ABORT_ALL, 0);
+    /* Also if the machine stops once more */
+    while (qatomic_read(&settles) == before) {
+        g_usleep(10);
+    }
+    dsa_set_running(&dsa, false);
+    expect_quiet();
+    before = qatomic_read(&settles);
+    dsa_set_running(&dsa, true);
+    while (qatomic_read(&settles) == before) {
+        g_usleep(10);
+    }
+    assert_int_equal(read_register(A_DSA_CMDSTATUS),
+                     R_DSA_CMDSTATUS_ACTIVE_MASK);
+    qatomic_set(&has_open_requests, false);
+    assert_int_equal(command_wait(), 0);
+    stop();
+}
+
+/* 8.1.3: the last byte of each destination */
+static void test_readback(void **state)
+{
+    static const struct {
+        DSAOperation op;
+        uint64_t dst;
+        uint32_t size;
+        unsigned offset;        /* of a further address in the descriptor */
+        uint64_t address;
+        unsigned size_offset;   /* and of a further size */
+        uint32_t size2;
+        unsigned n;
+        hwaddr expected[2];
+    } cases[] = {
+        { DSA_OP_MEMORY_MOVE, 0x20000000, 0x123, 0, 0, 0, 0, 1,
+          { 0x20000122 } },
+        { DSA_OP_FILL, 0x20000000, 0x3000, 0, 0, 0, 0, 1, { 0x20002fff } },
+        { DSA_OP_DUALCAST, 0x20000000, 0x1000, DSA_DESC_DST2, 0x30000000, 0, 0,
+          2, { 0x20000fff, 0x30000fff } },
+        /* No deltas, and 8 of them */
+        { DSA_OP_CREATE_DELTA, 0x20000000, 0x40, DSA_DESC_DELTA_ADDR,
+          0x30000000, DSA_DESC_MAX_DELTA_SIZE, 80, 0 },
+        { DSA_OP_CREATE_DELTA, ONES, 0x40, DSA_DESC_DELTA_ADDR,
+          0x30000000, DSA_DESC_MAX_DELTA_SIZE, 100, 1, { 0x3000004f } },
+        /* One delta of offset 0 */
+        { DSA_OP_APPLY_DELTA, 0x20000000, 0x1000, 0, 0, DSA_DESC_DELTA_SIZE, 10,
+          1, { 0x20000007 } },
+        { DSA_OP_COPY_CRC, 0x20000000, 0x77, 0, 0, 0, 0, 1, { 0x20000076 } },
+        { DSA_OP_DIF_INSERT, 0x20000000, 2 * 512, 0, 0, 0, 0, 1,
+          { 0x2000040f } },
+        { DSA_OP_CACHE_FLUSH, 0x20000000, 0x10, 0, 0, 0, 0, 1,
+          { 0x2000000f } },
+    };
+    uint8_t raw[DSA_DESC_SIZE];
+
+    start();
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        make_one(raw, cases[i].op, DSA_FLAG_DEST_READBACK, i);
+        if (cases[i].op != DSA_OP_CACHE_FLUSH) {
+            stq_le_p(raw + DSA_DESC_SRC, DATA);
+        }
+        stq_le_p(raw + DSA_DESC_DST, cases[i].dst);
+        stl_le_p(raw + DSA_DESC_TRANSFER_SIZE, cases[i].size);
+        if (cases[i].offset) {
+            stq_le_p(raw + cases[i].offset, cases[i].address);
+        }
+        if (cases[i].size_offset) {
+            stl_le_p(raw + cases[i].size_offset, cases[i].size2);
+        }
+        qatomic_set(&nr_readbacks, 0);
+        run(raw, i);
+        assert_int_equal(qatomic_read(&nr_readbacks), cases[i].n);
+        for (unsigned j = 0; j < cases[i].n; j++) {
+            assert_int_equal(qatomic_read(&readbacks[j]), cases[i].expected[j]);
+        }
+    }
+    stop();
+}
+
 /* Everything at once: no record is written twice, and nothing hangs */
 static void test_everything(void **state)
 {
     GRand *rng = g_rand_new_with_seed(qatomic_fetch_inc(&seed));
 
     start();
+    start_processors();
     for (int i = 0; i < 1000; i++) {
         wait_for_processors();
         disturb(rng);
@@ -581,6 +771,7 @@ static void test_unplug(void **state)
 {
     for (int i = 0; i < 30; i++) {
         start();
+        start_processors();
         g_usleep(i * 10);
         dsa_engines_pause(&dsa);
         stop_processors();
@@ -593,6 +784,9 @@ static void test_unplug(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_drain_interrupt),
+        cmocka_unit_test(test_drain_requests),
+        cmocka_unit_test(test_readback),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_everything),
         cmocka_unit_test(test_unplug),

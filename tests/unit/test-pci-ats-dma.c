@@ -89,6 +89,7 @@ static bool thread_safe;
 static bool ats_on;
 static bool pri_on;
 static bool loaded_groups;
+static int loaded_questions;
 static bool master_on;
 static uint32_t allocation;
 static uint32_t epoch;
@@ -126,6 +127,7 @@ uint32_t pcie_pri_get_req_alloc(const PCIDevice *dev)
 
 bool pcie_pri_has_loaded_groups(const PCIDevice *dev, uint32_t pasid)
 {
+    qatomic_inc(&loaded_questions);
     return pasid == 1 && qatomic_read(&loaded_groups);
 }
 
@@ -283,11 +285,16 @@ static int requests_seen;
  * to grant for nothing
  */
 static int accepted, refuse, lie;
-/* Do not answer requests for this page */
-static int ignored_page;
+/* Do not answer requests for this page, and refuse groups with that one */
+static int ignored_page, refused_page;
+static bool refused[PCI_PRGI_MAX + 1];
+/* Of the group whose request was ignored last */
+static uint16_t ignored_prgi;
 static IOMMUPRIResponseCode guest_answer;
 /* Notify with the BQL, as a vCPU does */
 static bool guest_has_bql;
+/* Takes requests, and answers them later */
+static bool guest_holds;
 static bool guest_stop;
 static QemuThread guest_thread;
 
@@ -325,6 +332,8 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
         };
         most_unanswered = MAX(most_unanswered, ++unanswered);
         qemu_cond_signal(&guest_cond);
+    } else {
+        ignored_prgi = prgi;
     }
     return 0;
 }
@@ -337,8 +346,15 @@ static void guest_handle(const PageRequest *rq)
         .response_code = guest_answer,
     };
 
+    refused[rq->prgi] |= page == refused_page;
+    if (rq->last && refused[rq->prgi]) {
+        response.response_code = IOMMU_PRI_RESP_INVALID_REQUEST;
+        refused[rq->prgi] = false;
+    }
     if (lie) {
         lie--;
+    } else if (page == refused_page) {
+        ;
     } else if (guest_answer == IOMMU_PRI_RESP_SUCCESS) {
         map(page, page * PAGE, rq->is_write ? IOMMU_RW : IOMMU_RO);
     }
@@ -358,7 +374,7 @@ static void *guest(void *opaque)
     rcu_register_thread();
     qemu_mutex_lock(&guest_lock);
     while (!guest_stop) {
-        if (queue_head == queue_tail) {
+        if (queue_head == queue_tail || guest_holds) {
             qemu_cond_wait(&guest_cond, &guest_lock);
         } else {
             PageRequest rq = queue[queue_head++ % ARRAY_SIZE(queue)];
@@ -373,6 +389,13 @@ static void *guest(void *opaque)
     qemu_mutex_unlock(&guest_lock);
     rcu_unregister_thread();
     return NULL;
+}
+
+static void guest_hold(bool holds)
+{
+    QEMU_LOCK_GUARD(&guest_lock);
+    guest_holds = holds;
+    qemu_cond_signal(&guest_cond);
 }
 
 static PCIATSDMA *start(void)
@@ -390,9 +413,10 @@ static PCIATSDMA *start(void)
     accepted = refuse = lie = 0;
     register_error = translation_error = 0;
     unanswered = most_unanswered = 0;
-    ignored_page = -1;
+    ignored_page = refused_page = -1;
     guest_answer = IOMMU_PRI_RESP_SUCCESS;
     guest_has_bql = false;
+    guest_holds = false;
     guest_stop = false;
     qemu_thread_create(&guest_thread, "guest", guest, NULL,
                        QEMU_THREAD_JOINABLE);
@@ -602,9 +626,10 @@ static int copy_pages(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
         { IOVA + from * PAGE + 7, DMA_DIRECTION_TO_DEVICE },
         { IOVA + to * PAGE + 1000, DMA_DIRECTION_FROM_DEVICE },
     };
+    const PCIATSDMAOrigin origin = { .pasid = pasid, .flags = flags };
 
-    return pci_ats_dma_visit_ranges(dma, pasid, flags, ranges, 2, len,
-                                    copy_piece, copy, visited, failed);
+    return pci_ats_dma_visit_ranges(dma, &origin, ranges, 2, len, copy_piece,
+                                    copy, visited, failed);
 }
 
 /* Ranges are visited in step, whichever lacks a page */
@@ -614,16 +639,10 @@ static void test_ranges(void **state)
     uint8_t before[3 * PAGE];
     size_t visited;
     unsigned failed;
-    Copy copy = { .last = 1 };
+    Copy copy = { };
 
     memcpy(before, ram, sizeof(before));
-    /* The visitor wants no more than what comes before the next page */
-    assert_int_equal(copy_pages(dma, 1, 0, 0, 10, 2 * PAGE, &copy, &visited,
-                                &failed), 0);
-    assert_int_equal(visited, PAGE - 1000);
-    assert_int_equal(requests_seen, 2);
     /* All pages come in, and are mapped one to one */
-    copy = (Copy) { };
     assert_int_equal(copy_pages(dma, 1, 0, 0, 10, 2 * PAGE, &copy, &visited,
                                 &failed), 0);
     assert_int_equal(visited, 2 * PAGE);
@@ -751,34 +770,279 @@ static void test_iommu_errors(void **state)
     pci_ats_dma_free(NULL);
 }
 
+/* From page 1 on, but for its first 8 bytes */
+static int read_partial(PCIATSDMA *dma, unsigned flags, void *buf, size_t len,
+                        size_t *moved)
+{
+    const PCIATSDMAOrigin origin = { .pasid = 1, .flags = flags };
+
+    return pci_ats_dma_rw_partial(dma, &origin, IOVA + PAGE + 8, buf, len,
+                                  DMA_DIRECTION_TO_DEVICE, moved);
+}
+
 /* How far it came, without asking for the page that is missing */
 static void test_partial(void **state)
 {
     PCIATSDMA *dma = start();
-    uint8_t buf[3 * PAGE];
+    uint8_t buf[4 * PAGE];
     size_t moved;
 
     map(1, 8 * PAGE, IOMMU_RO);
     map(2, 3 * PAGE, IOMMU_RO);
-    assert_int_equal(pci_ats_dma_rw_partial(dma, 1, PCI_ATS_DMA_NO_PRI,
-                                            IOVA + PAGE + 8, buf, sizeof(buf),
-                                            DMA_DIRECTION_TO_DEVICE, &moved),
-                     -EFAULT);
+    assert_int_equal(read_partial(dma, PCI_ATS_DMA_NO_PRI, buf, sizeof(buf),
+                                  &moved), -EFAULT);
     assert_int_equal(moved, 2 * PAGE - 8);
     assert_memory_equal(buf, ram + 8 * PAGE + 8, PAGE - 8);
     assert_int_equal(requests_seen, 0);
-    /* Nor for those behind it, whose answer would come too early */
-    guest_answer = IOMMU_PRI_RESP_INVALID_REQUEST;
-    assert_int_equal(pci_ats_dma_rw_partial(dma, 1, 0, IOVA + PAGE + 8, buf,
-                                            sizeof(buf),
-                                            DMA_DIRECTION_TO_DEVICE, &moved), -EFAULT);
-    assert_int_equal(moved, 2 * PAGE - 8);
-    assert_int_equal(requests_seen, 1);
-    guest_answer = IOMMU_PRI_RESP_SUCCESS;
-    assert_int_equal(pci_ats_dma_rw_partial(dma, 1, 0, IOVA + PAGE + 8, buf,
-                                            sizeof(buf),
-                                            DMA_DIRECTION_TO_DEVICE, &moved), 0);
+    /* What is refused ahead of the data ends nothing before its turn */
+    refused_page = 4;
+    assert_int_equal(read_partial(dma, 0, buf, sizeof(buf), &moved), -EFAULT);
+    assert_int_equal(moved, 3 * PAGE - 8);
+    /* A group of 3, and then a page that is not there any more */
+    assert_int_equal(requests_seen, 4);
+    refused_page = -1;
+    assert_int_equal(read_partial(dma, 0, buf, sizeof(buf), &moved), 0);
     assert_int_equal(moved, sizeof(buf));
+    stop(dma);
+}
+
+typedef struct Background {
+    PCIATSDMA *dma;
+    uint32_t pasid;
+    unsigned page;
+    size_t len;
+    bool cancel;
+    QemuThread thread;
+    QemuSemaphore ended;
+    int ret;
+    size_t moved;
+    uint8_t buf[RAM_SIZE];
+} Background;
+
+static void background_start(Background *b, void *(*fn)(void *), PCIATSDMA *dma,
+                             uint32_t pasid, unsigned page, size_t len)
+{
+    *b = (Background) {
+        .dma = dma, .pasid = pasid, .page = page, .len = len,
+    };
+    qemu_sem_init(&b->ended, 0);
+    qemu_thread_create(&b->thread, "background", fn, b, QEMU_THREAD_JOINABLE);
+}
+
+static int background_join(Background *b)
+{
+    qemu_thread_join(&b->thread);
+    qemu_sem_destroy(&b->ended);
+    return b->ret;
+}
+
+static void *background_read(void *opaque)
+{
+    Background *b = opaque;
+    const PCIATSDMAOrigin origin = { .pasid = b->pasid, .cancel = &b->cancel };
+
+    b->ret = pci_ats_dma_rw_partial(b->dma, &origin, IOVA + b->page * PAGE,
+                                    b->buf, b->len, DMA_DIRECTION_TO_DEVICE,
+                                    &b->moved);
+    qemu_sem_post(&b->ended);
+    return NULL;
+}
+
+/* No more than what comes before the next page */
+static void *background_copy(void *opaque)
+{
+    Background *b = opaque;
+    unsigned failed;
+    Copy copy = { .last = 1 };
+
+    b->ret = copy_pages(b->dma, b->pasid, 0, b->page, b->page + 10, b->len,
+                        &copy, &b->moved, &failed);
+    qemu_sem_post(&b->ended);
+    return NULL;
+}
+
+static void *background_settle(void *opaque)
+{
+    Background *b = opaque;
+
+    b->ret = pci_ats_dma_settle(b->dma, b->pasid);
+    qemu_sem_post(&b->ended);
+    return NULL;
+}
+
+static void wait_for_requests(int n)
+{
+    while (qatomic_read(&requests_seen) < n) {
+        g_usleep(100);
+    }
+}
+
+/* Each range gets its share of the allocation */
+static void test_ranges_share(void **state)
+{
+    PCIATSDMA *dma = start();
+    size_t visited;
+    unsigned failed, writes = 0;
+    Copy copy = { };
+
+    allocation = 8;
+    assert_int_equal(copy_pages(dma, 1, 0, 0, 20, 16 * PAGE, &copy, &visited,
+                                &failed), 0);
+    assert_int_equal(requests_seen, 2 * 17);
+    assert_int_equal(most_unanswered, 8);
+    for (int i = 0; i < 8; i++) {
+        writes += queue[i].is_write;
+    }
+    assert_in_range(writes, 3, 5);
+    stop(dma);
+}
+
+/* The range and the byte at which the guest refuses a page */
+static void test_ranges_refused(void **state)
+{
+    PCIATSDMA *dma = start();
+    size_t visited;
+    unsigned failed;
+    Copy copy = { };
+
+    refused_page = 25;
+    assert_int_equal(copy_pages(dma, 1, 0, 0, 20, 16 * PAGE, &copy, &visited,
+                                &failed), -EFAULT);
+    assert_int_equal(failed, 1);
+    assert_int_equal(visited, 5 * PAGE - 1000);
+    refused_page = 3;
+    map(3, 0, IOMMU_NONE);
+    invalidate(1, 3);
+    assert_int_equal(copy_pages(dma, 1, 0, 0, 40, 16 * PAGE, &copy, &visited,
+                                &failed), -EFAULT);
+    assert_int_equal(failed, 0);
+    assert_int_equal(visited, 3 * PAGE - 7);
+    stop(dma);
+}
+
+/* Who cannot go on comes before those who only look ahead */
+static void test_starved(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Background *b = g_new(Background, 2);
+    int before, i = 4;
+
+    allocation = 4;
+    guest_hold(true);
+    background_start(&b[0], background_read, dma, 1, 0, 32 * PAGE);
+    wait_for_requests(4);
+    before = qatomic_read(&translations);
+    background_start(&b[1], background_read, dma, 2, 40, 16);
+    /* When it asks for the second time it has found that there is no room */
+    while (qatomic_read(&translations) < before + 2) {
+        g_usleep(100);
+    }
+    guest_hold(false);
+    assert_int_equal(background_join(&b[0]), 0);
+    assert_int_equal(background_join(&b[1]), 0);
+    while (queue[i].pasid != 2) {
+        i++;
+    }
+    assert_in_range(i, 4, 7);
+    assert_int_equal(most_unanswered, 4);
+    stop(dma);
+}
+
+/* What is cancelled asks for no more pages, and ends with those it has */
+static void test_cancel_one(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Background *b = g_new(Background, 2);
+
+    allocation = 1;
+    guest_hold(true);
+    background_start(&b[0], background_read, dma, 1, 0, 8 * PAGE);
+    wait_for_requests(1);
+    qatomic_set(&b[0].cancel, true);
+    assert_int_equal(qemu_sem_timedwait(&b[0].ended, 20), -1);
+    guest_hold(false);
+    assert_int_equal(background_join(&b[0]), -ECANCELED);
+    assert_int_equal(b[0].moved, 0);
+    assert_int_equal(requests_seen, 1);
+    /* The others go on */
+    background_start(&b[1], background_read, dma, 1, 0, 8 * PAGE);
+    assert_int_equal(background_join(&b[1]), 0);
+    stop(dma);
+}
+
+/* One that ends early waits for the pages that it has asked for */
+static void test_owed(void **state)
+{
+    IOMMUPRIResponse response = { };
+    IOMMUPRINotifier *notifier;
+    PCIATSDMA *dma = start();
+    g_autofree Background *b = g_new(Background, 1);
+
+    /* Groups are 0, 2 to 8, 10, and 12 to 18 */
+    map(1, PAGE, IOMMU_RW);
+    map(11, 11 * PAGE, IOMMU_RW);
+    ignored_page = 8;
+    background_start(b, background_copy, dma, 1, 0, 8 * PAGE);
+    wait_for_requests(16);
+    assert_int_equal(qemu_sem_timedwait(&b->ended, 20), -1);
+    WITH_QEMU_LOCK_GUARD(&guest_lock) {
+        response.prgi = ignored_prgi;
+        notifier = pri_notifiers[1];
+    }
+    notifier->notify(notifier, &response);
+    assert_int_equal(background_join(b), 0);
+    assert_true(b->moved < 8 * PAGE);
+    stop(dma);
+}
+
+static void suspend(PCIATSDMA *dma)
+{
+    BQL_LOCK_GUARD();
+    pci_ats_dma_suspend(dma);
+}
+
+static void resume(PCIATSDMA *dma)
+{
+    BQL_LOCK_GUARD();
+    pci_ats_dma_resume(dma);
+}
+
+/* 6.20.1: what was open at a stop is waited for, of one PASID */
+static void test_settle(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Background *b = g_new(Background, 1);
+
+    assert_true(pci_ats_dma_settle(dma, 1));
+    guest_hold(true);
+    background_start(b, background_read, dma, 1, 0, 8 * PAGE);
+    wait_for_requests(8);
+    suspend(dma);
+    assert_int_equal(background_join(b), -ECANCELED);
+    assert_false(pci_ats_dma_settle(dma, 1));
+    assert_true(pci_ats_dma_settle(dma, 2));
+    resume(dma);
+    assert_true(pci_ats_dma_settle(dma, 2));
+
+    background_start(b, background_settle, dma, 1, 0, 0);
+    assert_int_equal(qemu_sem_timedwait(&b->ended, 20), -1);
+    suspend(dma);
+    assert_false(background_join(b));
+    resume(dma);
+    background_start(b, background_settle, dma, 1, 0, 0);
+    guest_hold(false);
+    assert_true(background_join(b));
+    assert_int_equal(unanswered, 0);
+
+    /* Until the guest cannot answer any more */
+    guest_hold(true);
+    background_start(b, background_read, dma, 1, 10, 16);
+    wait_for_requests(9);
+    suspend(dma);
+    assert_int_equal(background_join(b), -ECANCELED);
+    resume(dma);
+    qatomic_set(&pri_on, false);
+    assert_true(pci_ats_dma_settle(dma, 1));
     stop(dma);
 }
 
@@ -1076,12 +1340,13 @@ static void test_free_with_bql(void **state)
     qemu_sem_destroy(&a->sem);
 }
 
-/* Requests from before a migration are answered before a request ends (6.20.1) */
+/* 6.20.1: requests from before a migration are answered before one ends */
 static void test_loaded_groups(void **state)
 {
     IOMMUPRIResponse response = { .prgi = 7 };
     PCIATSDMA *dma = start();
     g_autofree Async *a = g_new0(Async, 2);
+    g_autofree Background *b = g_new(Background, 1);
 
     map(1, PAGE, IOMMU_RW);
     loaded_groups = true;
@@ -1090,12 +1355,21 @@ static void test_loaded_groups(void **state)
     qemu_sem_wait(&a[1].sem);
     assert_int_equal(a[1].ret, 0);
     assert_int_equal(qemu_sem_timedwait(&a[0].sem, 20), -1);
+    background_start(b, background_settle, dma, 1, 0, 0);
+    assert_int_equal(qemu_sem_timedwait(&b->ended, 20), -1);
     qatomic_set(&loaded_groups, false);
     pri_notifiers[1]->notify(pri_notifiers[1], &response);
     qemu_sem_wait(&a[0].sem);
     assert_int_equal(a[0].ret, 0);
+    assert_true(background_join(b));
     qemu_sem_destroy(&a[0].sem);
     qemu_sem_destroy(&a[1].sem);
+    /* Where there are none, this is asked once for each request */
+    qatomic_set(&loaded_questions, 0);
+    async_start(&a[0], dma, 1, 1);
+    qemu_sem_wait(&a[0].sem);
+    assert_int_equal(qatomic_read(&loaded_questions), 1);
+    qemu_sem_destroy(&a[0].sem);
     stop(dma);
 }
 
@@ -1245,6 +1519,12 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_iommu_errors),
         cmocka_unit_test(test_free_with_bql),
         cmocka_unit_test(test_partial),
+        cmocka_unit_test(test_ranges_share),
+        cmocka_unit_test(test_ranges_refused),
+        cmocka_unit_test(test_starved),
+        cmocka_unit_test(test_cancel_one),
+        cmocka_unit_test(test_owed),
+        cmocka_unit_test(test_settle),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_bql),
         cmocka_unit_test(test_epoch),

@@ -43,6 +43,13 @@ static bool job_check(DSAJob *job)
     return true;
 }
 
+void dsa_job_clear_error(DSAJob *job)
+{
+    job->status = DSA_STATUS_NONE;
+    job->fault_write = false;
+    job->fault_addr = 0;
+}
+
 static bool job_run(DSAJob *job)
 {
     const DSAOperationType *op = operations[job->desc.operation];
@@ -52,9 +59,8 @@ static bool job_run(DSAJob *job)
         more = !dsa_job_interrupted(job) && op->step(job);
         if (job->interrupted) {
             /* What the step has found may be different next time */
-            job->status = DSA_STATUS_NONE;
+            dsa_job_clear_error(job);
             job->result = 0;
-            job->fault_addr = 0;
             return false;
         }
     }
@@ -63,14 +69,41 @@ static bool job_run(DSAJob *job)
     return true;
 }
 
-/* Its first page stands for all of the destination */
+/* Where what was written to each destination ends; returns their number */
+static unsigned job_destinations(const DSAJob *job, uint64_t *end)
+{
+    const DSADescriptor *desc = &job->desc;
+
+    switch (desc->operation) {
+    case DSA_OP_CREATE_DELTA:
+        end[0] = ldq_le_p(desc->raw + DSA_DESC_DELTA_ADDR) + job->delta;
+        return job->delta ? 1 : 0;
+    case DSA_OP_APPLY_DELTA:
+        end[0] = desc->dst + job->delta;
+        return job->delta ? 1 : 0;
+    case DSA_OP_DUALCAST:
+        end[0] = desc->dst + desc->size;
+        end[1] = ldq_le_p(desc->raw + DSA_DESC_DST2) + desc->size;
+        return 2;
+    default:
+        end[0] = desc->dst + dsa_descriptor_dst_size(desc);
+        return 1;
+    }
+}
+
+/* Destination Readback: read the last byte of each destination (8.1.3) */
 static bool job_readback(DSAJob *job)
 {
+    bool wanted = job->desc.flags & DSA_FLAG_DEST_READBACK;
+    uint64_t end[2];
+    unsigned i, n = wanted ? job_destinations(job, end) : 0;
     uint8_t byte;
     size_t moved;
 
-    if (!job->status && (job->desc.flags & DSA_FLAG_DEST_READBACK) &&
-        !dsa_read(job, job->desc.dst, &byte, 1, &moved)) {
+    for (i = 0; i < n && !job->status; i++) {
+        if (dsa_read(job, end[i] - 1, &byte, 1, &moved)) {
+            continue;
+        }
         if (job->interrupted) {
             return false;
         }

@@ -6,10 +6,12 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * A command that has to wait for descriptors stays active until the last of
- * them has ended; the bottom half then does what is left to do.
+ * them has ended, and their interrupts have been sent; the bottom half then
+ * does what is left to do.
  */
 
 #include "qemu/osdep.h"
+#include "qemu/cutils.h"
 #include "qemu/main-loop.h"
 #include "dsa-internal.h"
 
@@ -113,6 +115,12 @@ static void command_int_handle(DSAState *s, bool request)
 
 /* ---- Commands that wait ---- */
 
+/* Has the bottom half to send some yet? */
+static bool interrupts_pending(const DSAState *s)
+{
+    return !buffer_is_zero(s->raised, sizeof(s->raised));
+}
+
 static void command_wait(DSAState *s, uint64_t wqs, bool abort)
 {
     s->cmd.filter.wqs = wqs;
@@ -122,6 +130,8 @@ static void command_wait(DSAState *s, uint64_t wqs, bool abort)
     }
     if (dsa_wq_outstanding(s, &s->cmd.filter)) {
         s->cmd.waits = true;
+    } else if (interrupts_pending(s)) {
+        s->cmd.waits = s->cmd.done = true;
     } else {
         dsa_command_finish(s);
     }

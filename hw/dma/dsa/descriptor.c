@@ -165,6 +165,21 @@ void dsa_descriptor_decode(DSADescriptor *desc, const uint8_t *raw)
     desc->int_handle = lduw_le_p(raw + DSA_DESC_INT_HANDLE);
 }
 
+uint64_t dsa_descriptor_dst_size(const DSADescriptor *desc)
+{
+    uint32_t block = dsa_dif_block_size(desc->raw[DSA_DESC_DIF_FLAGS]);
+    uint64_t size = desc->size;
+
+    switch (desc->operation) {
+    case DSA_OP_DIF_INSERT:
+        return size + size / block * DSA_DIF_SIZE;
+    case DSA_OP_DIF_STRIP:
+        return size - size / (block + DSA_DIF_SIZE) * DSA_DIF_SIZE;
+    default:
+        return size;
+    }
+}
+
 /* ---- Operation and flags ---- */
 
 static bool operation_exists(const DSAJob *job)
@@ -391,18 +406,14 @@ static DSAStatus check_dif(const DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
     uint32_t block = dsa_dif_block_size(desc->raw[DSA_DESC_DIF_FLAGS]);
-    uint32_t in = desc->operation == DSA_OP_DIF_INSERT ? block
-                                                       : block + DSA_DIF_SIZE;
-    uint32_t out = desc->operation == DSA_OP_DIF_STRIP ? block
-                                                       : block + DSA_DIF_SIZE;
+    uint32_t dif = desc->operation == DSA_OP_DIF_INSERT ? 0 : DSA_DIF_SIZE;
 
-    if (desc->size % in) {
+    if (desc->size % (block + dif)) {
         return DSA_STATUS_TRANSFER_SIZE;
     }
     return desc->operation != DSA_OP_DIF_CHECK &&
            overlap(desc->src, desc->size, desc->dst,
-                   (uint64_t)desc->size / in * out)
-           ? DSA_STATUS_OVERLAP : 0;
+                   dsa_descriptor_dst_size(desc)) ? DSA_STATUS_OVERLAP : 0;
 }
 
 static DSAStatus check_operation(const DSAJob *job)

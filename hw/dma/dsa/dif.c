@@ -24,25 +24,17 @@ uint32_t dsa_dif_block_size(uint8_t flags)
     return sizes[FIELD_EX8(flags, DSA_DIF, BLOCK_SIZE)];
 }
 
-DSADIFTags dsa_dif_src_tags(const DSADIFConfig *config, uint32_t index)
+QEMU_BUILD_BUG_ON((int)R_DSA_SRC_DIF_REF_FIXED_MASK !=
+                  (int)R_DSA_DST_DIF_REF_FIXED_MASK);
+QEMU_BUILD_BUG_ON((int)R_DSA_SRC_DIF_APP_INCREMENT_MASK !=
+                  (int)R_DSA_DST_DIF_APP_INCREMENT_MASK);
+
+DSADIFTags dsa_dif_tags(const DSADIFTags *first, uint8_t flags, uint32_t index)
 {
-    DSADIFTags tags = config->src;
+    DSADIFTags tags = *first;
 
-    tags.ref += FIELD_EX8(config->src_flags, DSA_SRC_DIF, REF_FIXED) ? 0
-                                                                     : index;
-    tags.app += FIELD_EX8(config->src_flags, DSA_SRC_DIF, APP_INCREMENT)
-                ? index : 0;
-    return tags;
-}
-
-DSADIFTags dsa_dif_dst_tags(const DSADIFConfig *config, uint32_t index)
-{
-    DSADIFTags tags = config->dst;
-
-    tags.ref += FIELD_EX8(config->dst_flags, DSA_DST_DIF, REF_FIXED) ? 0
-                                                                     : index;
-    tags.app += FIELD_EX8(config->dst_flags, DSA_DST_DIF, APP_INCREMENT)
-                ? index : 0;
+    tags.ref += FIELD_EX8(flags, DSA_SRC_DIF, REF_FIXED) ? 0 : index;
+    tags.app += FIELD_EX8(flags, DSA_SRC_DIF, APP_INCREMENT) ? index : 0;
     return tags;
 }
 
@@ -79,8 +71,8 @@ uint8_t dsa_dif_check(const DSADIFConfig *config, const uint8_t *block,
                       uint32_t index)
 {
     const uint8_t *dif = block + dsa_dif_block_size(config->flags);
-    DSADIFTags tags = dsa_dif_src_tags(config, index);
     uint8_t flags = config->src_flags;
+    DSADIFTags tags = dsa_dif_tags(&config->src, flags, index);
     uint8_t status = 0;
 
     if (dif_all_f_error(flags, dif)) {
@@ -106,7 +98,7 @@ uint8_t dsa_dif_check(const DSADIFConfig *config, const uint8_t *block,
 void dsa_dif_generate(const DSADIFConfig *config, const uint8_t *data,
                       const uint8_t *src_dif, uint32_t index, uint8_t *dif)
 {
-    DSADIFTags tags = dsa_dif_dst_tags(config, index);
+    DSADIFTags tags = dsa_dif_tags(&config->dst, config->dst_flags, index);
     uint8_t pass = src_dif ? config->dst_flags : 0;
 
     if (FIELD_EX8(pass, DSA_DST_DIF, GUARD_PASS)) {

@@ -37,17 +37,17 @@ typedef struct DSADIFConfig {
 uint32_t dsa_dif_block_size(uint8_t flags);
 
 /**
- * dsa_dif_src_tags: tags that are expected in a block of the source
+ * dsa_dif_tags: tags of a block, unless they are passed through
  *
- * @config: the descriptor
+ * @first: those of the first block
+ * @flags: Source DIF Flags or Destination DIF Flags (8.3.17.2, 8.3.17.3), which
+ *         have the flags that matter here in common
  * @index: of the block, 0 for the first
  *
  * Returns: the tags; the mask has not been applied.
  */
-DSADIFTags dsa_dif_src_tags(const DSADIFConfig *config, uint32_t index);
-
-/* The same for blocks of the destination, unless they are passed through */
-DSADIFTags dsa_dif_dst_tags(const DSADIFConfig *config, uint32_t index);
+DSADIFTags dsa_dif_tags(const DSADIFTags *first, uint8_t flags,
+                        uint32_t index);
 
 /**
  * dsa_dif_check: check the DIF of a block

@@ -55,8 +55,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(DSAState, DSA)
 /* Data that an engine holds at once of each of two operands */
 #define DSA_CHUNK           (32 * KiB)
 
-/* Data of each operand that a step visits at most */
-#define DSA_STEP            (1 * MiB)
+/* Data of each operand whose pages are asked for before work on them begins */
+#define DSA_AHEAD           (1 * MiB)
 
 /* Descriptors of a batch that are read at once */
 #define DSA_BATCH_FETCH     16
@@ -95,6 +95,7 @@ typedef enum DSAPhase {
     DSA_PHASE_RUN,
     DSA_PHASE_READBACK,
     DSA_PHASE_REPORT,
+    DSA_PHASE_SETTLE,           /* has ended but for its page requests */
 } DSAPhase;
 
 /* A descriptor that is being executed */
@@ -114,6 +115,7 @@ typedef struct DSAJob {
     uint32_t crc;
     uint32_t delta;             /* size of the record, or least next offset */
     bool batch_failed;
+    uint32_t asked;             /* Bytes Completed to ask for pages again at */
     /* The completion record */
     uint8_t status;             /* DSAStatus, without DSA_STATUS_WRITE */
     bool fault_write;
@@ -143,6 +145,7 @@ typedef struct DSAEngine {
     int group;                  /* or -1 */
     bool idle;                  /* waits for @wakeup, without work */
     bool busy;                  /* has @work, which has not ended */
+    bool was_put_aside;         /* its page requests may still be open */
     bool executing;             /* is not with the lock */
     /* Written under the lock, read by the thread at any time */
     bool abort;                 /* abandon @work */
@@ -237,6 +240,7 @@ struct DSAState {
     DSACommand cmd;
     uint64_t next_seq;
     QemuCond completed;         /* an engine has ended or put aside its work */
+    bool paused;                /* engines go on with nothing */
     bool stopping;
     DSAGroup groups[DSA_MAX_GROUPS];
     DSAWQ wqs[DSA_MAX_WQS];
@@ -336,6 +340,8 @@ void dsa_engines_stop(DSAState *s);
  * with the lock.
  */
 void dsa_engines_pause(DSAState *s);
+/* Forget what was put aside, after dsa_engines_pause(); with the lock */
+void dsa_engines_discard(DSAState *s);
 /* The same; does nothing while the machine is stopped */
 void dsa_engines_resume(DSAState *s);
 /* Wake an engine that can do the work of a group; with the lock */
@@ -352,10 +358,15 @@ bool dsa_descriptor_check(DSAJob *job);
 bool dsa_descriptor_can_run(const DSAJob *job);
 /* May the descriptor use its Completion Interrupt Handle? (Table 5-2) */
 bool dsa_descriptor_int_valid(const DSAJob *job);
+/* Bytes that an operation writes to its destination at most */
+uint64_t dsa_descriptor_dst_size(const DSADescriptor *desc);
 /* Flags that the check found to be invalid */
 uint32_t dsa_job_invalid_flags(const DSAJob *job);
 
 /* ---- batch.c ---- */
+
+/* Forget an error that does not matter */
+void dsa_job_clear_error(DSAJob *job);
 
 /*
  * Execute a descriptor, and complete it; in the thread of an engine.  False if
@@ -459,12 +470,20 @@ bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,
 bool dsa_write(DSAJob *job, uint64_t addr, const void *buf, size_t len,
                size_t *moved);
 /*
- * Visit the next DSA_STEP of the operands, which begin at @ranges; @fn gets the
- * job and advances Bytes Completed.  True if there is more; false at the end,
- * and as above.
+ * Visit what is left of the operands, which begin at @ranges; @fn gets the job
+ * and advances Bytes Completed.  True if there is more, at the end of the
+ * address space; false at the end of the operands, and as above.
  */
 bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
                PCIATSDMAVisitRanges *fn);
+/*
+ * Operations that work on a copy of their data would ask for few pages at a
+ * time.  At times this tells them to use dsa_bring_in(), each time for the next
+ * DSA_AHEAD bytes.
+ */
+bool dsa_should_bring_in(DSAJob *job);
+/* Ask for all missing pages of a range; errors show when it is accessed */
+void dsa_bring_in(DSAJob *job, uint64_t addr, uint64_t len, DMADirection dir);
 /* As dsa_read(), for what is not data: page requests whatever the flags say */
 bool dsa_read_blocking(DSAJob *job, uint64_t addr, void *buf, size_t len);
 bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,
@@ -473,9 +492,9 @@ bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,
 /* ---- ops-*.c ---- */
 
 /*
- * An operation is done in steps.  Each does a part of it, in bounded time, from
- * where the job says that the last one has come to; it may have been less than
- * it was to be if the job has been interrupted.
+ * An operation is done in steps.  Each does a part of it from where the job
+ * says that the last one has come to; it may have been less than it was to be
+ * if the job has been interrupted, which each notices after 256 KiB.
  *
  * @step: returns false if there is no more to be done, or not possible
  * @finish: called once, after the last step of a job that was not interrupted

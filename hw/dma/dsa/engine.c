@@ -43,6 +43,22 @@ static void engine_done(DSAEngine *engine)
     dsa_command_poll(engine->s);
 }
 
+/*
+ * Execute the descriptor, and then see that its page requests are answered:
+ * those that were open when it was put aside.  Returns whether they are.
+ */
+static bool engine_work(DSAEngine *engine)
+{
+    DSAJob *job = &engine->job;
+
+    if (job->phase != DSA_PHASE_SETTLE && !dsa_job_execute(job)) {
+        return false;
+    }
+    job->phase = DSA_PHASE_SETTLE;
+    return !engine->was_put_aside ||
+           pci_ats_dma_settle(engine->s->dma, engine->work.pasid);
+}
+
 /* With the lock, which is given up */
 static void engine_execute(DSAEngine *engine)
 {
@@ -51,19 +67,30 @@ static void engine_execute(DSAEngine *engine)
 
     engine->executing = true;
     qemu_mutex_unlock(&s->lock);
-    ended = dsa_job_execute(&engine->job);
+    ended = engine_work(engine);
     qemu_mutex_lock(&s->lock);
     engine->executing = false;
-    if (ended || engine->abort) {
+    if (ended) {
         engine_done(engine);
+    } else {
+        engine->was_put_aside = true;
     }
     qemu_cond_broadcast(&s->completed);
+}
+
+/* All that is left of the descriptor are its page requests; with the lock */
+static void engine_abandon(DSAEngine *engine)
+{
+    engine->job.phase = DSA_PHASE_SETTLE;
+    engine->has_child = false;
+    qatomic_set(&engine->abort, false);
+    qemu_cond_broadcast(&engine->s->completed);
 }
 
 /* With the lock */
 static bool engine_get_work(DSAEngine *engine)
 {
-    if (!engine->s->running) {
+    if (!engine->s->running || engine->s->paused) {
         return false;
     }
     if (!engine->busy && dsa_wq_pop(engine->s, engine)) {
@@ -76,6 +103,7 @@ static bool engine_get_work(DSAEngine *engine)
         engine->has_child = false;
         engine->list_len = 0;
         engine->busy = true;
+        engine->was_put_aside = false;
         qatomic_set(&engine->abort, false);
     }
     return engine->busy;
@@ -90,8 +118,7 @@ static void *engine_thread(void *opaque)
     qemu_mutex_lock(&s->lock);
     while (!s->stopping) {
         if (engine->busy && engine->abort) {
-            engine_done(engine);
-            qemu_cond_broadcast(&s->completed);
+            engine_abandon(engine);
         } else if (engine_get_work(engine)) {
             engine_execute(engine);
         } else {
@@ -133,6 +160,9 @@ void dsa_engines_pause(DSAState *s)
 {
     unsigned i;
 
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        s->paused = true;
+    }
     pci_ats_dma_suspend(s->dma);
     QEMU_LOCK_GUARD(&s->lock);
     for (i = 0; i < s->num_engines; i++) {
@@ -151,8 +181,18 @@ void dsa_engines_resume(DSAState *s)
     }
     pci_ats_dma_resume(s->dma);
     QEMU_LOCK_GUARD(&s->lock);
+    s->paused = false;
     for (i = 0; i < s->num_engines; i++) {
         qemu_cond_signal(&s->engines[i].wakeup);
+    }
+}
+
+void dsa_engines_discard(DSAState *s)
+{
+    unsigned i;
+
+    for (i = 0; i < s->num_engines; i++) {
+        s->engines[i].busy = false;
     }
 }
 

@@ -21,10 +21,14 @@ static DSAStatus memory_status(DSAJob *job, int ret, bool block, bool write)
     return write ? DSA_STATUS_WRITE_ERROR : DSA_STATUS_READ_ERROR;
 }
 
-static unsigned memory_flags(const DSAJob *job, bool block)
+static PCIATSDMAOrigin memory_origin(const DSAJob *job, bool block)
 {
-    return (job->work->priv ? PCI_ATS_DMA_PRIV : 0) |
-           (block && !job->work->prs_disabled ? 0 : PCI_ATS_DMA_NO_PRI);
+    return (PCIATSDMAOrigin) {
+        .pasid = job->work->pasid,
+        .flags = (job->work->priv ? PCI_ATS_DMA_PRIV : 0) |
+                 (block && !job->work->prs_disabled ? 0 : PCI_ATS_DMA_NO_PRI),
+        .cancel = &job->engine->abort,
+    };
 }
 
 /* Bytes up to the end of the address space; UINT64_MAX is far enough */
@@ -51,7 +55,7 @@ static bool memory_done(DSAJob *job, int ret, uint64_t addr, DMADirection dir,
 static bool memory_rw(DSAJob *job, uint64_t addr, void *buf, size_t len,
                       DMADirection dir, bool block, size_t *moved)
 {
-    unsigned flags = memory_flags(job, block);
+    const PCIATSDMAOrigin origin = memory_origin(job, block);
 
     *moved = 0;
     while (*moved < len) {
@@ -62,8 +66,8 @@ static bool memory_rw(DSAJob *job, uint64_t addr, void *buf, size_t len,
         if (dsa_job_interrupted(job)) {
             return false;
         }
-        ret = pci_ats_dma_rw_partial(job->s->dma, job->work->pasid, flags,
-                                     from, (uint8_t *)buf + *moved,
+        ret = pci_ats_dma_rw_partial(job->s->dma, &origin, from,
+                                     (uint8_t *)buf + *moved,
                                      MIN(len - *moved, memory_room(from)), dir,
                                      &done);
         *moved += done;
@@ -83,8 +87,9 @@ bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
                PCIATSDMAVisitRanges *fn)
 {
     bool block = job_blocks(job);
+    const PCIATSDMAOrigin origin = memory_origin(job, block);
     PCIATSDMARange next[PCI_ATS_DMA_RANGES];
-    size_t len = MIN(job->desc.size - job->bytes_completed, DSA_STEP);
+    size_t len = job->desc.size - job->bytes_completed;
     size_t visited;
     unsigned i;
     int ret;
@@ -94,11 +99,36 @@ bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
         next[i].dir = ranges[i].dir;
         len = MIN(len, memory_room(next[i].addr));
     }
-    ret = pci_ats_dma_visit_ranges(job->s->dma, job->work->pasid,
-                                   memory_flags(job, block), next, n, len, fn,
-                                   job, &visited, &i);
+    ret = pci_ats_dma_visit_ranges(job->s->dma, &origin, next, n, len, fn, job,
+                                   &visited, &i);
     return memory_done(job, ret, next[i].addr + visited, next[i].dir, block) &&
            job->bytes_completed < job->desc.size;
+}
+
+bool dsa_should_bring_in(DSAJob *job)
+{
+    if (!job_blocks(job) || job->bytes_completed < job->asked) {
+        return false;
+    }
+    job->asked = job->bytes_completed + DSA_AHEAD;
+    return true;
+}
+
+static bool bring_in_piece(void *opaque, void *const *data, size_t len)
+{
+    return true;
+}
+
+void dsa_bring_in(DSAJob *job, uint64_t addr, uint64_t len, DMADirection dir)
+{
+    const PCIATSDMAOrigin origin = memory_origin(job, true);
+    const PCIATSDMARange range = { addr, dir };
+    size_t visited;
+    unsigned failed;
+
+    pci_ats_dma_visit_ranges(job->s->dma, &origin, &range, 1,
+                             MIN(len, memory_room(addr)), bring_in_piece, NULL,
+                             &visited, &failed);
 }
 
 bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,

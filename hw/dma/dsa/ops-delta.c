@@ -42,6 +42,17 @@ static bool create_write(DSAJob *job, const uint8_t *record, size_t size)
     return ok;
 }
 
+/* Not of the record, whose size is not known yet */
+static void create_bring_in(DSAJob *job)
+{
+    const DSADescriptor *desc = &job->desc;
+    uint32_t pos = job->bytes_completed;
+    size_t ahead = MIN(desc->size - pos, DSA_AHEAD);
+
+    dsa_bring_in(job, desc->src + pos, ahead, DMA_DIRECTION_TO_DEVICE);
+    dsa_bring_in(job, desc->dst + pos, ahead, DMA_DIRECTION_TO_DEVICE);
+}
+
 static bool create_step(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
@@ -52,6 +63,9 @@ static bool create_step(DSAJob *job)
     size_t size, compared;
     bool ok;
 
+    if (dsa_should_bring_in(job)) {
+        create_bring_in(job);
+    }
     ok = dsa_read(job, desc->src + job->bytes_completed, a, n, &n);
     ok &= dsa_read(job, desc->dst + job->bytes_completed, b, n, &n);
     n -= n % DSA_DELTA_UNIT;
@@ -63,8 +77,7 @@ static bool create_step(DSAJob *job)
     job->bytes_completed += compared;
     if (compared < n) {
         /* A fault behind that place does not matter */
-        job->status = DSA_STATUS_NONE;
-        job->fault_addr = 0;
+        dsa_job_clear_error(job);
         job->result = DELTA_OVERFLOW;
         return false;
     }
@@ -137,6 +150,12 @@ static bool apply_step(DSAJob *job)
     bool ok;
 
     size -= size % DSA_DELTA_SIZE;
+    /* Which pages of the destination it is about is not known yet */
+    if (dsa_should_bring_in(job)) {
+        dsa_bring_in(job, desc->src + job->bytes_completed,
+                     MIN(size - job->bytes_completed, DSA_AHEAD),
+                     DMA_DIRECTION_TO_DEVICE);
+    }
     n = MIN(size - job->bytes_completed, APPLY_CHUNK);
     ok = dsa_read(job, desc->src + job->bytes_completed, record, n, &n);
     return apply_chunk(job, record, n) && ok && job->bytes_completed < size;

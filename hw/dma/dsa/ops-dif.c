@@ -69,8 +69,8 @@ static uint32_t dif_check_blocks(DSAJob *job, DIFRun *run, const uint8_t *src,
 
         if (error) {
             /* A fault that follows it does not matter */
+            dsa_job_clear_error(job);
             job->status = DSA_STATUS_DIF_ERROR;
-            job->fault_addr = 0;
             job->result = error;
             return i;
         }
@@ -93,6 +93,17 @@ static void dif_make_blocks(DIFRun *run, const uint8_t *src, uint8_t *dst,
         src += run->in;
         dst += run->out;
     }
+}
+
+static void dif_bring_in(DSAJob *job, const DIFRun *run, uint32_t blocks)
+{
+    const DSADescriptor *desc = &job->desc;
+    uint64_t n = MIN(blocks, DSA_AHEAD / run->in);
+
+    dsa_bring_in(job, desc->src + (uint64_t)run->done * run->in, n * run->in,
+                 DMA_DIRECTION_TO_DEVICE);
+    dsa_bring_in(job, desc->dst + (uint64_t)run->done * run->out, n * run->out,
+                 DMA_DIRECTION_FROM_DEVICE);
 }
 
 /* False if these were the last blocks that can be done */
@@ -131,6 +142,9 @@ static bool dif_step(DSAJob *job)
     dif_init(&run, job);
     total = job->desc.size / run.in;
     at_once = DSA_CHUNK / MAX(run.in, run.out);
+    if (dsa_should_bring_in(job)) {
+        dif_bring_in(job, &run, total - run.done);
+    }
     more = dif_run_blocks(job, &run, MIN(total - run.done, at_once));
     job->bytes_completed = run.done * run.in;
     return more && run.done < total;
@@ -143,11 +157,13 @@ static void dif_finish(DSAJob *job)
     dif_init(&run, job);
     if (run.in > run.block) {
         dif_store_tags(job->specific + DSA_CR_SRC_DIF_TAGS - DSA_CR_SPECIFIC,
-                       dsa_dif_src_tags(&run.config, run.done));
+                       dsa_dif_tags(&run.config.src, run.config.src_flags,
+                                    run.done));
     }
     if (run.out > run.block) {
         dif_store_tags(job->specific + DSA_CR_DST_DIF_TAGS - DSA_CR_SPECIFIC,
-                       dsa_dif_dst_tags(&run.config, run.done));
+                       dsa_dif_tags(&run.config.dst, run.config.dst_flags,
+                                    run.done));
     }
     job->bytes_completed = job->status ? job->bytes_completed : 0;
 }

@@ -71,6 +71,14 @@ static bool move_backward(DSAJob *job)
     size_t n = backward_piece(desc->src + left, desc->dst + left, left);
     size_t moved;
 
+    if (dsa_should_bring_in(job)) {
+        size_t ahead = MIN(left, DSA_AHEAD);
+
+        dsa_bring_in(job, desc->src + left - ahead, ahead,
+                     DMA_DIRECTION_TO_DEVICE);
+        dsa_bring_in(job, desc->dst + left - ahead, ahead,
+                     DMA_DIRECTION_FROM_DEVICE);
+    }
     job->result = 1;
     if (!dsa_read(job, desc->src + left - n, buf, n, &moved) ||
         !dsa_write(job, desc->dst + left - n, buf, n, &moved)) {

@@ -108,6 +108,8 @@ void dsa_reset_state(DSAState *s)
         dsa_event_log_reset(s);
         dsa_config_reset(s);
         memset(s->raised, 0, sizeof(s->raised));
+        /* The function has forgotten its page requests */
+        dsa_engines_discard(s);
     }
     dsa_engines_resume(s);
 }

@@ -11,6 +11,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/cutils.h"
 #include "hw/pci/msix.h"
 #include "dsa-internal.h"
 
@@ -62,6 +63,20 @@ static const VMStateDescription vmstate_dsa_job = {
     }
 };
 
+/* Has no error been found, which is so until the operation has ended? */
+static bool job_has_no_error(const DSAJob *job)
+{
+    return !job->status && !job->result && !job->fault_write &&
+           !job->fault_addr;
+}
+
+static bool job_has_not_begun(const DSAJob *job)
+{
+    return job_has_no_error(job) && !job->bytes_completed && !job->delta &&
+           !job->crc && !job->batch_failed &&
+           buffer_is_zero(job->specific, sizeof(job->specific));
+}
+
 /* How far the operation can have come without having ended */
 static bool job_progress_is_valid(const DSAJob *job)
 {
@@ -93,12 +108,16 @@ static bool job_load(DSAEngine *engine, DSAJob *job, bool in_batch)
     job->work = &engine->work;
     job->in_batch = in_batch;
     switch (job->phase) {
-    case DSA_PHASE_RUN:
-        return dsa_descriptor_can_run(job) && job_progress_is_valid(job);
     case DSA_PHASE_CHECK:
+        return job_has_not_begun(job);
+    case DSA_PHASE_RUN:
+        return job_has_no_error(job) && dsa_descriptor_can_run(job) &&
+               job_progress_is_valid(job);
     case DSA_PHASE_READBACK:
     case DSA_PHASE_REPORT:
         return true;
+    case DSA_PHASE_SETTLE:
+        return !in_batch;
     default:
         return false;
     }
@@ -120,14 +139,25 @@ static const VMStateDescription vmstate_dsa_engine = {
     }
 };
 
+static bool child_load(DSAEngine *engine)
+{
+    const DSAJob *batch = &engine->job;
+
+    return !engine->has_child ||
+           (batch->phase == DSA_PHASE_RUN &&
+            batch->desc.operation == DSA_OP_BATCH &&
+            job_load(engine, &engine->child, true));
+}
+
 static bool engine_load(DSAState *s, DSAEngine *engine)
 {
     engine->abort = false;
     engine->list_len = 0;
+    /* Its page requests may have come along */
+    engine->was_put_aside = true;
     return !engine->busy ||
            (work_is_valid(s, &engine->work) &&
-            job_load(engine, &engine->job, false) &&
-            (!engine->has_child || job_load(engine, &engine->child, true)));
+            job_load(engine, &engine->job, false) && child_load(engine));
 }
 
 /* ---- Groups and work queues ---- */
@@ -267,9 +297,7 @@ static void dsa_forget_work(DSAState *s)
         s->wqs[i].state = DSA_DISABLED;
         s->wqs[i].occupancy = 0;
     }
-    for (i = 0; i < s->num_engines; i++) {
-        s->engines[i].busy = false;
-    }
+    dsa_engines_discard(s);
 }
 
 /* What a stream need not hold; the device may have been in use */
@@ -298,6 +326,13 @@ static int dsa_post_load(void *opaque, int version_id)
     unsigned i;
 
     QEMU_LOCK_GUARD(&s->lock);
+    /*
+     * Arbiters begin a new round (4.1), as dsa_config_apply() has it for
+     * credits: whose turn it was is not state.
+     */
+    for (i = 0; i < s->num_groups; i++) {
+        s->groups[i].next_wq = 0;
+    }
     for (i = 0; i < s->num_wqs; i++) {
         ok = ok && wq_load(s, &s->wqs[i]) &&
              (s->wqs[i].state != DSA_ENABLED || s->state == DSA_ENABLED) &&

@@ -133,13 +133,33 @@ int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
                    hwaddr addr, void *buf, size_t len, DMADirection dir);
 
 /**
- * pci_ats_dma_rw_partial: move data, and tell how much has been moved
+ * struct PCIATSDMAOrigin: on whose behalf data is moved, and for how long
  *
- * Asks for one page after the other, each when the data has come to it.
- *
- * @dma: as for pci_ats_dma_rw()
  * @pasid: as for pci_ats_dma_rw()
  * @flags: as for pci_ats_dma_rw()
+ * @cancel: NULL, or what is to become true, atomically, when the request is to
+ *          end with -ECANCELED.  After that no more pages are asked for, and at
+ *          most 256 KiB are still accessed.
+ */
+typedef struct PCIATSDMAOrigin {
+    uint32_t pasid;
+    unsigned flags;
+    const bool *cancel;
+} PCIATSDMAOrigin;
+
+/**
+ * pci_ats_dma_rw_partial: move data, and tell how much has been moved
+ *
+ * Pages are asked for ahead of the data from the first one on that is missing.
+ * When the guest does not bring in pages that were asked for ahead of the data,
+ * the data is still moved up to the one that is missing: from there on each
+ * page is asked for when the data has come to it.
+ *
+ * When it returns, the responses to all of its page requests have come, but for
+ * those that pci_ats_dma_settle() waits for: if requests are suspended.
+ *
+ * @dma: as for pci_ats_dma_rw()
+ * @origin: who moves data
  * @addr: as for pci_ats_dma_rw()
  * @buf: as for pci_ats_dma_rw()
  * @len: as for pci_ats_dma_rw()
@@ -149,7 +169,7 @@ int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
  *
  * Returns: as pci_ats_dma_rw().
  */
-int pci_ats_dma_rw_partial(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+int pci_ats_dma_rw_partial(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
                            hwaddr addr, void *buf, size_t len,
                            DMADirection dir, size_t *moved);
 
@@ -184,11 +204,10 @@ typedef bool PCIATSDMAVisitRanges(void *opaque, void *const *data, size_t len);
 /**
  * pci_ats_dma_visit_ranges: work on several ranges in step, without a buffer
  *
- * Asks for one page after the other, each when the work has come to it.
+ * Pages are asked for as by pci_ats_dma_rw_partial(), for all ranges alike.
  *
  * @dma: from pci_ats_dma_new()
- * @pasid: as for pci_ats_dma_rw()
- * @flags: as for pci_ats_dma_rw()
+ * @origin: who works on them
  * @ranges: @n of them
  * @n: 1 to %PCI_ATS_DMA_RANGES
  * @len: of each, in bytes
@@ -200,7 +219,7 @@ typedef bool PCIATSDMAVisitRanges(void *opaque, void *const *data, size_t len);
  *
  * Returns: as pci_ats_dma_rw().
  */
-int pci_ats_dma_visit_ranges(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+int pci_ats_dma_visit_ranges(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
                              const PCIATSDMARange *ranges, unsigned n,
                              size_t len, PCIATSDMAVisitRanges *visit,
                              void *opaque, size_t *visited, unsigned *failed);
@@ -248,6 +267,23 @@ void pci_ats_dma_visit_async(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
                              hwaddr addr, size_t len, DMADirection dir,
                              PCIATSDMAVisit *visit, PCIATSDMADone *done,
                              void *opaque);
+
+/**
+ * pci_ats_dma_settle: wait for responses that nobody waits for any more
+ *
+ * The page requests of synchronous requests that were suspended, and those that
+ * came with migration, have to be answered before the guest hears that the
+ * function is done with a PASID (PCIe 5.0, 6.20.1).  Waits until they are, or
+ * cannot be any more, or requests are suspended.
+ *
+ * Without the BQL.
+ *
+ * @dma: from pci_ats_dma_new()
+ * @pasid: 0 to 0xfffff, or PCI_NO_PASID
+ *
+ * Returns: false if requests are suspended, and some are still open
+ */
+bool pci_ats_dma_settle(PCIATSDMA *dma, uint32_t pasid);
 
 /**
  * pci_ats_dma_recheck: the guest has changed what the function may do

@@ -56,8 +56,12 @@ int queue_try_open(struct queue *queue, const char *path)
 
 void queue_open(struct queue *queue, const char *path)
 {
-    int error = queue_try_open(queue, path);
+    int tries = 10000;
+    int error;
 
+    while ((error = queue_try_open(queue, path)) == EBUSY && tries--) {
+        usleep(1000);
+    }
     if (error) {
         fprintf(stderr, "%s: %s\n", path, strerror(error));
         exit(2);

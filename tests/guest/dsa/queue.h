@@ -32,7 +32,12 @@ struct work {
 /* Open @path, as in /dev/dsa/wq0.1; 0 or an errno */
 int queue_try_open(struct queue *queue, const char *path);
 
-/* The same; the program ends if that fails */
+/*
+ * The same; the program ends if that fails.  When a process was killed that had
+ * a dedicated queue, Linux closes it only when it has let go of the process's
+ * memory: where it handles page faults for the device, this may be some time
+ * after the process has ended.  So this waits, ten seconds at most.
+ */
 void queue_open(struct queue *queue, const char *path);
 
 /* Give the device @work; waits while the queue is full */

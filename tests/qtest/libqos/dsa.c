@@ -16,20 +16,9 @@
 #define PORTALS_BASE    0xd0800000
 #define TIMEOUT_US      (10 * G_USEC_PER_SEC)
 
-static uint8_t find_msix(QDSA *d)
-{
-    uint8_t pos = qecam_readb(d->qts, d->bdf, PCI_CAPABILITY_LIST);
-
-    while (pos && qecam_readb(d->qts, d->bdf, pos) != PCI_CAP_ID_MSIX) {
-        pos = qecam_readb(d->qts, d->bdf, pos + PCI_CAP_LIST_NEXT);
-    }
-    g_assert_cmpuint(pos, !=, 0);
-    return pos;
-}
-
 static void enable_msix(QDSA *d)
 {
-    uint8_t pos = find_msix(d);
+    uint8_t pos = qecam_cap(d->qts, d->bdf, PCI_CAP_ID_MSIX);
     uint16_t flags = qecam_readw(d->qts, d->bdf, pos + PCI_MSIX_FLAGS);
     uint32_t table = qecam_readl(d->qts, d->bdf, pos + PCI_MSIX_TABLE);
     unsigned i;

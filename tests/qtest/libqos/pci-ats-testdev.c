@@ -61,6 +61,17 @@ void qecam_writel(QTestState *qts, uint16_t bdf, uint16_t reg, uint32_t val)
     qtest_writel(qts, ecam(bdf, reg), val);
 }
 
+uint8_t qecam_cap(QTestState *qts, uint16_t bdf, uint8_t id)
+{
+    uint8_t pos = qecam_readb(qts, bdf, PCI_CAPABILITY_LIST);
+
+    while (pos && qecam_readb(qts, bdf, pos) != id) {
+        pos = qecam_readb(qts, bdf, pos + PCI_CAP_LIST_NEXT);
+    }
+    g_assert_cmphex(pos, !=, 0);
+    return pos;
+}
+
 uint16_t qecam_ext_cap(QTestState *qts, uint16_t bdf, uint16_t id)
 {
     uint16_t pos = 0x100;

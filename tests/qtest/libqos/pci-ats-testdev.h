@@ -56,6 +56,16 @@ void qecam_writew(QTestState *qts, uint16_t bdf, uint16_t reg, uint16_t val);
 void qecam_writel(QTestState *qts, uint16_t bdf, uint16_t reg, uint32_t val);
 
 /**
+ * qecam_cap() - find a capability; the test fails if there is none
+ * @qts: the emulator
+ * @bdf: bus, device and function number
+ * @id: PCI_CAP_ID_*
+ *
+ * Returns: its offset.
+ */
+uint8_t qecam_cap(QTestState *qts, uint16_t bdf, uint8_t id);
+
+/**
  * qecam_ext_cap() - find an extended capability
  * @qts: the emulator
  * @bdf: bus, device and function number
