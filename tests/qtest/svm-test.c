@@ -934,7 +934,7 @@ static void test_no_msi(void)
     Test t;
 
     start(&t);
-    msi = conf_cap(&t, PCI_CAP_ID_MSI);
+    msi = qecam_cap(t.qts, t.bdf, PCI_CAP_ID_MSI);
     conf_writew(&t, msi + PCI_MSI_FLAGS, 0);
     begin(&t, SVM_START_WRITE, ADDR, 0);
     wait_until(&t, has_failed, 0);
