@@ -1403,17 +1403,6 @@ static void test_migration_hostile(void)
     alloc_destroy(&t.alloc);
 }
 
-/* ACPI S3, as firmware sets it up and a guest asks for it */
-static void suspend(QTestState *qts)
-{
-    const uint16_t lpc = QATD_BDF(0, 31, 0);
-
-    qecam_writel(qts, lpc, 0x40, 0x600 | 1);    /* PMBASE */
-    qecam_writeb(qts, lpc, 0x44, 0x80);         /* ACPI_CNTL: ACPI_EN */
-    qtest_outw(qts, 0x604, 1 << 13 | 1 << 10);  /* PM1_CNT: SLP_EN, S3 */
-    qtest_qmp_eventwait(qts, "SUSPEND");
-}
-
 /* Suspending stops the processors, and no device */
 static void test_suspend_while_busy(void)
 {
@@ -1423,7 +1412,7 @@ static void test_suspend_while_busy(void)
 
     start(&t);
     begin_and_fault(&t, &rq);
-    suspend(t.qts);
+    qecam_suspend(t.qts);
     check_no_msi(&t);
     gpa = map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
@@ -1442,7 +1431,7 @@ static void test_plug_while_suspended(void)
     t.qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
                         "-device pcie-root-port,id=rp,addr=4,chassis=1");
     qecam_enable(t.qts);
-    suspend(t.qts);
+    qecam_suspend(t.qts);
     qtest_qmp_device_add(t.qts, "svm", "svm0", "{ 'bus': 'rp' }");
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'system_wakeup' }");
     qtest_qmp_eventwait(t.qts, "WAKEUP");

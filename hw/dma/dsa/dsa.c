@@ -209,7 +209,8 @@ static void dsa_realize(PCIDevice *pci, Error **errp)
         s->wqs[i].ring = g_new0(DSAWork, s->total_wq_size);
     }
     dsa_config_reset(s);
-    s->running = runstate_is_running();
+    /* Plugged while suspended: nobody tells when the machine wakes up */
+    s->running = runstate_is_live(runstate_get());
     s->vm_state = qdev_add_vm_change_state_handler(DEVICE(s),
                                                    dsa_vm_state_change, s);
     dsa_engines_start(s);

@@ -72,6 +72,17 @@ uint8_t qecam_cap(QTestState *qts, uint16_t bdf, uint8_t id)
     return pos;
 }
 
+void qecam_suspend(QTestState *qts)
+{
+    const uint16_t lpc = QATD_BDF(0, 31, 0);
+
+    /* What firmware has done by then */
+    qecam_writel(qts, lpc, 0x40, 0x600 | 1);    /* PMBASE */
+    qecam_writeb(qts, lpc, 0x44, 0x80);         /* ACPI_CNTL: ACPI_EN */
+    qtest_outw(qts, 0x604, 1 << 13 | 1 << 10);  /* PM1_CNT: SLP_EN, S3 */
+    qtest_qmp_eventwait(qts, "SUSPEND");
+}
+
 uint16_t qecam_ext_cap(QTestState *qts, uint16_t bdf, uint16_t id)
 {
     uint16_t pos = 0x100;

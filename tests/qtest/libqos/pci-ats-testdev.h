@@ -76,6 +76,12 @@ uint8_t qecam_cap(QTestState *qts, uint16_t bdf, uint8_t id);
 uint16_t qecam_ext_cap(QTestState *qts, uint16_t bdf, uint16_t id);
 
 /**
+ * qecam_suspend() - have a q35 machine sleep (ACPI S3), as a guest asks for it
+ * @qts: the emulator
+ */
+void qecam_suspend(QTestState *qts);
+
+/**
  * qecam_setup_bridge() - number the buses of a bridge and open its window
  * @qts: the emulator
  * @bdf: the bridge
