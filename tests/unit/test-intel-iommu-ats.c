@@ -192,7 +192,7 @@ static int setup(void **state)
     const char *env = getenv("ATS_TEST_SEED");
     uint32_t seed = env ? g_ascii_strtoull(env, NULL, 0) : time(NULL);
 
-    print_message("ATS_TEST_SEED=0x%" PRIx32 "\n", seed);
+    print_message("# ATS_TEST_SEED=0x%" PRIx32 "\n", seed);
     random_source = g_rand_new_with_seed(seed);
     iommu = g_new0(IntelIOMMUState, 1);
     iommu->aw_bits = 48;
@@ -363,7 +363,7 @@ static void test_random(void **state)
         old += check_answer(&a, &e);
         given += !!e.perm;
     }
-    print_message("%u of %u have an answer, %u that of the past\n", given,
+    print_message("# %u of %u have an answer, %u that of the past\n", given,
                   steps, old);
     /* It is of no use if hardly anything is mapped, or cached */
     assert_true(given > steps / 4);
