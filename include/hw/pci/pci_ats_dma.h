@@ -20,12 +20,12 @@
  * the BQL held, wait for, and registers, of this very device or of the hot-plug
  * controller that removes it, are not to be accessed by such a thread.
  *
- * While ATS is off, requests go untranslated, unless the IOMMU is one that only
- * threads with the BQL may use (pci_iommu_is_thread_safe()): then they fail, and
- * the user is told so once.  While PRI is off, or where
- * pages have been asked for in vain, a request for a page that is missing
- * fails.  All page requests of the function have to come from here: group
- * indices and the Outstanding Page Request Allocation are managed here.
+ * While ATS is off, requests go untranslated.  They fail if the IOMMU is one
+ * that threads may not use (pci_iommu_is_thread_safe()), which the user is told
+ * once.  While PRI is off, or where pages have been asked for in vain, a
+ * request for a page that is missing fails.  All page requests of the function
+ * have to come from here: group indices and the Outstanding Page Request
+ * Allocation are managed here.
  */
 
 #ifndef HW_PCI_PCI_ATS_DMA_H
