@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libqos VT-d driver: the page request queue
+ * libqos VT-d driver: page requests
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -15,9 +15,29 @@
 /* All of the address space, as the address of a device-TLB invalidation */
 #define ALL_ADDRESSES 0x7ffffffffffff000ULL
 
+/* Supervisor Request Enable, in the third quadword of a PASID entry (9.6) */
+#define PE2_SRE 1ULL
+
 static uint64_t reg(uint64_t offset)
 {
     return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
+}
+
+uint64_t qvtd_sm_attach_process(QVtd *vtd, uint16_t bdf, uint32_t pasid,
+                                uint16_t domain, uint64_t *root0)
+{
+    const uint64_t pe0 = VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT;
+    const uint64_t pe1 = domain | VTD_SM_PASID_ENTRY_PWSNP;
+    uint64_t dir, root = qvtd_new_table(vtd);
+
+    *root0 = qvtd_new_table(vtd);
+    vtd->scalable = true;
+    dir = qvtd_sm_attach(vtd, bdf, VTD_SM_CONTEXT_ENTRY_DTE |
+                         VTD_SM_CONTEXT_ENTRY_PASIDE |
+                         VTD_SM_CONTEXT_ENTRY_PRE, 0);
+    qvtd_sm_pasid(vtd, dir, 0, pe0, pe1, *root0);
+    qvtd_sm_pasid(vtd, dir, pasid, pe0, pe1, root | PE2_SRE);
+    return root;
 }
 
 void qvtd_prq_init(QVtdPrq *q, QVtd *vtd, unsigned pqs)

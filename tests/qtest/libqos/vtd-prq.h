@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libqos VT-d driver: the page request queue
+ * libqos VT-d driver: page requests
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -41,6 +41,22 @@ typedef struct QVtdPageReq {
     bool exec;
     bool priv;
 } QVtdPageReq;
+
+/**
+ * qvtd_sm_attach_process() - give a function a process's address space
+ * @vtd: the driver; scalable mode is chosen
+ * @bdf: bus, device and function number
+ * @pasid: 1 to 8191; requests with it may be privileged
+ * @domain: domain id of both address spaces
+ * @root0: set to the first-stage tables of requests without PASID, which are
+ *         empty and have 4 levels
+ *
+ * The function may use ATS, page requests and PASIDs (9.4).
+ *
+ * Returns: guest physical address of the first-stage tables of @pasid.
+ */
+uint64_t qvtd_sm_attach_process(QVtd *vtd, uint16_t bdf, uint32_t pasid,
+                                uint16_t domain, uint64_t *root0);
 
 /**
  * qvtd_prq_init() - allocate an empty queue and program PQH, PQT and PQA

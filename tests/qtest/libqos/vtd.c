@@ -21,8 +21,6 @@
 /* Granularity of a PASID-cache invalidation: global (6.5.2.2) */
 #define PC_GLOBAL (3ULL << 4)
 
-/* PASID-table entry, third quadword: Supervisor Requests Enable (9.6) */
-#define PE2_SRE 1ULL
 
 /* Second-stage entry: page size bit (9.8) */
 #define SS_PS (1ULL << 7)
@@ -313,21 +311,4 @@ uint64_t qvtd_sm_pasid(QVtd *vtd, uint64_t dir, uint32_t pasid, uint64_t pe0,
     qtest_writeq(vtd->qts, entry + 8, pe1);
     qtest_writeq(vtd->qts, entry, pe0);
     return entry;
-}
-
-uint64_t qvtd_sm_attach_process(QVtd *vtd, uint16_t bdf, uint32_t pasid,
-                                uint16_t domain, uint64_t *root0)
-{
-    const uint64_t pe0 = VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT;
-    const uint64_t pe1 = domain | VTD_SM_PASID_ENTRY_PWSNP;
-    uint64_t dir, root = qvtd_new_table(vtd);
-
-    *root0 = qvtd_new_table(vtd);
-    vtd->scalable = true;
-    dir = qvtd_sm_attach(vtd, bdf, VTD_SM_CONTEXT_ENTRY_DTE |
-                         VTD_SM_CONTEXT_ENTRY_PASIDE |
-                         VTD_SM_CONTEXT_ENTRY_PRE, 0);
-    qvtd_sm_pasid(vtd, dir, 0, pe0, pe1, *root0);
-    qvtd_sm_pasid(vtd, dir, pasid, pe0, pe1, root | PE2_SRE);
-    return root;
 }
