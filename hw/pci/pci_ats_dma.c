@@ -83,6 +83,7 @@ typedef struct DMARequest {
     uint32_t cancels;           /* when it began */
     const bool *cancel;         /* or NULL; of PCIATSDMAOrigin */
     bool may_be_loaded;         /* groups of its PASID came with migration */
+    bool asked;                 /* for a page: responses may know of it */
     /* Written under @lock */
     unsigned open_groups;
     bool starved;               /* counts in PCIATSDMA.starved */
@@ -213,7 +214,7 @@ static DMARequest *dma_close_group(PCIATSDMA *dma, DMAGroup *group)
     group->ctx->groups--;
     qatomic_set(&dma->inflight, dma->inflight - group->requests);
     if (req) {
-        qatomic_set(&req->open_groups, req->open_groups - 1);
+        req->open_groups--;
         if (req->unclosed == group) {
             qatomic_set(&req->unclosed, NULL);
         }
@@ -330,6 +331,23 @@ static void dma_wake_ended(PCIATSDMA *dma, DMAContext *ctx)
     }
 }
 
+/*
+ * Response Failure: the guest need not answer the other requests of the
+ * function (10.4.2.1).  With the lock.
+ */
+static void dma_fail_groups(PCIATSDMA *dma)
+{
+    for (int i = 0; i <= PCI_PRGI_MAX; i++) {
+        DMARequest *req = dma->groups[i].req;
+
+        if (req) {
+            qatomic_set(&req->response, -ECANCELED);
+            dma_wake(dma, req);
+        }
+    }
+    dma_wake_ended(dma, NULL);
+}
+
 static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
 {
     DMAContext *ctx = container_of(notifier, DMAContext, pri);
@@ -342,9 +360,12 @@ static void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
             !dma_inject_response(dma, group, response->response_code)) {
             req = dma_take_response(dma, group, response->response_code);
             req = dma_wake_inline(dma, req);
-        } else {
-            dma_wake_ended(dma, ctx);
-            dma_wake_settling(dma);
+        }
+        /* They may wait for a group that came with migration */
+        dma_wake_ended(dma, ctx);
+        dma_wake_settling(dma);
+        if (response->response_code == IOMMU_PRI_RESP_FAILURE) {
+            dma_fail_groups(dma);
         }
     }
     if (req) {
@@ -372,7 +393,8 @@ static void dma_context_free(DMAContext *ctx)
 static bool dma_context_busy(PCIATSDMA *dma, DMAContext *ctx)
 {
     QEMU_LOCK_GUARD(&dma->lock);
-    return ctx->users || ctx->groups;
+    return ctx->users || ctx->groups ||
+           pcie_pri_has_loaded_groups(dma->dev, ctx->pasid);
 }
 
 /* With @ctx_lock; false if every PASID is in use */
@@ -471,17 +493,17 @@ static void dma_disown_group(PCIATSDMA *dma, DMAGroup *group)
     }
     group->req = NULL;
     group->ctx->disowned++;
-    qatomic_set(&req->open_groups, req->open_groups - 1);
+    req->open_groups--;
 }
 
 /* Responses to the request's groups are nobody's from here on */
 static void dma_disown_groups(PCIATSDMA *dma, DMARequest *req)
 {
     dma_end_starving(dma, req);
-    /* Others only take groups away */
-    if (!qatomic_read(&req->open_groups)) {
+    if (!req->asked) {
         return;
     }
+    /* Also for who takes the last response and still uses the request */
     QEMU_LOCK_GUARD(&dma->lock);
     for (int i = 0; req->open_groups && i <= PCI_PRGI_MAX; i++) {
         if (dma->groups[i].req == req) {
@@ -829,7 +851,8 @@ static DMAGroup *dma_open_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
             group->first = *first;
             group->last = group->first + ((hwaddr)group->requests << stu) - 1;
             group->in_turn = in_turn;
-            qatomic_set(&req->open_groups, req->open_groups + 1);
+            req->asked = true;
+            req->open_groups++;
             qatomic_set(&dma->inflight, dma->inflight + group->requests);
             if (in_turn) {
                 dma_set_starved(dma, req, false);
@@ -853,6 +876,8 @@ static void dma_cut_group(PCIATSDMA *dma, DMARequest *req, DMAGroup *group,
         return;
     }
     if (!sent) {
+        /* Others take the place that it needs otherwise */
+        dma_set_starved(dma, req, group->in_turn);
         dma_close_group(dma, group);
         return;
     }
@@ -863,20 +888,33 @@ static void dma_cut_group(PCIATSDMA *dma, DMARequest *req, DMAGroup *group,
     qatomic_set(&req->unclosed, group);
 }
 
-static int dma_send_request(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
-                            bool last, unsigned prgi)
+/*
+ * Send @n requests, from @addr on, the last of which closes the group.  They
+ * are one call, so that what ends a request does not leave its group open: the
+ * guest would count its pages to the next group with that index.  Sets @sent to
+ * how many were sent.
+ */
+static int dma_send_requests(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
+                             unsigned n, unsigned prgi, unsigned *sent)
 {
+    unsigned stu = pcie_ats_stu(dma->dev);
     bool is_write = dma_is_write(req);
     unsigned phase;
     int ret = dma_call_begin(dma, req, &phase);
 
-    if (!ret) {
+    *sent = 0;
+    if (ret) {
+        return ret;
+    }
+    while (*sent < n && !ret) {
         ret = pci_pri_request_page(dma->dev, req->pasid,
                                    req->flags & PCI_ATS_DMA_PRIV,
-                                   req->flags & PCI_ATS_DMA_EXEC, addr, last,
-                                   prgi, !is_write, is_write);
-        dma_call_end(dma, phase);
+                                   req->flags & PCI_ATS_DMA_EXEC,
+                                   addr + ((hwaddr)*sent << stu),
+                                   *sent == n - 1, prgi, !is_write, is_write);
+        *sent += !ret;
     }
+    dma_call_end(dma, phase);
     return ret;
 }
 
@@ -891,7 +929,7 @@ static int dma_request_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
     bool in_turn = n == 1 && addr >> stu == req->addr >> stu;
     hwaddr first;
     DMAGroup *group = dma_open_group(dma, req, addr, in_turn, &n, &first);
-    unsigned i;
+    unsigned sent;
     int ret;
 
     if (!group) {
@@ -905,13 +943,10 @@ static int dma_request_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
                                         IOMMU_PRI_RESP_INVALID_REQUEST));
         return n;
     }
-    for (i = 0; i < n; i++) {
-        ret = dma_send_request(dma, req, first + ((hwaddr)i << stu), i == n - 1,
-                               group - dma->groups);
-        if (ret) {
-            dma_cut_group(dma, req, group, i);
-            return ret;
-        }
+    ret = dma_send_requests(dma, req, first, n, group - dma->groups, &sent);
+    if (ret) {
+        dma_cut_group(dma, req, group, sent);
+        return ret;
     }
     return n;
 }
@@ -920,6 +955,7 @@ static int dma_request_group(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
 static int dma_send_last(PCIATSDMA *dma, DMARequest *req)
 {
     DMAGroup *group;
+    unsigned sent;
     hwaddr addr;
     int ret;
 
@@ -934,7 +970,7 @@ static int dma_send_last(PCIATSDMA *dma, DMARequest *req)
     if (!group) {
         return 0;
     }
-    ret = dma_send_request(dma, req, addr, true, group - dma->groups);
+    ret = dma_send_requests(dma, req, addr, 1, group - dma->groups, &sent);
     if (!ret) {
         qatomic_set(&req->unclosed, NULL);
     }
@@ -1143,7 +1179,7 @@ static DMAStep dma_miss(PCIATSDMA *dma, DMARequest *req, bool may_wait,
 
     ret = dma_send_last(dma, req);
     if (ret) {
-        *error = ret == -ENOSPC ? 0 : ret;
+        *error = ret == -ENOSPC ? 0 : ret == -EPERM ? -ECANCELED : ret;
         return ret == -ENOSPC ? DMA_DELAYED : DMA_ENDED;
     }
     if (dma_await(dma, req)) {
@@ -1279,12 +1315,12 @@ static bool dma_is_owed_responses(PCIATSDMA *dma, const DMARequest *req)
  */
 static void dma_wait_for_responses(PCIATSDMA *dma, DMARequest *req)
 {
+    dma_end_starving(dma, req);
+    if (!req->asked) {
+        return;
+    }
     while (dma_send_last(dma, req) == -ENOSPC) {
         g_usleep(BACKOFF_MS * 1000);
-    }
-    /* See dma_disown_groups() */
-    if (!qatomic_read(&req->open_groups)) {
-        return;
     }
     QEMU_LOCK_GUARD(&dma->lock);
     req->ended = true;
@@ -1533,11 +1569,19 @@ static int dma_ranges_check(PCIATSDMA *dma, DMARanges *r)
     return dma_check(dma, &r->req[0]);
 }
 
+static void dma_ranges_end_starving(PCIATSDMA *dma, DMARanges *r)
+{
+    for (unsigned i = 0; i < r->n; i++) {
+        dma_end_starving(dma, &r->req[i]);
+    }
+}
+
 /* As dma_step_one() */
 static DMAStep dma_ranges_step(PCIATSDMA *dma, DMARanges *r, bool may_wait,
                                int *error)
 {
-    hwaddr len = r->req[0].len;
+    size_t before = r->req[0].len;
+    hwaddr len = before;
     int ret;
 
     *error = dma_ranges_check(dma, r);
@@ -1552,14 +1596,14 @@ static DMAStep dma_ranges_step(PCIATSDMA *dma, DMARanges *r, bool may_wait,
     if (!ret) {
         ret = dma_visit_cached(dma, r, &len);
     }
+    if (ret || r->req[0].len != before) {
+        dma_ranges_end_starving(dma, r);
+    }
     if (!ret) {
         return dma_miss(dma, &r->req[r->failed], may_wait, error);
     }
     if (ret == -ENODEV || ret == -EAGAIN) {
         ret = dma_visit_untranslated(dma, r, len);
-    }
-    for (unsigned i = 0; i < r->n; i++) {
-        dma_end_starving(dma, &r->req[i]);
     }
     *error = MIN(ret, 0);
     return *error ? DMA_ENDED : DMA_CONTINUES;
@@ -1568,6 +1612,8 @@ static DMAStep dma_ranges_step(PCIATSDMA *dma, DMARanges *r, bool may_wait,
 /* Like the end of dma_run_sync() */
 static void dma_ranges_end(PCIATSDMA *dma, DMARanges *r)
 {
+    /* Before waiting for the responses to any of them */
+    dma_ranges_end_starving(dma, r);
     for (unsigned i = 0; i < r->n; i++) {
         dma_wait_for_responses(dma, &r->req[i]);
     }
@@ -1662,20 +1708,22 @@ static void dma_run(PCIATSDMA *dma, DMARequest *req)
         req->ended = step == DMA_ENDED;
     }
     if (req->ended) {
+        dma_end_starving(dma, req);
         req->may_be_loaded = dma_hears_loaded_groups(dma, req);
+        step = dma_send_last(dma, req) == -ENOSPC ? DMA_DELAYED : DMA_ENDED;
     }
     /* A response that comes from here on finds the request parked */
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
-        if (req->ended ? dma_has_to_wait(dma, req)
-                       : step != DMA_DELAYED && req->awaited) {
+        if (step == DMA_DELAYED) {
+            QTAILQ_INSERT_TAIL(&dma->delayed, req, entry);
+            qemu_cond_signal(&dma->work);
+        } else if (req->ended ? dma_has_to_wait(dma, req) : !!req->awaited) {
             req->parked = true;
             QTAILQ_INSERT_TAIL(&dma->parked, req, entry);
         } else if (req->ended) {
             ended = true;
         } else {
-            QTAILQ_INSERT_TAIL(step == DMA_DELAYED ? &dma->delayed
-                                                   : &dma->runnable,
-                               req, entry);
+            QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
             qemu_cond_signal(&dma->work);
         }
     }

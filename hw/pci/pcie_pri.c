@@ -37,6 +37,8 @@
 
 #define PRI_STATUS_RW1C (PCI_PRI_STATUS_RF | PCI_PRI_STATUS_UPRGI)
 #define PRI_BUCKETS     (PCI_PRGI_MAX + 1)
+/* Whatever the guest allows, answers before its time, or brings by migration */
+#define PRI_OUTSTANDING_MAX (1 << 16)
 
 typedef struct PRIListener PRIListener;
 
@@ -181,7 +183,6 @@ static void pri_check_idle(PCIEPRIState *pri, PRIListener *listener)
         QLIST_INSERT_HEAD(&pri->idle_listeners, listener, idle);
     } else if (!idle && QLIST_IS_INSERTED(listener, idle)) {
         QLIST_REMOVE(listener, idle);
-        listener->idle.le_prev = NULL;
     }
 }
 
@@ -868,22 +869,26 @@ static bool pri_has_room(const PCIEPRIState *pri, const PRIGroup *g, bool lpig)
 
 /*
  * See that it has, by what groups use that were never closed, but for @keep.
- * Else the device model has to know what it does, but it does not know of
- * groups that are foreign to it.  With the lock.
+ * Else the device model has to know what it does; but it does not know of
+ * groups that are foreign to it, to which responses are due that make room.
+ * With the lock.
  */
 static bool pri_make_room(PCIEPRIState *pri, PRIGroup *keep, bool lpig)
 {
     PRIGroup *g, *next;
 
+    if (pri->num_foreign) {
+        return false;
+    }
     QTAILQ_FOREACH_SAFE(g, &pri->unclosed_groups, by_age, next) {
         if (g != keep) {
             pri_forget_unclosed(pri, g);
             if (pri_has_room(pri, keep, lpig)) {
-                return true;
+                break;
             }
         }
     }
-    return !pri->num_foreign;
+    return true;
 }
 
 static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
@@ -903,7 +908,7 @@ static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
     }
     g = pri_find_group(pri, pasid, prgi);
     /* An index is not used again while a response to somebody else is due */
-    if ((g && g->foreign) ||
+    if ((g && g->foreign) || pri->outstanding >= PRI_OUTSTANDING_MAX ||
         (!pri_has_room(pri, g, lpig) && !pri_make_room(pri, g, lpig))) {
         return -ENOSPC;
     }
@@ -1072,9 +1077,6 @@ bool pcie_pri_has_loaded_groups(const PCIDevice *dev, uint32_t pasid)
 
 /* ---- Migration ---- */
 
-/* More than any function has outstanding; bounds what a stream may ask for */
-#define PRI_SAVED_GROUPS_MAX (1 << 16)
-
 /* Nobody closes the groups at the other end that were not closed at this one */
 static void pri_save_groups(PCIEPRIState *pri, const PRIListener *listener)
 {
@@ -1178,7 +1180,7 @@ static bool pri_groups_number_valid(void *opaque, int version_id)
     PCIEPRIState *pri = opaque;
 
     return pri->nr_saved_groups >= 0 &&
-           pri->nr_saved_groups <= PRI_SAVED_GROUPS_MAX;
+           pri->nr_saved_groups <= PRI_OUTSTANDING_MAX;
 }
 
 static const VMStateDescription vmstate_pri_group = {

@@ -288,6 +288,8 @@ static int accepted, refuse, lie;
 /* Do not answer requests for this page, and refuse groups with that one */
 static int ignored_page, refused_page;
 static bool refused[PCI_PRGI_MAX + 1];
+/* Set once the second request has come; or NULL */
+static bool *set_in_group;
 /* Of the group whose request was ignored last */
 static uint16_t ignored_prgi;
 static IOMMUPRIResponseCode guest_answer;
@@ -325,7 +327,9 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
         refuse--;
         return -ENOSPC;
     }
-    qatomic_inc(&requests_seen);
+    if (qatomic_fetch_inc(&requests_seen) == 1 && set_in_group) {
+        qatomic_set(set_in_group, true);
+    }
     if ((addr - IOVA) / PAGE != ignored_page) {
         queue[queue_tail++ % ARRAY_SIZE(queue)] = (PageRequest) {
             pasid, addr, prgi, is_write, lpig
@@ -414,6 +418,7 @@ static PCIATSDMA *start(void)
     register_error = translation_error = 0;
     unanswered = most_unanswered = 0;
     ignored_page = refused_page = -1;
+    set_in_group = NULL;
     guest_answer = IOMMU_PRI_RESP_SUCCESS;
     guest_has_bql = false;
     guest_holds = false;
@@ -970,6 +975,20 @@ static void test_cancel_one(void **state)
     stop(dma);
 }
 
+/* 10.4.1: what cancels a request does not leave its group without a last one */
+static void test_cancel_in_group(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Background *b = g_new(Background, 1);
+
+    set_in_group = &b->cancel;
+    background_start(b, background_read, dma, 1, 0, 8 * PAGE);
+    assert_int_equal(background_join(b), -ECANCELED);
+    assert_int_equal(requests_seen, 8);
+    assert_true(queue[7].last);
+    stop(dma);
+}
+
 /* One that ends early waits for the pages that it has asked for */
 static void test_owed(void **state)
 {
@@ -1150,6 +1169,31 @@ static void test_async(void **state)
     for (i = 0; i < 20; i++) {
         qemu_sem_destroy(&a[i].sem);
     }
+}
+
+/* 10.4.2.1: nothing is answered any more after Response Failure */
+static void test_failure(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Async *a = g_new0(Async, 2);
+    int i;
+
+    ignored_page = 0;
+    async_start(&a[0], dma, 1, 0);
+    wait_for_requests(1);
+    guest_hold(true);
+    async_start(&a[1], dma, 2, 1);
+    wait_for_requests(2);
+    guest_answer = IOMMU_PRI_RESP_FAILURE;
+    /* RF is set */
+    qatomic_set(&pri_on, false);
+    guest_hold(false);
+    for (i = 0; i < 2; i++) {
+        qemu_sem_wait(&a[i].sem);
+        assert_int_equal(a[i].ret, -ECANCELED);
+        qemu_sem_destroy(&a[i].sem);
+    }
+    stop(dma);
 }
 
 /* ---- Requests that need not wait for the worker ---- */
@@ -1523,6 +1567,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_ranges_refused),
         cmocka_unit_test(test_starved),
         cmocka_unit_test(test_cancel_one),
+        cmocka_unit_test(test_cancel_in_group),
         cmocka_unit_test(test_owed),
         cmocka_unit_test(test_settle),
         cmocka_unit_test(test_cancel),
@@ -1530,6 +1575,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_epoch),
         cmocka_unit_test(test_many_pasids),
         cmocka_unit_test(test_async),
+        cmocka_unit_test(test_failure),
         cmocka_unit_test(test_inline),
         cmocka_unit_test(test_inline_page_request),
         cmocka_unit_test(test_inline_delayed),

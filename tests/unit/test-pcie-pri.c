@@ -1023,6 +1023,35 @@ static void test_migration_allocation(void **state)
     dev_free(to);
 }
 
+/*
+ * Groups that are being sent make no room for others as long as responses to
+ * those that came with migration do
+ */
+static void test_migration_sending(void **state)
+{
+    PCIDevice *to = dev_new();
+    User a;
+    PCIDevice *from = migration_source(&a);
+
+    write_alloc(from, 4);
+    assert_int_equal(request(from, 1, 5, true), 0);
+    assert_int_equal(request(from, 1, 6, true), 0);
+    assert_int_equal(migrate(from, to), 0);
+    finish_migration(from, to);
+    user_start(&a, to, 1);
+    assert_int_equal(request(to, 1, 7, false), 0);
+    assert_int_equal(request(to, 1, 8, true), -ENOSPC);
+    assert_int_equal(request(to, 1, 7, true), 0);
+    respond(1, 7, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(pcie_pri_outstanding(to), 2);
+    respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    respond(1, 6, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(pcie_pri_outstanding(to), 0);
+    pci_pri_unregister_notifier(to, 1);
+    dev_free(from);
+    dev_free(to);
+}
+
 /* What nobody closes at the other end is not there: it has no response */
 static void test_migration_unclosed(void **state)
 {
@@ -1178,6 +1207,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_migration),
         cmocka_unit_test(test_migration_unheard),
         cmocka_unit_test(test_migration_allocation),
+        cmocka_unit_test(test_migration_sending),
         cmocka_unit_test(test_migration_unclosed),
         cmocka_unit_test(test_migration_refused),
         cmocka_unit_test(test_migration_invalid),

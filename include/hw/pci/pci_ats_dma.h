@@ -106,6 +106,10 @@ void pci_ats_dma_free(PCIATSDMA *dma);
  * Callable from any thread, from many at once.  A thread that holds the BQL
  * cannot wait for the guest to answer a page request: see -EWOULDBLOCK.
  *
+ * When it returns, the responses to all of its page requests have come, or the
+ * guest cannot answer them any more.  If requests are suspended, it is
+ * pci_ats_dma_settle() that waits for them.
+ *
  * @dma: from pci_ats_dma_new()
  * @pasid: 0 to 0xfffff, or PCI_NO_PASID
  * @flags: PCI_ATS_DMA_*
@@ -138,8 +142,9 @@ int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
  * @pasid: as for pci_ats_dma_rw()
  * @flags: as for pci_ats_dma_rw()
  * @cancel: NULL, or what is to become true, atomically, when the request is to
- *          end with -ECANCELED.  After that no more pages are asked for, and at
- *          most 256 KiB are still accessed.
+ *          end with -ECANCELED.  After that no more groups of pages are asked
+ *          for, and at most 256 KiB are still accessed.  A request that waits
+ *          for a page sees it when the response comes.
  */
 typedef struct PCIATSDMAOrigin {
     uint32_t pasid;
@@ -154,9 +159,6 @@ typedef struct PCIATSDMAOrigin {
  * When the guest does not bring in pages that were asked for ahead of the data,
  * the data is still moved up to the one that is missing: from there on each
  * page is asked for when the data has come to it.
- *
- * When it returns, the responses to all of its page requests have come, but for
- * those that pci_ats_dma_settle() waits for: if requests are suspended.
  *
  * @dma: as for pci_ats_dma_rw()
  * @origin: who moves data
