@@ -28,11 +28,8 @@
 #define CR          (DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR)
 #define PRS_DISABLE R_DSA_WQCFG1_PRS_DISABLE_MASK
 
-/* Scalable-mode entries (VT-d 9.4, 9.6) and first-stage entries (9.7) */
-#define CE          (VTD_SM_CONTEXT_ENTRY_DTE | VTD_SM_CONTEXT_ENTRY_PASIDE | \
-                     VTD_SM_CONTEXT_ENTRY_PRE)
-#define PE0         (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT)
-#define PE1         (1 | VTD_SM_PASID_ENTRY_PWSNP)
+/* Of both address spaces, and a first-stage entry (VT-d 9.7) */
+#define DOMAIN      1
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
 #define MACHINE     "-M q35 -nodefaults -m 256 "
@@ -194,16 +191,8 @@ static void map(Test *t, uint64_t root, uint64_t iova, uint64_t gpa)
 
 static void attach_iommu(Test *t)
 {
-    uint64_t dir;
-
     qvtd_init(&t->vtd, t->qts, &t->alloc);
-    t->vtd.scalable = true;
-    dir = qvtd_sm_attach(&t->vtd, DEV, CE, 0);
-    t->root0 = qvtd_new_table(&t->vtd);
-    t->root = qvtd_new_table(&t->vtd);
-    qvtd_sm_pasid(&t->vtd, dir, 0, PE0, PE1, t->root0);
-    /* With Supervisor Request Enable, for what has Priv */
-    qvtd_sm_pasid(&t->vtd, dir, PROCESS, PE0, PE1, t->root | 1);
+    t->root = qvtd_sm_attach_process(&t->vtd, DEV, PROCESS, DOMAIN, &t->root0);
     qvtd_enable(&t->vtd);
     qvtd_prq_init(&t->prq, &t->vtd, 2);
     qdsa_enable_ats(&t->dsa);
