@@ -301,7 +301,10 @@ static void test_block(void)
     stop(&b.t);
 }
 
-/* Operations that do not work in place ask for many pages at once, too */
+/*
+ * Operations that do not work in place ask for many pages at once, too, and do
+ * so again when the machine goes on.
+ */
 static void test_block_copied(void)
 {
     static const struct {
@@ -337,6 +340,10 @@ static void test_block_copied(void)
             stl_le_p(desc.raw + DSA_DESC_DELTA_SIZE, 16 * PAGE);
         }
         qdsa_submit(&t->dsa, &desc);
+        expect_group(t, IOVA_DATA, ops[i].pages, false, &rq);
+        stop_machine(t);
+        respond(t, &rq, SUCCESS);
+        cont_machine(t);
         expect_group(t, IOVA_DATA, ops[i].pages, false, &rq);
         stop(t);
     }

@@ -107,6 +107,7 @@ static bool job_load(DSAEngine *engine, DSAJob *job, bool in_batch)
     job->engine = engine;
     job->work = &engine->work;
     job->in_batch = in_batch;
+    job->asked = 0;
     switch (job->phase) {
     case DSA_PHASE_CHECK:
         return job_has_not_begun(job);
