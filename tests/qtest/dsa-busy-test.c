@@ -1003,6 +1003,51 @@ static void test_migrate_hostile(void)
     alloc_destroy(&t->alloc);
 }
 
+/* Deltas are created and applied one after the other */
+static void test_migrate_hostile_delta(void)
+{
+    /* Bytes Completed of what has not begun */
+    static const struct {
+        DSAOperation op;
+        uint8_t bytes;
+        const char *expected;
+    } cases[] = {
+        { DSA_OP_CREATE_DELTA, 8, "completed" },
+        { DSA_OP_CREATE_DELTA, 12, "failed" },
+        { DSA_OP_APPLY_DELTA, 10, "completed" },
+        { DSA_OP_APPLY_DELTA, 15, "failed" },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_autofree char *path = NULL, *stream = NULL;
+        size_t len, place;
+        QVtdPageReq rq;
+        QDSADesc desc;
+        BlockTest b;
+        Test *t = &b.t;
+
+        g_test_message("case %d", i);
+        start_block(&b, true);
+        qdsa_desc(&desc, cases[i].op, BLOCK, IOVA_CR);
+        qdsa_desc_data(&desc, IOVA_DATA + PAGE, IOVA_DATA, 16);
+        if (cases[i].op == DSA_OP_CREATE_DELTA) {
+            stq_le_p(desc.raw + DSA_DESC_DELTA_ADDR, IOVA_DATA + 64);
+            stl_le_p(desc.raw + DSA_DESC_MAX_DELTA_SIZE, 80);
+        } else {
+            stl_le_p(desc.raw + DSA_DESC_DELTA_SIZE, 19);
+        }
+        qdsa_submit(&t->dsa, &desc);
+        expect_request(t, IOVA_DATA + PAGE, false, &rq);
+        path = qatd_save_machine(t->qts);
+        g_assert_true(g_file_get_contents(path, &stream, &len, NULL));
+        place = find_descriptor(stream, len, 0, cases[i].op);
+        stream[place + 165] = cases[i].bytes;
+        expect_load(path, stream, len, cases[i].expected);
+        unlink(path);
+        alloc_destroy(&t->alloc);
+    }
+}
+
 #define BIG_SIZE    0x2000000
 
 /* A page of each MiB */
@@ -1240,6 +1285,7 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/migrate/idle", test_migrate_idle);
     qtest_add_func("/dsa/migrate/mismatch", test_migrate_mismatch);
     qtest_add_func("/dsa/migrate/hostile", test_migrate_hostile);
+    qtest_add_func("/dsa/migrate/hostile-delta", test_migrate_hostile_delta);
     qtest_add_func("/dsa/not-ram", test_not_ram);
     qtest_add_func("/dsa/plug-while-suspended", test_plug_while_suspended);
     return g_test_run();

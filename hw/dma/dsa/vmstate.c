@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
 #include "hw/pci/msix.h"
+#include "delta.h"
 #include "dsa-internal.h"
 
 /* ---- Descriptors ---- */
@@ -88,10 +89,12 @@ static bool job_progress_is_valid(const DSAJob *job)
     case DSA_OP_DRAIN:
         return !job->bytes_completed;
     case DSA_OP_CREATE_DELTA:
-        return job->bytes_completed < job->desc.size &&
+        return job->bytes_completed % DSA_DELTA_UNIT == 0 &&
+               job->bytes_completed < job->desc.size &&
                job->delta <= ldl_le_p(raw + DSA_DESC_MAX_DELTA_SIZE);
     case DSA_OP_APPLY_DELTA:
-        return job->bytes_completed < ldl_le_p(raw + DSA_DESC_DELTA_SIZE);
+        return job->bytes_completed % DSA_DELTA_SIZE == 0 &&
+               job->bytes_completed < ldl_le_p(raw + DSA_DESC_DELTA_SIZE);
     default:
         return job->bytes_completed < job->desc.size;
     }
