@@ -958,6 +958,7 @@ static void test_migrate_hostile(void)
         unsigned offset;
         uint8_t val;
     } bytes[] = {
+        { 64 + 7, 2 },          /* sequence number: it is yet to come */
         { 80, 200 },            /* WQ */
         { 81, 40 },             /* Maximum Transfer Size */
         { 83 + DSA_DESC_OPERATION, 0xff },
@@ -1046,6 +1047,55 @@ static void test_migrate_hostile_delta(void)
         unlink(path);
         alloc_destroy(&t->alloc);
     }
+}
+
+/* Nor does a command end before the descriptors that it waits for */
+static void test_migrate_hostile_command(void)
+{
+    /* Of Reset Device, and what follows it, as vmstate.c saves it */
+    static const struct {
+        unsigned offset;
+        uint8_t val;
+    } bytes[] = {
+        { 5, 1 },               /* done */
+        { 6, 0 },               /* WQs */
+        { 18, 1 },              /* by PASID */
+        { 26, 0 },              /* end */
+        { 26, 2 },
+        { 34, 2 },              /* the next sequence number */
+    };
+    uint8_t key[14] = { };
+    g_autofree char *path = NULL, *stream = NULL;
+    size_t len, place;
+    QVtdPageReq rq;
+    BlockTest b;
+    Test *t = &b.t;
+
+    begin_block(&b, &rq);
+    qdsa_writel(&t->dsa, A_DSA_CMD,
+                DSA_CMD_RESET_DEVICE << R_DSA_CMD_CODE_SHIFT);
+    path = qatd_save_machine(t->qts);
+    g_assert_true(g_file_get_contents(path, &stream, &len, NULL));
+    expect_load(path, stream, len, "completed");
+    stl_be_p(key, DSA_CMD_RESET_DEVICE << R_DSA_CMD_CODE_SHIFT);
+    key[4] = true;
+    memset(key + 6, 0xff, 8);
+    for (place = 0; memcmp(stream + place, key, sizeof(key)); place++) {
+        g_assert_cmpuint(place + sizeof(key), <, len);
+    }
+    for (int i = 0; i < ARRAY_SIZE(bytes); i++) {
+        uint8_t old = stream[place + bytes[i].offset];
+
+        g_test_message("case %d", i);
+        stream[place + bytes[i].offset] = bytes[i].val;
+        expect_load(path, stream, len, "failed");
+        stream[place + bytes[i].offset] = old;
+    }
+    /* The last sequence number that there is comes after all others */
+    stream[place + 19] = stream[place + 27] = 0x80;
+    expect_load(path, stream, len, "failed");
+    unlink(path);
+    alloc_destroy(&t->alloc);
 }
 
 #define BIG_SIZE    0x2000000
@@ -1286,6 +1336,8 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/migrate/mismatch", test_migrate_mismatch);
     qtest_add_func("/dsa/migrate/hostile", test_migrate_hostile);
     qtest_add_func("/dsa/migrate/hostile-delta", test_migrate_hostile_delta);
+    qtest_add_func("/dsa/migrate/hostile-command",
+                   test_migrate_hostile_command);
     qtest_add_func("/dsa/not-ram", test_not_ram);
     qtest_add_func("/dsa/plug-while-suspended", test_plug_while_suspended);
     return g_test_run();

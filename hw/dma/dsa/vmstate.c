@@ -40,7 +40,7 @@ static const VMStateDescription vmstate_dsa_work = {
 static bool work_is_valid(const DSAState *s, const DSAWork *work)
 {
     return work->wq < s->num_wqs && work->max_transfer <= DSA_MAX_TRANSFER &&
-           work->max_batch <= DSA_MAX_BATCH;
+           work->max_batch <= DSA_MAX_BATCH && work->seq < s->next_seq;
 }
 
 static const VMStateDescription vmstate_dsa_job = {
@@ -233,7 +233,7 @@ static bool wq_load(DSAState *s, DSAWQ *wq)
     return wq->state < DSA_HALTED;
 }
 
-/* ---- The device ---- */
+/* ---- Commands ---- */
 
 static const VMStateDescription vmstate_dsa_command = {
     .name = "dsa/command",
@@ -250,6 +250,33 @@ static const VMStateDescription vmstate_dsa_command = {
         VMSTATE_END_OF_LIST()
     }
 };
+
+/* A command that disables the device waits for all descriptors, for no more */
+static bool command_is_of_all(const DSAState *s)
+{
+    const DSAFilter *filter = &s->cmd.filter;
+
+    return (s->state == DSA_DRAINING || s->state == DSA_HALTED) &&
+           filter->wqs == UINT64_MAX && !filter->by_pasid &&
+           filter->end == s->next_seq;
+}
+
+/* With the lock, once descriptors have been loaded */
+static bool command_is_valid(DSAState *s)
+{
+    DSACommandCode code = FIELD_EX32(s->cmd.reg, DSA_CMD, CODE);
+
+    if (s->cmd.filter.end > s->next_seq ||
+        (s->cmd.done && (!s->cmd.waits ||
+                         dsa_wq_outstanding(s, &s->cmd.filter)))) {
+        return false;
+    }
+    return !s->cmd.waits ||
+           (code != DSA_CMD_DISABLE_DEVICE && code != DSA_CMD_RESET_DEVICE) ||
+           command_is_of_all(s);
+}
+
+/* ---- The device ---- */
 
 static const VMStateDescription vmstate_dsa_engine_log = {
     .name = "dsa/engine-log",
@@ -297,6 +324,7 @@ static void dsa_forget_work(DSAState *s)
 
     s->state = DSA_DISABLED;
     s->cmd = (DSACommand) { };
+    s->next_seq = 0;
     for (i = 0; i < s->num_wqs; i++) {
         s->wqs[i].state = DSA_DISABLED;
         s->wqs[i].occupancy = 0;
@@ -326,7 +354,7 @@ static int dsa_pre_load(void *opaque)
 static int dsa_post_load(void *opaque, int version_id)
 {
     DSAState *s = opaque;
-    bool ok = s->state <= DSA_HALTED;
+    bool ok = s->state <= DSA_HALTED && s->next_seq <= INT64_MAX;
     unsigned i;
 
     QEMU_LOCK_GUARD(&s->lock);
@@ -346,7 +374,7 @@ static int dsa_post_load(void *opaque, int version_id)
         ok = ok && engine_load(s, &s->engines[i]);
     }
     /* Rings have room for what a valid configuration tells */
-    if (!ok || !dsa_event_log_load(s) ||
+    if (!ok || !command_is_valid(s) || !dsa_event_log_load(s) ||
         (s->state != DSA_DISABLED && dsa_config_check_groups(s))) {
         dsa_forget_work(s);
         return -EINVAL;
