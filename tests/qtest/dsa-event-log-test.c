@@ -607,7 +607,8 @@ static void submit_batch(Test *t, uint32_t flags, unsigned n)
 {
     QDSADesc desc;
 
-    qdsa_desc(&desc, DSA_OP_BATCH, flags, flags & CR ? IOVA_CR : 0);
+    qdsa_desc(&desc, DSA_OP_BATCH, flags,
+              flags & DSA_FLAG_CR_ADDR_VALID ? IOVA_CR : 0);
     if (flags & DSA_FLAG_REQUEST_INT) {
         desc_handle(&desc, HANDLE);
     }
@@ -664,13 +665,20 @@ static void test_batch(void)
     expect_member(&t, 3, 1, true);
     expect_no_msi(&t, HANDLE);
 
+    /* The record is there although it is not asked for */
+    submit_batch(&t, DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_INT, 2);
+    e = expect_event(&t, 6, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
+    g_assert_cmphex(event_info(&e), ==,
+                    HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK);
+    g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
+
     /* Nothing to be told of this one; nothing to be logged of that one */
     submit_batch(&t, 0, 2);
-    wait_tail(&t, 6);
+    wait_tail(&t, 8);
     put_noop(&t, 1, CR, IOVA_CR + DSA_CR_SIZE);
     submit_batch(&t, CR, 2);
     g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
-    g_assert_cmpuint(log_tail(&t), ==, 6);
+    g_assert_cmpuint(log_tail(&t), ==, 8);
     stop(&t);
 }
 

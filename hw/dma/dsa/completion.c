@@ -196,7 +196,7 @@ static bool job_log(DSAJob *job, DSAStatus error)
         header[1] = FIELD_DP64(header[1], DSA_SWERROR1, ERROR_INFO,
                                event_info(job, error,
                                           batch && !batch->error_logged));
-        if (job_needs_cr(job)) {
+        if (job_has_cr(job)) {
             job_fill_cr(job, entry + DSA_EVENT_CR);
         }
     }
