@@ -682,6 +682,24 @@ static void test_batch(void)
     stop(&t);
 }
 
+/* 5.8.1: the same entry cannot tell of a list that has no page */
+static void test_batch_list(void)
+{
+    enum { MEMBERS = PAGE / DSA_DESC_SIZE };
+    Test t;
+
+    start_iommu(&t, PRS_DISABLE);
+    request_handle(&t);
+    put_noop(&t, 0, CR, IOVA_CR + PAGE);
+    for (int i = 1; i < MEMBERS; i++) {
+        put_noop(&t, i, 0, 0);
+    }
+    submit_batch(&t, DSA_FLAG_REQUEST_INT, MEMBERS + 1);
+    expect_event(&t, 1, DSA_STATUS_BATCH_FAULT, DSA_OP_BATCH);
+    qdsa_wait_msi(&t.dsa, HANDLE);
+    stop(&t);
+}
+
 static void submit_drain(Test *t, uint64_t cr)
 {
     QDSADesc desc;
@@ -1165,8 +1183,10 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/event-log/int-handle", test_int_handle);
     qtest_add_func("/dsa/event-log/record", test_record);
     qtest_add_func("/dsa/event-log/record-refused", test_record_refused);
+    qtest_add_func("/dsa/event-log/handle-released", test_handle_released);
     qtest_add_func("/dsa/event-log/prs-disable", test_prs_disable);
     qtest_add_func("/dsa/event-log/batch", test_batch);
+    qtest_add_func("/dsa/event-log/batch-list", test_batch_list);
     qtest_add_func("/dsa/event-log/drain", test_drain);
     qtest_add_func("/dsa/event-log/lost", test_lost);
     qtest_add_func("/dsa/event-log/pasid", test_pasid);

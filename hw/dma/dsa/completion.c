@@ -268,12 +268,13 @@ static bool job_report(DSAJob *job, bool *interrupts)
 {
     DSAStatus in_log = job_completes_in_log(job);
 
-    *interrupts = !in_log && job_interrupts(job);
+    *interrupts = job_interrupts(job);
     if (is_discarded(job->status) ||
         (!job_has_cr(job) && !is_success(job->status))) {
         return job_error(job, job->status);
     }
     if (in_log) {
+        *interrupts = false;
         return job_error(job, in_log);
     }
     if (!job_try_cr(job)) {
