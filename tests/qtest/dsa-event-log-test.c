@@ -32,6 +32,9 @@
 #define DOMAIN      1
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
+/* IOMMUPRIResponseCode */
+enum { SUCCESS, INVALID };
+
 #define MACHINE     "-M q35 -nodefaults -m 256 "
 #define LOG_DSA     "-device dsa,addr=4,event-log=on "
 #define IOMMU_DSA   "-device intel-iommu,svm=on " LOG_DSA
@@ -539,30 +542,55 @@ static void test_record(void)
     stop(&t);
 }
 
-static void respond_invalid(Test *t)
+static void expect_request(Test *t, QVtdPageReq *rq)
 {
     int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
-    QVtdPageReq rq;
 
     while (!qvtd_prq_count(&t->prq)) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(100);
     }
-    qvtd_prq_next(&t->prq, &rq);
-    qvtd_page_response(&t->vtd, rq.sid, rq.pasid, rq.prgi, 1);
+    qvtd_prq_next(&t->prq, rq);
+}
+
+static void respond(Test *t, const QVtdPageReq *rq, unsigned code)
+{
+    qvtd_page_response(&t->vtd, rq->sid, rq->pasid, rq->prgi, code);
 }
 
 /* 3.13.2, 5.8.1: the same where the page was asked for in vain */
 static void test_record_refused(void)
 {
+    QVtdPageReq rq;
     Event e;
     Test t;
 
     start_iommu(&t, 0);
     submit_noop(&t, 0, IOVA_CR + PAGE);
-    respond_invalid(&t);
+    expect_request(&t, &rq);
+    respond(&t, &rq, INVALID);
     e = expect_event(&t, 0, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
+    stop(&t);
+}
+
+/* Table 5-2: the handle is released while the record waits for its page */
+static void test_handle_released(void)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    start_iommu(&t, 0);
+    request_handle(&t);
+    submit_noop(&t, DSA_FLAG_REQUEST_INT, IOVA_CR + PAGE);
+    expect_request(&t, &rq);
+    g_assert_cmphex(qdsa_command(&t.dsa, DSA_CMD_RELEASE_INT_HANDLE, HANDLE),
+                    ==, 0);
+    map(&t, t.root, IOVA_CR + PAGE, t.cr);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
+    expect_no_msi(&t, HANDLE);
+    g_assert_cmpuint(log_tail(&t), ==, 0);
     stop(&t);
 }
 

@@ -91,7 +91,7 @@ static bool is_page_fault(DSAStatus status)
 {
     return status == DSA_STATUS_PAGE_FAULT ||
            status == DSA_STATUS_PAGE_FAULT_IR ||
-           status == DSA_STATUS_BATCH_FAULT || status == DSA_STATUS_CR_FAULT ||
+           status == DSA_STATUS_BATCH_FAULT ||
            status == DSA_STATUS_READBACK_FAULT;
 }
 
@@ -105,8 +105,7 @@ static bool is_success(DSAStatus status)
 /* Errors that are not told to whom the completion record belongs */
 static bool is_discarded(DSAStatus status)
 {
-    return status == DSA_STATUS_CR_FAULT || status == DSA_STATUS_CR_ALIGN ||
-           status == DSA_STATUS_PRIV;
+    return status == DSA_STATUS_CR_ALIGN || status == DSA_STATUS_PRIV;
 }
 
 static void job_fill_cr(const DSAJob *job, uint8_t *cr)
@@ -303,7 +302,8 @@ bool dsa_job_complete(DSAJob *job)
     if (!job_report(job, &interrupts)) {
         return false;
     }
-    if (interrupts) {
+    /* The permission may have gone while the record waited for its page */
+    if (interrupts && job_interrupts(job)) {
         unsigned vector = job->desc.int_handle;
 
         QEMU_LOCK_GUARD(&s->lock);
