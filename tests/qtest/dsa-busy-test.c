@@ -1091,6 +1091,12 @@ static void test_migrate_hostile_command(void)
         expect_load(path, stream, len, "failed");
         stream[place + bytes[i].offset] = old;
     }
+    /* Drain All waits for no more than there is, either */
+    stream[place + 1] = DSA_CMD_DRAIN_ALL << (R_DSA_CMD_CODE_SHIFT - 16);
+    expect_load(path, stream, len, "completed");
+    stream[place + 26] = 2;
+    expect_load(path, stream, len, "failed");
+    stream[place + 26] = 1;
     /* The last sequence number that there is comes after all others */
     stream[place + 19] = stream[place + 27] = 0x80;
     expect_load(path, stream, len, "failed");
