@@ -301,7 +301,10 @@ static void test_block(void)
     stop(&b.t);
 }
 
-/* Operations that do not work in place ask for many pages at once, too */
+/*
+ * Operations that do not work in place ask for many pages at once, too, and do
+ * so again when the machine goes on.
+ */
 static void test_block_copied(void)
 {
     static const struct {
@@ -337,6 +340,10 @@ static void test_block_copied(void)
             stl_le_p(desc.raw + DSA_DESC_DELTA_SIZE, 16 * PAGE);
         }
         qdsa_submit(&t->dsa, &desc);
+        expect_group(t, IOVA_DATA, ops[i].pages, false, &rq);
+        stop_machine(t);
+        respond(t, &rq, SUCCESS);
+        cont_machine(t);
         expect_group(t, IOVA_DATA, ops[i].pages, false, &rq);
         stop(t);
     }
@@ -951,6 +958,7 @@ static void test_migrate_hostile(void)
         unsigned offset;
         uint8_t val;
     } bytes[] = {
+        { 64 + 7, 2 },          /* sequence number: it is yet to come */
         { 80, 200 },            /* WQ */
         { 81, 40 },             /* Maximum Transfer Size */
         { 83 + DSA_DESC_OPERATION, 0xff },
@@ -991,6 +999,106 @@ static void test_migrate_hostile(void)
     place = find_descriptor(stream, len, 1, DSA_OP_NOOP);
     g_assert_cmphex(ldl_be_p(stream + place - 4), ==, 1);
     stl_be_p(stream + place - 4, 129);
+    expect_load(path, stream, len, "failed");
+    unlink(path);
+    alloc_destroy(&t->alloc);
+}
+
+/* Deltas are created and applied one after the other */
+static void test_migrate_hostile_delta(void)
+{
+    /* Bytes Completed of what has not begun */
+    static const struct {
+        DSAOperation op;
+        uint8_t bytes;
+        const char *expected;
+    } cases[] = {
+        { DSA_OP_CREATE_DELTA, 8, "completed" },
+        { DSA_OP_CREATE_DELTA, 12, "failed" },
+        { DSA_OP_APPLY_DELTA, 10, "completed" },
+        { DSA_OP_APPLY_DELTA, 15, "failed" },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_autofree char *path = NULL, *stream = NULL;
+        size_t len, place;
+        QVtdPageReq rq;
+        QDSADesc desc;
+        BlockTest b;
+        Test *t = &b.t;
+
+        g_test_message("case %d", i);
+        start_block(&b, true);
+        qdsa_desc(&desc, cases[i].op, BLOCK, IOVA_CR);
+        qdsa_desc_data(&desc, IOVA_DATA + PAGE, IOVA_DATA, 16);
+        if (cases[i].op == DSA_OP_CREATE_DELTA) {
+            stq_le_p(desc.raw + DSA_DESC_DELTA_ADDR, IOVA_DATA + 64);
+            stl_le_p(desc.raw + DSA_DESC_MAX_DELTA_SIZE, 80);
+        } else {
+            stl_le_p(desc.raw + DSA_DESC_DELTA_SIZE, 19);
+        }
+        qdsa_submit(&t->dsa, &desc);
+        expect_request(t, IOVA_DATA + PAGE, false, &rq);
+        path = qatd_save_machine(t->qts);
+        g_assert_true(g_file_get_contents(path, &stream, &len, NULL));
+        place = find_descriptor(stream, len, 0, cases[i].op);
+        stream[place + 165] = cases[i].bytes;
+        expect_load(path, stream, len, cases[i].expected);
+        unlink(path);
+        alloc_destroy(&t->alloc);
+    }
+}
+
+/* Nor does a command end before the descriptors that it waits for */
+static void test_migrate_hostile_command(void)
+{
+    /* Of Reset Device, and what follows it, as vmstate.c saves it */
+    static const struct {
+        unsigned offset;
+        uint8_t val;
+    } bytes[] = {
+        { 5, 1 },               /* done */
+        { 6, 0 },               /* WQs */
+        { 18, 1 },              /* by PASID */
+        { 26, 0 },              /* end */
+        { 26, 2 },
+        { 34, 2 },              /* the next sequence number */
+    };
+    uint8_t key[14] = { };
+    g_autofree char *path = NULL, *stream = NULL;
+    size_t len, place;
+    QVtdPageReq rq;
+    BlockTest b;
+    Test *t = &b.t;
+
+    begin_block(&b, &rq);
+    qdsa_writel(&t->dsa, A_DSA_CMD,
+                DSA_CMD_RESET_DEVICE << R_DSA_CMD_CODE_SHIFT);
+    path = qatd_save_machine(t->qts);
+    g_assert_true(g_file_get_contents(path, &stream, &len, NULL));
+    expect_load(path, stream, len, "completed");
+    stl_be_p(key, DSA_CMD_RESET_DEVICE << R_DSA_CMD_CODE_SHIFT);
+    key[4] = true;
+    memset(key + 6, 0xff, 8);
+    for (place = 0; memcmp(stream + place, key, sizeof(key)); place++) {
+        g_assert_cmpuint(place + sizeof(key), <, len);
+    }
+    for (int i = 0; i < ARRAY_SIZE(bytes); i++) {
+        uint8_t old = stream[place + bytes[i].offset];
+
+        g_test_message("case %d", i);
+        stream[place + bytes[i].offset] = bytes[i].val;
+        expect_load(path, stream, len, "failed");
+        stream[place + bytes[i].offset] = old;
+    }
+    /* Drain All waits for no more than there is, either */
+    stream[place + 1] = DSA_CMD_DRAIN_ALL << (R_DSA_CMD_CODE_SHIFT - 16);
+    expect_load(path, stream, len, "completed");
+    stream[place + 26] = 2;
+    expect_load(path, stream, len, "failed");
+    stream[place + 26] = 1;
+    /* The last sequence number that there is comes after all others */
+    stream[place + 19] = stream[place + 27] = 0x80;
     expect_load(path, stream, len, "failed");
     unlink(path);
     alloc_destroy(&t->alloc);
@@ -1233,6 +1341,9 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/migrate/idle", test_migrate_idle);
     qtest_add_func("/dsa/migrate/mismatch", test_migrate_mismatch);
     qtest_add_func("/dsa/migrate/hostile", test_migrate_hostile);
+    qtest_add_func("/dsa/migrate/hostile-delta", test_migrate_hostile_delta);
+    qtest_add_func("/dsa/migrate/hostile-command",
+                   test_migrate_hostile_command);
     qtest_add_func("/dsa/not-ram", test_not_ram);
     qtest_add_func("/dsa/plug-while-suspended", test_plug_while_suspended);
     return g_test_run();

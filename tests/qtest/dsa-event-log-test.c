@@ -28,12 +28,12 @@
 #define CR          (DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR)
 #define PRS_DISABLE R_DSA_WQCFG1_PRS_DISABLE_MASK
 
-/* Scalable-mode entries (VT-d 9.4, 9.6) and first-stage entries (9.7) */
-#define CE          (VTD_SM_CONTEXT_ENTRY_DTE | VTD_SM_CONTEXT_ENTRY_PASIDE | \
-                     VTD_SM_CONTEXT_ENTRY_PRE)
-#define PE0         (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT)
-#define PE1         (1 | VTD_SM_PASID_ENTRY_PWSNP)
+/* Of both address spaces, and a first-stage entry (VT-d 9.7) */
+#define DOMAIN      1
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
+
+/* IOMMUPRIResponseCode */
+enum { SUCCESS, INVALID };
 
 #define MACHINE     "-M q35 -nodefaults -m 256 "
 #define LOG_DSA     "-device dsa,addr=4,event-log=on "
@@ -194,16 +194,8 @@ static void map(Test *t, uint64_t root, uint64_t iova, uint64_t gpa)
 
 static void attach_iommu(Test *t)
 {
-    uint64_t dir;
-
     qvtd_init(&t->vtd, t->qts, &t->alloc);
-    t->vtd.scalable = true;
-    dir = qvtd_sm_attach(&t->vtd, DEV, CE, 0);
-    t->root0 = qvtd_new_table(&t->vtd);
-    t->root = qvtd_new_table(&t->vtd);
-    qvtd_sm_pasid(&t->vtd, dir, 0, PE0, PE1, t->root0);
-    /* With Supervisor Request Enable, for what has Priv */
-    qvtd_sm_pasid(&t->vtd, dir, PROCESS, PE0, PE1, t->root | 1);
+    t->root = qvtd_sm_attach_process(&t->vtd, DEV, PROCESS, DOMAIN, &t->root0);
     qvtd_enable(&t->vtd);
     qvtd_prq_init(&t->prq, &t->vtd, 2);
     qdsa_enable_ats(&t->dsa);
@@ -550,30 +542,55 @@ static void test_record(void)
     stop(&t);
 }
 
-static void respond_invalid(Test *t)
+static void expect_request(Test *t, QVtdPageReq *rq)
 {
     int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
-    QVtdPageReq rq;
 
     while (!qvtd_prq_count(&t->prq)) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(100);
     }
-    qvtd_prq_next(&t->prq, &rq);
-    qvtd_page_response(&t->vtd, rq.sid, rq.pasid, rq.prgi, 1);
+    qvtd_prq_next(&t->prq, rq);
+}
+
+static void respond(Test *t, const QVtdPageReq *rq, unsigned code)
+{
+    qvtd_page_response(&t->vtd, rq->sid, rq->pasid, rq->prgi, code);
 }
 
 /* 3.13.2, 5.8.1: the same where the page was asked for in vain */
 static void test_record_refused(void)
 {
+    QVtdPageReq rq;
     Event e;
     Test t;
 
     start_iommu(&t, 0);
     submit_noop(&t, 0, IOVA_CR + PAGE);
-    respond_invalid(&t);
+    expect_request(&t, &rq);
+    respond(&t, &rq, INVALID);
     e = expect_event(&t, 0, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
+    stop(&t);
+}
+
+/* Table 5-2: the handle is released while the record waits for its page */
+static void test_handle_released(void)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    start_iommu(&t, 0);
+    request_handle(&t);
+    submit_noop(&t, DSA_FLAG_REQUEST_INT, IOVA_CR + PAGE);
+    expect_request(&t, &rq);
+    g_assert_cmphex(qdsa_command(&t.dsa, DSA_CMD_RELEASE_INT_HANDLE, HANDLE),
+                    ==, 0);
+    map(&t, t.root, IOVA_CR + PAGE, t.cr);
+    respond(&t, &rq, SUCCESS);
+    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
+    expect_no_msi(&t, HANDLE);
+    g_assert_cmpuint(log_tail(&t), ==, 0);
     stop(&t);
 }
 
@@ -618,7 +635,8 @@ static void submit_batch(Test *t, uint32_t flags, unsigned n)
 {
     QDSADesc desc;
 
-    qdsa_desc(&desc, DSA_OP_BATCH, flags, flags & CR ? IOVA_CR : 0);
+    qdsa_desc(&desc, DSA_OP_BATCH, flags,
+              flags & DSA_FLAG_CR_ADDR_VALID ? IOVA_CR : 0);
     if (flags & DSA_FLAG_REQUEST_INT) {
         desc_handle(&desc, HANDLE);
     }
@@ -675,13 +693,38 @@ static void test_batch(void)
     expect_member(&t, 3, 1, true);
     expect_no_msi(&t, HANDLE);
 
+    /* The record is there although it is not asked for */
+    submit_batch(&t, DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_INT, 2);
+    e = expect_event(&t, 6, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
+    g_assert_cmphex(event_info(&e), ==,
+                    HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK);
+    g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
+
     /* Nothing to be told of this one; nothing to be logged of that one */
     submit_batch(&t, 0, 2);
-    wait_tail(&t, 6);
+    wait_tail(&t, 8);
     put_noop(&t, 1, CR, IOVA_CR + DSA_CR_SIZE);
     submit_batch(&t, CR, 2);
     g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
-    g_assert_cmpuint(log_tail(&t), ==, 6);
+    g_assert_cmpuint(log_tail(&t), ==, 8);
+    stop(&t);
+}
+
+/* 5.8.1: the same entry cannot tell of a list that has no page */
+static void test_batch_list(void)
+{
+    enum { MEMBERS = PAGE / DSA_DESC_SIZE };
+    Test t;
+
+    start_iommu(&t, PRS_DISABLE);
+    request_handle(&t);
+    put_noop(&t, 0, CR, IOVA_CR + PAGE);
+    for (int i = 1; i < MEMBERS; i++) {
+        put_noop(&t, i, 0, 0);
+    }
+    submit_batch(&t, DSA_FLAG_REQUEST_INT, MEMBERS + 1);
+    expect_event(&t, 1, DSA_STATUS_BATCH_FAULT, DSA_OP_BATCH);
+    qdsa_wait_msi(&t.dsa, HANDLE);
     stop(&t);
 }
 
@@ -1168,8 +1211,10 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/event-log/int-handle", test_int_handle);
     qtest_add_func("/dsa/event-log/record", test_record);
     qtest_add_func("/dsa/event-log/record-refused", test_record_refused);
+    qtest_add_func("/dsa/event-log/handle-released", test_handle_released);
     qtest_add_func("/dsa/event-log/prs-disable", test_prs_disable);
     qtest_add_func("/dsa/event-log/batch", test_batch);
+    qtest_add_func("/dsa/event-log/batch-list", test_batch_list);
     qtest_add_func("/dsa/event-log/drain", test_drain);
     qtest_add_func("/dsa/event-log/lost", test_lost);
     qtest_add_func("/dsa/event-log/pasid", test_pasid);

@@ -61,6 +61,7 @@ static bool job_run(DSAJob *job)
             /* What the step has found may be different next time */
             dsa_job_clear_error(job);
             job->result = 0;
+            job->asked = 0;
             return false;
         }
     }

@@ -91,7 +91,7 @@ static bool is_page_fault(DSAStatus status)
 {
     return status == DSA_STATUS_PAGE_FAULT ||
            status == DSA_STATUS_PAGE_FAULT_IR ||
-           status == DSA_STATUS_BATCH_FAULT || status == DSA_STATUS_CR_FAULT ||
+           status == DSA_STATUS_BATCH_FAULT ||
            status == DSA_STATUS_READBACK_FAULT;
 }
 
@@ -105,8 +105,7 @@ static bool is_success(DSAStatus status)
 /* Errors that are not told to whom the completion record belongs */
 static bool is_discarded(DSAStatus status)
 {
-    return status == DSA_STATUS_CR_FAULT || status == DSA_STATUS_CR_ALIGN ||
-           status == DSA_STATUS_PRIV;
+    return status == DSA_STATUS_CR_ALIGN || status == DSA_STATUS_PRIV;
 }
 
 static void job_fill_cr(const DSAJob *job, uint8_t *cr)
@@ -196,7 +195,7 @@ static bool job_log(DSAJob *job, DSAStatus error)
         header[1] = FIELD_DP64(header[1], DSA_SWERROR1, ERROR_INFO,
                                event_info(job, error,
                                           batch && !batch->error_logged));
-        if (job_needs_cr(job)) {
+        if (job_has_cr(job)) {
             job_fill_cr(job, entry + DSA_EVENT_CR);
         }
     }
@@ -268,12 +267,13 @@ static bool job_report(DSAJob *job, bool *interrupts)
 {
     DSAStatus in_log = job_completes_in_log(job);
 
-    *interrupts = !in_log && job_interrupts(job);
+    *interrupts = job_interrupts(job);
     if (is_discarded(job->status) ||
         (!job_has_cr(job) && !is_success(job->status))) {
         return job_error(job, job->status);
     }
     if (in_log) {
+        *interrupts = false;
         return job_error(job, in_log);
     }
     if (!job_try_cr(job)) {
@@ -302,7 +302,8 @@ bool dsa_job_complete(DSAJob *job)
     if (!job_report(job, &interrupts)) {
         return false;
     }
-    if (interrupts) {
+    /* The permission may have gone while the record waited for its page */
+    if (interrupts && job_interrupts(job)) {
         unsigned vector = job->desc.int_handle;
 
         QEMU_LOCK_GUARD(&s->lock);

@@ -34,6 +34,12 @@ static uint32_t log_tail(const DSAState *s)
     return FIELD_EX64(s->event_log.status, DSA_EVLSTATUS, TAIL);
 }
 
+/* Where the tail moves to */
+static uint32_t log_next(const DSAState *s)
+{
+    return log_tail(s) + 1 < log_size(s) ? log_tail(s) + 1 : 0;
+}
+
 static uint64_t log_base(const DSAState *s)
 {
     return s->event_log.cfg[0] & R_DSA_EVLCFG_BASE_MASK;
@@ -125,7 +131,7 @@ bool dsa_event_log_load(const DSAState *s)
 /* With the lock */
 static bool log_is_full(const DSAState *s)
 {
-    return (log_tail(s) + 1) % log_size(s) ==
+    return log_next(s) ==
            FIELD_EX64(s->event_log.status, DSA_EVLSTATUS, HEAD);
 }
 
@@ -170,8 +176,7 @@ static void log_publish(DSAState *s)
 {
     uint64_t *status = &s->event_log.status;
 
-    *status = FIELD_DP64(*status, DSA_EVLSTATUS, TAIL,
-                         (log_tail(s) + 1) % log_size(s));
+    *status = FIELD_DP64(*status, DSA_EVLSTATUS, TAIL, log_next(s));
     if (FIELD_EX32(s->genctrl, DSA_GENCTRL, EVENT_LOG_INT) &&
         !FIELD_EX64(*status, DSA_EVLSTATUS, INT_PENDING)) {
         *status |= R_DSA_EVLSTATUS_INT_PENDING_MASK;

@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
 #include "hw/pci/msix.h"
+#include "delta.h"
 #include "dsa-internal.h"
 
 /* ---- Descriptors ---- */
@@ -39,7 +40,7 @@ static const VMStateDescription vmstate_dsa_work = {
 static bool work_is_valid(const DSAState *s, const DSAWork *work)
 {
     return work->wq < s->num_wqs && work->max_transfer <= DSA_MAX_TRANSFER &&
-           work->max_batch <= DSA_MAX_BATCH;
+           work->max_batch <= DSA_MAX_BATCH && work->seq < s->next_seq;
 }
 
 static const VMStateDescription vmstate_dsa_job = {
@@ -88,10 +89,12 @@ static bool job_progress_is_valid(const DSAJob *job)
     case DSA_OP_DRAIN:
         return !job->bytes_completed;
     case DSA_OP_CREATE_DELTA:
-        return job->bytes_completed < job->desc.size &&
+        return job->bytes_completed % DSA_DELTA_UNIT == 0 &&
+               job->bytes_completed < job->desc.size &&
                job->delta <= ldl_le_p(raw + DSA_DESC_MAX_DELTA_SIZE);
     case DSA_OP_APPLY_DELTA:
-        return job->bytes_completed < ldl_le_p(raw + DSA_DESC_DELTA_SIZE);
+        return job->bytes_completed % DSA_DELTA_SIZE == 0 &&
+               job->bytes_completed < ldl_le_p(raw + DSA_DESC_DELTA_SIZE);
     default:
         return job->bytes_completed < job->desc.size;
     }
@@ -107,6 +110,7 @@ static bool job_load(DSAEngine *engine, DSAJob *job, bool in_batch)
     job->engine = engine;
     job->work = &engine->work;
     job->in_batch = in_batch;
+    job->asked = 0;
     switch (job->phase) {
     case DSA_PHASE_CHECK:
         return job_has_not_begun(job);
@@ -229,7 +233,7 @@ static bool wq_load(DSAState *s, DSAWQ *wq)
     return wq->state < DSA_HALTED;
 }
 
-/* ---- The device ---- */
+/* ---- Commands ---- */
 
 static const VMStateDescription vmstate_dsa_command = {
     .name = "dsa/command",
@@ -246,6 +250,33 @@ static const VMStateDescription vmstate_dsa_command = {
         VMSTATE_END_OF_LIST()
     }
 };
+
+/* A command that disables the device waits for all descriptors, for no more */
+static bool command_is_of_all(const DSAState *s)
+{
+    const DSAFilter *filter = &s->cmd.filter;
+
+    return (s->state == DSA_DRAINING || s->state == DSA_HALTED) &&
+           filter->wqs == UINT64_MAX && !filter->by_pasid &&
+           filter->end == s->next_seq;
+}
+
+/* With the lock, once descriptors have been loaded */
+static bool command_is_valid(DSAState *s)
+{
+    DSACommandCode code = FIELD_EX32(s->cmd.reg, DSA_CMD, CODE);
+
+    if (s->cmd.filter.end > s->next_seq ||
+        (s->cmd.done && (!s->cmd.waits ||
+                         dsa_wq_outstanding(s, &s->cmd.filter)))) {
+        return false;
+    }
+    return !s->cmd.waits ||
+           (code != DSA_CMD_DISABLE_DEVICE && code != DSA_CMD_RESET_DEVICE) ||
+           command_is_of_all(s);
+}
+
+/* ---- The device ---- */
 
 static const VMStateDescription vmstate_dsa_engine_log = {
     .name = "dsa/engine-log",
@@ -293,6 +324,7 @@ static void dsa_forget_work(DSAState *s)
 
     s->state = DSA_DISABLED;
     s->cmd = (DSACommand) { };
+    s->next_seq = 0;
     for (i = 0; i < s->num_wqs; i++) {
         s->wqs[i].state = DSA_DISABLED;
         s->wqs[i].occupancy = 0;
@@ -322,7 +354,7 @@ static int dsa_pre_load(void *opaque)
 static int dsa_post_load(void *opaque, int version_id)
 {
     DSAState *s = opaque;
-    bool ok = s->state <= DSA_HALTED;
+    bool ok = s->state <= DSA_HALTED && s->next_seq <= INT64_MAX;
     unsigned i;
 
     QEMU_LOCK_GUARD(&s->lock);
@@ -342,7 +374,7 @@ static int dsa_post_load(void *opaque, int version_id)
         ok = ok && engine_load(s, &s->engines[i]);
     }
     /* Rings have room for what a valid configuration tells */
-    if (!ok || !dsa_event_log_load(s) ||
+    if (!ok || !command_is_valid(s) || !dsa_event_log_load(s) ||
         (s->state != DSA_DISABLED && dsa_config_check_groups(s))) {
         dsa_forget_work(s);
         return -EINVAL;
