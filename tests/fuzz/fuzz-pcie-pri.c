@@ -131,10 +131,13 @@ static bool model_make_room(const Group *g, bool last)
     if (g->abandoned) {
         return false;
     }
+    if (!model_has_room(g, last) && sum().abandoned) {
+        return false;
+    }
     while (!model_has_room(g, last) && (oldest = model_oldest(g))) {
         model_forget(oldest);
     }
-    return model_has_room(g, last) || !sum().abandoned;
+    return true;
 }
 
 /* 10.4.2, 10.5.2.3 */
