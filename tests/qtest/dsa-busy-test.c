@@ -147,13 +147,7 @@ static void unmap_page(Test *t, uint64_t iova)
 
 static void next_request(Test *t, QVtdPageReq *rq)
 {
-    int64_t deadline = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
-
-    while (!qvtd_prq_count(&t->prq)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
-        g_usleep(100);
-    }
-    qvtd_prq_next(&t->prq, rq);
+    qvtd_prq_wait(&t->prq, 60, rq);
     g_assert_cmphex(rq->pasid, ==, PASID);
     g_assert_true(rq->read != rq->write);
 }

@@ -161,22 +161,6 @@ static Event expect_event(Test *t, unsigned i, uint8_t error,
     return e;
 }
 
-static uint64_t swerror(Test *t)
-{
-    return qdsa_readq(&t->dsa, A_DSA_SWERROR);
-}
-
-static void wait_swerror(Test *t, uint8_t code)
-{
-    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
-
-    while (!(swerror(t) & R_DSA_SWERROR_VALID_MASK)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(100);
-    }
-    g_assert_cmphex(FIELD_EX64(swerror(t), DSA_SWERROR, ERROR), ==, code);
-}
-
 /* ---- Setup ---- */
 
 /* Without IOMMU, log and WQ 0 enabled */
@@ -473,7 +457,7 @@ static void test_errors(void)
     qdsa_submit(&t.dsa, &desc);
     g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_OPERATION);
     g_assert_cmpuint(log_tail(&t), ==, 2);
-    g_assert_cmphex(swerror(&t), ==, 0);
+    g_assert_cmphex(qdsa_swerror(&t.dsa), ==, 0);
     stop(&t);
 }
 
@@ -538,19 +522,8 @@ static void test_record(void)
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
     expect_no_msi(&t, HANDLE);
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
-    g_assert_cmphex(swerror(&t), ==, 0);
+    g_assert_cmphex(qdsa_swerror(&t.dsa), ==, 0);
     stop(&t);
-}
-
-static void expect_request(Test *t, QVtdPageReq *rq)
-{
-    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
-
-    while (!qvtd_prq_count(&t->prq)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(100);
-    }
-    qvtd_prq_next(&t->prq, rq);
 }
 
 static void respond(Test *t, const QVtdPageReq *rq, unsigned code)
@@ -567,7 +540,7 @@ static void test_record_refused(void)
 
     start_iommu(&t, 0);
     submit_noop(&t, 0, IOVA_CR + PAGE);
-    expect_request(&t, &rq);
+    qvtd_prq_wait(&t.prq, 10, &rq);
     respond(&t, &rq, INVALID);
     e = expect_event(&t, 0, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
@@ -583,7 +556,7 @@ static void test_handle_released(void)
     start_iommu(&t, 0);
     request_handle(&t);
     submit_noop(&t, DSA_FLAG_REQUEST_INT, IOVA_CR + PAGE);
-    expect_request(&t, &rq);
+    qvtd_prq_wait(&t.prq, 10, &rq);
     g_assert_cmphex(qdsa_command(&t.dsa, DSA_CMD_RELEASE_INT_HANDLE, HANDLE),
                     ==, 0);
     map(&t, t.root, IOVA_CR + PAGE, t.cr);
@@ -776,7 +749,7 @@ static void test_lost(void)
     configure_log(&t, IOVA_LOG, LOG_SIZE);
     start_wq(&t, 0);
     submit_error(&t);
-    wait_swerror(&t, DSA_SWERROR_EVENT_LOG);
+    qdsa_wait_swerror(&t.dsa, DSA_SWERROR_EVENT_LOG);
     g_assert_cmphex(log_status(&t), ==, 0);
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
 
@@ -882,7 +855,7 @@ static void test_full(void)
     set_head(&t, 1);
     expect_event(&t, LOG_SIZE - 1, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
     g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
-    g_assert_cmphex(swerror(&t), ==, 0);
+    g_assert_cmphex(qdsa_swerror(&t.dsa), ==, 0);
     /* From the beginning again */
     set_head(&t, 2);
     submit_noop(&t, 0, t.cr + 16);
@@ -892,7 +865,7 @@ static void test_full(void)
 
 static void expect_swerror(Test *t, uint8_t code)
 {
-    wait_swerror(t, code);
+    qdsa_wait_swerror(&t->dsa, code);
     qdsa_writeq(&t->dsa, A_DSA_SWERROR, R_DSA_SWERROR_VALID_MASK |
                 R_DSA_SWERROR_OVERFLOW_MASK);
 }
@@ -939,7 +912,7 @@ static void flr(Test *t)
 static void master_off(Test *t)
 {
     qecam_writew(t->qts, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY);
-    wait_swerror(t, DSA_SWERROR_PCI_CONFIG);
+    qdsa_wait_swerror(&t->dsa, DSA_SWERROR_PCI_CONFIG);
 }
 
 /* 3.15: what ends a descriptor ends one that waits for the log, too */
@@ -1010,7 +983,7 @@ static void test_engines(void)
         }
         g_assert_cmphex(qdsa_command(d, DSA_CMD_RESET_DEVICE, 0), ==, 0);
     }
-    g_assert_cmphex(swerror(&t), ==, 0);
+    g_assert_cmphex(qdsa_swerror(&t.dsa), ==, 0);
     stop(&t);
 }
 

@@ -127,22 +127,6 @@ static void expect_pattern(Test *t, uint64_t addr, size_t len, unsigned seed)
     expect_memory(t, addr, p, len);
 }
 
-static uint64_t swerror(Test *t)
-{
-    return qdsa_readq(&t->dsa, A_DSA_SWERROR);
-}
-
-static void wait_swerror(Test *t, uint8_t code)
-{
-    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
-
-    while (!(swerror(t) & R_DSA_SWERROR_VALID_MASK)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(100);
-    }
-    g_assert_cmphex(FIELD_EX64(swerror(t), DSA_SWERROR, ERROR), ==, code);
-}
-
 static void clear_swerror(Test *t)
 {
     qdsa_writeq(&t->dsa, A_DSA_SWERROR,
@@ -630,7 +614,7 @@ static void test_portals(void)
     g_assert_cmphex(qtest_readq(t.qts, qdsa_portal(d, 0, 0)), ==, 0);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_DRAIN_ALL, 0), ==, 0);
     g_assert_cmphex(qtest_readb(t.qts, t.cr), ==, 0);
-    g_assert_cmphex(swerror(&t), ==, 0);
+    g_assert_cmphex(qdsa_swerror(&t.dsa), ==, 0);
 
     g_assert_cmphex(qdsa_command(d, DSA_CMD_DISABLE_WQ, 1), ==, 0);
     qdsa_submit(d, &desc);
@@ -1171,34 +1155,36 @@ static void test_swerror(void)
     qdsa_desc(&desc, DSA_OP_COMPARE, 0, 0);
     qdsa_desc_data(&desc, src, src, 8);
     qdsa_submit(d, &desc);
-    wait_swerror(&t, DSA_STATUS_FLAGS);
+    qdsa_wait_swerror(&t.dsa, DSA_STATUS_FLAGS);
     qdsa_wait_msi(d, 0);
     g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==,
                     R_DSA_INTCAUSE_SWERROR_MASK);
-    g_assert_cmphex(FIELD_EX64(swerror(&t), DSA_SWERROR, OPERATION), ==,
-                    DSA_OP_COMPARE);
+    g_assert_cmphex(FIELD_EX64(qdsa_swerror(&t.dsa), DSA_SWERROR, OPERATION),
+                    ==, DSA_OP_COMPARE);
     g_assert_cmphex(qdsa_readq(d, A_DSA_SWERROR + 8) >> 32, ==, CR);
 
     /* Only the first is recorded */
     qdsa_desc(&desc, 0xff, 0, 0);
     qdsa_submit(d, &desc);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_DRAIN_WQ, 1), ==, 0);
-    wait_swerror(&t, DSA_STATUS_FLAGS);
-    g_assert_cmphex(FIELD_EX64(swerror(&t), DSA_SWERROR, OVERFLOW), ==, 1);
+    qdsa_wait_swerror(&t.dsa, DSA_STATUS_FLAGS);
+    g_assert_cmphex(FIELD_EX64(qdsa_swerror(&t.dsa), DSA_SWERROR, OVERFLOW),
+                    ==, 1);
     clear_swerror(&t);
 
     /* A completion record that is not aligned is not written */
     qdsa_desc(&desc, DSA_OP_NOOP, CR, t.cr + 16);
     qdsa_submit(d, &desc);
-    wait_swerror(&t, DSA_STATUS_CR_ALIGN);
-    g_assert_cmphex(FIELD_EX64(swerror(&t), DSA_SWERROR, OVERFLOW), ==, 0);
+    qdsa_wait_swerror(&t.dsa, DSA_STATUS_CR_ALIGN);
+    g_assert_cmphex(FIELD_EX64(qdsa_swerror(&t.dsa), DSA_SWERROR, OVERFLOW),
+                    ==, 0);
     clear_swerror(&t);
 
     /* A no-op without record succeeds in silence */
     qdsa_desc(&desc, DSA_OP_NOOP, 0, 0);
     qdsa_submit(d, &desc);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_DRAIN_WQ, 1), ==, 0);
-    g_assert_cmphex(swerror(&t) & R_DSA_SWERROR_VALID_MASK, ==, 0);
+    g_assert_cmphex(qdsa_swerror(&t.dsa) & R_DSA_SWERROR_VALID_MASK, ==, 0);
     stop(&t);
 }
 
@@ -1311,7 +1297,7 @@ static void test_completion_interrupt(void)
     /* An entry for a PASID is not for a WQ without */
     qdsa_writel(d, qdsa_msixperm(2), R_DSA_MSIXPERM_PASID_EN_MASK);
     run(&t, &desc, DSA_STATUS_INT_HANDLE);
-    wait_swerror(&t, DSA_STATUS_INT_HANDLE);
+    qdsa_wait_swerror(&t.dsa, DSA_STATUS_INT_HANDLE);
 
     qdsa_writel(d, qdsa_msixperm(2), R_DSA_MSIXPERM_IGNORE_MASK);
     run(&t, &desc, DSA_STATUS_SUCCESS);
@@ -1399,11 +1385,12 @@ static void test_halt(void)
     g_assert_cmphex(qdsa_readl(d, A_DSA_GENSTS), ==,
                     DSA_HALTED | DSA_RESET_FLR << 2);
     /* An engine may have been first, with a completion record to write */
-    g_assert_true(swerror(&t) & R_DSA_SWERROR_VALID_MASK);
-    if (FIELD_EX64(swerror(&t), DSA_SWERROR, ERROR) == DSA_STATUS_CR_FAULT) {
-        g_assert_true(swerror(&t) & R_DSA_SWERROR_OVERFLOW_MASK);
+    g_assert_true(qdsa_swerror(&t.dsa) & R_DSA_SWERROR_VALID_MASK);
+    if (FIELD_EX64(qdsa_swerror(&t.dsa), DSA_SWERROR, ERROR) ==
+        DSA_STATUS_CR_FAULT) {
+        g_assert_true(qdsa_swerror(&t.dsa) & R_DSA_SWERROR_OVERFLOW_MASK);
     } else {
-        wait_swerror(&t, DSA_SWERROR_PCI_CONFIG);
+        qdsa_wait_swerror(&t.dsa, DSA_SWERROR_PCI_CONFIG);
     }
     qecam_writew(t.qts, DEV, PCI_COMMAND,
                  PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
@@ -1414,7 +1401,7 @@ static void test_halt(void)
     qecam_writew(t.qts, DEV, 0x40 + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
     qdsa_init(d, t.qts, DEV, t.dsa.msi);
     g_assert_cmphex(qdsa_readl(d, A_DSA_GENSTS), ==, DSA_DISABLED);
-    g_assert_cmphex(swerror(&t), ==, 0);
+    g_assert_cmphex(qdsa_swerror(&t.dsa), ==, 0);
     qdsa_start(d, 0);
     qdsa_desc(&desc, DSA_OP_NOOP, CR, t.cr);
     run(&t, &desc, DSA_STATUS_SUCCESS);
@@ -1434,14 +1421,14 @@ static void test_busy(void)
     /* WQ full: 16 entries, and those that the engine has taken meanwhile */
     do {
         submit_moves(&t, 1, src, 0x2000000);
-    } while (!(swerror(&t) & R_DSA_SWERROR_VALID_MASK));
-    wait_swerror(&t, DSA_SWERROR_WQ_FULL);
+    } while (!(qdsa_swerror(&t.dsa) & R_DSA_SWERROR_VALID_MASK));
+    qdsa_wait_swerror(&t.dsa, DSA_SWERROR_WQ_FULL);
     clear_swerror(&t);
 
     /* A command while another waits, whose end comes all the same */
     qdsa_writel(d, A_DSA_CMD, DSA_CMD_DRAIN_ALL << R_DSA_CMD_CODE_SHIFT);
     qdsa_writel(d, A_DSA_CMD, DSA_CMD_ABORT_ALL << R_DSA_CMD_CODE_SHIFT);
-    wait_swerror(&t, DSA_SWERROR_CMD_ACTIVE);
+    qdsa_wait_swerror(&t.dsa, DSA_SWERROR_CMD_ACTIVE);
     qdsa_wait_command(d);
     submit_moves(&t, 16, src, 0x2000000);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_ABORT_WQ, 1), ==, 0);
@@ -1604,9 +1591,10 @@ static void test_partial(void)
     /* A completion record that is missing */
     qdsa_desc(&desc, DSA_OP_NOOP, CR, IOVA_CR + PAGE);
     qdsa_submit(d, &desc);
-    wait_swerror(&t, DSA_STATUS_CR_FAULT);
-    g_assert_cmphex(FIELD_EX64(swerror(&t), DSA_SWERROR, PASID), ==, PASID);
-    g_assert_cmphex(FIELD_EX64(swerror(&t), DSA_SWERROR, RW), ==, 1);
+    qdsa_wait_swerror(&t.dsa, DSA_STATUS_CR_FAULT);
+    g_assert_cmphex(FIELD_EX64(qdsa_swerror(&t.dsa), DSA_SWERROR, PASID),
+                    ==, PASID);
+    g_assert_cmphex(FIELD_EX64(qdsa_swerror(&t.dsa), DSA_SWERROR, RW), ==, 1);
     g_assert_cmphex(qdsa_readq(d, A_DSA_SWERROR + 16) & -PAGE, ==,
                     IOVA_CR + PAGE);
     stop(&t);
@@ -1652,7 +1640,7 @@ static void test_shared(void)
 
     /* Priv needs Privileged Mode Enable, which is off */
     g_assert_true(enqueue(&t, PASID | 1u << 31, DSA_PORTAL_UNLIMITED, &desc));
-    wait_swerror(&t, DSA_STATUS_PRIV);
+    qdsa_wait_swerror(&t.dsa, DSA_STATUS_PRIV);
     stop(&t);
 }
 

@@ -112,6 +112,22 @@ uint32_t qdsa_wait_command(QDSA *d)
     return status;
 }
 
+uint64_t qdsa_swerror(QDSA *d)
+{
+    return qdsa_readq(d, A_DSA_SWERROR);
+}
+
+void qdsa_wait_swerror(QDSA *d, uint8_t code)
+{
+    int64_t end = g_get_monotonic_time() + TIMEOUT_US;
+
+    while (!(qdsa_swerror(d) & R_DSA_SWERROR_VALID_MASK)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(100);
+    }
+    g_assert_cmphex(FIELD_EX64(qdsa_swerror(d), DSA_SWERROR, ERROR), ==, code);
+}
+
 uint32_t qdsa_command(QDSA *d, DSACommandCode code, uint32_t operand)
 {
     qdsa_writel(d, A_DSA_CMD, code << R_DSA_CMD_CODE_SHIFT | operand);

@@ -74,6 +74,18 @@ uint32_t qdsa_command(QDSA *d, DSACommandCode code, uint32_t operand);
 /* Wait until the command has ended that was given last; returns CMDSTATUS */
 uint32_t qdsa_wait_command(QDSA *d);
 
+/* The first quadword of the software error register (SWERROR) */
+uint64_t qdsa_swerror(QDSA *d);
+
+/**
+ * qdsa_wait_swerror() - wait until the device has recorded an error
+ * @d: the driver
+ * @code: that it has to be
+ *
+ * Fails the test after ten seconds.
+ */
+void qdsa_wait_swerror(QDSA *d, uint8_t code);
+
 /**
  * qdsa_configure_wq() - configure a WQ, in group 0, with engine 0
  * @d: the driver

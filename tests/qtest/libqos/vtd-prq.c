@@ -93,6 +93,17 @@ void qvtd_prq_next(QVtdPrq *q, QVtdPageReq *req)
     };
 }
 
+void qvtd_prq_wait(QVtdPrq *q, unsigned seconds, QVtdPageReq *req)
+{
+    int64_t end = g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
+
+    while (!qvtd_prq_count(q)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(100);
+    }
+    qvtd_prq_next(q, req);
+}
+
 void qvtd_page_response(QVtd *vtd, uint16_t sid, uint32_t pasid, uint16_t prgi,
                         unsigned code)
 {

@@ -81,6 +81,14 @@ unsigned qvtd_prq_count(QVtdPrq *q);
 void qvtd_prq_next(QVtdPrq *q, QVtdPageReq *req);
 
 /**
+ * qvtd_prq_wait() - take the next descriptor out of the queue when it has come
+ * @q: the queue
+ * @seconds: after which the test fails
+ * @req: filled in, as by qvtd_prq_next()
+ */
+void qvtd_prq_wait(QVtdPrq *q, unsigned seconds, QVtdPageReq *req);
+
+/**
  * qvtd_page_response() - submit a page group response descriptor (7.6.1)
  * @vtd: the unit
  * @sid: source id
