@@ -1,0 +1,198 @@
+/*
+ * QTest testcase for virtio-iommu with requests that are wrong
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Sections are those of VIRTIO 1.3.
+ */
+
+#include "qemu/osdep.h"
+#include "libqtest.h"
+#include "standard-headers/linux/pci_regs.h"
+#include "standard-headers/linux/virtio_iommu.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/pci-ats-testdev.h"
+#include "libqos/viommu.h"
+
+#define IOMMU_DEVFN QPCI_DEVFN(7, 0)
+#define DEVICE      QATD_BDF(0, 4, 0)
+#define PORT        QATD_BDF(0, 5, 0)
+#define DOMAIN      1
+#define IOVA        0x40000000ULL
+#define PAGE        0x1000ULL
+#define MARK        0x5a5a5a5a5a5a5a5aULL
+
+#define MACHINE     "-M q35 -nodefaults -m 256M " \
+                    "-device virtio-iommu-pci,addr=7 "
+#define ON_ROOT_BUS "-device pci-ats-testdev,addr=4 "
+#define BELOW_PORT  "-device pcie-root-port,id=rp,addr=5,chassis=1 " \
+                    "-device pci-ats-testdev,bus=rp,addr=0 "
+
+typedef struct Fixture {
+    QTestState *qts;
+    QGuestAllocator alloc;
+    QViommu iommu;
+    QATD dev;
+    uint64_t pages;             /* three */
+} Fixture;
+
+static void fixture_start(Fixture *f, const char *args, uint16_t bdf)
+{
+    f->qts = qtest_initf(MACHINE "%s", args);
+    qecam_enable(f->qts);
+    pc_alloc_init(&f->alloc, f->qts, ALLOC_NO_FLAGS);
+    if (bdf >> 8) {
+        qecam_setup_bridge(f->qts, PORT, bdf >> 8, bdf >> 8);
+    }
+    qatd_init(&f->dev, f->qts, bdf, 0);
+    qviommu_init(&f->iommu, f->qts, &f->alloc, IOMMU_DEVFN);
+    f->pages = guest_alloc(&f->alloc, 3 * PAGE);
+}
+
+static void fixture_stop(Fixture *f)
+{
+    guest_free(&f->alloc, f->pages);
+    qviommu_cleanup(&f->iommu);
+    qtest_quit(f->qts);
+    alloc_destroy(&f->alloc);
+}
+
+/* Whether the device reads @len bytes at @iova */
+static bool reads(Fixture *f, uint64_t iova, uint64_t len)
+{
+    return qatd_command(&f->dev, ATD_CMD_DMA_READ, QATD_NO_PASID, iova, len,
+                        0) == 0;
+}
+
+/* 5.13.6.5: virt_end is greater than virt_start */
+static void test_map_inverted(void)
+{
+    Fixture f;
+
+    fixture_start(&f, ON_ROOT_BUS, DEVICE);
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, DEVICE, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, 0x2000, 0xfff, f.pages),
+                     ==, VIRTIO_IOMMU_S_INVAL);
+    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, UINT64_MAX, 0, f.pages),
+                     ==, VIRTIO_IOMMU_S_INVAL);
+    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, 0x2000, 0x2000, f.pages),
+                     ==, VIRTIO_IOMMU_S_INVAL);
+    /* An interval that is not equal to itself is never removed */
+    g_assert_cmpuint(qviommu_unmap(&f.iommu, DOMAIN, 0, UINT64_MAX), ==,
+                     VIRTIO_IOMMU_S_OK);
+    g_assert_cmpuint(qviommu_unmap(&f.iommu, DOMAIN, 0x2000, 0xfff), ==,
+                     VIRTIO_IOMMU_S_INVAL);
+    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1,
+                                 f.pages), ==, VIRTIO_IOMMU_S_OK);
+    g_assert_true(reads(&f, IOVA, 8));
+    fixture_stop(&f);
+}
+
+/* 5.13.6: requests for addresses that are not in input_range fail */
+static void test_map_beyond_input_range(void)
+{
+    Fixture f;
+    const uint64_t end = 1ULL << 39;
+
+    fixture_start(&f, ON_ROOT_BUS
+                  "-global virtio-iommu-pci.aw-bits=39 ", DEVICE);
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, DEVICE, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, end - PAGE, end + PAGE - 1,
+                                 f.pages), ==, VIRTIO_IOMMU_S_RANGE);
+    g_assert_false(reads(&f, end - PAGE, 8));
+    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, end - PAGE, end - 1,
+                                 f.pages), ==, VIRTIO_IOMMU_S_OK);
+    g_assert_true(reads(&f, end - PAGE, 8));
+    fixture_stop(&f);
+}
+
+/* 5.13.6.3: the device rejects what has reserved bits */
+static void test_attach_reserved(void)
+{
+    Fixture f;
+
+    fixture_start(&f, ON_ROOT_BUS, DEVICE);
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, DEVICE, 1), ==,
+                     VIRTIO_IOMMU_S_INVAL);
+    g_assert_cmpuint(qviommu_detach(&f.iommu, DOMAIN, DEVICE), ==,
+                     VIRTIO_IOMMU_S_NOENT);
+    fixture_stop(&f);
+}
+
+/* 5.13.6.3: an endpoint ID is no more than bus, device and function */
+static void test_attach_beyond_bdf(void)
+{
+    Fixture f;
+
+    fixture_start(&f, ON_ROOT_BUS, DEVICE);
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, 0x10000 | DEVICE, 0), ==,
+                     VIRTIO_IOMMU_S_NOENT);
+    fixture_stop(&f);
+}
+
+/* 5.13.6.5: what precedes a mapping is not mapped, not even its last byte */
+static void test_translate_below_mapping(void)
+{
+    Fixture f;
+
+    fixture_start(&f, ON_ROOT_BUS
+                  "-global virtio-iommu-pci.aw-bits=64 ", DEVICE);
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, DEVICE, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1,
+                                 f.pages + PAGE), ==, VIRTIO_IOMMU_S_OK);
+    g_assert_true(reads(&f, IOVA, PAGE));
+    g_assert_false(reads(&f, IOVA - 1, 1));
+    g_assert_false(reads(&f, IOVA + PAGE, 1));
+    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, UINT64_MAX - PAGE + 1,
+                                 UINT64_MAX, f.pages), ==, VIRTIO_IOMMU_S_OK);
+    g_assert_true(reads(&f, UINT64_MAX - 7, 8));
+    g_assert_true(reads(&f, UINT64_MAX, 1));
+    fixture_stop(&f);
+}
+
+/*
+ * A guest may number buses again while an endpoint is attached.  Nothing is
+ * attached under the new number, and bypass is on (5.13.6).
+ */
+static void test_renumber_attached(void)
+{
+    Fixture f;
+    const uint16_t old = QATD_BDF(1, 0, 0), new = QATD_BDF(2, 0, 0);
+
+    fixture_start(&f, BELOW_PORT, old);
+    qtest_writeq(f.qts, f.pages, MARK);
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, old, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1,
+                                 f.pages), ==, VIRTIO_IOMMU_S_OK);
+    g_assert_true(reads(&f, IOVA, 8));
+
+    qecam_setup_bridge(f.qts, PORT, new >> 8, new >> 8);
+    g_assert_true(reads(&f, f.pages, 8));
+    g_assert_cmphex(qtest_readq(f.qts, f.dev.data), ==, MARK);
+
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, new, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN + 1, QATD_BDF(3, 0, 0),
+                                    0), ==, VIRTIO_IOMMU_S_NOENT);
+    fixture_stop(&f);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/viommu/map/inverted", test_map_inverted);
+    qtest_add_func("/viommu/map/beyond-input-range",
+                   test_map_beyond_input_range);
+    qtest_add_func("/viommu/attach/reserved", test_attach_reserved);
+    qtest_add_func("/viommu/attach/beyond-bdf", test_attach_beyond_bdf);
+    qtest_add_func("/viommu/translate/below-mapping",
+                   test_translate_below_mapping);
+    qtest_add_func("/viommu/translate/renumber", test_renumber_attached);
+    return g_test_run();
+}
