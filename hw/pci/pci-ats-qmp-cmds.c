@@ -57,7 +57,7 @@ static PciPriState *query_pri(PCIDevice *dev)
     pri->unexpected_prgi = status & PCI_PRI_STATUS_UPRGI;
     pri->response_pasid = status & PCI_PRI_STATUS_PASID;
     pri->capacity = pci_get_long(cap + PCI_PRI_MAX_REQ);
-    pri->allocation = pcie_pri_get_req_alloc(dev);
+    pri->allocation = pci_get_long(cap + PCI_PRI_ALLOC_REQ);
     pri->outstanding = pcie_pri_outstanding(dev);
     return pri;
 }

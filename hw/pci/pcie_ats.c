@@ -11,6 +11,10 @@
  * What the guest has enabled is kept in one word, exp.request_enables, so that
  * a thread of a device model can read it while a vCPU writes configuration
  * space.  All writers hold the BQL.
+ *
+ * STU is one that takes effect when Enable is set: software must not change the
+ * register while ATS is enabled (10.5.1.3), and page requests and look-ahead
+ * must not see it change under way.
  */
 
 #include "qemu/osdep.h"
@@ -23,7 +27,7 @@
 #define ENABLE_EXEC         (1u << 3)
 #define ENABLE_PRIV         (1u << 4)
 #define STU_SHIFT           8
-#define STU_MASK            0x1f
+#define STU_MASK            0x1fu
 #define PASID_WIDTH_SHIFT   16
 #define PASID_WIDTH_MASK    0x1f
 
@@ -106,16 +110,30 @@ uint32_t pcie_ats_epoch(const PCIDevice *dev)
     return epoch;
 }
 
+static uint16_t ats_ctrl(const PCIDevice *dev)
+{
+    return dev->exp.ats_cap ? pci_get_word(dev->config + dev->exp.ats_cap +
+                                           PCI_ATS_CTRL) : 0;
+}
+
+/* VFs use the STU of their PF (10.5.1.3) */
+static uint32_t stu_bits(const PCIDevice *dev)
+{
+    uint16_t ctrl = ats_ctrl(pci_is_vf(dev) ? dev->exp.sriov_vf.pf : dev);
+
+    return PCI_ATS_CTRL_STU(ctrl) << STU_SHIFT;
+}
+
 static uint32_t ats_bits(const PCIDevice *dev)
 {
-    uint16_t ctrl;
+    uint32_t before = request_enables(dev);
 
-    if (!dev->exp.ats_cap) {
-        return 0;
+    if (!(ats_ctrl(dev) & PCI_ATS_CTRL_ENABLE)) {
+        return stu_bits(dev);
     }
-    ctrl = pci_get_word(dev->config + dev->exp.ats_cap + PCI_ATS_CTRL);
-    return (ctrl & PCI_ATS_CTRL_ENABLE ? ENABLE_ATS : 0) |
-           (PCI_ATS_CTRL_STU(ctrl) << STU_SHIFT);
+    return ENABLE_ATS |
+           (before & ENABLE_ATS ? before & STU_MASK << STU_SHIFT
+                                : stu_bits(dev));
 }
 
 static uint32_t pasid_bits(const PCIDevice *dev)
@@ -150,6 +168,25 @@ void pcie_ats_update(PCIDevice *dev)
         qatomic_set(&dev->exp.ats_epoch, dev->exp.ats_epoch + 1);
     }
     qatomic_set(&dev->exp.request_enables, bits);
+}
+
+static void ats_load(PCIDevice *dev)
+{
+    qatomic_set(&dev->exp.request_enables, 0);
+    pcie_ats_update(dev);
+}
+
+void pcie_ats_post_load(PCIDevice *dev)
+{
+    unsigned vfs = dev->exp.sriov_cap ?
+                   pci_get_word(dev->config + dev->exp.sriov_cap +
+                                PCI_SRIOV_TOTAL_VF) : 0;
+
+    ats_load(dev);
+    /* VFs are loaded before their PF, which has their STU */
+    for (unsigned i = 0; i < vfs; i++) {
+        ats_load(dev->exp.sriov_pf.vf[i]);
+    }
 }
 
 void pcie_pasid_reset(PCIDevice *dev)

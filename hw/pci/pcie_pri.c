@@ -115,7 +115,7 @@ struct PCIEPRIState {
     uint16_t status;
     bool response_pasid;        /* PRG Response PASID Required; constant */
     uint32_t outstanding;       /* written under @lock, read anywhere */
-    uint32_t req_alloc;         /* likewise */
+    uint32_t req_alloc;         /* likewise; at most the capacity */
     bool enable;                /* the Enable bit */
     bool enabled;               /* Enable, and not disabled by a failure */
     PCIEPRIStats stats;         /* @groups_open is not kept here */
@@ -367,6 +367,19 @@ uint32_t pcie_pri_get_req_alloc(const PCIDevice *dev)
     return dev->exp.pri ? qatomic_read(&dev->exp.pri->req_alloc) : 0;
 }
 
+/*
+ * The register keeps what the guest writes.  The capacity is the upper limit of
+ * what the function can use (10.5.2.4).  With the lock.
+ */
+static void pri_load_req_alloc(PCIDevice *dev)
+{
+    const uint8_t *cap = dev->config + dev->exp.pri_cap;
+
+    qatomic_set(&dev->exp.pri->req_alloc,
+                MIN(pci_get_long(cap + PCI_PRI_ALLOC_REQ),
+                    pci_get_long(cap + PCI_PRI_MAX_REQ)));
+}
+
 uint32_t pcie_pri_outstanding(const PCIDevice *dev)
 {
     return dev->exp.pri ? qatomic_read(&dev->exp.pri->outstanding) : 0;
@@ -559,8 +572,7 @@ void pcie_pri_write_config(PCIDevice *dev, uint32_t addr, uint32_t val,
         pri_write_control(dev);
     }
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        qatomic_set(&pri->req_alloc,
-                    pci_get_long(dev->config + cap + PCI_PRI_ALLOC_REQ));
+        pri_load_req_alloc(dev);
     }
     pcie_pri_sync_config(dev);
 }
@@ -1286,7 +1298,7 @@ void pcie_pri_post_load(PCIDevice *dev)
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
         pri->enable = pci_get_word(cap + PCI_PRI_CTRL) & PCI_PRI_CTRL_ENABLE;
         pri->status = pci_get_word(cap + PCI_PRI_STATUS);
-        qatomic_set(&pri->req_alloc, pci_get_long(cap + PCI_PRI_ALLOC_REQ));
+        pri_load_req_alloc(dev);
         pri_update(pri);
     }
     pri_listen_for_groups(dev);

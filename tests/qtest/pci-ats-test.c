@@ -138,6 +138,11 @@ static void test_ats_enables(void)
     writew(&d, d.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 9);
     g_assert_cmphex(enables(&d) & ATD_ENABLE_ATS, ==, ATD_ENABLE_ATS);
     g_assert_cmphex((uint8_t)(enables(&d) >> ATD_ENABLE_STU_SHIFT), ==, 21);
+    /* STU is read-write, and what is in use does not change under way */
+    writew(&d, d.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 31);
+    g_assert_cmphex(readw(&d, d.ats + PCI_ATS_CTRL), ==,
+                    PCI_ATS_CTRL_ENABLE | 31);
+    g_assert_cmphex((uint8_t)(enables(&d) >> ATD_ENABLE_STU_SHIFT), ==, 21);
     qtest_quit(d.qts);
 }
 
@@ -164,11 +169,13 @@ static void test_pri_capability(void)
     g_assert_cmpint(readl(&d, d.pri + PCI_PRI_MAX_REQ), ==, 77);
     writel(&d, d.pri + PCI_PRI_MAX_REQ, 1);
     g_assert_cmpint(readl(&d, d.pri + PCI_PRI_MAX_REQ), ==, 77);
-    /* 10.5.2.5: read-write, default 0 */
+    /* 10.5.2.5: read-write, default 0; 10.5.2.4: no more can be used */
     g_assert_cmpint(readl(&d, d.pri + PCI_PRI_ALLOC_REQ), ==, 0);
     writel(&d, d.pri + PCI_PRI_ALLOC_REQ, 0x12345678);
     g_assert_cmphex(readl(&d, d.pri + PCI_PRI_ALLOC_REQ), ==, 0x12345678);
-    g_assert_cmphex(enables(&d) >> ATD_ENABLE_ALLOC_SHIFT, ==, 0x12345678);
+    g_assert_cmpint(enables(&d) >> ATD_ENABLE_ALLOC_SHIFT, ==, 77);
+    writel(&d, d.pri + PCI_PRI_ALLOC_REQ, 76);
+    g_assert_cmpint(enables(&d) >> ATD_ENABLE_ALLOC_SHIFT, ==, 76);
     qtest_quit(d.qts);
 }
 
@@ -354,6 +361,7 @@ static void test_migration(void)
 
     start_dev(&d, "");
     qatd_enable_all(&d, 0x55);
+    writew(&d, d.ats + PCI_ATS_CTRL, 0);
     writew(&d, d.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 3);
     qatd_command(&d, ATD_CMD_UNEXPECTED_PRGI, 0, 0, 0, 0);
     enabled = enables(&d);
@@ -361,7 +369,7 @@ static void test_migration(void)
                     ATD_ENABLE_PRI | ATD_ENABLE_PASID | ATD_ENABLE_EXEC |
                     ATD_ENABLE_PRIV | ATD_ENABLE_PRG_PASID |
                     15 << ATD_ENABLE_STU_SHIFT |
-                    0x55ULL << ATD_ENABLE_ALLOC_SHIFT);
+                    32ULL << ATD_ENABLE_ALLOC_SHIFT);
     status = pri_status(&d);
     g_assert_cmphex(status, ==, PCI_PRI_STATUS_PASID | PCI_PRI_STATUS_UPRGI);
     path = qatd_save_machine(d.qts);
@@ -370,6 +378,7 @@ static void test_migration(void)
                         "-incoming defer");
     qatd_load_machine(d.qts, path);
     g_assert_cmphex(enables(&d), ==, enabled);
+    g_assert_cmphex(readl(&d, d.pri + PCI_PRI_ALLOC_REQ), ==, 0x55);
     g_assert_cmphex(pri_status(&d), ==, status);
     qtest_quit(d.qts);
 }

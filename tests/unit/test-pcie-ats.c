@@ -19,6 +19,7 @@
 
 #define ATS     FAKE_PCI_CAP
 #define PASID   (ATS + PCI_EXT_CAP_ATS_SIZEOF)
+#define SRIOV   (PASID + PCI_EXT_CAP_PASID_SIZEOF)
 
 static PCIDevice *function_new(PCIDevice *pf)
 {
@@ -62,7 +63,7 @@ static void test_pasid(void **state)
     fake_pci_free(pf);
 }
 
-/* Each function has an ATS capability of its own */
+/* Each function has an ATS Enable of its own; 10.5.1.3: VFs have no STU */
 static void test_ats(void **state)
 {
     PCIDevice *pf = function_new(NULL);
@@ -74,10 +75,60 @@ static void test_ats(void **state)
     set(vf, ATS + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 5);
     assert_true(pcie_ats_enabled(vf));
     assert_int_equal(pcie_ats_stu(pf), 15);
-    assert_int_equal(pcie_ats_stu(vf), 17);
+    assert_int_equal(pcie_ats_stu(vf), 15);
     set(vf, PCI_COMMAND, 0);
     assert_false(pcie_bus_master_enabled(vf));
     assert_true(pcie_bus_master_enabled(pf));
+    fake_pci_free(vf);
+    fake_pci_free(pf);
+}
+
+/* 10.5.1.3: STU is not to be changed while ATS is enabled, and then does not */
+static void test_stu(void **state)
+{
+    PCIDevice *pf = function_new(NULL);
+    PCIDevice *vf = function_new(pf);
+
+    set(pf, ATS + PCI_ATS_CTRL, 4);
+    assert_int_equal(pcie_ats_stu(pf), 16);
+    set(pf, ATS + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 1);
+    assert_int_equal(pcie_ats_stu(pf), 13);
+    set(pf, ATS + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 31);
+    assert_int_equal(pcie_ats_stu(pf), 13);
+    set(pf, PCI_COMMAND, 0);
+    assert_int_equal(pcie_ats_stu(pf), 13);
+    set(pf, ATS + PCI_ATS_CTRL, 2);
+    set(vf, ATS + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+    set(pf, ATS + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 31);
+    assert_int_equal(pcie_ats_stu(pf), 43);
+    assert_int_equal(pcie_ats_stu(vf), 14);
+    set(vf, PCI_COMMAND, 0);
+    assert_int_equal(pcie_ats_stu(vf), 14);
+    fake_pci_free(vf);
+    fake_pci_free(pf);
+}
+
+/* Migration: VFs come before their PF, and find its STU all the same */
+static void test_load(void **state)
+{
+    PCIDevice *pf = function_new(NULL);
+    PCIDevice *vf = function_new(pf);
+
+    pf->exp.sriov_cap = SRIOV;
+    pf->exp.sriov_pf.vf = &vf;
+    pci_set_word(pf->config + SRIOV + PCI_SRIOV_TOTAL_VF, 1);
+    pci_set_word(vf->config + ATS + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+    pcie_ats_post_load(vf);
+    pci_set_word(pf->config + ATS + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 7);
+    pcie_ats_post_load(pf);
+    assert_true(pcie_ats_enabled(pf));
+    assert_true(pcie_ats_enabled(vf));
+    assert_int_equal(pcie_ats_stu(pf), 19);
+    assert_int_equal(pcie_ats_stu(vf), 19);
+    /* Once more, into the same machine */
+    pci_set_word(pf->config + ATS + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 3);
+    pcie_ats_post_load(pf);
+    assert_int_equal(pcie_ats_stu(vf), 15);
     fake_pci_free(vf);
     fake_pci_free(pf);
 }
@@ -108,6 +159,8 @@ int main(int argc, char **argv)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pasid),
         cmocka_unit_test(test_ats),
+        cmocka_unit_test(test_stu),
+        cmocka_unit_test(test_load),
         cmocka_unit_test(test_epoch),
     };
 

@@ -427,6 +427,16 @@ DSACommandError dsa_config_check_groups(DSAState *s)
     return check_sizes(s) ?: check_groups(s);
 }
 
+/* The register: pcie_pri_get_req_alloc() never exceeds the capacity */
+static bool check_allocation(const DSAState *s)
+{
+    const PCIDevice *pci = &s->parent_obj;
+    uint32_t alloc = pci_get_long(pci->config + pci->exp.pri_cap +
+                                  PCI_PRI_ALLOC_REQ);
+
+    return alloc && alloc <= s->pri_capacity;
+}
+
 DSACommandError dsa_config_check_device(DSAState *s)
 {
     const PCIDevice *pci = PCI_DEVICE(s);
@@ -437,9 +447,7 @@ DSACommandError dsa_config_check_device(DSAState *s)
     if (!pcie_bus_master_enabled(pci)) {
         return DSA_CMDERR_BUS_MASTER;
     }
-    if (pcie_pri_enabled(pci) &&
-        (!pcie_pri_get_req_alloc(pci) ||
-         pcie_pri_get_req_alloc(pci) > s->pri_capacity)) {
+    if (pcie_pri_enabled(pci) && !check_allocation(s)) {
         return DSA_CMDERR_PRSREQALLOC;
     }
     return dsa_config_check_groups(s) ?: check_read_buffers(s) ?:

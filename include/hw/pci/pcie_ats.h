@@ -58,9 +58,12 @@ bool pcie_ats_enabled(const PCIDevice *dev);
 /**
  * pcie_ats_stu: the smallest translation unit (PCIe 5.0, 10.5.1.3)
  *
+ * A new value in the register takes effect the next time that ATS is enabled.
+ * VFs have that of their PF.
+ *
  * @dev: a function with an ATS capability.
  *
- * Returns: log2 of the unit in bytes, 12 or more.
+ * Returns: log2 of the unit in bytes, 12 to 43.
  */
 unsigned pcie_ats_stu(const PCIDevice *dev);
 
@@ -116,6 +119,9 @@ uint32_t pcie_ats_epoch(const PCIDevice *dev);
 
 /* Configuration space or the power state has changed */
 void pcie_ats_update(PCIDevice *dev);
+
+/* Configuration space has been loaded */
+void pcie_ats_post_load(PCIDevice *dev);
 
 /*
  * FLR, hot reset or reset of the bus, after pcie_ats_reset(): PASID returns to

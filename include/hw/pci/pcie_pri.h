@@ -53,11 +53,12 @@ void pcie_pri_init(PCIDevice *dev, uint16_t offset,
 bool pcie_pri_enabled(const PCIDevice *dev);
 
 /**
- * pcie_pri_get_req_alloc: Outstanding Page Request Allocation
+ * pcie_pri_get_req_alloc: how many page requests may be outstanding at once
  *
  * @dev: any PCI function.
  *
- * Returns: how many page requests may be outstanding at once.
+ * Returns: Outstanding Page Request Allocation (PCIe 5.0, 10.5.2.5), or
+ * Outstanding Page Request Capacity (10.5.2.4) if the guest allocates more.
  */
 uint32_t pcie_pri_get_req_alloc(const PCIDevice *dev);
 
