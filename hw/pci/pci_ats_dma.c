@@ -1100,29 +1100,39 @@ static bool dma_fetch(PCIATSDMA *dma, DMARequest *req, size_t limit)
     return n > 0;
 }
 
+/* What the ATC has from @ahead on or, if it has nothing, dma_fetch() */
+static bool dma_look_further(PCIATSDMA *dma, DMARequest *req, size_t limit)
+{
+    PCIATCAccess access;
+    PCIATCRun run;
+    bool found;
+
+    pci_atc_access_begin(dma->atc, &access);
+    found = pci_atc_lookup(&access, req->pasid, req->addr + req->ahead,
+                           limit - req->ahead, dma_need(req), &run);
+    pci_atc_access_end(&access);
+    if (!found) {
+        return dma_fetch(dma, req, limit);
+    }
+    req->ahead += run.length;
+    return true;
+}
+
 /*
  * Ask for what is not there of the next @limit bytes.  Returns false if this
- * cannot be gone on with now.
+ * cannot be gone on with now: the request has to end, say.
  */
 static bool dma_look_ahead(PCIATSDMA *dma, DMARequest *req, size_t limit)
 {
-    bool more = true;
+    while (req->ahead < limit) {
+        size_t before = req->ahead;
 
-    while (more && req->ahead < limit) {
-        PCIATCAccess access;
-        PCIATCRun run;
-
-        pci_atc_access_begin(dma->atc, &access);
-        more = pci_atc_lookup(&access, req->pasid, req->addr + req->ahead,
-                              limit - req->ahead, dma_need(req), &run);
-        pci_atc_access_end(&access);
-        if (more) {
-            req->ahead += run.length;
-        } else {
-            more = dma_fetch(dma, req, limit);
+        if (dma_check(dma, req) || !dma_look_further(dma, req, limit) ||
+            req->ahead <= before) {
+            return false;
         }
     }
-    return more;
+    return true;
 }
 
 /* Is there room for a group that is worth it? */
@@ -1529,15 +1539,25 @@ static DMARequest *dma_ranges_last(DMARanges *r)
 }
 
 /*
+ * How much to look ahead in one range before it is the turn of another: at
+ * least 1 byte, whatever the guest has written
+ */
+static hwaddr dma_ranges_slice(PCIATSDMA *dma, const DMARanges *r)
+{
+    unsigned stu = pcie_ats_stu(dma->dev);
+    hwaddr share = MAX(pcie_pri_get_req_alloc(dma->dev) / r->n, 1);
+
+    return r->n == 1 || share > WINDOW >> stu ? WINDOW : share << stu;
+}
+
+/*
  * In turns, so that no range takes all of the allocation; if a page was missing
  * of one of them
  */
 static void dma_ranges_look_ahead(PCIATSDMA *dma, DMARanges *r)
 {
     bool looks_ahead = false;
-    unsigned stu = pcie_ats_stu(dma->dev);
-    hwaddr share = MAX(pcie_pri_get_req_alloc(dma->dev) / r->n, 1);
-    hwaddr slice = r->n > 1 ? MIN(WINDOW, share << stu) : WINDOW;
+    hwaddr slice = dma_ranges_slice(dma, r);
     DMARequest *req = dma_ranges_last(r);
 
     for (unsigned i = 0; i < r->n; i++) {

@@ -1241,6 +1241,55 @@ static void test_taken_away_blocked(void)
     }
 }
 
+/*
+ * PCIe 5.0, 10.5.1.3 and 10.5.2.5: the largest STU, an allocation beyond the
+ * capacity, and a move across a unit, whose pages are not there
+ */
+static void begin_extreme(BlockTest *b)
+{
+    Test *t = &b->t;
+    uint64_t unit = 1ULL << 43;
+    uint16_t ats, pri;
+
+    start_at(t, DEV, SVM_IOMMU "-device dsa,addr=4,id=dsa0");
+    attach_iommu(t);
+    ats = qecam_ext_cap(t->qts, DEV, PCI_EXT_CAP_ID_ATS);
+    qecam_writew(t->qts, DEV, ats + PCI_ATS_CTRL, 0);
+    qecam_writew(t->qts, DEV, ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 31);
+    b->data = alloc(t, 4 * PAGE);
+    map(t, IOVA_CR, t->cr, PAGE);
+    qdsa_start(&t->dsa, wq_bits(true));
+    pri = qecam_ext_cap(t->qts, DEV, PCI_EXT_CAP_ID_PRI);
+    qecam_writel(t->qts, DEV, pri + PCI_PRI_ALLOC_REQ, 1 << 22);
+    submit(t, 0, DSA_OP_MEMORY_MOVE, BLOCK, unit - PAGE, IOVA_DATA, 2 * MiB);
+}
+
+static void test_extreme(void)
+{
+    QVtdPageReq rq;
+    BlockTest b;
+    Test *t = &b.t;
+
+    begin_extreme(&b);
+    flr(t);
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'query-status' }");
+    expect_forgotten(&b);
+    stop(t);
+
+    begin_extreme(&b);
+    while (!qtest_readb(t->qts, t->cr)) {
+        if (!qvtd_prq_count(&t->prq)) {
+            continue;
+        }
+        next_request(t, &rq);
+        if (rq.last) {
+            respond(t, &rq, INVALID);
+        }
+    }
+    expect_record(t, 0, DSA_STATUS_PAGE_FAULT_IR, 0, (1ULL << 43) - PAGE);
+    stop(t);
+}
+
 /* 3.15: a reset while the machine is stopped and descriptors are put aside */
 static void test_stop_reset(void)
 {
@@ -1332,6 +1381,7 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/busy/stop-reset", test_stop_reset);
     qtest_add_func("/dsa/busy/taken-away", test_taken_away);
     qtest_add_func("/dsa/busy/taken-away-blocked", test_taken_away_blocked);
+    qtest_add_func("/dsa/busy/extreme-units", test_extreme);
     qtest_add_func("/dsa/migrate/idle", test_migrate_idle);
     qtest_add_func("/dsa/migrate/mismatch", test_migrate_mismatch);
     qtest_add_func("/dsa/migrate/hostile", test_migrate_hostile);

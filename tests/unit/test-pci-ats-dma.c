@@ -26,8 +26,9 @@
 #define PAGE            4096
 #define NR_PAGES        64
 #define RAM_SIZE        (NR_PAGES * PAGE)
-/* Input address of page 0 */
-#define IOVA            0x100000000ULL
+/* Input address of page 0; another unit of the largest STU begins at page 16 */
+#define STU_MAX         43
+#define IOVA            ((1ULL << STU_MAX) - 16 * PAGE)
 #define MMIO            0xf0000000ULL
 #define MAX_PASIDS      512
 
@@ -92,6 +93,7 @@ static bool loaded_groups;
 static int loaded_questions;
 static bool master_on;
 static uint32_t allocation;
+static unsigned stu;
 static uint32_t epoch;
 
 AddressSpace *pci_translated_target(PCIDevice *dev, dma_addr_t addr,
@@ -133,7 +135,7 @@ bool pcie_pri_has_loaded_groups(const PCIDevice *dev, uint32_t pasid)
 
 unsigned pcie_ats_stu(const PCIDevice *dev)
 {
-    return 12;
+    return stu;
 }
 
 uint32_t pcie_ats_epoch(const PCIDevice *dev)
@@ -412,6 +414,7 @@ static PCIATSDMA *start(void)
     }
     ats_on = pri_on = master_on = thread_safe = true;
     allocation = 32;
+    stu = 12;
     untranslated_accesses = translations = requests_seen = 0;
     registered = most_registered = 0;
     accepted = refuse = lie = 0;
@@ -899,6 +902,34 @@ static void test_ranges_share(void **state)
         writes += queue[i].is_write;
     }
     assert_in_range(writes, 3, 5);
+    stop(dma);
+}
+
+/*
+ * 10.5.1.3, 10.5.2.5: no value of STU and of the allocation keeps a request
+ * from its end
+ */
+static void test_ranges_extreme(void **state)
+{
+    static const uint32_t allocations[] = { 1, 2, 3, 1 << 22, UINT32_MAX };
+    PCIATSDMA *dma = start();
+    size_t visited;
+    unsigned failed;
+    Copy copy = { };
+
+    pri_on = false;
+    map(15, 0, IOMMU_RO);
+    map(40, 0, IOMMU_RW);
+    map(41, 0, IOMMU_RW);
+    for (stu = 12; stu <= STU_MAX; stu++) {
+        for (int i = 0; i < ARRAY_SIZE(allocations); i++) {
+            allocation = allocations[i];
+            assert_int_equal(copy_pages(dma, 1, 0, 15, 40, 4 * PAGE, &copy,
+                                        &visited, &failed), -EFAULT);
+            assert_int_equal(failed, 0);
+            assert_int_equal(visited, PAGE - 7);
+        }
+    }
     stop(dma);
 }
 
@@ -1564,6 +1595,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_free_with_bql),
         cmocka_unit_test(test_partial),
         cmocka_unit_test(test_ranges_share),
+        cmocka_unit_test(test_ranges_extreme),
         cmocka_unit_test(test_ranges_refused),
         cmocka_unit_test(test_starved),
         cmocka_unit_test(test_cancel_one),
