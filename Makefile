@@ -29,6 +29,9 @@ bench: build
 ## fuzz: feed the parsers with garbage, ten minutes each (needs clang); TIME=MINUTES
 fuzz: build
 	scripts/fuzz $(if $(TIME),--time $(TIME))
+## check-sanitize: the unit tests and our qtests with ASan and UBSan
+check-sanitize: packages
+	@scripts/check-sanitize
 ## coverage: which lines and branches of our files the tests visit
 coverage: packages
 	@scripts/coverage
@@ -51,4 +54,4 @@ clean:
 help:
 	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo demo-dsa demo-ats check bench fuzz coverage packages build mails clean help
+.PHONY: all demo demo-dsa demo-ats check bench fuzz check-sanitize coverage packages build mails clean help

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The emulator with AddressSanitizer and UndefinedBehaviorSanitizer.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Build the emulator that reports bad accesses, and run it so that each report
+ends it."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from report import Failure
+
+REPO = Path(__file__).resolve().parent.parent
+SUPERBUILD = REPO / 'build/sanitize'
+EMULATOR = REPO / 'build/qemu-sanitize/qemu-system-x86_64'
+LEAKS = REPO / 'tests/lsan.supp'
+# The first line of a report
+REPORT = re.compile(r'ERROR: (Address|Leak)Sanitizer|: runtime error: |'
+                    r'Assertion .* failed|^ERROR:.*assertion failed|'
+                    r'AddressSanitizer:DEADLYSIGNAL', re.M)
+
+
+def configure():
+    """Prepare both builds; nothing is done again."""
+    if subprocess.run([REPO / 'configure', '--sanitize'],
+                      check=False).returncode:
+        raise Failure('configure failed, see above')
+
+
+def build(*targets):
+    """Build targets of the superbuild, by default all."""
+    configure()
+    if subprocess.run(['ninja', '-C', SUPERBUILD, *targets],
+                      check=False).returncode:
+        raise Failure('the build with sanitizers failed, see above; the '
+                      'ordinary build is as it was')
+
+
+def build_emulator():
+    """Build the emulator alone; return its path."""
+    configure()
+    if subprocess.run(['ninja', '-C', EMULATOR.parent, EMULATOR.name],
+                      check=False).returncode:
+        raise Failure('the build with sanitizers failed, see above')
+    return EMULATOR
+
+
+def environment(leaks=False, slow=False):
+    """os.environ, and what makes the first report end the program.
+
+    With slow the stacks of leaks are whole, so that LEAKS can name what is
+    known; an allocation costs ten times as much."""
+    return dict(
+        os.environ,
+        ASAN_OPTIONS=f'abort_on_error=1:detect_leaks={int(leaks)}'
+                     f':fast_unwind_on_malloc={int(not slow)}',
+        LSAN_OPTIONS=f'print_suppressions=0:suppressions={LEAKS}',
+        UBSAN_OPTIONS='halt_on_error=1:abort_on_error=1:print_stacktrace=1')
+
+
+def find_report(text):
+    """The report in what a program said, from its first line on, or None."""
+    match = REPORT.search(text)
+    return text[text.rfind('\n', 0, match.start()) + 1:] if match else None
