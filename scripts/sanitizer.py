@@ -55,7 +55,8 @@ def environment(leaks=False, slow=False):
     known; an allocation costs ten times as much."""
     return dict(
         os.environ,
-        ASAN_OPTIONS=f'abort_on_error=1:detect_leaks={int(leaks)}'
+        ASAN_OPTIONS='abort_on_error=1:handle_abort=1'
+                     f':detect_leaks={int(leaks)}'
                      f':fast_unwind_on_malloc={int(not slow)}',
         LSAN_OPTIONS=f'print_suppressions=0:suppressions={LEAKS}',
         UBSAN_OPTIONS='halt_on_error=1:abort_on_error=1:print_stacktrace=1')

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Steps: the Data Streaming Accelerator (docs/specs/dsa.rst).
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Configuration, commands and descriptors of dsa.
+
+Section numbers are those of the Intel Data Streaming Accelerator Architecture
+Specification, revision 3.0."""
+
+import layout
+import pci
+from guest import step
+
+GENCFG, GENCTRL, INTCAUSE, CMD, SWERROR, EVLCFG, EVLSTATUS = (
+    0x80, 0x88, 0x98, 0xa0, 0xc0, 0xe0, 0xf0)
+GROUPS, QUEUES, PERMISSIONS = 0x1000, 0x2000, 0x3000
+PORTALS = 0x100000              # BAR 2, as pci.program_bars() places it
+(ENABLE, DISABLE, DRAIN_ALL, ABORT_ALL, RESET, ENABLE_WQ, DISABLE_WQ, DRAIN_WQ,
+ ABORT_WQ, RESET_WQ, DRAIN_PASID, ABORT_PASID) = range(1, 13)
+
+BLOCK_ON_FAULT, RECORD, INTERRUPT = 0x2, 0xc, 0x10
+MOVE, FILL, BATCH, DRAIN = 3, 4, 1, 2
+OPERATIONS = (0, DRAIN, MOVE, MOVE, MOVE, FILL, FILL, 5, 6, 7, 8, 9, 0x10,
+              0x11, 0x12, 0x13, 0x14, 0x15, 0x20)
+
+
+def pick(g):
+    return pci.pick(g, 'dsa')
+
+
+def queues(device):
+    return 2 if device.name == 'dsa1' else 4
+
+
+def command(g, device, code, operand=0):
+    interrupt = 1 << 31 if g.chance(0.2) else 0
+    g.writel(device.bar + CMD, interrupt | code << 20 | operand)
+
+
+def write_queue(g, device, number):
+    """WQCFG (9.2.24): half of them dedicated, with a PASID if there is."""
+    rng = g.rng
+    addr = device.bar + QUEUES + number * 32
+    size = rng.choice((1, 8, 16))
+    pasid = 1 << 28 | rng.randrange(layout.PASIDS) << 8 if \
+        g.machine.svm and g.chance(0.9) else 0
+    shared = number % 2 and pasid
+    g.writeq(addr, size | size << 32)
+    g.writeq(addr + 8, (0 if shared else 1) | (2 if g.chance(0.8) else 0) |
+             (8 if g.chance(0.1) else 0) | 1 << 4 | pasid |
+             (1 << 29 if g.chance(0.1) else 0) | 31 << 32 | 10 << 37)
+    occupancy = 1 << 48 | 1 << 32 if g.chance(0.1) else 0
+    g.writeq(addr + 16, occupancy)
+
+
+def configure(g, device):
+    """From nothing to enabled work queues."""
+    command(g, device, RESET)
+    g.writel(device.bar + GENCTRL, g.rng.randrange(8))
+    g.writel(device.bar + GENCFG, 0x2000 if g.chance(0.7) else 0)
+    g.writeq(device.bar + EVLCFG, layout.EVENTS |
+             (1 if g.machine.svm and g.chance(0.3) else 0))
+    g.writeq(device.bar + EVLCFG + 8, g.rng.choice((4, 8, 64)) |
+             g.rng.randrange(layout.PASIDS) << 16)
+    count = queues(device)
+    one = device.name == 'dsa1' or g.chance(0.5)
+    if one:
+        g.writeq(device.bar + GROUPS, (1 << count) - 1)
+        g.writeq(device.bar + GROUPS + 32, 3)
+    else:
+        for group in range(2):
+            g.writeq(device.bar + GROUPS + group * 64, 5 << group)
+            g.writeq(device.bar + GROUPS + group * 64 + 32, 1 << group)
+    for number in range(count):
+        write_queue(g, device, number)
+    for vector in range(3):
+        g.writeq(device.bar + PERMISSIONS + vector * 8,
+                 g.rng.choice((0, 4, 8 | 1 << 12)))
+    command(g, device, ENABLE)
+    for number in range(count):
+        command(g, device, ENABLE_WQ, number)
+
+
+@step(10)
+def dsa_configure(g):
+    device = pick(g)
+    if device:
+        if g.chance(0.5):
+            pci.program_device(g, device)
+        configure(g, device)
+
+
+def flags(g, operation):
+    rng = g.rng
+    bits = RECORD if g.chance(0.9) else rng.choice((0, 4, 8))
+    bits |= BLOCK_ON_FAULT if g.chance(0.7) else 0
+    bits |= INTERRUPT if g.chance(0.2) else 0
+    bits |= 1 if g.chance(0.1) else 0
+    bits |= 0x80 if g.chance(0.1) else 0
+    bits |= 0x4000 if g.chance(0.1) else 0
+    if operation in (DRAIN, 0x10, 0x11):
+        bits |= rng.getrandbits(4) << 16
+    if operation in (DRAIN, 0):
+        bits &= ~BLOCK_ON_FAULT
+    if g.chance(0.03):
+        bits ^= 1 << rng.randrange(24)
+    return bits
+
+
+def record_addr(g, number):
+    """Of a completion record: mostly in a page that is there."""
+    if not g.machine.svm:
+        return layout.RECORDS + number * 32
+    if g.chance(0.8):
+        return layout.LARGE + number * 32
+    return g.addr() & -32
+
+
+def make_descriptor(g, operation):
+    """(8.1): fields of the operation are right most of the time."""
+    rng = g.rng
+    size = g.length() & 0x7fffffff
+    source, destination = g.addr(), g.addr()
+    if operation == MOVE and g.chance(0.3):
+        destination = (source + rng.randrange(-8192, 8192)) % (1 << 64)
+    words = [flags(g, operation) << 32 | operation << 56 |
+             rng.randrange(layout.PASIDS),
+             record_addr(g, rng.randrange(64)), source, destination,
+             size | rng.randrange(3) << 32, 0, 0, 0]
+    if operation == 7:                                  # Create Delta
+        words[4] = words[4] & ~0xffffffff | size % 0x80000 & -8
+        words[2:4] = source & -8, destination & -8
+        words[5], words[6] = g.addr() & -8, rng.choice((80, 800, 80000))
+    elif operation == 8:                                # Apply Delta
+        words[4] = words[4] & ~0xffffffff | size % 0x80000 & -8
+        words[2:4] = source & -8, destination & -8
+        words[5] = rng.randrange(1000) * 10
+    elif operation == 9:                                # Dualcast
+        words[5] = (g.addr() & -4096) | (destination & 0xfff)
+    elif operation in (0x10, 0x11):                     # CRC
+        words[5], words[6] = rng.getrandbits(32), g.addr() & -4
+    elif 0x12 <= operation <= 0x15:                     # DIF
+        blocks = rng.randrange(1, 64)
+        words[4] = words[4] & ~0xffffffff | \
+            blocks * (512 if operation == 0x13 else 520)
+        words[5] = rng.getrandbits(8) << 0 | rng.choice((0, 4, 8)) << 16
+        words[6], words[7] = rng.getrandbits(64), rng.getrandbits(64)
+    elif operation == 5:                                # Compare
+        words[5] = rng.randrange(2)
+    if g.chance(0.03):
+        words[rng.randrange(8)] = g.garbage()
+    return b''.join(word.to_bytes(8, 'little') for word in words)
+
+
+def submit(g, device, descriptor):
+    number = g.rng.randrange(queues(device))
+    kind = g.rng.randrange(2) if g.chance(0.97) else g.rng.randrange(4)
+    addr = device.bar + PORTALS + (number * 4 + kind) * layout.PAGE
+    store = 'enqueue_store' if number % 2 or g.chance(0.05) else 'direct_store'
+    g.do(f'{store} {addr:#x} 0x{descriptor.hex()}')
+
+
+@step(40)
+def dsa_submit(g):
+    device = pick(g)
+    if device:
+        for _ in range(g.rng.choice((1, 1, 1, 2, 8))):
+            submit(g, device,
+                   make_descriptor(g, g.rng.choice(OPERATIONS)))
+
+
+@step(6)
+def dsa_batch(g):
+    """(3.8): a list of descriptors, in memory that is mostly there."""
+    device = pick(g)
+    if not device:
+        return
+    count = g.rng.choice((1, 2, 3, 8, 16))
+    data = b''.join(make_descriptor(g, g.rng.choice(OPERATIONS))
+                    for _ in range(count))
+    where = layout.BATCHES
+    if g.machine.svm:
+        # The large page maps DATA
+        g.store(layout.DATA + 0x10000, data)
+        where = layout.LARGE + 0x10000
+    else:
+        g.store(where, data)
+    if g.chance(0.1):
+        where = g.addr() & -64
+    words = [flags(g, BATCH) << 32 | BATCH << 56, record_addr(g, 64), where, 0,
+             count if g.chance(0.95) else g.garbage(32), 0, 0, 0]
+    submit(g, device, b''.join(word.to_bytes(8, 'little') for word in words))
+
+
+@step(8)
+def dsa_command(g):
+    """Administrative commands (5.8.3), also in the middle of others."""
+    device = pick(g)
+    if not device:
+        return
+    code = g.rng.choice((DRAIN_ALL, ABORT_ALL, DRAIN_WQ, ABORT_WQ, RESET_WQ,
+                         DRAIN_PASID, ABORT_PASID, DISABLE_WQ, DISABLE, RESET,
+                         13, 14, g.rng.randrange(32)))
+    if code in (DRAIN_WQ, ABORT_WQ, RESET_WQ, DISABLE_WQ):
+        operand = g.rng.randrange(1, 16)
+    elif code in (DRAIN_PASID, ABORT_PASID):
+        operand = g.rng.randrange(layout.PASIDS)
+    else:
+        operand = g.rng.choice((0, 0, 1, g.garbage(20)))
+    command(g, device, code, operand)
+    if code in (DISABLE_WQ, RESET_WQ, DRAIN_WQ):
+        for number in range(queues(device)):
+            command(g, device, ENABLE_WQ, number)
+    elif code in (DISABLE, RESET) and g.chance(0.8):
+        configure(g, device)
+
+
+@step(5)
+def dsa_acknowledge(g):
+    """What the interrupt handler of a driver does."""
+    device = pick(g)
+    if not device:
+        return
+    g.writel(device.bar + INTCAUSE, 0x37)
+    g.writeq(device.bar + SWERROR, g.rng.choice((1, 3, 2)))
+    g.writeq(device.bar + EVLSTATUS, 1 << 62 | g.rng.randrange(
+        64 if g.chance(0.9) else 1 << 16))
+
+
+@step(4)
+def dsa_garbage(g):
+    """Any register and table entry, of any width."""
+    device = pick(g)
+    if not device:
+        return
+    rng = g.rng
+    width = rng.choice((1, 2, 4, 8))
+    base = rng.choice((0, 0, GROUPS, QUEUES, PERMISSIONS, 0x8000))
+    addr = device.bar + base + rng.randrange(0x100)
+    if g.chance(0.1):
+        addr = device.bar + PORTALS + rng.randrange(0x8000)
+    if g.chance(0.3):
+        g.read(width, addr & -width)
+    else:
+        g.write(width, addr & -width, g.garbage(8 * width))

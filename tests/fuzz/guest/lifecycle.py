@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Steps: the lives of devices and of the machine.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Eject and plug, stop, snapshots, migration, resets."""
+
+import copy
+import json
+
+import layout
+import pci
+from guest import step
+
+# ACPI's registers for hot-plug of PCI devices: docs/specs/acpi_pci_hotplug.rst
+ACPI_EJECT, ACPI_SELECT = 0xcc8, 0xcd0
+
+
+def forget_deleted(g):
+    """Follow what the emulator has said of devices that are gone; it does not
+    tell what was behind them."""
+    gone = set(g.executor.emulator.take_deleted())
+    for device in g.machine.devices:
+        if device.name in gone:
+            for other in (device, *g.machine.behind(device)):
+                other.present = False
+
+
+def gone_too(g, device):
+    """Whether a device, or a bridge above it, is not there."""
+    port = pci.port_above(g, device)
+    return not device.present or bool(port) and gone_too(g, port)
+
+
+@step(3)
+def eject(g):
+    """The guest ejects what is in a slot, asked or not."""
+    device = pci.endpoint(g) if g.chance(0.85) else \
+        pci.pick(g, 'x3130-upstream', 'pcie-pci-bridge')
+    port = device and pci.port_above(g, device)
+    if not port:
+        return
+    if g.chance(0.5):
+        g.do('qmp device_del ' + json.dumps({'id': device.name}))
+    express = port.caps.get(pci.EXPRESS)
+    if express and port.driver != 'pcie-pci-bridge' and \
+            (g.machine.native or port.driver == 'xio3130-downstream'):
+        control = layout.config(port.bdf, express + 0x18)
+        g.write(2, control, pci.INDICATOR_ON)
+        g.write(2, control, pci.SLOT_OFF | pci.INDICATOR_OFF)
+    else:
+        for bus in range(10) if g.chance(0.5) else [g.rng.randrange(10)]:
+            g.do(f'outl {ACPI_SELECT:#x} {bus:#x}')
+            g.do(f'outl {ACPI_EJECT:#x} {1 << (device.bdf >> 3 & 31):#x}')
+    g.do('qmp query-status')
+
+
+@step(4)
+def plug(g):
+    """Plug a device that is gone, and use it."""
+    gone = [device for device in g.machine.devices
+            if not device.present and not device.fixed and
+            not (pci.port_above(g, device) and
+                 gone_too(g, pci.port_above(g, device)))]
+    if not gone:
+        return
+    device = g.rng.choice(gone)
+    g.do('qmp device_add ' + json.dumps(device.arguments()))
+    port = pci.port_above(g, device)
+    if port and pci.EXPRESS in port.caps:
+        g.config(port, port.caps[pci.EXPRESS] + 0x18, 2, pci.INDICATOR_ON)
+    device.present = True
+    pci.program_device(g, device)
+
+
+@step(1)
+def list_devices(g):
+    """What management asks for while all goes on."""
+    g.do(g.rng.choice(('qmp query-pci', 'qmp query-pci-ats',
+                       'hmp info pci-ats', 'hmp info qtree',
+                       'hmp info mtree -f', 'hmp info migrate')))
+
+
+@step(2)
+def stop(g):
+    if g.running:
+        g.running = False
+        g.do('qmp stop')
+
+
+@step(8)
+def cont(g):
+    if not g.running:
+        g.running = True
+        g.do('qmp cont')
+
+
+@step(0.3)
+def suspend(g):
+    """ACPI S3, and wake up, which resets the machine."""
+    pci.enable_acpi(g)
+    g.do('outw 0x604 0x2400')
+    g.do('pause 1')
+    g.do('qmp system_wakeup')
+    g.do('pause 1')
+    g.running = True
+    g.do('qmp cont')
+    pci.program_all(g)
+
+
+@step(0.4)
+def reset_machine(g):
+    g.do(g.rng.choice(('qmp system_reset', 'outb 0xcf9 0x6')))
+    g.do('pause 2')
+    g.do('qmp query-status')
+    pci.program_all(g)
+
+
+def stopped(g, then):
+    """Take a step while the machine is stopped: no interrupt ejects a device
+    meanwhile, so that what is there is known."""
+    g.do('qmp stop')
+    g.follow = then
+
+
+@step(0.5)
+def stop_to_save(g):
+    stopped(g, save)
+
+
+def save(g):
+    g.saved = copy.deepcopy((g.machine, g.scalable, g.rings))
+    g.do('savevm')
+    resume(g)
+
+
+@step(0.7)
+def stop_to_load(g):
+    if g.saved:
+        stopped(g, load)
+
+
+def load(g):
+    """Go back, if the same devices are there."""
+    machine, scalable, rings = copy.deepcopy(g.saved)
+    if [device.present for device in machine.devices] == \
+            [device.present for device in g.machine.devices]:
+        g.machine, g.scalable, g.rings = machine, scalable, rings
+        g.do('loadvm')
+    resume(g)
+
+
+@step(0.25)
+def stop_to_migrate(g):
+    stopped(g, migrate)
+
+
+def migrate(g):
+    """Go on in a fresh process, which is stopped, too."""
+    g.do('migrate ' + g.machine.command_line())
+    resume(g)
+
+
+def resume(g):
+    """Go on, or stay stopped, as before."""
+    if g.running:
+        g.do('qmp cont')
+
+
+@step(3)
+def pause(g):
+    """Let the threads of devices run."""
+    g.do(f'pause {g.rng.choice((0, 0, 1, 1, 3))}')
+
+
+@step(3)
+def clock(g):
+    g.do(f'clock_step {g.rng.choice((1000, 1000000, 1000000000))}')

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The machines that the hostile guest runs in.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""What a machine has, chosen by a seed: an IOMMU, ports, a switch, a bridge
+and devices, where they are, and the command line that makes them."""
+
+import random
+
+import layout
+
+# (weight, arguments) of the IOMMU; virtio's is a device
+IOMMUS = (
+    (10, 'intel-iommu,svm=on'),
+    (2, 'intel-iommu,svm=on,caching-mode=on'),
+    (1, 'intel-iommu,svm=on,intremap=off'),
+    (2, 'intel-iommu,device-iotlb=on,intremap=on'),
+    (1, 'intel-iommu,device-iotlb=on,aw-bits=39'),
+    (1, 'intel-iommu,x-scalable-mode=on,device-iotlb=on'),
+    (1, 'intel-iommu,x-scalable-mode=on,x-flts=on,aw-bits=48'),
+    (1, 'intel-iommu'),
+    (3, 'amd-iommu,device-iotlb=on,intremap=on'),
+    (2, 'virtio-iommu-pci,id=iommu0,bus=pcie.0,addr=6'),
+    (1, None),
+)
+# PCI classes of registers that differ
+BRIDGES = ('pcie-root-port', 'x3130-upstream', 'xio3130-downstream',
+           'pcie-pci-bridge')
+
+
+class Device:
+    """A device: driver and properties, the bus it is on (0 to 15), the slot
+    there, and for a bridge the bus behind it and the last one behind that."""
+
+    def __init__(self, driver, name, parent, bus, slot, properties='',
+                 behind=0, last=0, fixed=False):
+        self.driver = driver
+        self.name = name
+        self.parent = parent
+        self.bdf = bus << 8 | slot << 3
+        self.properties = properties
+        self.behind = behind
+        self.last = last
+        self.fixed = fixed              # cannot be plugged again
+        self.present = True
+        self.index = 0
+        self.caps = {}                  # capability: offset
+        self.ext_caps = {}              # extended capability: offset
+
+    @property
+    def is_bridge(self):
+        return self.driver in BRIDGES
+
+    @property
+    def bar(self):
+        """Where its registers are placed."""
+        return layout.BARS + self.index * layout.BAR_SIZE
+
+    def arguments(self):
+        """As a dictionary, for device_add."""
+        arguments = {'driver': self.driver, 'id': self.name,
+                     'bus': self.parent, 'addr': f'{self.bdf >> 3 & 31:#x}'}
+        for word in filter(None, self.properties.split(',')):
+            key, _, value = word.partition('=')
+            arguments[key] = value
+        return arguments
+
+    def option(self):
+        """As an option of the command line."""
+        words = self.arguments()
+        driver = words.pop('driver')
+        return ','.join([driver, *(f'{key}={value}'
+                                   for key, value in words.items())])
+
+
+class Machine:
+    """A q35 machine, made for a seed."""
+
+    def __init__(self, seed):
+        rng = random.Random(f'machine {seed}')
+        weights = [weight for weight, _ in IOMMUS]
+        self.iommu, = rng.choices([iommu for _, iommu in IOMMUS], weights)
+        self.native = rng.random() < 0.4        # native PCIe hot-plug
+        self.devices = self._devices(rng)
+        for index, device in enumerate(self.devices):
+            device.index = index
+
+    @property
+    def kind(self):
+        """Which IOMMU: intel, amd, virtio or none."""
+        return self.iommu.split('-')[0] if self.iommu else 'none'
+
+    @property
+    def svm(self):
+        return self.kind == 'intel' and 'svm=on' in self.iommu
+
+    @property
+    def scalable(self):
+        return self.svm or 'x-scalable-mode=on' in (self.iommu or '')
+
+    def _devices(self, rng):
+        log = f'event-log={rng.choice(("on", "off"))}'
+        pasid = f'pri-response-pasid={rng.choice(("on", "off"))}'
+        net = ('netdev=net0,ats=on,iommu_platform=on,disable-legacy=on,'
+               'romfile=')
+        devices = [
+            Device('pcie-root-port', f'rp{bus}', 'pcie.0', 0, bus + 8,
+                   f'chassis={bus},slot={bus}', bus, last, fixed=True)
+            for bus, last in ((1, 1), (2, 2), (3, 6), (7, 8), (9, 9))]
+        devices += [
+            Device('x3130-upstream', 'up0', 'rp3', 3, 0, '', 4, 6),
+            Device('xio3130-downstream', 'dn0', 'up0', 4, 0,
+                   'chassis=20,slot=20', 5, 5, fixed=True),
+            Device('xio3130-downstream', 'dn1', 'up0', 4, 1,
+                   'chassis=21,slot=21', 6, 6, fixed=True),
+            Device('pcie-pci-bridge', 'ppb0', 'rp7', 7, 0, '', 8, 8),
+            Device('svm', 'svm0', 'rp1', 1, 0),
+            Device('dsa', 'dsa0', 'rp2', 2, 0, log),
+            Device('pci-ats-testdev', 'atd0', 'dn0', 5, 0, pasid),
+            Device('virtio-net-pci', 'net0', 'dn1', 6, 0, net),
+            Device('pci-ats-testdev', 'atd1', 'ppb0', 8, 1),
+            Device('pci-ats-testdev', 'atd2', 'rp9', 9, 0,
+                   'pri-capacity=4,atc-entries=16'),
+            Device('svm', 'svm1', 'pcie.0', 0, 0x14, 'atc-entries=32',
+                   fixed=True),
+            Device('dsa', 'dsa1', 'pcie.0', 0, 0x15,
+                   'engines=2,groups=1,work-queues=2,pri-capacity=8,'
+                   f'atc-entries=64,{log}', fixed=True),
+        ]
+        return devices
+
+    def find(self, *drivers):
+        """Devices of these drivers that are there."""
+        return [device for device in self.devices
+                if device.present and device.driver in drivers]
+
+    def behind(self, bridge):
+        """What goes when a bridge's secondary bus goes."""
+        return [device for device in self.devices if bridge.behind and
+                bridge.behind <= device.bdf >> 8 <= bridge.last]
+
+    def command_line(self):
+        """The arguments that make the machine as it is now."""
+        words = ['-M', 'q35', '-nodefaults', '-m', f'{layout.RAM >> 20}',
+                 '-no-shutdown', '-drive',
+                 'if=none,id=vmstate,format=qcow2,file=FOLDER/snapshot.qcow2',
+                 '-netdev', 'hubport,id=net0,hubid=0']
+        if self.native:
+            words += ['-global',
+                      'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off']
+        if self.iommu:
+            words += ['-device', self.iommu]
+        for device in self.devices:
+            if device.present:
+                words += ['-device', device.option()]
+        return ' '.join(words)
