@@ -113,7 +113,8 @@ static inline bool vtd_ram_holds(const VTDRamRange *range, hwaddr addr)
     return addr >= range->first && addr <= range->last;
 }
 
-static const VTDRamRange *vtd_ram_find(const VTDRam *ram, hwaddr addr)
+/* The range that @addr lies in */
+static const VTDRamRange *vtd_ram_find_byte(const VTDRam *ram, hwaddr addr)
 {
     const VTDRamMap *map = qatomic_rcu_read(&ram->map);
     size_t low = 0, high = map->n;
@@ -136,17 +137,32 @@ static const VTDRamRange *vtd_ram_find(const VTDRam *ram, hwaddr addr)
     return NULL;
 }
 
-static uint64_t *vtd_ram_map_table(const VTDWalkMem *mem, hwaddr addr,
-                                   bool *writable)
+/*
+ * The @n quadwords at @addr in host memory, and whether they are writable.
+ * NULL if @addr is not aligned to quadwords, which are accessed at once, or if
+ * any of them lies outside of the range that the first one is in.
+ */
+static uint64_t *vtd_ram_find(const VTDRam *ram, hwaddr addr, unsigned n,
+                              bool *writable)
 {
-    const VTDRam *ram = container_of(mem, VTDRam, mem);
-    const VTDRamRange *range = vtd_ram_find(ram, addr);
+    const VTDRamRange *range;
 
-    if (!range) {
+    if (!QEMU_IS_ALIGNED(addr, sizeof(uint64_t))) {
+        return NULL;
+    }
+    range = vtd_ram_find_byte(ram, addr);
+    if (!range || range->last - addr < n * sizeof(uint64_t) - 1) {
         return NULL;
     }
     *writable = range->writable;
     return (uint64_t *)(range->host + (addr - range->first));
+}
+
+static uint64_t *vtd_ram_map_table(const VTDWalkMem *mem, hwaddr addr,
+                                   bool *writable)
+{
+    return vtd_ram_find(container_of(mem, VTDRam, mem), addr,
+                        VTD_PAGE_SIZE / sizeof(uint64_t), writable);
 }
 
 /*
@@ -166,69 +182,61 @@ static void vtd_ram_mark_dirty(const VTDWalkMem *mem, uint64_t *table,
 
 bool vtd_ram_read(const VTDRam *ram, hwaddr addr, uint64_t *val, unsigned n)
 {
-    const VTDRamRange *range = vtd_ram_find(ram, addr);
-    const uint64_t *from;
+    bool writable;
+    const uint64_t *from = vtd_ram_find(ram, addr, n, &writable);
 
-    if (!range) {
+    if (!from) {
         return false;
     }
-    from = (const uint64_t *)(range->host + (addr - range->first));
     for (unsigned i = 0; i < n; i++) {
         val[i] = le64_to_cpu(qatomic_read__nocheck(&from[i]));
     }
     return true;
 }
 
-/* NULL if the page of @addr is not RAM, or read-only */
-static uint64_t *vtd_ram_map_writable(const VTDRam *ram, hwaddr addr)
+/* As vtd_ram_find(), but NULL as well if the quadwords are read-only */
+static uint64_t *vtd_ram_find_writable(const VTDRam *ram, hwaddr addr,
+                                       unsigned n)
 {
     bool writable;
-    uint64_t *table = vtd_ram_map_table(&ram->mem, addr & ~(VTD_PAGE_SIZE - 1),
-                                        &writable);
+    uint64_t *to = vtd_ram_find(ram, addr, n, &writable);
 
-    return table && writable ? table : NULL;
-}
-
-static unsigned vtd_ram_index(hwaddr addr)
-{
-    return (addr & (VTD_PAGE_SIZE - 1)) / sizeof(uint64_t);
+    return to && writable ? to : NULL;
 }
 
 bool vtd_ram_write(const VTDRam *ram, hwaddr addr, const uint64_t *val,
                    unsigned n)
 {
-    unsigned first = vtd_ram_index(addr);
-    uint64_t *table = vtd_ram_map_writable(ram, addr);
+    uint64_t *to = vtd_ram_find_writable(ram, addr, n);
 
-    if (!table) {
+    if (!to) {
         return false;
     }
     for (unsigned i = 0; i < n; i++) {
-        qatomic_set__nocheck(&table[first + i], cpu_to_le64(val[i]));
+        qatomic_set__nocheck(&to[i], cpu_to_le64(val[i]));
     }
-    vtd_ram_mark_dirty(&ram->mem, table, first, first + n - 1);
+    vtd_ram_mark_dirty(&ram->mem, to, 0, n - 1);
     return true;
 }
 
 int vtd_ram_set_flags(const VTDRam *ram, hwaddr addr, uint64_t old,
                       uint64_t flags)
 {
-    unsigned index = vtd_ram_index(addr);
-    uint64_t *table;
+    uint64_t *entry;
 
     if (!(flags & ~old)) {
         return 0;
     }
-    table = vtd_ram_map_writable(ram, addr);
-    if (!table) {
+    entry = vtd_ram_find_writable(ram, addr, 1);
+    if (!entry) {
         return -EFAULT;
     }
-    if (qatomic_cmpxchg__nocheck(&table[index], cpu_to_le64(old),
+    if (qatomic_cmpxchg__nocheck(entry, cpu_to_le64(old),
                                  cpu_to_le64(old | flags)) !=
         cpu_to_le64(old)) {
         return -EAGAIN;
     }
-    vtd_ram_mark_dirty(&ram->mem, table, index, index);
+    vtd_ram_mark_dirty(&ram->mem, entry, 0, 0);
     return 0;
 }
 

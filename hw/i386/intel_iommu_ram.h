@@ -50,11 +50,13 @@ void vtd_ram_init(VTDRam *ram);
  * from any thread, within an RCU read-side critical section.
  *
  * @ram: view of guest RAM
- * @addr: guest physical address, a multiple of the size of what is read
+ * @addr: guest physical address; may have any value
  * @val: where to put the quadwords
- * @n: their number, a power of two up to 512
+ * @n: their number, from 1 to 512
  *
- * Returns: false if @addr is not RAM or ROM
+ * Returns: false, with nothing read, if @addr is not a multiple of 8, or if
+ * any byte of the quadwords is not RAM or ROM.  Quadwords that lie in two
+ * memory regions are not read either.
  */
 bool vtd_ram_read(const VTDRam *ram, hwaddr addr, uint64_t *val, unsigned n);
 
@@ -65,11 +67,13 @@ bool vtd_ram_read(const VTDRam *ram, hwaddr addr, uint64_t *val, unsigned n);
  * thread, within an RCU read-side critical section.
  *
  * @ram: view of guest RAM
- * @addr: guest physical address, a multiple of the size of what is written
+ * @addr: guest physical address; may have any value
  * @val: the quadwords
- * @n: their number, a power of two up to 512
+ * @n: their number, from 1 to 512
  *
- * Returns: false if @addr is not RAM, or read-only
+ * Returns: false, with nothing written, if @addr is not a multiple of 8, or if
+ * any byte of the quadwords is not RAM, or read-only.  Quadwords that lie in
+ * two memory regions are not written either.
  */
 bool vtd_ram_write(const VTDRam *ram, hwaddr addr, const uint64_t *val,
                    unsigned n);
@@ -80,12 +84,12 @@ bool vtd_ram_write(const VTDRam *ram, hwaddr addr, const uint64_t *val,
  * Callable from any thread, within an RCU read-side critical section.
  *
  * @ram: view of guest RAM
- * @addr: guest physical address of the entry, a multiple of 8
+ * @addr: guest physical address of the entry; may have any value
  * @old: what the entry was when it was read
  * @flags: bits to set
  *
  * Returns: 0, also if the bits were set in @old; -EAGAIN if the entry is not
- * @old any more; -EFAULT if @addr is not RAM, or read-only
+ * @old any more; -EFAULT if @addr is not a multiple of 8, not RAM, or read-only
  */
 int vtd_ram_set_flags(const VTDRam *ram, hwaddr addr, uint64_t old,
                       uint64_t flags);

@@ -206,6 +206,56 @@ static void test_change(void **state)
 
 /* ---- Accesses ---- */
 
+/* No byte behind the end of a range, whose neighbour is somewhere else */
+static void test_bounds(void **state)
+{
+    uint64_t words[512];
+    const unsigned fits[] = { 1, 2, 4, 8, 511, 512 };
+
+    add(&ram_mr, 0x10000, 0, 2 * PAGE, false);
+    add(&ram_mr, 0x12000, 4 * PAGE, PAGE, false);
+    listener->commit(listener);
+    for (int i = 0; i < ARRAY_SIZE(fits); i++) {
+        unsigned n = fits[i];
+        uint64_t end = 0x12000 - 8 * n, end_of_all = 0x13000 - 8 * n;
+
+        assert_true(vtd_ram_read(ram, end, words, n));
+        assert_int_equal(words[0], 1024 - n);
+        assert_int_equal(words[n - 1], 1023);
+        assert_true(vtd_ram_write(ram, end, words, n));
+        assert_true(vtd_ram_read(ram, end_of_all, words, n));
+        assert_false(vtd_ram_read(ram, end_of_all + 8, words, n));
+        dirty = NULL;
+        assert_false(vtd_ram_write(ram, end_of_all + 8, words, n));
+        if (n > 1) {
+            assert_false(vtd_ram_read(ram, end + 8, words, n));
+            assert_false(vtd_ram_write(ram, end + 8, words, n));
+        }
+        assert_null(dirty);
+    }
+}
+
+/* Nor what is no quadword of its own, for which there is no atomic access */
+static void test_alignment(void **state)
+{
+    uint64_t words[2] = { };
+
+    add(&ram_mr, 0x10000, 0, PAGE, false);
+    listener->commit(listener);
+    for (unsigned i = 1; i < 8; i++) {
+        assert_false(vtd_ram_read(ram, 0x10000 + i, words, 1));
+        assert_false(vtd_ram_read(ram, 0x10ff8 + i, words, 1));
+        assert_false(vtd_ram_write(ram, 0x10000 + i, words, 1));
+        assert_false(vtd_ram_write(ram, 0x10ff0 + i, words, 2));
+        assert_int_equal(vtd_ram_set_flags(ram, 0x10000 + i, 0, 1), -EFAULT);
+        assert_int_equal(vtd_ram_set_flags(ram, 0x10ff8 + i, 511, 1 << 10),
+                         -EFAULT);
+    }
+    assert_null(dirty);
+    assert_true(reads(0x10000, 0));
+    assert_true(reads(0x10ff8, 0xff8));
+}
+
 static void test_write(void **state)
 {
     const uint64_t words[] = { 1001, 1002, 1003 };
@@ -270,6 +320,8 @@ int main(void)
         TEST(ranges),
         TEST(not_ram),
         TEST(change),
+        TEST(bounds),
+        TEST(alignment),
         TEST(write),
         TEST(rom),
         TEST(set_flags),
