@@ -1,0 +1,127 @@
+/*
+ * VT-d: what a migration stream says is checked before it is used
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The registers in csr[] may hold anything: what is taken from them at a
+ * guest's command is masked there, and the rest is only read by the guest.
+ * What the commands have left in other fields was masked then, and is checked
+ * here.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitops.h"
+#include "qemu/bswap.h"
+#include "qemu/error-report.h"
+#include "qemu/host-utils.h"
+#include "hw/qdev-core.h"
+#include "system/runstate.h"
+#include "intel_iommu_internal.h"
+#include "intel_iommu_load.h"
+#include "intel_iommu_svm.h"
+
+/* Entries of an invalidation queue: 128-bit descriptors, 256-bit ones */
+#define QUEUE_MAX_SIZE  32768
+#define QUEUE_MIN_SIZE  128
+#define TABLE_MAX_SIZE  65536
+
+static void drop(IntelIOMMUState *s)
+{
+    s->load_pending = false;
+    device_cold_reset(DEVICE(s));
+}
+
+/* A load has failed before the fields could be checked */
+static void vm_state_changed(void *opaque, bool running, RunState state)
+{
+    IntelIOMMUState *s = opaque;
+
+    if (running && s->load_pending) {
+        warn_report("intel-iommu: its state was not loaded to the end: reset");
+        drop(s);
+    }
+}
+
+void vtd_load_init(IntelIOMMUState *s)
+{
+    qemu_add_vm_change_state_handler(vm_state_changed, s);
+}
+
+int vtd_load_begin(void *opaque)
+{
+    IntelIOMMUState *s = opaque;
+
+    s->load_pending = true;
+    return 0;
+}
+
+static bool check(const char *name, uint64_t val, bool valid)
+{
+    if (!valid) {
+        error_report("intel-iommu: the incoming state has an invalid %s: 0x%"
+                     PRIx64, name, val);
+    }
+    return valid;
+}
+
+/* Pages of any address width: reading what does not exist is a fault */
+static bool check_address(const char *name, uint64_t addr)
+{
+    return check(name, addr, !(addr & ~MAKE_64BIT_MASK(12, 52 - 12)));
+}
+
+/* A flag, and the bit of GSTS that tells the guest of it (11.4.4.2) */
+static bool check_enabled(const IntelIOMMUState *s, const char *name,
+                          bool enabled, uint32_t bit)
+{
+    uint32_t gsts = ldl_le_p(&s->csr[DMAR_GSTS_REG]);
+
+    return check(name, enabled, enabled == !!(gsts & bit));
+}
+
+static bool check_queue(const IntelIOMMUState *s)
+{
+    bool sized = is_power_of_2(s->iq_size) && s->iq_size >= QUEUE_MIN_SIZE;
+
+    return check_address("iq", s->iq) &&
+           check("iq_size", s->iq_size,
+                 sized || (!s->iq_size && !s->qi_enabled)) &&
+           check("iq_head", s->iq_head,
+                 s->iq_head < s->iq_size || !s->iq_head) &&
+           /* One behind the end is an error that the guest is told of */
+           check("iq_tail", s->iq_tail, s->iq_tail < QUEUE_MAX_SIZE) &&
+           check("iq_last_desc_type", s->iq_last_desc_type,
+                 s->iq_last_desc_type <= VTD_INV_DESC_TYPE(UINT64_MAX));
+}
+
+static bool check_interrupt_table(const IntelIOMMUState *s)
+{
+    return check_address("intr_root", s->intr_root) &&
+           check("intr_size", s->intr_size,
+                 !s->intr_size || (is_power_of_2(s->intr_size) &&
+                                   s->intr_size > 1 &&
+                                   s->intr_size <= TABLE_MAX_SIZE));
+}
+
+static bool fields_valid(const IntelIOMMUState *s)
+{
+    return check_address("root", s->root) &&
+           check_enabled(s, "dmar_enabled", s->dmar_enabled, VTD_GSTS_TES) &&
+           check_enabled(s, "qi_enabled", s->qi_enabled, VTD_GSTS_QIES) &&
+           check_enabled(s, "intr_enabled", s->intr_enabled, VTD_GSTS_IRES) &&
+           check("next_frcd_reg", s->next_frcd_reg,
+                 s->next_frcd_reg < DMAR_FRCD_REG_NR) &&
+           check_queue(s) && check_interrupt_table(s);
+}
+
+int vtd_load_check(IntelIOMMUState *s)
+{
+    if (vtd_svm_check_incoming(s) || !fields_valid(s)) {
+        drop(s);
+        return -EINVAL;
+    }
+    s->load_pending = false;
+    return 0;
+}

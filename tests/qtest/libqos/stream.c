@@ -1,0 +1,221 @@
+/*
+ * libqos: migration streams that a test changes
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A stream describes itself: behind the state, in JSON, it lists the fields of
+ * each device with their sizes.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qapi/error.h"
+#include "qobject/qjson.h"
+#include "qobject/qlist.h"
+#include "pci-ats-testdev.h"
+#include "stream.h"
+
+/* Of migration/savevm.h, which is not for tests */
+enum {
+    SECTION_FULL = 0x04,
+    DESCRIPTION = 0x06,
+};
+
+/* ---- Streams ---- */
+
+static QDict *parse_description(const QStream *s)
+{
+    for (size_t i = s->len - 5; i > 0; i--) {
+        if (s->data[i] == DESCRIPTION &&
+            ldl_be_p(s->data + i + 1) == s->len - i - 5) {
+            g_autofree char *text = g_strndup((char *)s->data + i + 5,
+                                              s->len - i - 5);
+
+            return qobject_to(QDict, qobject_from_json(text, &error_abort));
+        }
+    }
+    g_assert_not_reached();
+}
+
+QStream *qstream_save(QTestState *qts)
+{
+    g_autofree char *path = qatd_save_machine(qts);
+    QStream *s = g_new0(QStream, 1);
+
+    g_assert_true(g_file_get_contents(path, (char **)&s->data, &s->len, NULL));
+    unlink(path);
+    s->vmdesc = parse_description(s);
+    return s;
+}
+
+void qstream_free(QStream *s)
+{
+    qobject_unref(s->vmdesc);
+    g_free(s->data);
+    g_free(s);
+}
+
+/* ---- Fields ---- */
+
+static size_t element_size(QDict *field)
+{
+    return qdict_get_int(field, "size") *
+           qdict_get_try_int(field, "array_len", 1);
+}
+
+/* Is @field what the first part of @path names? */
+static bool field_matches(QDict *field, const char *path)
+{
+    size_t len = strcspn(path, ":");
+    const char *name = qdict_get_str(field, "name");
+    g_autofree char *indexed = NULL;
+
+    if (qdict_haskey(field, "index")) {
+        indexed = g_strdup_printf("%s#%d", name,
+                                  (int)qdict_get_int(field, "index"));
+        name = indexed;
+    }
+    return strlen(name) == len && !strncmp(name, path, len);
+}
+
+static size_t description_size(QDict *vmsd);
+
+/* Name and version precede the fields of a subsection */
+static size_t subsection_header(QDict *vmsd)
+{
+    return 2 + strlen(qdict_get_str(vmsd, "vmsd_name")) + 4;
+}
+
+static size_t fields_size(QDict *vmsd)
+{
+    const QListEntry *entry;
+    size_t size = 0;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(vmsd, "fields"), entry) {
+        size += element_size(qobject_to(QDict, qlist_entry_obj(entry)));
+    }
+    return size;
+}
+
+static size_t description_size(QDict *vmsd)
+{
+    const QListEntry *entry;
+    size_t size = fields_size(vmsd);
+
+    if (qdict_haskey(vmsd, "subsections")) {
+        QLIST_FOREACH_ENTRY(qdict_get_qlist(vmsd, "subsections"), entry) {
+            QDict *sub = qobject_to(QDict, qlist_entry_obj(entry));
+
+            size += subsection_header(sub) + description_size(sub);
+        }
+    }
+    return size;
+}
+
+static size_t find_field(QDict *vmsd, size_t place, const char *path);
+
+static size_t find_subsection(QDict *vmsd, size_t place, const char *path)
+{
+    size_t len = strcspn(path, ":");
+    const QListEntry *entry;
+
+    g_assert_true(qdict_haskey(vmsd, "subsections"));
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(vmsd, "subsections"), entry) {
+        QDict *sub = qobject_to(QDict, qlist_entry_obj(entry));
+        const char *name = qdict_get_str(sub, "vmsd_name");
+
+        place += subsection_header(sub);
+        if (strlen(name) == len && !strncmp(name, path, len)) {
+            return find_field(sub, place, path + len + 1);
+        }
+        place += description_size(sub);
+    }
+    g_error("no %s in the stream", path);
+}
+
+static size_t find_field(QDict *vmsd, size_t place, const char *path)
+{
+    size_t len = strcspn(path, ":");
+    const QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(vmsd, "fields"), entry) {
+        QDict *field = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (field_matches(field, path)) {
+            return !path[len] ? place :
+                   find_field(qdict_get_qdict(field, "struct"), place,
+                              path + len + 1);
+        }
+        place += element_size(field);
+    }
+    return find_subsection(vmsd, place, path);
+}
+
+/* Where the state of a device begins, behind the header of its section */
+static size_t find_section(const QStream *s, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (size_t i = 5; i + len + 9 < s->len; i++) {
+        if (s->data[i] == len && s->data[i - 5] == SECTION_FULL &&
+            !memcmp(s->data + i + 1, name, len)) {
+            return i + 1 + len + 8;
+        }
+    }
+    g_error("no %s in the stream", name);
+}
+
+/* Those of PCI devices have an address in front */
+static bool device_matches(const char *name, const char *device)
+{
+    const char *behind = strrchr(name, '/');
+
+    return !strcmp(name, device) || (behind && !strcmp(behind + 1, device));
+}
+
+uint8_t *qstream_field(QStream *s, const char *device, const char *path)
+{
+    const QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(s->vmdesc, "devices"), entry) {
+        QDict *vmsd = qobject_to(QDict, qlist_entry_obj(entry));
+        const char *name = qdict_get_str(vmsd, "name");
+
+        if (device_matches(name, device)) {
+            return s->data + find_field(vmsd, find_section(s, name), path);
+        }
+    }
+    g_error("no %s in the stream", device);
+}
+
+/* ---- Loading ---- */
+
+static char *temporary_file(void)
+{
+    char *path = NULL;
+    int fd = g_file_open_tmp("qtest-stream-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    return path;
+}
+
+void qstream_expect(QStream *s, const char *args, const char *error)
+{
+    g_autofree char *path = temporary_file(), *log = temporary_file();
+    g_autofree char *end = NULL, *text = NULL;
+    QTestState *qts = qtest_initf("%s -incoming defer 2>%s", args, log);
+
+    g_assert_true(g_file_set_contents(path, (char *)s->data, s->len, NULL));
+    end = qatd_try_load_machine(qts, path);
+    qtest_quit(qts);
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    unlink(path);
+    unlink(log);
+    g_assert_cmpstr(end, ==, error ? "failed" : "completed");
+    if (error && !strstr(text, error)) {
+        g_error("expected \"%s\" in: %s", error, text);
+    }
+}
