@@ -13,9 +13,14 @@
 #include "qemu/bswap.h"
 #include "libqtest.h"
 #include "hw/i386/intel_iommu_internal.h"
+#include "libqos/dsa.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/pci-ats-testdev.h"
 #include "libqos/stream.h"
 
 #define MACHINE "-M q35 -nodefaults -m 16 "
+#define DEV     QATD_BDF(0, 4, 0)
+#define PAGE    0x1000
 
 typedef struct Case {
     const char *path;
@@ -37,12 +42,10 @@ static void store_field(uint8_t *p, unsigned size, uint64_t val)
     }
 }
 
-/* A machine that was just started, with one field changed at a time */
-static void check_cases(const char *args, const char *device,
+/* Frees the stream */
+static void check_cases(QStream *s, const char *args, const char *device,
                         const Case *cases, size_t n)
 {
-    QStream *s = qstream_save(qtest_init(args));
-
     qstream_expect(s, args, NULL);
     for (size_t i = 0; i < n; i++) {
         const Case *c = &cases[i];
@@ -55,6 +58,13 @@ static void check_cases(const char *args, const char *device,
         store_field(p, c->size, old);
     }
     qstream_free(s);
+}
+
+/* Of a machine that was just started, with one field changed at a time */
+static void check_started(const char *args, const char *device,
+                          const Case *cases, size_t n)
+{
+    check_cases(qstream_save(qtest_init(args)), args, device, cases, n);
 }
 
 /* ---- intel-iommu ---- */
@@ -91,14 +101,14 @@ static const Case iommu_cases[] = {
 
 static void test_iommu(void)
 {
-    check_cases(MACHINE "-device intel-iommu", "iommu-intel", iommu_cases,
-                ARRAY_SIZE(iommu_cases));
+    check_started(MACHINE "-device intel-iommu", "iommu-intel", iommu_cases,
+                  ARRAY_SIZE(iommu_cases));
 }
 
 static void test_iommu_svm(void)
 {
-    check_cases(MACHINE "-device intel-iommu,svm=on", "iommu-intel",
-                iommu_cases, ARRAY_SIZE(iommu_cases));
+    check_started(MACHINE "-device intel-iommu,svm=on", "iommu-intel",
+                  iommu_cases, ARRAY_SIZE(iommu_cases));
 }
 
 /* Flags that agree with the registers, but not with each other */
@@ -120,9 +130,168 @@ static void test_iommu_enabled(void)
     qstream_free(s);
 }
 
+/* ---- dsa ---- */
+
+static const Case dsa_cases[] = {
+    { "image:state", 4, 4, "invalid state" },
+    { "image:reset_type", 4, 2, "invalid reset_type" },
+    { "image:gencfg", 4, 1U << 31, "invalid GENCFG" },
+    { "image:genctrl", 4, 8, "invalid GENCTRL" },
+    { "image:intcause", 4, 8, "invalid INTCAUSE" },
+    { "image:cmdstatus", 4, 1 << 24, "invalid CMDSTATUS" },
+    { "image:cmdstatus", 4, 1U << 31, "invalid cmd.waits" },
+    { "image:msixperm", 4, 1, "invalid MSIXPERM" },
+    { "image:cmd:waits", 1, 1, "invalid cmd.waits" },
+    { "image:cmd:done", 1, 1, "invalid cmd.done" },
+    { "image:cmd:filter.end", 8, 1, "invalid cmd.filter.end" },
+    { "image:next_seq", 8, 1ULL << 63, "invalid next_seq" },
+    { "image:next_seq", 8, INT64_MAX, NULL },
+    { "image:groups:flags", 8, 1ULL << 63, "invalid GRPFLAGS" },
+    { "image:groups:engines", 8, UINT64_MAX, NULL },
+    { "image:wqs#0:cfg", 8, 1ULL << 63, "invalid WQCFG" },
+    { "image:wqs#6:state", 4, 1, "invalid wq.state" },
+    { "image:wqs#6:state", 4, 3, "invalid wq.state" },
+    { "image:wqs#0:occupancy", 4, 129, "dsa/wq/Occupancy" },
+    { "image:wqs#0:occupancy", 4, UINT32_MAX, "dsa/wq/Occupancy" },
+    { "image:engines:busy", 1, 1, "invalid engine.busy" },
+    { "image:engines:child:phase", 1, 99, NULL },
+    { "dsa/event-log:image:event_log.cfg", 8, 4, "invalid EVLCFG" },
+    { "dsa/event-log:image:event_log.status", 8, 1ULL << 63,
+      "invalid EVLSTATUS" },
+};
+
+static void test_dsa(void)
+{
+    check_started(MACHINE "-device dsa,addr=4,event-log=on", "dsa", dsa_cases,
+                  ARRAY_SIZE(dsa_cases));
+}
+
+static const Case dsa_enabled_cases[] = {
+    { "image:state", 4, 0, "invalid wq.state" },
+    { "image:state", 4, 3, "invalid wq.state" },
+    { "image:groups:wqs", 8, 2, "invalid GRPCFG" },
+    { "image:groups:engines", 8, UINT64_MAX, "invalid GRPCFG" },
+    { "image:wqs#0:cfg", 8, 129, "invalid GRPCFG" },
+    { "image:wqs#0:occupancy", 4, 17, "Failed to load" },
+    { "image:wqs#0:ring:seq", 8, 1, "invalid work.seq" },
+    { "image:wqs#0:ring:pasid", 4, 1 << 20, "invalid work.pasid" },
+    { "image:wqs#0:ring:priv", 1, 1, "invalid work.pasid" },
+    { "image:wqs#0:ring:wq", 1, 8, "invalid work.wq" },
+    { "image:wqs#0:ring:max_transfer", 1, 32, "invalid work.max_transfer" },
+    { "image:wqs#0:ring:max_batch", 1, 11, "invalid work.max_batch" },
+};
+
+typedef struct DSATest {
+    QTestState *qts;
+    QGuestAllocator alloc;
+    QDSA dsa;
+    uint64_t cr;
+    uint64_t data;
+} DSATest;
+
+/* Without IOMMU; WQ 0 is enabled */
+static void dsa_start(DSATest *t, const char *args)
+{
+    uint64_t page;
+
+    t->qts = qtest_init(args);
+    qecam_enable(t->qts);
+    pc_alloc_init(&t->alloc, t->qts, 0);
+    page = guest_alloc(&t->alloc, 3 * PAGE);
+    qtest_memset(t->qts, page, 0, 3 * PAGE);
+    qdsa_init(&t->dsa, t->qts, DEV, page);
+    t->cr = page + PAGE;
+    t->data = page + 2 * PAGE;
+    qdsa_start(&t->dsa, 0);
+}
+
+/* Fill @size bytes of the data with ones */
+static void dsa_fill(DSATest *t, size_t size)
+{
+    QDSADesc desc;
+
+    qdsa_desc(&desc, DSA_OP_FILL, DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR,
+              t->cr);
+    qdsa_desc_data(&desc, UINT64_MAX, t->data, size);
+    qdsa_submit(&t->dsa, &desc);
+}
+
+/* Engines do not begin with what arrives while the machine is stopped */
+static void dsa_fill_stopped(DSATest *t, size_t size)
+{
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'stop' }");
+    dsa_fill(t, size);
+}
+
+static void test_dsa_enabled(void)
+{
+    const char *args = MACHINE "-device dsa,addr=4";
+    DSATest t;
+
+    dsa_start(&t, args);
+    dsa_fill_stopped(&t, 8);
+    check_cases(qstream_save(t.qts), args, "dsa", dsa_enabled_cases,
+                ARRAY_SIZE(dsa_enabled_cases));
+    alloc_destroy(&t.alloc);
+}
+
+/* Have the subsection with the event log be of a version that is not known */
+static void break_snapshot(const char *path)
+{
+    static const uint8_t key[] = "\015dsa/event-log\0\0\0\1";
+    g_autofree char *data = NULL;
+    size_t len, i = 0;
+
+    g_assert_true(g_file_get_contents(path, &data, &len, NULL));
+    while (memcmp(data + i, key, sizeof(key) - 1)) {
+        g_assert_cmpuint(++i + sizeof(key), <, len);
+    }
+    data[i + sizeof(key) - 2] = 2;
+    g_assert_true(g_file_set_contents(path, data, len, NULL));
+}
+
+/* A load that fails behind all descriptors leaves none of them */
+static void test_dsa_failed_load(void)
+{
+    const char *args = MACHINE "-device dsa,addr=4,event-log=on";
+    const char *disk = "hostile-stream-test.qcow2";
+    uint8_t record[DSA_CR_SIZE];
+    DSATest t;
+
+    dsa_start(&t, args);
+    qsnapshot_create(t.qts, disk);
+    dsa_fill_stopped(&t, PAGE);
+    qsnapshot_save(t.qts);
+    qtest_quit(t.qts);
+    alloc_destroy(&t.alloc);
+    break_snapshot(disk);
+
+    dsa_start(&t, args);
+    qsnapshot_attach(t.qts, disk);
+    g_assert_false(qsnapshot_load(t.qts));
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
+    /* The machine has been reset, and its memory was loaded */
+    qecam_enable(t.qts);
+    qdsa_init(&t.dsa, t.qts, DEV, t.cr - PAGE);
+    g_assert_cmphex(FIELD_EX32(qdsa_readl(&t.dsa, A_DSA_GENSTS), DSA_GENSTS,
+                               STATE), ==, DSA_DISABLED);
+    g_assert_cmphex(qdsa_readq(&t.dsa, qdsa_wqcfg(0, 3)), ==, 0);
+    qdsa_start(&t.dsa, 0);
+    dsa_fill(&t, 8);
+    g_assert_cmphex(qdsa_wait(&t.dsa, t.cr, record), ==, DSA_STATUS_SUCCESS);
+    g_assert_cmphex(qtest_readq(t.qts, t.data), ==, UINT64_MAX);
+    g_assert_cmphex(qtest_readq(t.qts, t.data + 8), ==, 0);
+    qtest_quit(t.qts);
+    alloc_destroy(&t.alloc);
+    unlink(disk);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/hostile-stream/dsa", test_dsa);
+    qtest_add_func("/hostile-stream/dsa-enabled", test_dsa_enabled);
+    qtest_add_func("/hostile-stream/dsa-failed-load", test_dsa_failed_load);
     qtest_add_func("/hostile-stream/iommu", test_iommu);
     qtest_add_func("/hostile-stream/iommu-svm", test_iommu_svm);
     qtest_add_func("/hostile-stream/iommu-enabled", test_iommu_enabled);

@@ -32,6 +32,15 @@
 #define WQCFG2_WRITABLE_DISABLED                                            \
     (R_DSA_WQCFG2_OCC_INT_HANDLE_MASK | R_DSA_WQCFG2_OCC_INT_TABLE_MASK)
 
+/* The bits that WQCFG keeps, but for Occupancy and State */
+static const uint64_t wqcfg_bits[DSA_WQCFG_QWORDS] = {
+    R_DSA_WQCFG0_SIZE_MASK | R_DSA_WQCFG0_THRESHOLD_MASK,
+    WQCFG1_WRITABLE,
+    WQCFG2_WRITABLE_DISABLED | R_DSA_WQCFG2_OCC_LIMIT_MASK |
+    R_DSA_WQCFG2_OCC_INT_EN_MASK,
+    R_DSA_WQCFG3_OCC_INT_MASK,
+};
+
 /* Read Buffers that an engine needs at least (4.3) */
 #define READ_BUFFERS_PER_ENGINE 4
 
@@ -338,6 +347,67 @@ void dsa_config_write(DSAState *s, hwaddr addr, uint64_t val, uint64_t mask)
         }
         break;
     }
+}
+
+/* ---- Bits that registers cannot have ---- */
+
+static bool wq_has_reserved(const DSAWQ *wq)
+{
+    unsigned i;
+
+    for (i = 0; i < DSA_WQCFG_QWORDS; i++) {
+        if (wq->cfg[i] & ~wqcfg_bits[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *config_reserved_in_tables(const DSAState *s)
+{
+    unsigned i;
+
+    for (i = 0; i < s->num_groups; i++) {
+        if (s->groups[i].flags & ~(uint64_t)GRPFLAGS_WRITABLE) {
+            return "GRPFLAGS";
+        }
+    }
+    for (i = 0; i < s->num_wqs; i++) {
+        if (wq_has_reserved(&s->wqs[i])) {
+            return "WQCFG";
+        }
+    }
+    for (i = 0; i < DSA_MAX_VECTORS; i++) {
+        if (s->msixperm[i] & ~MSIXPERM_WRITABLE) {
+            return "MSIXPERM";
+        }
+    }
+    return NULL;
+}
+
+const char *dsa_config_reserved(DSAState *s)
+{
+    const uint32_t intcause =
+        R_DSA_INTCAUSE_SWERROR_MASK | R_DSA_INTCAUSE_CMD_MASK |
+        R_DSA_INTCAUSE_OCCUPANCY_MASK | R_DSA_INTCAUSE_HALT_MASK |
+        R_DSA_INTCAUSE_EVENT_LOG_MASK;
+    const uint32_t cmdstatus =
+        R_DSA_CMDSTATUS_ERROR_MASK | R_DSA_CMDSTATUS_RESULT_MASK |
+        R_DSA_CMDSTATUS_ACTIVE_MASK;
+
+    if (s->gencfg & ~gencfg_writable(s)) {
+        return "GENCFG";
+    }
+    if (s->genctrl & ~genctrl_writable(s)) {
+        return "GENCTRL";
+    }
+    if (s->intcause & ~intcause) {
+        return "INTCAUSE";
+    }
+    if (s->cmdstatus & ~cmdstatus) {
+        return "CMDSTATUS";
+    }
+    return config_reserved_in_tables(s);
 }
 
 /* ---- Device Enable Checks (5.1) ---- */

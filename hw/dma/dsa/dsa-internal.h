@@ -192,7 +192,7 @@ typedef struct DSAEventLog {
     uint64_t cfg[DSA_EVLCFG_QWORDS];
     uint64_t status;
     bool writing;               /* an engine is, the entry at the tail */
-    bool loaded;                /* by the migration that is under way */
+    bool loaded;                /* in an image: the stream has it */
 } DSAEventLog;
 
 /* What the guest must not switch while the device is not disabled */
@@ -221,6 +221,12 @@ struct DSAState {
     QEMUBH *bh;
     VMChangeStateEntry *vm_state;
     DSAPCIControls controls;    /* under the BQL */
+    /*
+     * What vmstate_dsa is about, under the BQL: the device itself to save it;
+     * what has been loaded and not been checked yet; else NULL.  Only what a
+     * stream holds matters in it.
+     */
+    DSAState *image;
 
     QemuMutex lock;
     /* Written with the BQL under @lock, read by engines at any time */
@@ -288,6 +294,12 @@ DSACommandError dsa_config_check_groups(DSAState *s);
 
 /* Tell engines and WQs their groups; with the lock, after the check */
 void dsa_config_apply(DSAState *s);
+
+/*
+ * Returns the name of a register with bits that nobody can have set, or NULL;
+ * with the lock
+ */
+const char *dsa_config_reserved(DSAState *s);
 
 unsigned dsa_num_vectors(const DSAState *s);
 bool dsa_int_handle_valid(const DSAState *s, uint32_t handle);
@@ -451,11 +463,13 @@ void dsa_event_log_reset(DSAState *s);
 bool dsa_event_log_append(DSAJob *job, const uint8_t *entry);
 
 /*
- * dsa_event_log_load: is what a migration stream holds valid?
+ * dsa_event_log_check_load: check what a migration stream holds
  *
- * Called with the lock, once all else has been loaded.
+ * @s: what has been loaded, with all its registers
+ *
+ * Returns: NULL, or the name of what is invalid
  */
-bool dsa_event_log_load(const DSAState *s);
+const char *dsa_event_log_check_load(const DSAState *s);
 
 /* ---- memory.c ---- */
 
@@ -516,8 +530,32 @@ extern const DSAOperationType dsa_op_compare, dsa_op_compare_pattern;
 extern const DSAOperationType dsa_op_create_delta, dsa_op_apply_delta;
 extern const DSAOperationType dsa_op_crc, dsa_op_copy_crc, dsa_op_dif;
 
+/* ---- load.c ---- */
+
+/*
+ * dsa_load_check: check what a migration stream holds, before it is used
+ *
+ * @image: what has been loaded.  Its engines' jobs are decoded from their
+ *         descriptors.
+ *
+ * Returns: NULL, or the name of a field that is invalid
+ */
+const char *dsa_load_check(DSAState *image);
+
+/*
+ * dsa_load_commit: take over what has been checked
+ *
+ * Called with the lock, while no engine executes anything.
+ *
+ * @image: what dsa_load_check() has found to be valid
+ */
+void dsa_load_commit(DSAState *s, const DSAState *image);
+
 /* ---- vmstate.c ---- */
 
 extern const VMStateDescription vmstate_dsa;
+
+/* Forget what has been loaded and not been taken over; with the BQL */
+void dsa_image_free(DSAState *s);
 
 #endif

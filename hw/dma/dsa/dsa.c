@@ -224,6 +224,7 @@ static void dsa_exit(PCIDevice *pci)
     qemu_del_vm_change_state_handler(s->vm_state);
     dsa_engines_stop(s);
     pci_ats_dma_free(s->dma);
+    dsa_image_free(s);
     qemu_bh_delete(s->bh);
     for (i = 0; i < s->num_wqs; i++) {
         g_free(s->wqs[i].ring);

@@ -119,11 +119,25 @@ void dsa_event_log_reset(DSAState *s)
     s->event_log = (DSAEventLog) { };
 }
 
-bool dsa_event_log_load(const DSAState *s)
+const char *dsa_event_log_check_load(const DSAState *s)
 {
-    return s->event_log.loaded == s->has_event_log &&
-           (s->state == DSA_DISABLED || !dsa_event_log_enabled(s) ||
-            log_tail(s) < log_size(s));
+    const uint64_t status = R_DSA_EVLSTATUS_HEAD_MASK |
+                            R_DSA_EVLSTATUS_TAIL_MASK |
+                            R_DSA_EVLSTATUS_INT_PENDING_MASK;
+
+    if (s->event_log.loaded != s->has_event_log) {
+        return "event log, which the property event-log tells of";
+    }
+    if ((s->event_log.cfg[0] & ~evlcfg_writable[0]) ||
+        (s->event_log.cfg[1] & ~evlcfg_writable[1])) {
+        return "EVLCFG";
+    }
+    if ((s->event_log.status & ~status) ||
+        (s->state != DSA_DISABLED && dsa_event_log_enabled(s) &&
+         log_tail(s) >= log_size(s))) {
+        return "EVLSTATUS";
+    }
+    return NULL;
 }
 
 /* ---- Appending ---- */

@@ -6,14 +6,16 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The machine is stopped, and no engine executes anything: what it had begun
- * with is saved as it was put aside, and goes on from there.  A stream may hold
- * anything; what is not checked here is checked where it is used.
+ * with is saved as it was put aside, and goes on from there.
+ *
+ * A stream may hold anything, and end anywhere.  It is therefore loaded into an
+ * image of the device, which load.c checks: the device itself is as it was
+ * until all is found to be valid.
  */
 
 #include "qemu/osdep.h"
-#include "qemu/cutils.h"
+#include "qemu/error-report.h"
 #include "hw/pci/msix.h"
-#include "delta.h"
 #include "dsa-internal.h"
 
 /* ---- Descriptors ---- */
@@ -37,12 +39,6 @@ static const VMStateDescription vmstate_dsa_work = {
     }
 };
 
-static bool work_is_valid(const DSAState *s, const DSAWork *work)
-{
-    return work->wq < s->num_wqs && work->max_transfer <= DSA_MAX_TRANSFER &&
-           work->max_batch <= DSA_MAX_BATCH && work->seq < s->next_seq;
-}
-
 static const VMStateDescription vmstate_dsa_job = {
     .name = "dsa/job",
     .version_id = 1,
@@ -64,69 +60,6 @@ static const VMStateDescription vmstate_dsa_job = {
     }
 };
 
-/* Has no error been found, which is so until the operation has ended? */
-static bool job_has_no_error(const DSAJob *job)
-{
-    return !job->status && !job->result && !job->fault_write &&
-           !job->fault_addr;
-}
-
-static bool job_has_not_begun(const DSAJob *job)
-{
-    return job_has_no_error(job) && !job->bytes_completed && !job->delta &&
-           !job->crc && !job->batch_failed &&
-           buffer_is_zero(job->specific, sizeof(job->specific));
-}
-
-/* How far the operation can have come without having ended */
-static bool job_progress_is_valid(const DSAJob *job)
-{
-    const uint8_t *raw = job->desc.raw;
-
-    switch (job->desc.operation) {
-    case DSA_OP_NOOP:
-        return false;
-    case DSA_OP_DRAIN:
-        return !job->bytes_completed;
-    case DSA_OP_CREATE_DELTA:
-        return job->bytes_completed % DSA_DELTA_UNIT == 0 &&
-               job->bytes_completed < job->desc.size &&
-               job->delta <= ldl_le_p(raw + DSA_DESC_MAX_DELTA_SIZE);
-    case DSA_OP_APPLY_DELTA:
-        return job->bytes_completed % DSA_DELTA_SIZE == 0 &&
-               job->bytes_completed < ldl_le_p(raw + DSA_DESC_DELTA_SIZE);
-    default:
-        return job->bytes_completed < job->desc.size;
-    }
-}
-
-static bool job_load(DSAEngine *engine, DSAJob *job, bool in_batch)
-{
-    uint8_t raw[DSA_DESC_SIZE];
-
-    memcpy(raw, job->desc.raw, sizeof(raw));
-    dsa_descriptor_decode(&job->desc, raw);
-    job->s = engine->s;
-    job->engine = engine;
-    job->work = &engine->work;
-    job->in_batch = in_batch;
-    job->asked = 0;
-    switch (job->phase) {
-    case DSA_PHASE_CHECK:
-        return job_has_not_begun(job);
-    case DSA_PHASE_RUN:
-        return job_has_no_error(job) && dsa_descriptor_can_run(job) &&
-               job_progress_is_valid(job);
-    case DSA_PHASE_READBACK:
-    case DSA_PHASE_REPORT:
-        return true;
-    case DSA_PHASE_SETTLE:
-        return !in_batch;
-    default:
-        return false;
-    }
-}
-
 /* ---- Engines ---- */
 
 static const VMStateDescription vmstate_dsa_engine = {
@@ -142,27 +75,6 @@ static const VMStateDescription vmstate_dsa_engine = {
         VMSTATE_END_OF_LIST()
     }
 };
-
-static bool child_load(DSAEngine *engine)
-{
-    const DSAJob *batch = &engine->job;
-
-    return !engine->has_child ||
-           (batch->phase == DSA_PHASE_RUN &&
-            batch->desc.operation == DSA_OP_BATCH &&
-            job_load(engine, &engine->child, true));
-}
-
-static bool engine_load(DSAState *s, DSAEngine *engine)
-{
-    engine->abort = false;
-    engine->list_len = 0;
-    /* Its page requests may have come along */
-    engine->was_put_aside = true;
-    return !engine->busy ||
-           (work_is_valid(s, &engine->work) &&
-            job_load(engine, &engine->job, false) && child_load(engine));
-}
 
 /* ---- Groups and work queues ---- */
 
@@ -220,19 +132,6 @@ static const VMStateDescription vmstate_dsa_wq = {
     }
 };
 
-static bool wq_load(DSAState *s, DSAWQ *wq)
-{
-    uint32_t i;
-
-    wq->head = 0;
-    for (i = 0; i < wq->occupancy; i++) {
-        if (!work_is_valid(s, &wq->ring[i])) {
-            return false;
-        }
-    }
-    return wq->state < DSA_HALTED;
-}
-
 /* ---- Commands ---- */
 
 static const VMStateDescription vmstate_dsa_command = {
@@ -251,31 +150,6 @@ static const VMStateDescription vmstate_dsa_command = {
     }
 };
 
-/* A command that disables the device waits for all descriptors, for no more */
-static bool command_is_of_all(const DSAState *s)
-{
-    const DSAFilter *filter = &s->cmd.filter;
-
-    return (s->state == DSA_DRAINING || s->state == DSA_HALTED) &&
-           filter->wqs == UINT64_MAX && !filter->by_pasid &&
-           filter->end == s->next_seq;
-}
-
-/* With the lock, once descriptors have been loaded */
-static bool command_is_valid(DSAState *s)
-{
-    DSACommandCode code = FIELD_EX32(s->cmd.reg, DSA_CMD, CODE);
-
-    if (s->cmd.filter.end > s->next_seq ||
-        (s->cmd.done && (!s->cmd.waits ||
-                         dsa_wq_outstanding(s, &s->cmd.filter)))) {
-        return false;
-    }
-    return !s->cmd.waits ||
-           (code != DSA_CMD_DISABLE_DEVICE && code != DSA_CMD_RESET_DEVICE) ||
-           command_is_of_all(s);
-}
-
 /* ---- The device ---- */
 
 static const VMStateDescription vmstate_dsa_engine_log = {
@@ -291,6 +165,19 @@ static const VMStateDescription vmstate_dsa_engine_log = {
     }
 };
 
+static const VMStateDescription vmstate_dsa_event_log_image = {
+    .name = "dsa/event-log-image",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64_ARRAY(event_log.cfg, DSAState, DSA_EVLCFG_QWORDS),
+        VMSTATE_UINT64(event_log.status, DSAState),
+        VMSTATE_STRUCT_VARRAY_UINT32(engines, DSAState, num_engines, 1,
+                                     vmstate_dsa_engine_log, DSAEngine),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
 static bool event_log_needed(void *opaque)
 {
     return DSA(opaque)->has_event_log;
@@ -298,7 +185,7 @@ static bool event_log_needed(void *opaque)
 
 static int event_log_post_load(void *opaque, int version_id)
 {
-    DSA(opaque)->event_log.loaded = true;
+    DSA(opaque)->image->event_log.loaded = true;
     return 0;
 }
 
@@ -309,98 +196,17 @@ static const VMStateDescription vmstate_dsa_event_log = {
     .needed = event_log_needed,
     .post_load = event_log_post_load,
     .fields = (const VMStateField[]) {
-        VMSTATE_UINT64_ARRAY(event_log.cfg, DSAState, DSA_EVLCFG_QWORDS),
-        VMSTATE_UINT64(event_log.status, DSAState),
-        VMSTATE_STRUCT_VARRAY_UINT32(engines, DSAState, num_engines, 1,
-                                     vmstate_dsa_engine_log, DSAEngine),
+        VMSTATE_STRUCT_POINTER(image, DSAState, vmstate_dsa_event_log_image,
+                               DSAState),
         VMSTATE_END_OF_LIST()
     }
 };
 
-/* Nothing of a stream that is refused is gone on with; with the lock */
-static void dsa_forget_work(DSAState *s)
-{
-    unsigned i;
-
-    s->state = DSA_DISABLED;
-    s->cmd = (DSACommand) { };
-    s->next_seq = 0;
-    for (i = 0; i < s->num_wqs; i++) {
-        s->wqs[i].state = DSA_DISABLED;
-        s->wqs[i].occupancy = 0;
-    }
-    dsa_engines_discard(s);
-}
-
-/* What a stream need not hold; the device may have been in use */
-static int dsa_pre_load(void *opaque)
-{
-    DSAState *s = opaque;
-    unsigned i;
-
-    QEMU_LOCK_GUARD(&s->lock);
-    s->event_log.loaded = false;
-    for (i = 0; i < s->num_engines; i++) {
-        DSAEngine *engine = &s->engines[i];
-
-        engine->job.error_logged = false;
-        engine->job.record_logged = false;
-        engine->job.record_written = false;
-        engine->child.record_written = false;
-    }
-    return 0;
-}
-
-static int dsa_post_load(void *opaque, int version_id)
-{
-    DSAState *s = opaque;
-    bool ok = s->state <= DSA_HALTED && s->next_seq <= INT64_MAX;
-    unsigned i;
-
-    QEMU_LOCK_GUARD(&s->lock);
-    /*
-     * Arbiters begin a new round (4.1), as dsa_config_apply() has it for
-     * credits: whose turn it was is not state.
-     */
-    for (i = 0; i < s->num_groups; i++) {
-        s->groups[i].next_wq = 0;
-    }
-    for (i = 0; i < s->num_wqs; i++) {
-        ok = ok && wq_load(s, &s->wqs[i]) &&
-             (s->wqs[i].state != DSA_ENABLED || s->state == DSA_ENABLED) &&
-             (s->wqs[i].state == DSA_DISABLED || s->state != DSA_DISABLED);
-    }
-    for (i = 0; i < s->num_engines; i++) {
-        ok = ok && engine_load(s, &s->engines[i]);
-    }
-    /* Rings have room for what a valid configuration tells */
-    if (!ok || !command_is_valid(s) || !dsa_event_log_load(s) ||
-        (s->state != DSA_DISABLED && dsa_config_check_groups(s))) {
-        dsa_forget_work(s);
-        return -EINVAL;
-    }
-    dsa_wq_load(s);
-    if (s->state != DSA_DISABLED) {
-        dsa_config_apply(s);
-    }
-    return 0;
-}
-
-const VMStateDescription vmstate_dsa = {
-    .name = TYPE_DSA,
+static const VMStateDescription vmstate_dsa_image = {
+    .name = "dsa/image",
     .version_id = 1,
     .minimum_version_id = 1,
-    .pre_load = dsa_pre_load,
-    .post_load = dsa_post_load,
     .fields = (const VMStateField[]) {
-        VMSTATE_PCI_DEVICE(parent_obj, DSAState),
-        VMSTATE_MSIX(parent_obj, DSAState),
-        VMSTATE_UINT32_EQUAL(num_engines, DSAState, "property engines differs"),
-        VMSTATE_UINT32_EQUAL(num_groups, DSAState, "property groups differs"),
-        VMSTATE_UINT32_EQUAL(num_wqs, DSAState,
-                             "property work-queues differs"),
-        VMSTATE_UINT32_EQUAL(total_wq_size, DSAState,
-                             "property work-queue-entries differs"),
         VMSTATE_UINT32(state, DSAState),
         VMSTATE_UINT32(reset_type, DSAState),
         VMSTATE_UINT32(gencfg, DSAState),
@@ -419,6 +225,100 @@ const VMStateDescription vmstate_dsa = {
                                      vmstate_dsa_wq, DSAWQ),
         VMSTATE_STRUCT_VARRAY_UINT32(engines, DSAState, num_engines, 1,
                                      vmstate_dsa_engine, DSAEngine),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+void dsa_image_free(DSAState *s)
+{
+    DSAState *image = s->image;
+    unsigned i;
+
+    s->image = NULL;
+    if (!image || image == s) {
+        return;
+    }
+    for (i = 0; i < image->num_wqs; i++) {
+        g_free(image->wqs[i].ring);
+    }
+    g_free(image);
+}
+
+static DSAState *image_new(const DSAState *s)
+{
+    DSAState *image = g_new0(DSAState, 1);
+    unsigned i;
+
+    image->num_engines = s->num_engines;
+    image->num_groups = s->num_groups;
+    image->num_wqs = s->num_wqs;
+    image->total_wq_size = s->total_wq_size;
+    image->has_event_log = s->has_event_log;
+    for (i = 0; i < s->num_wqs; i++) {
+        image->wqs[i].capacity = s->wqs[i].capacity;
+        image->wqs[i].ring = g_new0(DSAWork, s->wqs[i].capacity);
+    }
+    return image;
+}
+
+static int dsa_pre_save(void *opaque)
+{
+    DSAState *s = opaque;
+
+    dsa_image_free(s);
+    s->image = s;
+    return 0;
+}
+
+static int dsa_post_save(void *opaque)
+{
+    dsa_image_free(opaque);
+    return 0;
+}
+
+static int dsa_pre_load(void *opaque)
+{
+    DSAState *s = opaque;
+
+    dsa_image_free(s);
+    s->image = image_new(s);
+    return 0;
+}
+
+static int dsa_post_load(void *opaque, int version_id)
+{
+    DSAState *s = opaque;
+    const char *invalid = dsa_load_check(s->image);
+
+    if (invalid) {
+        error_report("%s: the incoming state has an invalid %s", TYPE_DSA,
+                     invalid);
+    } else {
+        QEMU_LOCK_GUARD(&s->lock);
+        dsa_load_commit(s, s->image);
+    }
+    dsa_image_free(s);
+    return invalid ? -EINVAL : 0;
+}
+
+const VMStateDescription vmstate_dsa = {
+    .name = TYPE_DSA,
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .pre_save = dsa_pre_save,
+    .post_save = dsa_post_save,
+    .pre_load = dsa_pre_load,
+    .post_load = dsa_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_PCI_DEVICE(parent_obj, DSAState),
+        VMSTATE_MSIX(parent_obj, DSAState),
+        VMSTATE_UINT32_EQUAL(num_engines, DSAState, "property engines differs"),
+        VMSTATE_UINT32_EQUAL(num_groups, DSAState, "property groups differs"),
+        VMSTATE_UINT32_EQUAL(num_wqs, DSAState,
+                             "property work-queues differs"),
+        VMSTATE_UINT32_EQUAL(total_wq_size, DSAState,
+                             "property work-queue-entries differs"),
+        VMSTATE_STRUCT_POINTER(image, DSAState, vmstate_dsa_image, DSAState),
         VMSTATE_END_OF_LIST()
     },
     .subsections = (const VMStateDescription *const []) {

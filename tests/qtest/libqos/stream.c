@@ -219,3 +219,65 @@ void qstream_expect(QStream *s, const char *args, const char *error)
         g_error("expected \"%s\" in: %s", error, text);
     }
 }
+
+/* ---- Snapshots ---- */
+
+/* Wait for the end of the job "job"; returns whether it has succeeded */
+static bool job_end(QTestState *qts)
+{
+    for (;;) {
+        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-jobs' }");
+        QList *jobs = qdict_get_qlist(rsp, "return");
+        QDict *job = qobject_to(QDict, qlist_peek(jobs));
+        bool ended = !strcmp(qdict_get_str(job, "status"), "concluded");
+        bool failed = qdict_haskey(job, "error");
+
+        qobject_unref(rsp);
+        if (ended) {
+            qtest_qmp_assert_success(qts, "{ 'execute': 'job-dismiss', "
+                                     "'arguments': { 'id': 'job' } }");
+            return !failed;
+        }
+        g_usleep(1000);
+    }
+}
+
+void qsnapshot_attach(QTestState *qts, const char *path)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': "
+                             "{ 'driver': 'qcow2', 'node-name': 'disk', "
+                             "'file': { 'driver': 'file', 'filename': %s } } }",
+                             path);
+}
+
+void qsnapshot_create(QTestState *qts, const char *path)
+{
+    g_assert_true(g_file_set_contents(path, "", 0, NULL));
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': "
+                             "{ 'driver': 'file', 'node-name': 'file', "
+                             "'filename': %s } }", path);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-create', "
+                             "'arguments': { 'job-id': 'job', 'options': "
+                             "{ 'driver': 'qcow2', 'file': 'file', "
+                             "'size': 1048576 } } }");
+    g_assert_true(job_end(qts));
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-del', "
+                             "'arguments': { 'node-name': 'file' } }");
+    qsnapshot_attach(qts, path);
+}
+
+void qsnapshot_save(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'snapshot-save', "
+                             "'arguments': { 'job-id': 'job', 'tag': 'tag', "
+                             "'vmstate': 'disk', 'devices': [ 'disk' ] } }");
+    g_assert_true(job_end(qts));
+}
+
+bool qsnapshot_load(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'snapshot-load', "
+                             "'arguments': { 'job-id': 'job', 'tag': 'tag', "
+                             "'vmstate': 'disk', 'devices': [ 'disk' ] } }");
+    return job_end(qts);
+}

@@ -39,8 +39,8 @@ void qstream_free(QStream *s);
  * @s: the stream
  * @device: name of the device's section, without its address: "svm"
  * @path: names of structures or subsections and then of a field, separated by
- *        colons: "iommu-intel/pri:pri:saved_regs".  Element N of an array of
- *        structures is "name#N".
+ *        colons: "iommu-intel/pri:pri:saved_regs".  Element N of an array
+ *        whose structures differ in size is "name#N", but the last "name".
  *
  * Returns: where the field is, in big-endian byte order.
  */
@@ -54,5 +54,33 @@ uint8_t *qstream_field(QStream *s, const char *device, const char *path);
  *         refuse it, to go on, and to print an error that contains this
  */
 void qstream_expect(QStream *s, const char *args, const char *error);
+
+/**
+ * qsnapshot_create() - make a disk that snapshots are saved to, and attach it
+ * @qts: the emulator
+ * @path: of the file, which is overwritten
+ */
+void qsnapshot_create(QTestState *qts, const char *path);
+
+/**
+ * qsnapshot_attach() - attach a disk of qsnapshot_create()
+ * @qts: another emulator
+ * @path: of the file
+ */
+void qsnapshot_attach(QTestState *qts, const char *path);
+
+/**
+ * qsnapshot_save() - save a snapshot, of which there is one at a time
+ * @qts: the emulator, with the disk
+ */
+void qsnapshot_save(QTestState *qts);
+
+/**
+ * qsnapshot_load() - load the snapshot
+ * @qts: the emulator, with the disk
+ *
+ * Returns: false if the emulator has refused it; the machine is stopped then.
+ */
+bool qsnapshot_load(QTestState *qts);
 
 #endif
