@@ -10,6 +10,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
@@ -57,6 +58,13 @@ typedef struct ATDListener {
     IOMMUPRINotifier pri;
 } ATDListener;
 
+/* What migrates of it: registered only once it has been checked */
+typedef struct ATDSavedListener {
+    uint32_t pasid;
+    uint32_t has_iotlb;
+    uint32_t has_pri;
+} ATDSavedListener;
+
 typedef struct ATDInvalidation {
     uint64_t addr;
     uint64_t mask;
@@ -99,6 +107,7 @@ struct PCIATSTestDev {
     uint8_t *data;
 
     ATDListener listeners[ATD_LISTENERS];
+    ATDSavedListener saved[ATD_LISTENERS];
     PCIATSDMA *dma;
 
     QemuThread thread;
@@ -778,6 +787,21 @@ static void atd_dc_realize(DeviceState *qdev, Error **errp)
     k->parent_dc_realize(qdev, errp);
 }
 
+static int atd_pre_save(void *opaque)
+{
+    PCIATSTestDev *d = opaque;
+    int i;
+
+    for (i = 0; i < ATD_LISTENERS; i++) {
+        d->saved[i] = (ATDSavedListener) {
+            .pasid = d->listeners[i].pasid,
+            .has_iotlb = d->listeners[i].has_iotlb,
+            .has_pri = d->listeners[i].has_pri,
+        };
+    }
+    return 0;
+}
+
 /* Those of the machine as it was before loadvm */
 static int atd_pre_load(void *opaque)
 {
@@ -785,21 +809,74 @@ static int atd_pre_load(void *opaque)
     return 0;
 }
 
-static int atd_post_load(void *opaque, int version_id)
+static bool atd_saved_is_used(const ATDSavedListener *saved)
 {
-    PCIATSTestDev *d = opaque;
+    return saved->has_iotlb || saved->has_pri;
+}
+
+/* Each PASID that is there has one listener */
+static bool atd_saved_pasid_is_valid(const PCIATSTestDev *d, int i)
+{
+    uint32_t pasid = d->saved[i].pasid;
+    int j;
+
+    if (!atd_saved_is_used(&d->saved[i])) {
+        return true;
+    }
+    for (j = 0; j < i; j++) {
+        if (atd_saved_is_used(&d->saved[j]) && d->saved[j].pasid == pasid) {
+            return false;
+        }
+    }
+    return pasid <= PCI_PASID_MAX || pasid == PCI_NO_PASID;
+}
+
+/* Returns the name of a field that no device has saved, or NULL */
+static const char *atd_check_saved(const PCIATSTestDev *d)
+{
     int i;
 
     for (i = 0; i < ATD_LISTENERS; i++) {
-        ATDListener *l = &d->listeners[i];
-
-        l->dev = d;
-        /* What the guest has disabled since is not registered again */
-        if (l->has_iotlb) {
-            atd_register_iotlb(d, l);
+        if (d->saved[i].has_iotlb > 1) {
+            return "has_iotlb";
         }
-        if (l->has_pri) {
-            atd_register_pri(d, l);
+        if (d->saved[i].has_pri > 1) {
+            return "has_pri";
+        }
+        if (!atd_saved_pasid_is_valid(d, i)) {
+            return "pasid";
+        }
+    }
+    return NULL;
+}
+
+/* What the guest has disabled since is not registered again */
+static void atd_load_listener(PCIATSTestDev *d, const ATDSavedListener *saved)
+{
+    ATDListener *l = atd_listener(d, saved->pasid, true);
+
+    if (saved->has_iotlb) {
+        atd_register_iotlb(d, l);
+    }
+    if (saved->has_pri) {
+        atd_register_pri(d, l);
+    }
+}
+
+static int atd_post_load(void *opaque, int version_id)
+{
+    PCIATSTestDev *d = opaque;
+    const char *invalid = atd_check_saved(d);
+    int i;
+
+    if (invalid) {
+        error_report("%s: the incoming state has an invalid %s",
+                     TYPE_PCI_ATS_TESTDEV, invalid);
+        return -EINVAL;
+    }
+    for (i = 0; i < ATD_LISTENERS; i++) {
+        if (atd_saved_is_used(&d->saved[i])) {
+            atd_load_listener(d, &d->saved[i]);
         }
     }
     return 0;
@@ -810,9 +887,9 @@ static const VMStateDescription vmstate_atd_listener = {
     .version_id = 1,
     .minimum_version_id = 1,
     .fields = (const VMStateField[]) {
-        VMSTATE_UINT32(pasid, ATDListener),
-        VMSTATE_UINT32(has_iotlb, ATDListener),
-        VMSTATE_UINT32(has_pri, ATDListener),
+        VMSTATE_UINT32(pasid, ATDSavedListener),
+        VMSTATE_UINT32(has_iotlb, ATDSavedListener),
+        VMSTATE_UINT32(has_pri, ATDSavedListener),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -821,12 +898,13 @@ static const VMStateDescription vmstate_atd = {
     .name = TYPE_PCI_ATS_TESTDEV,
     .version_id = 1,
     .minimum_version_id = 1,
+    .pre_save = atd_pre_save,
     .pre_load = atd_pre_load,
     .post_load = atd_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_PCI_DEVICE(parent_obj, PCIATSTestDev),
-        VMSTATE_STRUCT_ARRAY(listeners, PCIATSTestDev, ATD_LISTENERS, 1,
-                             vmstate_atd_listener, ATDListener),
+        VMSTATE_STRUCT_ARRAY(saved, PCIATSTestDev, ATD_LISTENERS, 1,
+                             vmstate_atd_listener, ATDSavedListener),
         VMSTATE_END_OF_LIST()
     }
 };

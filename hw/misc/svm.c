@@ -19,6 +19,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
@@ -62,6 +63,19 @@ typedef struct SVMJob {
     SVMOperation op;
 } SVMJob;
 
+/* What migrates, apart from the device, so that it can be checked first */
+typedef struct SVMSaved {
+    uint64_t addr;
+    uint64_t crc;
+    uint64_t size;
+    uint64_t options;
+    uint32_t pasid;
+    uint64_t result;
+    SVMOperation op;
+    bool ended;
+    int32_t ret;
+} SVMSaved;
+
 struct SVMState {
     PCIDevice parent_obj;
     MemoryRegion regs;
@@ -86,6 +100,8 @@ struct SVMState {
     int32_t ret;
     SVMJob *job;                /* NULL: none, or it has ended or is disowned */
     unsigned jobs;              /* that have not ended, disowned or not */
+
+    SVMSaved saved;             /* for migration only */
 };
 
 /* ---- Operations ---- */
@@ -454,15 +470,6 @@ static void svm_reset(DeviceState *qdev)
     s->result = SVM_RESULT_OK;
 }
 
-static int svm_post_load(void *opaque, int version_id)
-{
-    const SVMState *s = opaque;
-    const SVMOperation *op = &s->op;
-
-    return op->command > SVM_START_READ || op->pos > op->size ||
-           (s->ended && !op->command) ? -EINVAL : 0;
-}
-
 static const VMStateDescription vmstate_svm_operation = {
     .name = "svm/operation",
     .version_id = 1,
@@ -493,26 +500,103 @@ static const VMStateDescription vmstate_svm_ended = {
     .minimum_version_id = 1,
     .needed = svm_ended_needed,
     .fields = (const VMStateField[]) {
-        VMSTATE_BOOL(ended, SVMState),
-        VMSTATE_INT32(ret, SVMState),
+        VMSTATE_BOOL(saved.ended, SVMState),
+        VMSTATE_INT32(saved.ret, SVMState),
         VMSTATE_END_OF_LIST()
     }
 };
+
+static int svm_pre_save(void *opaque)
+{
+    SVMState *s = opaque;
+
+    s->saved = (SVMSaved) {
+        .addr = s->addr,
+        .crc = s->crc,
+        .size = s->size,
+        .options = s->options,
+        .pasid = s->pasid,
+        .result = s->result,
+        .op = s->op,
+        .ended = s->ended,
+        .ret = s->ret,
+    };
+    return 0;
+}
+
+/* A stream need not hold all of it */
+static int svm_pre_load(void *opaque)
+{
+    SVM(opaque)->saved = (SVMSaved) { };
+    return 0;
+}
+
+/* Returns the name of a field that no machine has saved, or NULL */
+static const char *svm_check_saved(const SVMSaved *saved)
+{
+    const SVMOperation *op = &saved->op;
+
+    if (op->command > SVM_START_READ) {
+        return "op.command";
+    }
+    /* It may have done all, and wait for the answers to page requests */
+    if (op->pos > op->size) {
+        return "op.pos";
+    }
+    if (op->command && !op->size) {
+        return "op.size";
+    }
+    if (saved->ended && !op->command) {
+        return "ended";
+    }
+    if (saved->result != SVM_RESULT_OK && saved->result != SVM_RESULT_ERROR) {
+        return "result";
+    }
+    return NULL;
+}
+
+/* The machine is stopped: no job works on the operation */
+static int svm_post_load(void *opaque, int version_id)
+{
+    SVMState *s = opaque;
+    const SVMSaved *saved = &s->saved;
+    const char *invalid = svm_check_saved(saved);
+
+    if (invalid) {
+        error_report("%s: the incoming state has an invalid %s", TYPE_SVM,
+                     invalid);
+        return -EINVAL;
+    }
+    s->addr = saved->addr;
+    s->crc = saved->crc;
+    s->size = saved->size;
+    s->options = saved->options;
+    s->pasid = saved->pasid;
+    s->result = saved->result;
+    s->op = saved->op;
+    s->cancelled = false;
+    s->ended = saved->ended;
+    s->ret = saved->ret;
+    return 0;
+}
 
 static const VMStateDescription vmstate_svm = {
     .name = TYPE_SVM,
     .version_id = 1,
     .minimum_version_id = 1,
+    .pre_save = svm_pre_save,
+    .pre_load = svm_pre_load,
     .post_load = svm_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_PCI_DEVICE(parent_obj, SVMState),
-        VMSTATE_UINT64(addr, SVMState),
-        VMSTATE_UINT64(crc, SVMState),
-        VMSTATE_UINT64(size, SVMState),
-        VMSTATE_UINT64(options, SVMState),
-        VMSTATE_UINT32(pasid, SVMState),
-        VMSTATE_UINT64(result, SVMState),
-        VMSTATE_STRUCT(op, SVMState, 1, vmstate_svm_operation, SVMOperation),
+        VMSTATE_UINT64(saved.addr, SVMState),
+        VMSTATE_UINT64(saved.crc, SVMState),
+        VMSTATE_UINT64(saved.size, SVMState),
+        VMSTATE_UINT64(saved.options, SVMState),
+        VMSTATE_UINT32(saved.pasid, SVMState),
+        VMSTATE_UINT64(saved.result, SVMState),
+        VMSTATE_STRUCT(saved.op, SVMState, 1, vmstate_svm_operation,
+                       SVMOperation),
         VMSTATE_END_OF_LIST()
     },
     .subsections = (const VMStateDescription * const []) {

@@ -26,6 +26,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
+#include "qemu/error-report.h"
 #include "qemu/queue.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
@@ -608,6 +609,7 @@ static void pri_free(PCIEPRIState *pri)
     qemu_cond_destroy(&pri->idle);
     qemu_mutex_destroy(&pri->lock);
     qemu_mutex_destroy(&pri->registration);
+    g_free(pri->saved_groups);
     g_free(pri);
 }
 
@@ -1131,14 +1133,24 @@ static int pri_groups_post_save(void *opaque)
     return 0;
 }
 
-static bool pri_saved_group_valid(PCIEPRIState *pri, const PRISavedGroup *g)
+/* Returns the name of a field that no function has saved, or NULL */
+static const char *pri_check_saved_group(PCIEPRIState *pri,
+                                         const PRISavedGroup *g)
 {
-    return (g->pasid <= PCI_PASID_MAX || g->pasid == PCI_NO_PASID) &&
-           g->prgi <= PCI_PRGI_MAX && g->requests &&
-           g->last_requests <= g->requests &&
-           g->abandoned <= g->last_requests &&
-           g->requests <= UINT32_MAX - pri->outstanding &&
-           !pri_find_group(pri, g->pasid, g->prgi);
+    if (g->pasid > PCI_PASID_MAX && g->pasid != PCI_NO_PASID) {
+        return "pasid";
+    }
+    if (g->prgi > PCI_PRGI_MAX || pri_find_group(pri, g->pasid, g->prgi)) {
+        return "prgi";
+    }
+    if (!g->requests ||
+        (uint64_t)pri->outstanding + g->requests > PRI_OUTSTANDING_MAX) {
+        return "requests";
+    }
+    if (g->last_requests > g->requests) {
+        return "last_requests";
+    }
+    return g->abandoned > g->last_requests ? "abandoned" : NULL;
 }
 
 /* With both locks */
@@ -1157,34 +1169,52 @@ static void pri_load_group(PCIEPRIState *pri, const PRISavedGroup *saved)
     pri_set_foreign(pri, g, true);
 }
 
-/* Takes the groups over; returns false if there cannot be such groups */
-static bool pri_load_groups(PCIEPRIState *pri)
+/*
+ * Takes the groups over, or none if there cannot be such groups: then this
+ * returns the name of the field that is wrong.
+ */
+static const char *pri_load_groups(PCIEPRIState *pri)
 {
     QEMU_LOCK_GUARD(&pri->registration);
     QEMU_LOCK_GUARD(&pri->lock);
     pri_remove_all_groups(pri);
     for (int i = 0; i < pri->nr_saved_groups; i++) {
         const PRISavedGroup *g = &pri->saved_groups[i];
+        const char *invalid = pri_check_saved_group(pri, g);
 
-        if (!pri_saved_group_valid(pri, g)) {
+        if (invalid) {
             pri_remove_all_groups(pri);
-            return false;
+            return invalid;
         }
         /* There is no response to others */
         if (g->last_requests) {
             pri_load_group(pri, g);
         }
     }
-    return true;
+    return NULL;
 }
 
 static int pri_groups_post_load(void *opaque, int version_id)
 {
     PCIEPRIState *pri = opaque;
-    bool valid = pri_load_groups(pri);
+    const char *invalid = pri_load_groups(pri);
 
     g_clear_pointer(&pri->saved_groups, g_free);
-    return valid ? 0 : -EINVAL;
+    if (invalid) {
+        error_report("%s: the incoming page request groups have an invalid %s",
+                     pri->dev->name, invalid);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* A load that has failed may have left some */
+static int pri_groups_pre_load(void *opaque)
+{
+    PCIEPRIState *pri = opaque;
+
+    g_clear_pointer(&pri->saved_groups, g_free);
+    return 0;
 }
 
 static bool pri_groups_number_valid(void *opaque, int version_id)
@@ -1215,6 +1245,7 @@ static const VMStateDescription vmstate_pri_groups = {
     .minimum_version_id = 1,
     .pre_save = pri_groups_pre_save,
     .post_save = pri_groups_post_save,
+    .pre_load = pri_groups_pre_load,
     .post_load = pri_groups_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_INT32(nr_saved_groups, PCIEPRIState),
@@ -1242,7 +1273,12 @@ static int pri_pre_load(void *opaque)
 {
     const PCIDevice *dev = opaque;
 
-    return dev->exp.pri ? 0 : -EINVAL;
+    if (!dev->exp.pri) {
+        error_report("%s: page request groups come in, but there is no Page "
+                     "Request capability", dev->name);
+        return -EINVAL;
+    }
+    return 0;
 }
 
 const VMStateDescription vmstate_pcie_pri = {
@@ -1290,11 +1326,13 @@ static void pri_listen_for_groups(PCIDevice *dev)
 void pcie_pri_post_load(PCIDevice *dev)
 {
     PCIEPRIState *pri = dev->exp.pri;
-    const uint8_t *cap = dev->config + dev->exp.pri_cap;
+    uint8_t *cap = dev->config + dev->exp.pri_cap;
 
     if (!pri) {
         return;
     }
+    /* Reads as 0 always */
+    pci_word_test_and_clear_mask(cap + PCI_PRI_CTRL, PCI_PRI_CTRL_RESET);
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
         pri->enable = pci_get_word(cap + PCI_PRI_CTRL) & PCI_PRI_CTRL_ENABLE;
         pri->status = pci_get_word(cap + PCI_PRI_STATUS);

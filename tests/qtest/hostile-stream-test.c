@@ -286,9 +286,155 @@ static void test_dsa_failed_load(void)
     unlink(disk);
 }
 
+/* ---- svm ---- */
+
+static const Case svm_cases[] = {
+    { "saved.result", 8, 99, "invalid result" },
+    { "saved.op:command", 8, 3, "invalid op.command" },
+    { "saved.op:command", 8, 1, "invalid op.size" },
+    { "saved.op:pos", 8, 1, "invalid op.pos" },
+    { "saved.op:pasid", 4, 1 << 20, NULL },
+    { "saved.pasid", 4, UINT32_MAX, NULL },
+};
+
+static void test_svm(void)
+{
+    const char *args = MACHINE "-device intel-iommu,svm=on "
+                       "-device svm,addr=4";
+    uint8_t ended[5] = { 1 };
+    QStream *s;
+
+    check_started(args, "svm", svm_cases, ARRAY_SIZE(svm_cases));
+    s = qstream_save(qtest_init(args));
+    qstream_add_subsection(s, "svm", NULL, "svm/ended", ended, sizeof(ended));
+    qstream_expect(s, args, "invalid ended");
+    qstream_free(s);
+}
+
+/* ---- pci-ats-testdev, and the Page Request capability ---- */
+
+#define ATS_ARGS MACHINE "-device intel-iommu,svm=on "                     \
+                  "-device pci-ats-testdev,addr=4"
+
+static const Case ats_cases[] = {
+    { "saved:pasid", 4, UINT32_MAX - 1, NULL },
+    { "saved:has_iotlb", 4, 2, "invalid has_iotlb" },
+    { "saved:has_iotlb", 4, 1, NULL },
+    { "saved:has_pri", 4, 2, "invalid has_pri" },
+    { "saved:has_pri", 4, 1, NULL },
+};
+
+static void test_ats(void)
+{
+    QStream *s;
+    uint8_t *p;
+
+    check_started(ATS_ARGS, "pci-ats-testdev", ats_cases,
+                  ARRAY_SIZE(ats_cases));
+    /* Two listeners for PASID 0; and one for what is no PASID */
+    s = qstream_save(qtest_init(ATS_ARGS));
+    p = qstream_field(s, "pci-ats-testdev", "saved");
+    stl_be_p(p + 8, 1);
+    qstream_expect(s, ATS_ARGS, NULL);
+    stl_be_p(p + 12 + 8, 1);
+    qstream_expect(s, ATS_ARGS, "invalid pasid");
+    stl_be_p(p + 12, 1 << 20);
+    qstream_expect(s, ATS_ARGS, "invalid pasid");
+    stl_be_p(p + 12, 1);
+    qstream_expect(s, ATS_ARGS, NULL);
+    qstream_free(s);
+}
+
+typedef struct SavedGroup {
+    uint32_t pasid;
+    uint32_t prgi;
+    uint32_t requests;
+    uint32_t last_requests;
+    uint32_t abandoned;
+} SavedGroup;
+
+/* Two groups, the second of which may be invalid */
+static void check_groups(const SavedGroup *second, const char *error)
+{
+    const SavedGroup groups[2] = { { 5, 1, 1, 1, 0 }, *second };
+    QStream *s = qstream_save(qtest_init(ATS_ARGS));
+    uint8_t data[4 + sizeof(groups)];
+
+    stl_be_p(data, ARRAY_SIZE(groups));
+    for (size_t i = 0; i < sizeof(groups) / 4; i++) {
+        stl_be_p(data + 4 + 4 * i, ((const uint32_t *)groups)[i]);
+    }
+    qstream_add_subsection(s, "pci-ats-testdev", "parent_obj", "PCIDevice/pri",
+                           data, sizeof(data));
+    qstream_expect(s, ATS_ARGS, error);
+    qstream_free(s);
+}
+
+static void test_groups(void)
+{
+    static const struct {
+        SavedGroup second;
+        const char *error;
+    } cases[] = {
+        { { 5, 2, 3, 2, 1 }, NULL },
+        { { UINT32_MAX, 1, 1, 1, 1 }, NULL },
+        { { 1 << 20, 1, 1, 1, 0 }, "invalid pasid" },
+        { { 5, 512, 1, 1, 0 }, "invalid prgi" },
+        { { 5, 1, 1, 1, 0 }, "invalid prgi" },
+        { { 5, 2, 0, 0, 0 }, "invalid requests" },
+        { { 5, 2, 65535, 1, 0 }, NULL },
+        { { 5, 2, 65536, 1, 0 }, "invalid requests" },
+        { { 5, 2, UINT32_MAX, 1, 0 }, "invalid requests" },
+        { { 5, 2, 1, 2, 0 }, "invalid last_requests" },
+        { { 5, 2, 2, 1, 2 }, "invalid abandoned" },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_test_message("case %zu", i);
+        check_groups(&cases[i].second, cases[i].error);
+    }
+}
+
+/* ---- Processors of TCG ---- */
+
+#define TCG_ARGS MACHINE "-accel tcg -cpu max,enqcmd=on"
+
+static void check_msr(const char *subsection, uint64_t val, const char *error)
+{
+    QStream *s = qstream_save(qtest_init(TCG_ARGS " -S"));
+
+    val = cpu_to_be64(val);
+    qstream_add_subsection(s, "cpu", NULL, subsection, &val, sizeof(val));
+    qstream_expect(s, TCG_ARGS, error);
+    qstream_free(s);
+}
+
+/* Intel SDM volume 1, 13.3: only components that exist can be enabled */
+static void test_xsave(void)
+{
+    static const Case cases[] = {
+        { "env.xcr0", 8, 3, NULL },
+        { "env.xcr0", 8, 1 << 18, "invalid XCR0: 0x40000" },
+        { "env.xcr0", 8, 1ULL << 63, "invalid XCR0" },
+    };
+
+    check_cases(qstream_save(qtest_init(TCG_ARGS " -S")), TCG_ARGS, "cpu",
+                cases, ARRAY_SIZE(cases));
+    check_msr("cpu/xss", 1 << 10, NULL);
+    check_msr("cpu/xss", 1 << 18, "invalid IA32_XSS");
+    check_msr("cpu/pasid", 1U << 31 | 0xfffff, NULL);
+    check_msr("cpu/pasid", 1 << 20, "invalid IA32_PASID");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/hostile-stream/svm", test_svm);
+    qtest_add_func("/hostile-stream/ats", test_ats);
+    qtest_add_func("/hostile-stream/groups", test_groups);
+    if (qtest_has_accel("tcg")) {
+        qtest_add_func("/hostile-stream/xsave", test_xsave);
+    }
     qtest_add_func("/hostile-stream/dsa", test_dsa);
     qtest_add_func("/hostile-stream/dsa-enabled", test_dsa_enabled);
     qtest_add_func("/hostile-stream/dsa-failed-load", test_dsa_failed_load);

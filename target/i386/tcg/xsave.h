@@ -63,6 +63,19 @@ void do_xrstor_compacted(CPUX86State *env, target_ulong ptr, uint64_t rfbm,
  */
 bool xsave_write_xss(CPUX86State *env, uint64_t val);
 
+/**
+ * xsave_check_incoming: check what a migration stream says of state components
+ *
+ * Called with the BQL, when the processor's state has been loaded.
+ *
+ * @env: the processor
+ *
+ * Returns: false, after an error report, if XCR0, IA32_XSS or IA32_PASID hold
+ * what XSETBV and WRMSR refuse: the areas of components that do not exist may
+ * be larger than any access.
+ */
+bool xsave_check_incoming(const CPUX86State *env);
+
 /* fpu_helper.c */
 
 /* Raise #UD if XSAVE is not enabled, #GP if @ptr is not aligned */

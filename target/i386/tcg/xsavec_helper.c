@@ -9,6 +9,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/host-utils.h"
 #include "cpu.h"
 #include "exec/helper-proto.h"
@@ -131,17 +132,41 @@ void helper_xrstors(CPUX86State *env, target_ulong ptr, uint64_t rfbm)
     do_xrstor_compacted(env, ptr, rfbm, env->xcr0 | env->xss, ra);
 }
 
+static uint64_t supported_xss(const CPUX86State *env)
+{
+    return env->features[FEAT_XSAVE_XSS_HI] << 32 |
+           env->features[FEAT_XSAVE_XSS_LO];
+}
+
 bool xsave_write_xss(CPUX86State *env, uint64_t val)
 {
-    uint64_t supported = env->features[FEAT_XSAVE_XSS_HI] << 32 |
-                         env->features[FEAT_XSAVE_XSS_LO];
-
     if (!(env->features[FEAT_XSAVE] & CPUID_XSAVE_XSAVES)) {
         return true;
     }
-    if (val & ~supported) {
+    if (val & ~supported_xss(env)) {
         return false;
     }
     env->xss = val;
     return true;
+}
+
+static bool check_incoming(const char *name, uint64_t val, uint64_t supported)
+{
+    if (val & ~supported) {
+        error_report("x86 processor: the incoming state has an invalid %s: 0x%"
+                     PRIx64, name, val);
+        return false;
+    }
+    return true;
+}
+
+bool xsave_check_incoming(const CPUX86State *env)
+{
+    uint64_t xcr0 = env->features[FEAT_XSAVE_XCR0_HI] << 32 |
+                    env->features[FEAT_XSAVE_XCR0_LO];
+
+    /* It has the bit from reset on, with XSAVE or without */
+    return check_incoming("XCR0", env->xcr0, xcr0 | XSTATE_FP_MASK) &&
+           check_incoming("IA32_XSS", env->xss, supported_xss(env)) &&
+           check_incoming("IA32_PASID", env->pasid, ~MSR_IA32_PASID_RESERVED);
 }

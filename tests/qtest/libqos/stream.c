@@ -20,6 +20,7 @@
 /* Of migration/savevm.h, which is not for tests */
 enum {
     SECTION_FULL = 0x04,
+    SUBSECTION = 0x05,
     DESCRIPTION = 0x06,
 };
 
@@ -114,9 +115,9 @@ static size_t description_size(QDict *vmsd)
     return size;
 }
 
-static size_t find_field(QDict *vmsd, size_t place, const char *path);
+static QDict *find_field(QDict *vmsd, size_t *place, const char *path);
 
-static size_t find_subsection(QDict *vmsd, size_t place, const char *path)
+static QDict *find_subsection(QDict *vmsd, size_t *place, const char *path)
 {
     size_t len = strcspn(path, ":");
     const QListEntry *entry;
@@ -126,16 +127,17 @@ static size_t find_subsection(QDict *vmsd, size_t place, const char *path)
         QDict *sub = qobject_to(QDict, qlist_entry_obj(entry));
         const char *name = qdict_get_str(sub, "vmsd_name");
 
-        place += subsection_header(sub);
+        *place += subsection_header(sub);
         if (strlen(name) == len && !strncmp(name, path, len)) {
             return find_field(sub, place, path + len + 1);
         }
-        place += description_size(sub);
+        *place += description_size(sub);
     }
     g_error("no %s in the stream", path);
 }
 
-static size_t find_field(QDict *vmsd, size_t place, const char *path)
+/* Advances @place, where @vmsd begins, to the field, and returns the field */
+static QDict *find_field(QDict *vmsd, size_t *place, const char *path)
 {
     size_t len = strcspn(path, ":");
     const QListEntry *entry;
@@ -144,11 +146,11 @@ static size_t find_field(QDict *vmsd, size_t place, const char *path)
         QDict *field = qobject_to(QDict, qlist_entry_obj(entry));
 
         if (field_matches(field, path)) {
-            return !path[len] ? place :
+            return !path[len] ? field :
                    find_field(qdict_get_qdict(field, "struct"), place,
                               path + len + 1);
         }
-        place += element_size(field);
+        *place += element_size(field);
     }
     return find_subsection(vmsd, place, path);
 }
@@ -175,7 +177,7 @@ static bool device_matches(const char *name, const char *device)
     return !strcmp(name, device) || (behind && !strcmp(behind + 1, device));
 }
 
-uint8_t *qstream_field(QStream *s, const char *device, const char *path)
+static QDict *find_device(const QStream *s, const char *device, size_t *place)
 {
     const QListEntry *entry;
 
@@ -184,10 +186,42 @@ uint8_t *qstream_field(QStream *s, const char *device, const char *path)
         const char *name = qdict_get_str(vmsd, "name");
 
         if (device_matches(name, device)) {
-            return s->data + find_field(vmsd, find_section(s, name), path);
+            *place = find_section(s, name);
+            return vmsd;
         }
     }
     g_error("no %s in the stream", device);
+}
+
+uint8_t *qstream_field(QStream *s, const char *device, const char *path)
+{
+    size_t place;
+    QDict *vmsd = find_device(s, device, &place);
+
+    find_field(vmsd, &place, path);
+    return s->data + place;
+}
+
+void qstream_add_subsection(QStream *s, const char *device, const char *path,
+                            const char *name, const void *data, size_t len)
+{
+    size_t place, name_len = strlen(name), added = 2 + name_len + 4 + len;
+    QDict *vmsd = find_device(s, device, &place);
+    uint8_t *p;
+
+    if (path) {
+        vmsd = qdict_get_qdict(find_field(vmsd, &place, path), "struct");
+    }
+    place += description_size(vmsd);
+    s->data = g_realloc(s->data, s->len + added);
+    p = s->data + place;
+    memmove(p + added, p, s->len - place);
+    s->len += added;
+    *p++ = SUBSECTION;
+    *p++ = name_len;
+    memcpy(p, name, name_len);
+    stl_be_p(p + name_len, 1);
+    memcpy(p + name_len + 4, data, len);
 }
 
 /* ---- Loading ---- */

@@ -47,6 +47,19 @@ void qstream_free(QStream *s);
 uint8_t *qstream_field(QStream *s, const char *device, const char *path);
 
 /**
+ * qstream_add_subsection() - add a subsection behind all others
+ * @s: the stream; what qstream_field() has returned is invalid from here on
+ * @device: as for qstream_field()
+ * @path: of a structure of the device, as for qstream_field(), which the
+ *        subsection belongs to; NULL for the device itself
+ * @name: of the subsection, whose version is 1
+ * @data: its fields
+ * @len: of @data, in bytes
+ */
+void qstream_add_subsection(QStream *s, const char *device, const char *path,
+                            const char *name, const void *data, size_t len);
+
+/**
  * qstream_expect() - load the stream into an emulator
  * @s: the stream
  * @args: arguments of the emulator: the same devices
