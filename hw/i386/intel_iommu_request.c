@@ -142,6 +142,7 @@ static uint8_t lookup_legacy(Lookup *l, VTDAddressType at)
     if (at == VTD_AT_TRANSLATION && !l->t->ats) {
         return VTD_FR_CONTEXT_ENTRY_TT;
     }
+    l->t->domain = VTD_CONTEXT_ENTRY_DID(l->ce[1]);
     aw = l->ce[1] & VTD_CONTEXT_ENTRY_AW;
     walk->type = (l->ce[0] & VTD_CONTEXT_ENTRY_TT) ==
                  VTD_CONTEXT_TT_PASS_THROUGH ? VTD_WALK_PASS_THROUGH :
@@ -357,6 +358,7 @@ static uint8_t use_pasid_entry(Lookup *l)
         return VTD_FR_PASID_TABLE_ENTRY_INV;
     }
     l->t->privileged = l->pe[2] & VTD_SM_PASID_ENTRY_SRE;
+    l->t->domain = VTD_SM_PASID_ENTRY_DID(l->pe[1]);
     return 0;
 }
 
@@ -382,6 +384,7 @@ static uint8_t lookup_scalable(Lookup *l, VTDAddressType at)
             return fault;
         }
     }
+    l->t->tag_pasid = pasid;
     fault = lookup_pasid_entry(l, pasid);
     return fault ? fault : use_pasid_entry(l);
 }
@@ -392,6 +395,7 @@ static void lookup_init(Lookup *l, const VTDResolver *r, uint16_t sid,
     *t = (VTDTarget) {
         .sid = sid,
         .pasid = pasid,
+        .tag_pasid = PCI_NO_PASID,
         .gen = qatomic_load_acquire(&r->gen),
     };
     l->r = r;

@@ -35,6 +35,9 @@
  * @ats: translation requests and translated requests are allowed
  * @page_requests: page requests are allowed (PRE)
  * @privileged: privileged requests are allowed (SRE)
+ * @domain: domain id that tags what is cached of translations (6.2.1)
+ * @tag_pasid: PASID that does: that of the request, or RID_PASID; PCI_NO_PASID
+ *             in legacy mode
  * @walk: what translates, unless @fault
  */
 typedef struct VTDTarget {
@@ -47,6 +50,8 @@ typedef struct VTDTarget {
     bool ats;
     bool page_requests;
     bool privileged;
+    uint16_t domain;
+    uint32_t tag_pasid;
     VTDWalkConfig walk;
 } VTDTarget;
 

@@ -136,6 +136,39 @@ static uint8_t fault_of_pasid(void)
     return fault_of(PASID, VTD_AT_UNTRANSLATED);
 }
 
+static void check_tags(uint32_t pasid, uint16_t domain, uint32_t tag_pasid)
+{
+    VTDTarget scratch;
+    const VTDTarget *t;
+
+    rcu_read_lock();
+    t = vtd_resolve(iommu->resolver, SID, pasid, VTD_AT_UNTRANSLATED, &scratch);
+    assert_int_equal(t->fault, 0);
+    assert_int_equal(t->domain, domain);
+    assert_int_equal(t->tag_pasid, tag_pasid);
+    rcu_read_unlock();
+}
+
+/* 6.2.1: what tags translations that are cached */
+static void test_tags(void **state)
+{
+    *pe(1) = 0x1234;
+    *word(TABLE, RID_PASID * 8 + 1) = 0x5678;
+    vtd_resolver_invalidate(iommu->resolver);
+    for (unsigned i = 0; i < 2; i++) {
+        /* From the tables, and from the cache */
+        check_tags(PASID, 0x1234, PASID);
+        check_tags(PCI_NO_PASID, 0x5678, RID_PASID);
+    }
+}
+
+static void test_legacy_tags(void **state)
+{
+    *ce(1) |= 0x1234 << 8;
+    vtd_resolver_invalidate(iommu->resolver);
+    check_tags(PCI_NO_PASID, 0x1234, PCI_NO_PASID);
+}
+
 /* ---- Capabilities ---- */
 
 /* @value in @place is right with @capability, and @fault without it */
@@ -449,9 +482,11 @@ int main(void)
         SCALABLE(translated),
         SCALABLE(modes),
         SCALABLE(cache),
+        SCALABLE(tags),
         LEGACY(types),
         LEGACY(levels),
         LEGACY(requests),
+        LEGACY(tags),
     };
 #undef SCALABLE
 #undef LEGACY
