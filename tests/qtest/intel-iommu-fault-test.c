@@ -12,13 +12,18 @@
 
 #include "qemu/osdep.h"
 #include "libqtest.h"
+#include "standard-headers/linux/pci_regs.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "libqos/malloc-pc.h"
 #include "libqos/pci-ats-testdev.h"
 #include "libqos/vtd.h"
 
 #define DEV     QATD_BDF(0, 4, 0)
+#define PEER    QATD_BDF(0, 5, 0)
+#define WITH_PEER " -device pci-ats-testdev,addr=5"
 #define IOVA    0x12340000ULL
+#define PE_PASS (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_PT)
+#define MAGIC   0x12345678
 
 typedef struct Test {
     QTestState *qts;
@@ -26,6 +31,9 @@ typedef struct Test {
     QVtd vtd;
     QATD dev;
     uint64_t table;             /* second stage, or PASID directory */
+    uint64_t context;           /* context entry of the device */
+    uint64_t pe;                /* its PASID-table entry for RID_PASID */
+    uint64_t page;              /* memory for its DMA, with MAGIC in it */
 } Test;
 
 static uint64_t csr(uint64_t offset)
@@ -49,6 +57,33 @@ static void start_legacy(Test *t, const char *iommu)
     start(t, iommu);
     t->table = qvtd_new_table(&t->vtd);
     qvtd_attach(&t->vtd, DEV, 1, t->table, false);
+    qvtd_enable(&t->vtd);
+}
+
+/* 9.4, 9.6: requests without PASID pass through */
+static void start_pass_through(Test *t, const char *iommu)
+{
+    start(t, iommu);
+    t->page = qvtd_new_table(&t->vtd);
+    qtest_writel(t->qts, t->page, MAGIC);
+    t->vtd.scalable = true;
+    t->table = qvtd_sm_attach(&t->vtd, DEV, 0, 0);
+    t->context = qvtd_sm_context(&t->vtd, DEV);
+    t->pe = qvtd_sm_pasid(&t->vtd, t->table, 0, PE_PASS, 1, 0);
+    qvtd_enable(&t->vtd);
+}
+
+/* 9.3: the same in legacy mode */
+static void start_pass_through_legacy(Test *t, const char *iommu)
+{
+    start(t, iommu);
+    t->page = qvtd_new_table(&t->vtd);
+    qtest_writel(t->qts, t->page, MAGIC);
+    qvtd_attach(&t->vtd, DEV, 1, 0, false);
+    t->context = (qtest_readq(t->qts, t->vtd.root) & VTD_ROOT_ENTRY_CTP) +
+                 DEV * VTD_CTX_ENTRY_LEGACY_SIZE;
+    qtest_writeq(t->qts, t->context,
+                 VTD_CONTEXT_ENTRY_P | VTD_CONTEXT_TT_PASS_THROUGH);
     qvtd_enable(&t->vtd);
 }
 
@@ -135,6 +170,401 @@ static void test_event_data(void)
     qtest_quit(qts);
 }
 
+static void no_fault(Test *t)
+{
+    g_assert_cmphex(fault_status(t) & VTD_FSTS_PPF, ==, 0);
+}
+
+static void expect_fault(Test *t, uint8_t reason, bool is_write, uint64_t addr)
+{
+    uint64_t hi = qtest_readq(t->qts, csr(DMAR_FRCD_REG_0_2));
+    uint64_t lo = qtest_readq(t->qts, csr(DMAR_FRCD_REG_0_0));
+
+    g_assert_cmphex(hi & VTD_FRCD_F, ==, VTD_FRCD_F);
+    g_assert_cmphex(extract64(hi, 32, 8), ==, reason);
+    g_assert_cmphex(hi & VTD_FRCD_T, ==, is_write ? 0 : VTD_FRCD_T);
+    g_assert_cmphex(hi & VTD_FRCD_SID_MASK, ==, t->dev.bdf);
+    g_assert_cmphex(lo, ==, addr & VTD_PAGE_MASK_4K);
+    qtest_writeq(t->qts, csr(DMAR_FRCD_REG_0_2), VTD_FRCD_F);
+    no_fault(t);
+}
+
+static void expect_blocked(Test *t, uint8_t reason)
+{
+    g_assert_cmpint(dma_read(t, t->page), !=, 0);
+    expect_fault(t, reason, false, t->page);
+}
+
+static void expect_pass(Test *t)
+{
+    qtest_writel(t->qts, t->dev.data, 0);
+    g_assert_cmpint(dma_read(t, t->page), ==, 0);
+    g_assert_cmphex(qtest_readl(t->qts, t->dev.data), ==, MAGIC);
+    no_fault(t);
+}
+
+/* The entry at @addr has @bits set, too, until DMA has been tried */
+static void broken(Test *t, uint64_t addr, uint64_t bits, uint8_t reason)
+{
+    uint64_t good = qtest_readq(t->qts, addr);
+
+    g_test_message("0x%" PRIx64 " set: fault 0x%x", bits, reason);
+    qtest_writeq(t->qts, addr, good | bits);
+    qvtd_inv_global(&t->vtd);
+    expect_blocked(t, reason);
+    qtest_writeq(t->qts, addr, good);
+    qvtd_inv_global(&t->vtd);
+    expect_pass(t);
+}
+
+/* 11.4.5, 11.4.4: with translation on, the root table is another one */
+static void set_root(Test *t, uint64_t root)
+{
+    qtest_writeq(t->qts, csr(DMAR_RTADDR_REG), root);
+    qtest_writel(t->qts, csr(DMAR_GCMD_REG),
+                 VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_SRTP);
+    qvtd_inv_global(&t->vtd);
+}
+
+/* LRT.3, LCT.3, LCT.4: pass-through in legacy mode checks the entries, too */
+static void test_pass_legacy(void)
+{
+    Test t;
+
+    start_pass_through_legacy(&t, "");
+    expect_pass(&t);
+    broken(&t, t.vtd.root, 1 << 4, VTD_FR_ROOT_ENTRY_RSVD);
+    broken(&t, t.context, 1 << 4, VTD_FR_CONTEXT_ENTRY_RSVD);
+    broken(&t, t.context, 1ULL << 48, VTD_FR_CONTEXT_ENTRY_RSVD);
+    broken(&t, t.context + 8, 1 << 7, VTD_FR_CONTEXT_ENTRY_RSVD);
+    broken(&t, t.context + 8, 7, VTD_FR_CONTEXT_ENTRY_INV);
+    broken(&t, t.context, VTD_CONTEXT_ENTRY_TT, VTD_FR_CONTEXT_ENTRY_INV);
+    /* SSIRWE is not announced, so that TTM alone counts (RTA.1) */
+    set_root(&t, t.vtd.root | 2 << 10);
+    expect_blocked(&t, VTD_FR_RTADDR_INV_TTM);
+    set_root(&t, t.vtd.root | 3 << 10);
+    expect_blocked(&t, VTD_FR_RTADDR_INV_TTM);
+    set_root(&t, t.vtd.root);
+    expect_pass(&t);
+    stop(&t);
+}
+
+/* With first-stage or second-stage tables, and with PASIDs and device-TLBs */
+static const char *const scalable_modes[] = {
+    ",x-scalable-mode=on", ",x-scalable-mode=on,x-flts=on", ",svm=on",
+};
+
+/* SRT.3, SCT.3, SCT.4: 9.1, 9.4 */
+static void test_pass_context(void)
+{
+    Test t;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(scalable_modes); i++) {
+        bool prs;
+
+        start_pass_through(&t, scalable_modes[i]);
+        prs = qtest_readq(t.qts, csr(DMAR_ECAP_REG)) & VTD_ECAP_PRS;
+        expect_pass(&t);
+        broken(&t, t.vtd.root, 1 << 4, VTD_FR_SM_ROOT_ENTRY_RSVD);
+        broken(&t, t.context, 1 << 5, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
+        /* RPRIVS, and one that has no name */
+        broken(&t, t.context + 8, 1 << 20, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
+        broken(&t, t.context + 8, 1 << 21, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
+        broken(&t, t.context + 24, 1, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
+        /* PRE without DTE is reserved, or makes no sense */
+        broken(&t, t.context, VTD_SM_CONTEXT_ENTRY_PRE,
+               prs ? VTD_FR_SM_CONTEXT_ENTRY_INV :
+                     VTD_FR_SM_CONTEXT_ENTRY_RSVD);
+        /* RID_PASID that the directory has no room for */
+        broken(&t, t.context + 8, 8192, VTD_FR_SM_CONTEXT_ENTRY_INV);
+        stop(&t);
+    }
+}
+
+/* SPD.3, SPT.3, SPT.4: 9.5, 9.6 */
+static void test_pass_pasid_entry(void)
+{
+    static const unsigned reserved[] = { 5, 9, 80, 88, 129, 192, 511 };
+    Test t;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(scalable_modes); i++) {
+        start_pass_through(&t, scalable_modes[i]);
+        expect_pass(&t);
+        broken(&t, t.table, 1 << 2, VTD_FR_PASID_DIR_ENTRY_RSVD);
+        broken(&t, t.table, 1ULL << 48, VTD_FR_PASID_DIR_ENTRY_RSVD);
+        for (unsigned j = 0; j < ARRAY_SIZE(reserved); j++) {
+            broken(&t, t.pe + reserved[j] / 64 * 8, 1ULL << reserved[j] % 64,
+                   VTD_FR_PASID_ENTRY_RSVD);
+        }
+        /* PGTT = 101b */
+        broken(&t, t.pe, 1 << 6, VTD_FR_PASID_TABLE_ENTRY_INV);
+        stop(&t);
+    }
+}
+
+/* RTA.1: abort-DMA mode is not supported (ADMS is 0) */
+static void test_pass_mode(void)
+{
+    Test t;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(scalable_modes); i++) {
+        start_pass_through(&t, scalable_modes[i]);
+        set_root(&t, t.vtd.root | 2 << 10);
+        expect_blocked(&t, VTD_FR_RTADDR_INV_TTM);
+        set_root(&t, t.vtd.root | 3 << 10);
+        expect_blocked(&t, VTD_FR_RTADDR_INV_TTM);
+        set_root(&t, t.vtd.root | 1 << 10);
+        expect_pass(&t);
+        stop(&t);
+    }
+}
+
+/* 7.1.1: FPD keeps the fault from being reported, and lets nothing pass */
+static void test_pass_fpd(void)
+{
+    Test t;
+
+    start_pass_through(&t, ",x-scalable-mode=on");
+    qtest_writeq(t.qts, t.pe, PE_PASS | VTD_PASID_ENTRY_FPD | 1 << 5);
+    qvtd_inv_global(&t.vtd);
+    g_assert_cmpint(dma_read(&t, t.page), !=, 0);
+    no_fault(&t);
+    qtest_writeq(t.qts, t.pe, PE_PASS | 1 << 5);
+    qvtd_inv_global(&t.vtd);
+    expect_blocked(&t, VTD_FR_PASID_ENTRY_RSVD);
+    stop(&t);
+}
+
+static void enable(Test *t, bool on)
+{
+    qtest_writel(t->qts, csr(DMAR_GCMD_REG),
+                 VTD_GCMD_QIE | (on ? VTD_GCMD_TE : 0));
+}
+
+/*
+ * 11.4.4: while translation is off everything passes.  The entry is looked at
+ * when it goes on, and at each invalidation of a cache that holds it (6.5.2).
+ */
+static void test_pass_look_again(void)
+{
+    Test t;
+
+    start_pass_through(&t, ",x-scalable-mode=on");
+    enable(&t, false);
+    qtest_writeq(t.qts, t.pe, PE_PASS | 1 << 5);
+    expect_pass(&t);
+    enable(&t, true);
+    expect_blocked(&t, VTD_FR_PASID_ENTRY_RSVD);
+
+    qtest_writeq(t.qts, t.pe, PE_PASS);
+    qvtd_submit(&t.vtd, VTD_INV_DESC_PC | 3 << 4, 0);
+    expect_pass(&t);
+    qtest_writeq(t.qts, t.context + 8, 1 << 20);
+    qvtd_submit(&t.vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_DEVICE |
+                (uint64_t)DEV << 32, 0);
+    expect_blocked(&t, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
+    qtest_writeq(t.qts, t.context + 8, 0);
+    qvtd_submit(&t.vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL, 0);
+    expect_pass(&t);
+    stop(&t);
+}
+
+/* ---- The interrupt range (3.15) ---- */
+
+#define INTERRUPT   (VTD_INTERRUPT_ADDR_FIRST + 0x1000)
+
+static int64_t dma_write(Test *t, uint64_t addr, uint64_t length)
+{
+    return qatd_command(&t->dev, ATD_CMD_DMA_WRITE, QATD_NO_PASID, addr, length,
+                        0);
+}
+
+/* What the range takes, and what is blocked with fault @reason */
+static void interrupt_range(Test *t, uint8_t reason)
+{
+    static const uint64_t lengths[] = { 1, 2, 4, 8, 64 };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++) {
+        g_test_message("%" PRIu64 " bytes", lengths[i]);
+        g_assert_cmpint(qatd_command(&t->dev, ATD_CMD_DMA_READ, QATD_NO_PASID,
+                                     INTERRUPT, lengths[i], 0), !=, 0);
+        expect_fault(t, reason, false, INTERRUPT);
+        if (lengths[i] != 4) {
+            g_assert_cmpint(dma_write(t, INTERRUPT, lengths[i]), !=, 0);
+            expect_fault(t, reason, true, INTERRUPT);
+        }
+    }
+    /* A DWORD that is not aligned lies in two */
+    g_assert_cmpint(dma_write(t, INTERRUPT + 2, 4), !=, 0);
+    expect_fault(t, reason, true, INTERRUPT);
+    /* The ends of the range */
+    g_assert_cmpint(dma_read(t, VTD_INTERRUPT_ADDR_FIRST), !=, 0);
+    expect_fault(t, reason, false, VTD_INTERRUPT_ADDR_FIRST);
+    g_assert_cmpint(dma_read(t, VTD_INTERRUPT_ADDR_LAST - 3), !=, 0);
+    expect_fault(t, reason, false, VTD_INTERRUPT_ADDR_LAST);
+    /* An interrupt request */
+    g_assert_cmpint(dma_write(t, INTERRUPT, 4), ==, 0);
+    no_fault(t);
+}
+
+/* LGN.4 */
+static void test_interrupt_legacy(void)
+{
+    Test t;
+
+    start_legacy(&t, "");
+    interrupt_range(&t, VTD_FR_INTERRUPT_ADDR);
+    /* LCT.2: the entry does not let the request so far */
+    qtest_writeq(t.qts, (qtest_readq(t.qts, t.vtd.root) & VTD_ROOT_ENTRY_CTP) +
+                 DEV * VTD_CTX_ENTRY_LEGACY_SIZE, 0);
+    qvtd_inv_global(&t.vtd);
+    g_assert_cmpint(dma_read(&t, INTERRUPT), !=, 0);
+    expect_fault(&t, VTD_FR_CONTEXT_ENTRY_P, false, INTERRUPT);
+    stop(&t);
+}
+
+static void test_interrupt_pass_legacy(void)
+{
+    Test t;
+
+    start_pass_through_legacy(&t, "");
+    interrupt_range(&t, VTD_FR_INTERRUPT_ADDR);
+    expect_pass(&t);
+    stop(&t);
+}
+
+/* SGN.8.1 */
+static void test_interrupt_scalable(void)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(scalable_modes); i++) {
+        bool first_stage = i > 0;
+        Test t;
+
+        start_pass_through(&t, scalable_modes[i]);
+        interrupt_range(&t, VTD_FR_SM_INTERRUPT_ADDR);
+
+        qvtd_sm_pasid(&t.vtd, t.table, 0, VTD_PASID_ENTRY_P | 2 << 2 |
+                      (first_stage ? VTD_SM_PASID_ENTRY_FLT :
+                                     VTD_SM_PASID_ENTRY_SLT), 1, 0);
+        qvtd_inv_global(&t.vtd);
+        interrupt_range(&t, VTD_FR_SM_INTERRUPT_ADDR);
+
+        /* FPD: blocked nevertheless (7.1.1) */
+        qtest_writeq(t.qts, t.context, qtest_readq(t.qts, t.context) |
+                     VTD_CONTEXT_ENTRY_FPD);
+        qvtd_inv_global(&t.vtd);
+        g_assert_cmpint(dma_read(&t, INTERRUPT), !=, 0);
+        no_fault(&t);
+        stop(&t);
+    }
+}
+
+/* While translation is off there is nothing to report */
+static void test_interrupt_off(void)
+{
+    Test t;
+
+    start(&t, "");
+    dma_read(&t, INTERRUPT);
+    g_assert_cmpint(dma_write(&t, INTERRUPT, 4), ==, 0);
+    no_fault(&t);
+    stop(&t);
+}
+
+/* ---- The host address width (3.9) ---- */
+
+/* The second device's BAR 2, as memory that is at @addr */
+static void place_peer(Test *t, uint64_t addr)
+{
+    QATD peer;
+
+    qatd_init(&peer, t->qts, PEER, 1);
+    qecam_writel(t->qts, PEER, PCI_BASE_ADDRESS_2, addr);
+    qecam_writel(t->qts, PEER, PCI_BASE_ADDRESS_3, addr >> 32);
+    qtest_writel(t->qts, addr, MAGIC);
+    g_assert_cmphex(qtest_readl(t->qts, addr), ==, MAGIC);
+}
+
+static void beyond(Test *t, uint64_t addr, uint8_t reason)
+{
+    static const uint64_t lengths[] = { 1, 2, 4, 8, 64 };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++) {
+        g_assert_cmpint(qatd_command(&t->dev, ATD_CMD_DMA_READ, QATD_NO_PASID,
+                                     addr, lengths[i], 0), !=, 0);
+        expect_fault(t, reason, false, addr);
+        g_assert_cmpint(dma_write(t, addr, lengths[i]), !=, 0);
+        expect_fault(t, reason, true, addr);
+    }
+}
+
+/* Pass-through of addresses below and above 2^@width, to memory in both */
+static void host_address_width(Test *t, unsigned width, uint8_t reason)
+{
+    uint64_t limit = 1ULL << width;
+
+    place_peer(t, limit / 2);
+    g_assert_cmpint(dma_read(t, limit / 2), ==, 0);
+    g_assert_cmphex(qtest_readl(t->qts, t->dev.data), ==, MAGIC);
+    no_fault(t);
+
+    place_peer(t, limit);
+    beyond(t, limit, reason);
+    beyond(t, limit * 2, reason);
+    beyond(t, -0x1000ULL, reason);
+    g_assert_cmphex(qtest_readl(t->qts, limit), ==, MAGIC);
+
+    /* While translation is off there is no limit (11.4.4) */
+    enable(t, false);
+    g_assert_cmpint(dma_read(t, limit), ==, 0);
+    g_assert_cmphex(qtest_readl(t->qts, t->dev.data), ==, MAGIC);
+    no_fault(t);
+    enable(t, true);
+    beyond(t, limit, reason);
+    expect_pass(t);
+}
+
+/* LGN.1.3 */
+static void test_width_legacy(void)
+{
+    Test t;
+
+    start_pass_through_legacy(&t, WITH_PEER);
+    host_address_width(&t, 48, VTD_FR_ADDR_BEYOND_MGAW);
+    stop(&t);
+
+    start_pass_through_legacy(&t, ",aw-bits=39" WITH_PEER);
+    /* AW: 39 bits, the largest that is supported (9.3) */
+    qtest_writeq(t.qts, t.context + 8, 1 << 8 | 1);
+    qvtd_inv_global(&t.vtd);
+    host_address_width(&t, 39, VTD_FR_ADDR_BEYOND_MGAW);
+    stop(&t);
+}
+
+/* SGN.4.2 */
+static void test_width_scalable(void)
+{
+    Test t;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(scalable_modes); i++) {
+        g_autofree char *iommu = g_strconcat(scalable_modes[i], WITH_PEER,
+                                             NULL);
+
+        start_pass_through(&t, iommu);
+        host_address_width(&t, 48, VTD_FR_SM_ADDR_BEYOND_HAW);
+        stop(&t);
+    }
+    start_pass_through(&t, ",x-scalable-mode=on,aw-bits=39" WITH_PEER);
+    host_address_width(&t, 39, VTD_FR_SM_ADDR_BEYOND_HAW);
+
+    /* Qualified (7.1.1) */
+    qtest_writeq(t.qts, t.pe, PE_PASS | VTD_PASID_ENTRY_FPD);
+    qvtd_inv_global(&t.vtd);
+    g_assert_cmpint(dma_read(&t, 1ULL << 39), !=, 0);
+    no_fault(&t);
+    stop(&t);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -143,5 +573,20 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-fault/event/queue-error",
                    test_event_pending_queue_error);
     qtest_add_func("/vtd-fault/event/data", test_event_data);
+    qtest_add_func("/vtd-fault/pass-through/legacy", test_pass_legacy);
+    qtest_add_func("/vtd-fault/pass-through/context", test_pass_context);
+    qtest_add_func("/vtd-fault/pass-through/pasid-entry",
+                   test_pass_pasid_entry);
+    qtest_add_func("/vtd-fault/pass-through/mode", test_pass_mode);
+    qtest_add_func("/vtd-fault/pass-through/fpd", test_pass_fpd);
+    qtest_add_func("/vtd-fault/pass-through/look-again", test_pass_look_again);
+    qtest_add_func("/vtd-fault/interrupt-range/legacy", test_interrupt_legacy);
+    qtest_add_func("/vtd-fault/interrupt-range/pass-legacy",
+                   test_interrupt_pass_legacy);
+    qtest_add_func("/vtd-fault/interrupt-range/scalable",
+                   test_interrupt_scalable);
+    qtest_add_func("/vtd-fault/interrupt-range/off", test_interrupt_off);
+    qtest_add_func("/vtd-fault/width/legacy", test_width_legacy);
+    qtest_add_func("/vtd-fault/width/scalable", test_width_scalable);
     return g_test_run();
 }
