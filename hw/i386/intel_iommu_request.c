@@ -526,6 +526,11 @@ bool vtd_resolver_scalable(const VTDResolver *r)
     return qatomic_rcu_read(&r->root)->scalable;
 }
 
+bool vtd_resolver_mode_valid(const VTDResolver *r)
+{
+    return !r->root->bad_mode;
+}
+
 void vtd_resolver_invalidate(VTDResolver *r)
 {
     qatomic_inc(&r->gen);

@@ -137,6 +137,18 @@ bool vtd_resolver_enabled(const VTDResolver *r);
 bool vtd_resolver_scalable(const VTDResolver *r);
 
 /**
+ * vtd_resolver_mode_valid: tell whether the mode of the root table is supported
+ *
+ * Called with the BQL.
+ *
+ * @r: the resolver
+ *
+ * Returns: false if the guest has set a TTM that is reserved, or that the
+ * capability registers do not announce (11.4.5)
+ */
+bool vtd_resolver_mode_valid(const VTDResolver *r);
+
+/**
  * vtd_resolve: find the target of an untranslated, translation or page request
  *
  * Callable from any thread, within an RCU read-side critical section.

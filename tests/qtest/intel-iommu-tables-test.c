@@ -39,6 +39,7 @@ typedef struct Test {
     uint64_t table;             /* second stage, or PASID directory */
     uint64_t root;              /* root entry of the bus of the device */
     uint64_t context;           /* context entry of the device */
+    bool bad_mode;              /* no descriptor is valid (6.5.2.11) */
 } Test;
 
 static uint64_t csr(uint64_t offset)
@@ -103,12 +104,19 @@ static void expect_fault(Test *t, uint8_t reason, unsigned at)
     no_fault(t);
 }
 
+static void invalidate(Test *t)
+{
+    if (!t->bad_mode) {
+        qvtd_inv_global(&t->vtd);
+    }
+}
+
 /* A translation request finds no permission, and records the fault */
 static void translation_faults(Test *t, uint32_t pasid, uint8_t reason)
 {
     QATDResult r;
 
-    qvtd_inv_global(&t->vtd);
+    invalidate(t);
     g_assert_cmpint(qatd_translate(&t->dev, pasid, IOVA, 4, 0, &r, 1), ==, 1);
     g_assert_cmphex(r.perm & 3, ==, 0);
     expect_fault(t, reason, AT_TRANSLATION);
@@ -116,7 +124,7 @@ static void translation_faults(Test *t, uint32_t pasid, uint8_t reason)
 
 static void translated_faults(Test *t, uint8_t reason)
 {
-    qvtd_inv_global(&t->vtd);
+    invalidate(t);
     g_assert_cmpint(qatd_command(&t->dev, ATD_CMD_DMA_READ, QATD_NO_PASID,
                                  t->table, 4, ATD_FLAG_TRANSLATED), !=, 0);
     expect_fault(t, reason, AT_TRANSLATED);
@@ -125,7 +133,7 @@ static void translated_faults(Test *t, uint8_t reason)
 /* The same without ATS */
 static void untranslated_faults(Test *t, uint8_t reason)
 {
-    qvtd_inv_global(&t->vtd);
+    invalidate(t);
     g_assert_cmpint(qatd_command(&t->dev, ATD_CMD_DMA_READ, QATD_NO_PASID, IOVA,
                                  4, 0), !=, 0);
     expect_fault(t, reason, AT_UNTRANSLATED);
@@ -230,6 +238,7 @@ static void test_mode(void)
 
     start_legacy(&t);
     set_root(&t, t.vtd.root | 1 << 11);
+    t.bad_mode = true;
     translation_faults(&t, QATD_NO_PASID, VTD_FR_RTADDR_INV_TTM);
     translated_faults(&t, VTD_FR_RTADDR_INV_TTM);
     stop(&t);

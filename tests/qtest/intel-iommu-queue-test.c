@@ -1,0 +1,450 @@
+/*
+ * QTest testcase for the invalidation queue of intel-iommu
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Section numbers are those of the Intel Virtualization Technology for
+ * Directed I/O specification, revision 5.10.
+ */
+
+#include "qemu/osdep.h"
+#include "libqtest.h"
+#include "hw/i386/intel_iommu_internal.h"
+
+#define LEGACY      "device-iotlb=on"
+#define SCALABLE    "svm=on"
+
+/* TTM of RTADDR_REG (11.4.5) */
+#define TTM_LEGACY      (0ULL << 10)
+#define TTM_SCALABLE    (1ULL << 10)
+#define TTM_RESERVED    (2ULL << 10)
+#define TTM_ABORT       (3ULL << 10)
+
+/* Guest physical addresses */
+#define ROOT        0x1000000ULL
+#define STATUS      0x1100000ULL
+#define QUEUE       0x1200000ULL
+#define NOWHERE     0x1000000000ULL
+
+/* Status data of wait descriptors */
+#define DONE        0x600dULL
+
+/**
+ * struct Queue - the invalidation queue of an emulator
+ * @qts: the emulator
+ * @dw: IQA_REG.DW, descriptors have 256 bits
+ * @entries: the size of the queue, in descriptors
+ * @tail: index of the next free descriptor
+ */
+typedef struct Queue {
+    QTestState *qts;
+    bool dw;
+    unsigned entries;
+    unsigned tail;
+} Queue;
+
+static uint64_t csr(uint64_t offset)
+{
+    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
+}
+
+static unsigned desc_size(const Queue *q)
+{
+    return q->dw ? 32 : 16;
+}
+
+static uint64_t desc_addr(const Queue *q, unsigned index)
+{
+    return QUEUE + index * desc_size(q);
+}
+
+static void global_command(Queue *q, uint32_t bit)
+{
+    uint32_t on = qtest_readl(q->qts, csr(DMAR_GSTS_REG)) &
+                  ~(uint32_t)VTD_GSTS_RTPS;
+
+    qtest_writel(q->qts, csr(DMAR_GCMD_REG), on | bit);
+}
+
+/* Program the root table's mode and the queue, of 2^@qs pages (6.5.2) */
+static void setup(Queue *q, QTestState *qts, uint64_t ttm, bool dw,
+                  unsigned qs)
+{
+    *q = (Queue) { .qts = qts, .dw = dw, .entries = 1u << (8 + qs - dw) };
+    qtest_writeq(qts, csr(DMAR_RTADDR_REG), ROOT | ttm);
+    global_command(q, VTD_GCMD_SRTP);
+    qtest_writeq(qts, csr(DMAR_IQA_REG),
+                 QUEUE | (dw ? VTD_IQA_DW_MASK : 0) | qs);
+    global_command(q, VTD_GCMD_QIE);
+    g_assert_cmphex(qtest_readl(qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+                    VTD_GSTS_QIES);
+    qtest_writel(qts, STATUS, 0);
+}
+
+static void start(Queue *q, const char *iommu, uint64_t ttm, bool dw)
+{
+    setup(q, qtest_initf("-M q35 -nodefaults -device intel-iommu,%s", iommu),
+          ttm, dw, 0);
+}
+
+/* Append a descriptor, without telling the IOMMU; returns its index */
+static unsigned put(Queue *q, const uint64_t val[4])
+{
+    unsigned index = q->tail;
+    uint64_t addr = desc_addr(q, index);
+
+    for (unsigned i = 0; i < desc_size(q) / 8; i++) {
+        qtest_writeq(q->qts, addr + i * 8, val[i]);
+    }
+    q->tail = (index + 1) % q->entries;
+    return index;
+}
+
+static void put_wait(Queue *q)
+{
+    uint64_t wait[4] = {
+        VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_SW |
+        DONE << VTD_INV_DESC_WAIT_DATA_SHIFT,
+        STATUS,
+    };
+
+    put(q, wait);
+}
+
+static void ring(Queue *q)
+{
+    qtest_writeq(q->qts, csr(DMAR_IQT_REG), q->tail * desc_size(q));
+}
+
+static uint32_t status(Queue *q)
+{
+    return qtest_readl(q->qts, STATUS);
+}
+
+static unsigned head(Queue *q)
+{
+    return qtest_readq(q->qts, csr(DMAR_IQH_REG)) / desc_size(q);
+}
+
+static void expect_error(Queue *q, unsigned at, VTDInvQueueError iqei)
+{
+    g_assert_cmphex(qtest_readl(q->qts, csr(DMAR_FSTS_REG)), ==, VTD_FSTS_IQE);
+    g_assert_cmpuint(head(q), ==, at);
+    g_assert_cmphex(qtest_readq(q->qts, csr(DMAR_IQERCD_REG)), ==, iqei);
+}
+
+static void clear_error(Queue *q)
+{
+    qtest_writel(q->qts, csr(DMAR_FSTS_REG), VTD_FSTS_IQE);
+}
+
+static void expect_done(Queue *q)
+{
+    g_assert_cmphex(qtest_readl(q->qts, csr(DMAR_FSTS_REG)), ==, 0);
+    g_assert_cmpuint(head(q), ==, q->tail);
+    g_assert_cmphex(status(q), ==, DONE);
+    qtest_writel(q->qts, STATUS, 0);
+}
+
+/*
+ * 6.5.2.11: a bad descriptor stops the queue, and what is behind it is carried
+ * out when the descriptor has been corrected and IQE cleared
+ */
+static void check_bad(Queue *q, const uint64_t bad[4], VTDInvQueueError iqei)
+{
+    static const uint64_t fence[4] = {
+        VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_FN,
+    };
+    unsigned tail, at;
+
+    at = put(q, bad);
+    put_wait(q);
+    ring(q);
+    expect_error(q, at, iqei);
+    g_assert_cmphex(status(q), ==, 0);
+    tail = q->tail;
+    q->tail = at;
+    put(q, fence);
+    q->tail = tail;
+    clear_error(q);
+    expect_done(q);
+}
+
+static void check_good(Queue *q, const uint64_t good[4])
+{
+    put(q, good);
+    put_wait(q);
+    ring(q);
+    expect_done(q);
+}
+
+/* Every bit of @mask, in quadword @i of a descriptor, is reserved */
+static void check_reserved(Queue *q, const uint64_t good[4], unsigned i,
+                           uint64_t mask)
+{
+    for (; mask; mask &= mask - 1) {
+        uint64_t bad[4];
+
+        memcpy(bad, good, sizeof(bad));
+        bad[i] |= mask & -mask;
+        check_bad(q, bad, VTD_IQEI_RSVD);
+    }
+}
+
+/* Each type, and the bits that are reserved in it */
+static const struct {
+    uint64_t good[4];
+    uint64_t reserved[2];
+} types[] = {
+    /* 6.5.2.1: context-cache, global */
+    { { VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL },
+      { 0xfffc00000000f1c0, UINT64_MAX } },
+    /* 6.5.2.3: IOTLB, global */
+    { { VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_GLOBAL },
+      { 0xffffffff0000f100, 0xf80 } },
+    /* 6.5.2.5: device-TLB; PFSID is reserved without ECAP.DIT */
+    { { VTD_INV_DESC_DEVICE }, { 0xffff0000ffe0f1f0, 0xffe } },
+    /* 6.5.2.8: interrupt entry cache, global */
+    { { VTD_INV_DESC_IEC }, { 0xffff000007fff1e0, UINT64_MAX } },
+    /* 6.5.2.9: wait; PD is checked elsewhere */
+    { { VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_SW, STATUS },
+      { 0xfffff100, 3 } },
+    /* 6.5.2.4: PASID-based IOTLB, all of a PASID */
+    { { VTD_INV_DESC_PIOTLB | VTD_INV_DESC_PIOTLB_ALL_IN_PASID },
+      { 0xfff000000000f1c0, 0xf80 } },
+    /* 6.5.2.2: PASID-cache, global */
+    { { VTD_INV_DESC_PC | 3ULL << 4 }, { 0xfff000000000f1c0, UINT64_MAX } },
+    /* 6.5.2.6: PASID-based device-TLB */
+    { { VTD_INV_DESC_DEV_PIOTLB }, { 0xfff000000000f000, 0x7fe } },
+    /* 7.6.1: page group response */
+    { { VTD_INV_DESC_PAGE_RESPONSE }, { 0xfff00000000001e0,
+                                        0xfffffffffffff003 } },
+};
+
+/* 6.5.2: reserved fields of every descriptor, and the padding to 256 bits */
+static void test_reserved(void)
+{
+    Queue q;
+
+    start(&q, SCALABLE, TTM_SCALABLE, true);
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        check_good(&q, types[i].good);
+        check_reserved(&q, types[i].good, 0, types[i].reserved[0]);
+        check_reserved(&q, types[i].good, 1, types[i].reserved[1]);
+        for (unsigned quad = 2; quad < 4; quad++) {
+            check_reserved(&q, types[i].good, quad, 1ULL << 0 | 1ULL << 63);
+        }
+    }
+    qtest_quit(q.qts);
+}
+
+/* 6.5.2: the same in descriptors of 128 bits */
+static void test_reserved_legacy(void)
+{
+    Queue q;
+
+    start(&q, LEGACY, TTM_LEGACY, false);
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        if (VTD_INV_DESC_TYPE(types[i].good[0]) <= VTD_INV_DESC_WAIT) {
+            check_good(&q, types[i].good);
+            check_reserved(&q, types[i].good, 0, types[i].reserved[0]);
+            check_reserved(&q, types[i].good, 1, types[i].reserved[1]);
+        }
+    }
+    qtest_quit(q.qts);
+}
+
+/* 6.5.2.1 to 6.5.2.4: granularities, and those that are reserved */
+static void test_granularity(void)
+{
+    static const struct {
+        unsigned type;
+        unsigned reserved;      /* bitmap of granularities */
+    } cases[] = {
+        { VTD_INV_DESC_CC, 1 << 0 },
+        { VTD_INV_DESC_PC, 1 << 2 },
+        { VTD_INV_DESC_IOTLB, 1 << 0 },
+        { VTD_INV_DESC_PIOTLB, 1 << 0 | 1 << 1 },
+    };
+    Queue q;
+
+    start(&q, SCALABLE, TTM_SCALABLE, true);
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        for (unsigned g = 0; g < 4; g++) {
+            uint64_t desc[4] = { cases[i].type | g << 4 };
+
+            if (cases[i].reserved & 1 << g) {
+                check_bad(&q, desc, VTD_IQEI_RSVD);
+            } else {
+                check_good(&q, desc);
+            }
+        }
+    }
+    qtest_quit(q.qts);
+}
+
+/* No type is valid: the queue stops at its first descriptor */
+static void check_none(const char *iommu, uint64_t ttm, bool dw,
+                       VTDInvQueueError iqei)
+{
+    Queue q;
+
+    start(&q, iommu, ttm, dw);
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        qtest_memset(q.qts, QUEUE, 0, 32);
+        q.tail = 0;
+        put(&q, types[i].good);
+        ring(&q);
+        expect_error(&q, 0, iqei);
+        clear_error(&q);
+        expect_error(&q, 0, iqei);
+    }
+    qtest_quit(q.qts);
+}
+
+/* Types 1 to @last are valid, those behind it are not */
+static void check_types(const char *iommu, uint64_t ttm, bool dw, unsigned last)
+{
+    Queue q;
+
+    start(&q, iommu, ttm, dw);
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        if (VTD_INV_DESC_TYPE(types[i].good[0]) <= last) {
+            check_good(&q, types[i].good);
+        } else {
+            check_bad(&q, types[i].good, VTD_IQEI_TYPE);
+        }
+    }
+    for (unsigned type = 0; type < 0x80; type++) {
+        uint64_t desc[4] = { (type & 0xf) | (type & 0x70) << 5 };
+
+        if (!type || type > VTD_INV_DESC_PAGE_RESPONSE) {
+            check_bad(&q, desc, VTD_IQEI_TYPE);
+        }
+    }
+    qtest_quit(q.qts);
+}
+
+/* 6.5.2.11, table 26: which types are valid in which mode, at which width */
+static void test_types(void)
+{
+    check_types(SCALABLE, TTM_SCALABLE, true, VTD_INV_DESC_PAGE_RESPONSE);
+    check_types(SCALABLE, TTM_LEGACY, true, VTD_INV_DESC_WAIT);
+    check_types(SCALABLE, TTM_LEGACY, false, VTD_INV_DESC_WAIT);
+    check_types(LEGACY, TTM_LEGACY, false, VTD_INV_DESC_WAIT);
+}
+
+/* 6.5.2.11, table 26; 11.4.9.9: modes in which no type is valid */
+static void test_no_types(void)
+{
+    check_none(SCALABLE, TTM_SCALABLE, false, VTD_IQEI_WIDTH);
+    check_none(SCALABLE, TTM_RESERVED, true, VTD_IQEI_TTM);
+    check_none(SCALABLE, TTM_RESERVED, false, VTD_IQEI_TTM);
+    /* ECAP.ADMS is clear */
+    check_none(SCALABLE, TTM_ABORT, true, VTD_IQEI_TTM);
+    check_none(SCALABLE, TTM_ABORT, false, VTD_IQEI_TTM);
+    /* ECAP.SMTS is clear */
+    check_none(LEGACY, TTM_SCALABLE, false, VTD_IQEI_TTM);
+    check_none(LEGACY, TTM_RESERVED, false, VTD_IQEI_TTM);
+}
+
+/* 11.4.9.3: 256-bit descriptors where ECAP.SMTS is clear */
+static void test_width_unsupported(void)
+{
+    static const uint64_t iec[4] = { VTD_INV_DESC_IEC };
+    Queue q;
+
+    start(&q, LEGACY, TTM_LEGACY, false);
+    qtest_writeq(q.qts, csr(DMAR_IQA_REG), QUEUE | VTD_IQA_DW_MASK);
+    put(&q, iec);
+    ring(&q);
+    expect_error(&q, 0, VTD_IQEI_WIDTH);
+    qtest_quit(q.qts);
+}
+
+/* 6.5.2.5, 6.5.2.6, 7.6.1: types that ECAP.DT and ECAP.PRS announce */
+static void test_not_announced(void)
+{
+    static const uint64_t dev[4] = { VTD_INV_DESC_DEVICE };
+    static const uint64_t dev_pasid[4] = { VTD_INV_DESC_DEV_PIOTLB };
+    static const uint64_t response[4] = { VTD_INV_DESC_PAGE_RESPONSE };
+    Queue q;
+
+    start(&q, "x-scalable-mode=on", TTM_SCALABLE, true);
+    check_bad(&q, dev, VTD_IQEI_TYPE);
+    check_bad(&q, dev_pasid, VTD_IQEI_TYPE);
+    check_bad(&q, response, VTD_IQEI_TYPE);
+    qtest_quit(q.qts);
+
+    start(&q, "x-scalable-mode=on,device-iotlb=on", TTM_SCALABLE, true);
+    check_good(&q, dev);
+    check_good(&q, dev_pasid);
+    check_bad(&q, response, VTD_IQEI_TYPE);
+    qtest_quit(q.qts);
+}
+
+/* 11.4.9.2, 11.4.9.9: bad tails */
+static void test_tail(void)
+{
+    static const uint64_t iec[4] = { VTD_INV_DESC_IEC };
+    Queue q;
+
+    start(&q, SCALABLE, TTM_SCALABLE, true);
+    put(&q, iec);
+    put_wait(&q);
+    /* Beyond the end of the queue */
+    qtest_writeq(q.qts, csr(DMAR_IQT_REG), q.entries * desc_size(&q));
+    expect_error(&q, 0, VTD_IQEI_TAIL);
+    g_assert_cmphex(status(&q), ==, 0);
+    ring(&q);
+    g_assert_cmphex(status(&q), ==, 0);
+    clear_error(&q);
+    expect_done(&q);
+    /* In the middle of a descriptor */
+    put(&q, iec);
+    put_wait(&q);
+    qtest_writeq(q.qts, csr(DMAR_IQT_REG), q.tail * desc_size(&q) - 16);
+    expect_error(&q, 2, VTD_IQEI_TAIL_ALIGN);
+    clear_error(&q);
+    ring(&q);
+    expect_done(&q);
+    qtest_quit(q.qts);
+}
+
+/* 11.4.9.9: the descriptor can not be read */
+static void test_fetch(void)
+{
+    Queue q;
+
+    start(&q, SCALABLE, TTM_SCALABLE, true);
+    /* Quiesce the queue, and put it where no memory is */
+    put_wait(&q);
+    ring(&q);
+    expect_done(&q);
+    qtest_writel(q.qts, csr(DMAR_GCMD_REG), 0);
+    g_assert_cmphex(qtest_readl(q.qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+                    0);
+    qtest_writeq(q.qts, csr(DMAR_IQT_REG), 0);
+    qtest_writeq(q.qts, csr(DMAR_IQA_REG), NOWHERE | VTD_IQA_DW_MASK);
+    global_command(&q, VTD_GCMD_QIE);
+    qtest_writeq(q.qts, csr(DMAR_IQT_REG), desc_size(&q));
+    expect_error(&q, 0, VTD_IQEI_FETCH);
+    qtest_quit(q.qts);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/vtd-queue/reserved", test_reserved);
+    qtest_add_func("/vtd-queue/reserved-legacy", test_reserved_legacy);
+    qtest_add_func("/vtd-queue/granularity", test_granularity);
+    qtest_add_func("/vtd-queue/types", test_types);
+    qtest_add_func("/vtd-queue/no-types", test_no_types);
+    qtest_add_func("/vtd-queue/width-unsupported", test_width_unsupported);
+    qtest_add_func("/vtd-queue/not-announced", test_not_announced);
+    qtest_add_func("/vtd-queue/tail", test_tail);
+    qtest_add_func("/vtd-queue/fetch", test_fetch);
+    return g_test_run();
+}
