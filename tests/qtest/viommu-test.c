@@ -180,6 +180,11 @@ static void test_renumber_attached(void)
                      VIRTIO_IOMMU_S_OK);
     g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN + 1, QATD_BDF(3, 0, 0),
                                     0), ==, VIRTIO_IOMMU_S_NOENT);
+    /* An endpoint of this number has been attached, but is no more */
+    g_assert_cmpuint(qviommu_detach(&f.iommu, DOMAIN, old), ==,
+                     VIRTIO_IOMMU_S_OK);
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, old, 0), ==,
+                     VIRTIO_IOMMU_S_NOENT);
     fixture_stop(&f);
 }
 
