@@ -489,6 +489,23 @@ static void test_reset(const void *opaque)
     fixture_stop(&f);
 }
 
+/* Anybody may create an object of any type, for its properties */
+static void test_types(void)
+{
+    static const char *const types[] = {
+        "intel-iommu-address-space", "amd-iommu-address-space",
+        "virtio-iommu-address-space",
+    };
+    QTestState *qts = qtest_init("-M none");
+
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+        qobject_unref(qtest_qmp_assert_success_ref(qts, "{ 'execute': "
+            "'qom-list-properties', 'arguments': { 'typename': %s } }",
+            types[i]));
+    }
+    qtest_quit(qts);
+}
+
 static void add(const char *name, const IOMMU *iommu, GTestDataFunc fn)
 {
     g_autofree char *path = g_strdup_printf("/iommu-hotplug/%s/%s",
@@ -505,5 +522,6 @@ int main(int argc, char **argv)
         add("bridge", &iommus[i], test_bridge);
         add("reset", &iommus[i], test_reset);
     }
+    qtest_add_func("/iommu-hotplug/types", test_types);
     return g_test_run();
 }
