@@ -10,6 +10,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/drain.h"
 #include "qemu/error-report.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
@@ -46,6 +47,7 @@ typedef struct ATDRequest {
     uint64_t max_results;
     uint64_t repeat;
     uint64_t step;
+    uint32_t resets;            /* of the device, when it began */
 } ATDRequest;
 
 /* A PASID whose invalidations or responses are recorded */
@@ -109,6 +111,8 @@ struct PCIATSTestDev {
     ATDListener listeners[ATD_LISTENERS];
     ATDSavedListener saved[ATD_LISTENERS];
     PCIATSDMA *dma;
+    Drain *accesses;            /* by the thread, without @dma */
+    uint32_t resets;            /* written with the BQL */
 
     QemuThread thread;
     QemuCond cond;
@@ -306,25 +310,65 @@ static void atd_store_results(PCIATSTestDev *d, const ATDRequest *req,
     }
 }
 
-static int64_t atd_dma(PCIATSTestDev *d, const ATDRequest *req,
-                       DMADirection dir)
+static int64_t atd_dma_once(PCIATSTestDev *d, const ATDRequest *req,
+                            DMADirection dir)
 {
     PCIDevice *pci = PCI_DEVICE(d);
     MemTxAttrs attrs = {
         .requester_id = pci_requester_id(pci),
         .address_type = req->flags & ATD_FLAG_TRANSLATED ? PCI_AT_TRANSLATED
                                                          : PCI_AT_UNTRANSLATED,
+        /* The thread must not wait for the BQL: see atd_wait_for_accesses() */
+        .memory = !bql_locked(),
     };
 
-    if (req->length > ATD_BUFFER_SIZE) {
-        return -E2BIG;
-    }
     if (req->pasid == PCI_NO_PASID || (req->flags & ATD_FLAG_TRANSLATED)) {
         return pci_dma_rw(pci, req->addr, d->data, req->length, dir, attrs);
     }
     return pci_pasid_dma_rw(pci, req->pasid, req->flags & ATD_FLAG_PRIV,
                             req->flags & ATD_FLAG_EXEC, req->addr, d->data,
                             req->length, dir);
+}
+
+/*
+ * By the thread: what the guest or a reset forbids is seen here, or
+ * atd_wait_for_accesses() waits for it
+ */
+static int64_t atd_dma_in_thread(PCIATSTestDev *d, const ATDRequest *req,
+                                 DMADirection dir)
+{
+    PCIDevice *pci = PCI_DEVICE(d);
+    unsigned access = drain_enter(d->accesses);
+    unsigned untranslated = pci_untranslated_begin(pci);
+    int64_t ret;
+
+    if (qatomic_read(&d->resets) != req->resets) {
+        ret = -ECANCELED;
+    } else if (!pci_iommu_is_thread_safe(pci)) {
+        ret = -ENODEV;
+    } else {
+        ret = atd_dma_once(d, req, dir);
+    }
+    pci_untranslated_end(pci, untranslated);
+    drain_leave(d->accesses, access);
+    return ret;
+}
+
+static int64_t atd_dma(PCIATSTestDev *d, const ATDRequest *req,
+                       DMADirection dir)
+{
+    if (req->length > ATD_BUFFER_SIZE) {
+        return -E2BIG;
+    }
+    return bql_locked() ? atd_dma_once(d, req, dir)
+                        : atd_dma_in_thread(d, req, dir);
+}
+
+/* No access to memory that is not allowed any more is under way afterwards */
+static void atd_wait_for_accesses(PCIATSTestDev *d)
+{
+    pci_ats_dma_recheck(d->dma);
+    drain_wait(d->accesses);
 }
 
 static unsigned atd_svm_flags(const ATDRequest *req)
@@ -390,6 +434,15 @@ static int64_t atd_run(PCIATSTestDev *d, const ATDRequest *req)
     }
 }
 
+static bool atd_has_failed(const ATDRequest *req, int64_t ret)
+{
+    /* DMA returns a MemTxResult */
+    bool is_dma = req->command == ATD_CMD_DMA_READ ||
+                  req->command == ATD_CMD_DMA_WRITE;
+
+    return is_dma ? ret != MEMTX_OK : ret < 0;
+}
+
 /* Run it as often as it says, for as long as it succeeds */
 static int64_t atd_run_repeatedly(PCIATSTestDev *d, ATDRequest req)
 {
@@ -398,7 +451,9 @@ static int64_t atd_run_repeatedly(PCIATSTestDev *d, ATDRequest req)
 
     for (;;) {
         ret = atd_run(d, &req);
-        if (ret < 0 || req.repeat <= 1 || qatomic_read(&d->stopping)) {
+        if (atd_has_failed(&req, ret) || req.repeat <= 1 ||
+            qatomic_read(&d->stopping) ||
+            qatomic_read(&d->resets) != req.resets) {
             break;
         }
         req.repeat--;
@@ -452,6 +507,7 @@ static void atd_start(PCIATSTestDev *d)
     ATDRequest once;
     const ATDRequest *req = &d->req;
 
+    d->req.resets = d->resets;
     WITH_QEMU_LOCK_GUARD(&d->lock) {
         if (d->busy) {
             qemu_log_mask(LOG_GUEST_ERROR, "%s: command while busy\n",
@@ -724,6 +780,7 @@ static void atd_realize(PCIDevice *pci, Error **errp)
 
     d->results = g_new(IOMMUTLBEntry, ATD_RESULTS_MAX);
     d->dma = pci_ats_dma_new(pci, d->atc_entries);
+    d->accesses = drain_new();
     qemu_mutex_init(&d->lock);
     qemu_cond_init(&d->cond);
     qemu_thread_create(&d->thread, TYPE_PCI_ATS_TESTDEV, atd_thread, d,
@@ -744,6 +801,7 @@ static void atd_exit(PCIDevice *pci)
     bql_lock();
 
     pci_ats_dma_free(d->dma);
+    drain_free(d->accesses);
     g_free(d->results);
     atd_unregister_all(d);
     qemu_cond_destroy(&d->cond);
@@ -760,12 +818,18 @@ static void atd_write_config(PCIDevice *pci, uint32_t addr, uint32_t val,
     if (pci_is_express(pci)) {
         pcie_cap_flr_write_config(pci, addr, val, len);
     }
+    atd_wait_for_accesses(PCI_ATS_TESTDEV(pci));
 }
 
 /* Listeners stay: they are told of the page requests that a reset drops */
 static void atd_reset(DeviceState *qdev)
 {
     PCIATSTestDev *d = PCI_ATS_TESTDEV(qdev);
+
+    /* The guest's controls are reset only later */
+    qatomic_inc(&d->resets);
+    pci_ats_dma_cancel(d->dma);
+    atd_wait_for_accesses(d);
 
     memset(&d->req, 0, sizeof(d->req));
     d->req.pasid = PCI_NO_PASID;

@@ -22,9 +22,9 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/drain.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
-#include "qemu/processor.h"
 #include "qemu/queue.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
@@ -49,8 +49,6 @@
 #define INLINE_MAX          (4 * KiB)
 /* Times that a request asks in a row before it takes a rest */
 #define MAX_ATTEMPTS        16
-/* Times to look whether a call of the IOMMU is over before sleeping */
-#define CALL_SPINS          1000
 /* How long it rests, also when there is no room for its page requests */
 #define BACKOFF_MS          1
 
@@ -125,8 +123,7 @@ struct PCIATSDMA {
     uint32_t epoch;             /* of ATS, when @atc was last flushed */
     uint32_t cancels;           /* number of pci_ats_dma_cancel() */
     bool suspended;             /* written with the BQL */
-    unsigned call_phase;        /* written with the BQL */
-    uint32_t calls[2];          /* of the IOMMU under way, by phase */
+    Drain *calls;               /* of the IOMMU, that are under way */
     PCIATSInject *inject;       /* or NULL */
     QEMUTimer *delay_timer;     /* if there is @inject */
 
@@ -558,53 +555,51 @@ static int dma_check(PCIATSDMA *dma, const DMARequest *req)
  * Calls of the IOMMU, and untranslated requests: those of a request that has
  * been cancelled, or whose function may not send them any more, have to be over
  * when the guest is told so: it takes tables and memory away then.  Who begins
- * a call counts it and then looks whether it is allowed; dma_wait_for_calls()
- * is called by who has just forbidden it.
+ * a call enters @calls and then looks whether it is allowed.  Who forbids it
+ * does so before pci_ats_dma_recheck(), which waits.
  */
-static void dma_call_end(PCIATSDMA *dma, unsigned phase)
+static void dma_call_end(PCIATSDMA *dma, unsigned token)
 {
-    qatomic_dec(&dma->calls[phase]);
+    drain_leave(dma->calls, token);
 }
 
 static int dma_call_begin(PCIATSDMA *dma, const DMARequest *req,
-                          unsigned *phase)
+                          unsigned *token)
 {
     int ret;
 
-    *phase = qatomic_read(&dma->call_phase);
-    qatomic_inc(&dma->calls[*phase]);
-    smp_mb__after_rmw();
+    *token = drain_enter(dma->calls);
     ret = dma_check(dma, req);
     if (ret) {
-        dma_call_end(dma, *phase);
+        dma_call_end(dma, *token);
     }
     return ret;
 }
 
-static void dma_wait_for_phase(PCIATSDMA *dma, unsigned phase)
-{
-    unsigned spins = 0;
+/*
+ * Untranslated requests are calls that the IOMMU knows of, too: it waits for
+ * those whose translation has been invalidated.
+ */
+typedef struct DMAUntranslated {
+    unsigned call;
+    unsigned request;
+} DMAUntranslated;
 
-    while (qatomic_load_acquire(&dma->calls[phase])) {
-        if (++spins % CALL_SPINS) {
-            cpu_relax();
-        } else {
-            g_usleep(1);
-        }
-    }
+static void dma_untranslated_end(PCIATSDMA *dma, const DMAUntranslated *u)
+{
+    pci_untranslated_end(dma->dev, u->request);
+    dma_call_end(dma, u->call);
 }
 
-/* With the BQL, which no call waits for */
-static void dma_wait_for_calls(PCIATSDMA *dma)
+static int dma_untranslated_begin(PCIATSDMA *dma, const DMARequest *req,
+                                  DMAUntranslated *u)
 {
-    unsigned phase = dma->call_phase;
+    int ret = dma_call_begin(dma, req, &u->call);
 
-    /* Those that took their phase before the last wait, and begin only now */
-    smp_mb();
-    dma_wait_for_phase(dma, !phase);
-    /* Those that begin from here on are not waited for */
-    qatomic_set_mb(&dma->call_phase, !phase);
-    dma_wait_for_phase(dma, phase);
+    if (!ret) {
+        u->request = pci_untranslated_begin(dma->dev);
+    }
+    return ret;
 }
 
 /* ---- Moving data ---- */
@@ -745,16 +740,16 @@ static AddressSpace *dma_untranslated_target(PCIATSDMA *dma,
 /* By an untranslated request; 0 or an error */
 static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, hwaddr len)
 {
+    DMAUntranslated u;
     size_t moved = 0;
     AddressSpace *as;
-    unsigned phase;
     hwaddr addr;
     int ret;
 
     if (req->visit) {
         return -EFAULT;
     }
-    ret = dma_call_begin(dma, req, &phase);
+    ret = dma_untranslated_begin(dma, req, &u);
     if (ret) {
         return ret;
     }
@@ -764,7 +759,7 @@ static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, hwaddr len)
         moved = dma_move_in(as, req, addr, len,
                             dma_attrs(dma, PCI_AT_UNTRANSLATED));
     }
-    dma_call_end(dma, phase);
+    dma_untranslated_end(dma, &u);
     return moved ? 0 : -EFAULT;
 }
 
@@ -899,8 +894,8 @@ static int dma_send_requests(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
 {
     unsigned stu = pcie_ats_stu(dma->dev);
     bool is_write = dma_is_write(req);
-    unsigned phase;
-    int ret = dma_call_begin(dma, req, &phase);
+    unsigned token;
+    int ret = dma_call_begin(dma, req, &token);
 
     *sent = 0;
     if (ret) {
@@ -914,7 +909,7 @@ static int dma_send_requests(PCIATSDMA *dma, DMARequest *req, hwaddr addr,
                                    *sent == n - 1, prgi, !is_write, is_write);
         *sent += !ret;
     }
-    dma_call_end(dma, phase);
+    dma_call_end(dma, token);
     return ret;
 }
 
@@ -1018,8 +1013,8 @@ static ssize_t dma_ask(PCIATSDMA *dma, DMARequest *req, hwaddr addr, size_t len,
     uint64_t token = pci_atc_fill_begin(dma->atc);
     bool no_write = req->dir == DMA_DIRECTION_TO_DEVICE;
     uint32_t err_count;
-    unsigned phase;
-    ssize_t n = dma_call_begin(dma, req, &phase);
+    unsigned call;
+    ssize_t n = dma_call_begin(dma, req, &call);
 
     if (n) {
         return n;
@@ -1029,7 +1024,7 @@ static ssize_t dma_ask(PCIATSDMA *dma, DMARequest *req, hwaddr addr, size_t len,
                                     req->flags & PCI_ATS_DMA_EXEC, addr, len,
                                     no_write, entries, MAX_TRANSLATIONS,
                                     &err_count);
-    dma_call_end(dma, phase);
+    dma_call_end(dma, call);
     if (n == -ENOMEM) {
         n = MAX_TRANSLATIONS;
     }
@@ -1491,8 +1486,8 @@ static int dma_visit_untranslated(PCIATSDMA *dma, DMARanges *r, hwaddr len)
 {
     AddressSpace *as[PCI_ATS_DMA_RANGES];
     hwaddr addr[PCI_ATS_DMA_RANGES];
-    unsigned phase;
-    int ret = dma_call_begin(dma, &r->req[0], &phase);
+    DMAUntranslated u;
+    int ret = dma_untranslated_begin(dma, &r->req[0], &u);
 
     if (ret) {
         return ret;
@@ -1510,7 +1505,7 @@ static int dma_visit_untranslated(PCIATSDMA *dma, DMARanges *r, hwaddr len)
                          dma_attrs(dma, PCI_AT_UNTRANSLATED))) {
         ret = -EFAULT;
     }
-    dma_call_end(dma, phase);
+    dma_untranslated_end(dma, &u);
     return ret;
 }
 
@@ -1892,7 +1887,7 @@ bool pci_ats_dma_settle(PCIATSDMA *dma, uint32_t pasid)
 void pci_ats_dma_recheck(PCIATSDMA *dma)
 {
     pci_atc_drain(dma->atc);
-    dma_wait_for_calls(dma);
+    drain_wait(dma->calls);
     QEMU_LOCK_GUARD(&dma->lock);
     for (int i = 0; i <= PCI_PRGI_MAX; i++) {
         if (dma->groups[i].req) {
@@ -1957,6 +1952,7 @@ PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries)
 
     dma->dev = dev;
     dma->atc = pci_atc_new(atc_entries);
+    dma->calls = drain_new();
     dma->epoch = pcie_ats_epoch(dev);
     dma->cache.atc = dma->atc;
     pci_ats_add_cache(dev, &dma->cache);
@@ -2021,6 +2017,7 @@ void pci_ats_dma_free(PCIATSDMA *dma)
     }
 
     g_hash_table_destroy(dma->contexts);
+    drain_free(dma->calls);
     pci_atc_free(dma->atc);
     qemu_cond_destroy(&dma->work);
     qemu_cond_destroy(&dma->responded);

@@ -9,10 +9,16 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/drain.h"
+#include "qemu/main-loop.h"
+#include "qemu/units.h"
 #include "hw/pci/pci_device.h"
 #include "hw/pci/pci_bus.h"
 #include "pci-internal.h"
 #include "trace.h"
+
+/* Data of one request with PASID that an invalidation may have to wait for */
+#define PASID_CHUNK (256 * KiB)
 
 void pci_iommu_bind(PCIDevice *dev)
 {
@@ -27,6 +33,20 @@ void pci_iommu_bind(PCIDevice *dev)
     b->ats_ops = b->ops && b->ops->get_iotlb_info &&
                  !b->ops->get_iotlb_info(b->opaque, &addr_width,
                                          &min_page_size) ? b->ops : NULL;
+    b->untranslated = b->ops && b->ops->get_untranslated_drain ?
+                      b->ops->get_untranslated_drain(b->opaque) : NULL;
+}
+
+unsigned pci_untranslated_begin(PCIDevice *dev)
+{
+    return dev->iommu.untranslated ? drain_enter(dev->iommu.untranslated) : 0;
+}
+
+void pci_untranslated_end(PCIDevice *dev, unsigned token)
+{
+    if (dev->iommu.untranslated) {
+        drain_leave(dev->iommu.untranslated, token);
+    }
 }
 
 int pci_iommu_check_pasid(const PCIDevice *dev, uint32_t pasid, bool priv_req,
@@ -212,28 +232,52 @@ AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
     return entry.target_as;
 }
 
-static MemTxResult pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
-                                bool exec_req, dma_addr_t addr, void *buf,
-                                dma_addr_t len, DMADirection dir)
+typedef struct PASIDRequest {
+    PCIDevice *dev;
+    uint32_t pasid;
+    bool priv;
+    bool exec;
+    DMADirection dir;
+    MemTxAttrs attrs;
+    bool drained;               /* by a thread without the BQL */
+} PASIDRequest;
+
+/* As much of @len as one translation covers */
+static MemTxResult pasid_dma_piece(const PASIDRequest *rq, dma_addr_t addr,
+                                   void *buf, dma_addr_t *len)
 {
-    MemTxAttrs attrs = { .requester_id = pci_requester_id(dev) };
+    unsigned token = rq->drained ? pci_untranslated_begin(rq->dev) : 0;
+    MemTxResult result = MEMTX_ACCESS_ERROR;
+    dma_addr_t xlat;
+    AddressSpace *as;
+
+    *len = MIN(*len, PASID_CHUNK);
+    as = pci_pasid_target(rq->dev, rq->pasid, rq->priv, rq->exec, addr,
+                          rq->dir == DMA_DIRECTION_FROM_DEVICE, &xlat, len);
+    if (as) {
+        result = dma_memory_rw(as, xlat, buf, *len, rq->dir, rq->attrs);
+    }
+    if (rq->drained) {
+        pci_untranslated_end(rq->dev, token);
+    }
+    return result;
+}
+
+static MemTxResult pasid_dma_rw(const PASIDRequest *rq, dma_addr_t addr,
+                                void *buf, dma_addr_t len)
+{
     MemTxResult result = MEMTX_OK;
 
-    if (!dev->iommu.ops || !dev->iommu.ops->pasid_translate) {
+    if (!rq->dev->iommu.ops || !rq->dev->iommu.ops->pasid_translate) {
         return MEMTX_DECODE_ERROR;
     }
     if (len && addr + (len - 1) < addr) {
         return MEMTX_ACCESS_ERROR;
     }
     while (len && result == MEMTX_OK) {
-        dma_addr_t xlat, n = len;
-        AddressSpace *as = pci_pasid_target(dev, pasid, priv_req, exec_req,
-                                            addr,
-                                            dir == DMA_DIRECTION_FROM_DEVICE,
-                                            &xlat, &n);
+        dma_addr_t n = len;
 
-        result = as ? dma_memory_rw(as, xlat, buf, n, dir, attrs)
-                    : MEMTX_ACCESS_ERROR;
+        result = pasid_dma_piece(rq, addr, buf, &n);
         addr += n;
         buf = (uint8_t *)buf + n;
         len -= n;
@@ -245,8 +289,21 @@ MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
                              bool exec_req, dma_addr_t addr, void *buf,
                              dma_addr_t len, DMADirection dir)
 {
-    MemTxResult result = pasid_dma_rw(dev, pasid, priv_req, exec_req, addr, buf,
-                                      len, dir);
+    bool drained = !bql_locked();
+    const PASIDRequest rq = {
+        .dev = dev,
+        .pasid = pasid,
+        .priv = priv_req,
+        .exec = exec_req,
+        .dir = dir,
+        .attrs = {
+            .requester_id = pci_requester_id(dev),
+            /* To access registers is to wait for the BQL */
+            .memory = drained,
+        },
+        .drained = drained,
+    };
+    MemTxResult result = pasid_dma_rw(&rq, addr, buf, len);
 
     trace_pci_pasid_dma_rw(dev->name, dev->devfn, pasid, priv_req, exec_req,
                            addr, len, dir == DMA_DIRECTION_FROM_DEVICE, result);

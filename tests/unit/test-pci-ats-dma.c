@@ -38,11 +38,26 @@ static uint8_t ram[RAM_SIZE];
 static MemoryRegion ram_mr = { .ram = true };
 static MemoryRegion mmio_mr;
 static int untranslated_accesses;
+/* Threads between pci_untranslated_begin() and pci_untranslated_end() */
+static int untranslated_users;
+
+unsigned pci_untranslated_begin(PCIDevice *dev)
+{
+    qatomic_inc(&untranslated_users);
+    return 7;
+}
+
+void pci_untranslated_end(PCIDevice *dev, unsigned token)
+{
+    assert_int_equal(token, 7);
+    qatomic_dec(&untranslated_users);
+}
 
 MemoryRegion *flatview_translate(FlatView *fv, hwaddr addr, hwaddr *xlat,
                                  hwaddr *len, bool is_write, MemTxAttrs attrs)
 {
     if (attrs.address_type == PCI_AT_UNTRANSLATED) {
+        assert_int_not_equal(qatomic_read(&untranslated_users), 0);
         untranslated_accesses++;
         addr -= IOVA;
     }
@@ -77,6 +92,7 @@ AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
                                bool exec_req, dma_addr_t addr, bool is_write,
                                dma_addr_t *xlat, dma_addr_t *len)
 {
+    assert_int_not_equal(qatomic_read(&untranslated_users), 0);
     untranslated_accesses++;
     return NULL;
 }
@@ -435,6 +451,7 @@ static void stop(PCIATSDMA *dma)
 {
     pci_ats_dma_free(dma);
     assert_int_equal(registered, 0);
+    assert_int_equal(untranslated_users, 0);
     WITH_QEMU_LOCK_GUARD(&guest_lock) {
         guest_stop = true;
         qemu_cond_signal(&guest_cond);

@@ -15,9 +15,14 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include "exec/address-spaces.h"
+#include "qemu/atomic.h"
+#include "qemu/drain.h"
+#include "qemu/main-loop.h"
+#include "qemu/thread.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/pci/pci-internal.h"
 #include "hw/pci/pci_ats_info.h"
+#include "fake-bql.h"
 #include "fake-pci.h"
 
 #define ATS         FAKE_PCI_CAP
@@ -31,12 +36,17 @@
 AddressSpace address_space_memory;
 static uint8_t ram[4 * PAGE];
 static MemTxAttrs last_attrs;
+/* Called by an access, unless it is NULL */
+static void (*access_hook)(void);
 
 MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
                              void *buf, hwaddr len, bool is_write)
 {
     assert_ptr_equal(as, &address_space_memory);
     last_attrs = attrs;
+    if (access_hook) {
+        access_hook();
+    }
     if (addr + len > sizeof(ram)) {
         return MEMTX_DECODE_ERROR;
     }
@@ -136,7 +146,15 @@ static bool pasid_translate(PCIBus *b, void *opaque, int devfn, uint32_t pasid,
     return true;
 }
 
+static Drain *untranslated;
+
+static Drain *get_untranslated_drain(void *opaque)
+{
+    return untranslated;
+}
+
 static const PCIIOMMUOps all_ops = {
+    .get_untranslated_drain = get_untranslated_drain,
     .get_iotlb_info = get_iotlb_info,
     .init_iotlb_notifier = init_notifier,
     .register_iotlb_notifier = register_notifier,
@@ -459,6 +477,61 @@ static void test_pasid_rw_errors(void **state)
     assert_int_equal(requests, 0);
 }
 
+static bool waited;
+
+static void *wait_for_requests(void *opaque)
+{
+    drain_wait(opaque);
+    qatomic_set(&waited, true);
+    return NULL;
+}
+
+/* Whoever drains has to wait until this access is over, or need not */
+static void drain_during_access(bool waits)
+{
+    QemuThread thread;
+
+    qatomic_set(&waited, false);
+    qemu_thread_create(&thread, "drain", wait_for_requests, untranslated,
+                       waits ? QEMU_THREAD_DETACHED : QEMU_THREAD_JOINABLE);
+    if (waits) {
+        g_usleep(10000);
+        assert_false(qatomic_read(&waited));
+    } else {
+        qemu_thread_join(&thread);
+    }
+}
+
+static void drain_has_to_wait(void)
+{
+    drain_during_access(true);
+}
+
+static void drain_need_not_wait(void)
+{
+    drain_during_access(false);
+}
+
+/* VT-d 6.5.4: an invalidation waits for requests of threads without the BQL */
+static void test_pasid_rw_drained(void **state)
+{
+    uint8_t buf[1];
+
+    access_hook = drain_has_to_wait;
+    assert_int_equal(rw(PASID, 0, buf, 1, false), MEMTX_OK);
+    assert_true(last_attrs.memory);
+    while (!qatomic_read(&waited)) {
+        g_usleep(100);
+    }
+    /* And not for one with it, which may access what drains */
+    access_hook = drain_need_not_wait;
+    bql_lock();
+    assert_int_equal(rw(PASID, 0, buf, 1, false), MEMTX_OK);
+    bql_unlock();
+    assert_false(last_attrs.memory);
+    access_hook = NULL;
+}
+
 /* Nobody there who knows what a PASID is */
 static void test_pasid_rw_no_iommu(void **state)
 {
@@ -491,9 +564,12 @@ int main(void)
         TEST(translated_unknown),
         TEST(pasid_rw),
         TEST(pasid_rw_errors),
+        TEST(pasid_rw_drained),
         TEST(pasid_rw_no_iommu),
     };
 #undef TEST
 
+    fake_bql_init();
+    untranslated = drain_new();
     return cmocka_run_group_tests_name("pci-iommu", tests, NULL, NULL);
 }

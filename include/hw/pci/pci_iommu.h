@@ -20,6 +20,7 @@
 
 #include "exec/memattrs.h"
 #include "exec/memory.h"
+#include "qemu/drain.h"
 #include "system/dma.h"
 
 /* The PASID argument of a request that carries no PASID TLP Prefix */
@@ -269,10 +270,38 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
                          uint16_t prgi, bool is_read, bool is_write);
 
 /**
+ * pci_untranslated_begin: a thread begins with untranslated requests
+ *
+ * An invalidation of the IOMMU is complete only when the untranslated requests
+ * that were translated before have reached memory.  A thread that does not hold
+ * the BQL therefore encloses the translation and the access to memory with this
+ * and pci_untranslated_end().  In between it must access RAM only
+ * (MemTxAttrs.memory), and must neither take the BQL nor wait for somebody who
+ * may hold it.  It should be short, some 100 KiB of data: a vCPU may wait.
+ *
+ * With the BQL there is no need for it.  pci_pasid_dma_rw() and the functions
+ * of pci_ats_dma.h do this themselves.
+ *
+ * @dev: the function.
+ *
+ * Returns: a token for pci_untranslated_end().
+ */
+unsigned pci_untranslated_begin(PCIDevice *dev);
+
+/**
+ * pci_untranslated_end: the requests have reached memory
+ *
+ * @dev: the function.
+ * @token: from pci_untranslated_begin()
+ */
+void pci_untranslated_end(PCIDevice *dev, unsigned token);
+
+/**
  * pci_pasid_target: find where a request with a PASID TLP Prefix goes to
  *
- * Callable from any thread.  A blocked request is recorded by the IOMMU, as far
- * as its specification says so.
+ * Callable from any thread; one without the BQL calls it, and accesses memory,
+ * between pci_untranslated_begin() and pci_untranslated_end().  A blocked
+ * request is recorded by the IOMMU, as far as its specification says so.
  *
  * @dev: #PCIDevice doing the memory access
  * @pasid: 0 to 0xfffff
@@ -294,7 +323,7 @@ AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
  *
  * The counterpart of pci_dma_rw() for requests with PASID: the IOMMU
  * translates each page with the tables of @pasid, and records a fault for what
- * it blocks.
+ * it blocks.  Without the BQL only RAM can be accessed.
  *
  * @dev: the function.
  * @pasid: 0 to 0xfffff, not PCI_NO_PASID.
@@ -309,7 +338,8 @@ AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
  * privileged or execute permission asked for is off, when @pasid is out of
  * range, the range wraps, or the IOMMU blocks a page; MEMTX_DECODE_ERROR when
  * no IOMMU that takes requests with PASID translates for @dev; or what the
- * memory answers.  Pages before the one that failed have been transferred.
+ * memory answers, which is MEMTX_ACCESS_ERROR when the BQL is not held and the
+ * address is not one of RAM.  Pages before the one that failed have been transferred.
  */
 MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
                              bool exec_req, dma_addr_t addr, void *buf,
@@ -344,6 +374,8 @@ typedef struct PCIIOMMUBinding {
     void *opaque;                       /* for @ops */
     PCIBus *bus;                        /* of the requester, after aliasing */
     int devfn;                          /* of the requester, after aliasing */
+    /* Of untranslated requests by threads; NULL: nobody waits for them */
+    Drain *untranslated;
 } PCIIOMMUBinding;
 
 #endif
