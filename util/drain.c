@@ -57,7 +57,7 @@ typedef struct DrainStripe {
 struct Drain {
     DrainStripe stripes[STRIPES];
     /* Read by everyone, written by who holds @wait_lock */
-    uint32_t phase QEMU_ALIGNED(CACHE_LINE);
+    QEMU_ALIGNED(CACHE_LINE) uint32_t phase;
     bool sleeping;
     /* Held while waiting; taken by nobody who is inside */
     QemuMutex wait_lock;

@@ -336,10 +336,10 @@ AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
  *
  * Returns: MEMTX_OK; MEMTX_ACCESS_ERROR when bus mastering, PASID, or the
  * privileged or execute permission asked for is off, when @pasid is out of
- * range, the range wraps, or the IOMMU blocks a page; MEMTX_DECODE_ERROR when
- * no IOMMU that takes requests with PASID translates for @dev; or what the
- * memory answers, which is MEMTX_ACCESS_ERROR when the BQL is not held and the
- * address is not one of RAM.  Pages before the one that failed have been transferred.
+ * range, the range wraps, the IOMMU blocks a page, or the BQL is not held and
+ * the address is not one of RAM; MEMTX_DECODE_ERROR when no IOMMU that takes
+ * requests with PASID translates for @dev; or what the memory answers.  Pages
+ * before the one that failed have been transferred.
  */
 MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
                              bool exec_req, dma_addr_t addr, void *buf,
