@@ -7,6 +7,10 @@
  *
  * Every call that a device model can make to its IOMMU, as registers.  The
  * interface is described in docs/specs/pci-ats-testdev.rst.
+ *
+ * The thread is joined with the BQL held when the device is unrealized.
+ * Therefore no command may wait for the BQL there, and pci_ats_dma_suspend()
+ * ends those that wait for the guest.
  */
 
 #include "qemu/osdep.h"
@@ -474,9 +478,14 @@ static void atd_finish(PCIATSTestDev *d, int64_t ret)
     d->busy = false;
 }
 
+/* The device may have been unrealized */
 static void atd_svm_done(void *opaque, int ret)
 {
-    atd_finish(opaque, ret);
+    PCIATSTestDev *d = opaque;
+    BQL_LOCK_GUARD();
+
+    atd_finish(d, ret);
+    object_unref(OBJECT(d));
 }
 
 static void *atd_thread(void *opaque)
@@ -525,6 +534,7 @@ static void atd_start(PCIATSTestDev *d)
     if ((req->flags & ATD_FLAG_ASYNC) && req->length <= ATD_BUFFER_SIZE &&
         (req->command == ATD_CMD_SVM_READ ||
          req->command == ATD_CMD_SVM_WRITE)) {
+        object_ref(OBJECT(d));
         pci_ats_dma_rw_async(d->dma, req->pasid, atd_svm_flags(req), req->addr,
                              d->data, req->length,
                              req->command == ATD_CMD_SVM_READ
@@ -538,7 +548,12 @@ static void atd_start(PCIATSTestDev *d)
     atd_finish(d, atd_run_repeatedly(d, once));
 }
 
-/* ---- Registers ---- */
+/*
+ * ---- Registers ----
+ *
+ * A processor may access them until the object goes: it has found the device
+ * before that was unrealized, and then waited for the BQL.
+ */
 
 static uint64_t atd_enables(PCIATSTestDev *d)
 {
@@ -621,6 +636,9 @@ static uint64_t atd_regs_read(void *opaque, hwaddr addr, unsigned size)
 {
     PCIATSTestDev *d = opaque;
 
+    if (!DEVICE(d)->realized) {
+        return UINT64_MAX;
+    }
     switch (addr) {
     case ATD_ID:
         return ATD_ID_VALUE;
@@ -670,6 +688,9 @@ static void atd_regs_write(void *opaque, hwaddr addr, uint64_t val,
 {
     PCIATSTestDev *d = opaque;
 
+    if (!DEVICE(d)->realized) {
+        return;
+    }
     switch (addr) {
     case ATD_PASID:
         d->req.pasid = val;
@@ -781,8 +802,6 @@ static void atd_realize(PCIDevice *pci, Error **errp)
     d->results = g_new(IOMMUTLBEntry, ATD_RESULTS_MAX);
     d->dma = pci_ats_dma_new(pci, d->atc_entries);
     d->accesses = drain_new();
-    qemu_mutex_init(&d->lock);
-    qemu_cond_init(&d->cond);
     qemu_thread_create(&d->thread, TYPE_PCI_ATS_TESTDEV, atd_thread, d,
                        QEMU_THREAD_JOINABLE);
 }
@@ -795,17 +814,12 @@ static void atd_exit(PCIDevice *pci)
         qatomic_set(&d->stopping, true);
         qemu_cond_signal(&d->cond);
     }
-    /* The thread may be waiting for the BQL */
-    bql_unlock();
+    pci_ats_dma_suspend(d->dma);
     qemu_thread_join(&d->thread);
-    bql_lock();
-
-    pci_ats_dma_free(d->dma);
+    pci_ats_dma_close(d->dma);
     drain_free(d->accesses);
     g_free(d->results);
     atd_unregister_all(d);
-    qemu_cond_destroy(&d->cond);
-    qemu_mutex_destroy(&d->lock);
     if (pci_is_express(pci)) {
         pcie_cap_exit(pci);
     }
@@ -973,6 +987,23 @@ static const VMStateDescription vmstate_atd = {
     }
 };
 
+/* Requests in progress outlive the realized device, and use the lock */
+static void atd_instance_init(Object *obj)
+{
+    PCIATSTestDev *d = PCI_ATS_TESTDEV(obj);
+
+    qemu_mutex_init(&d->lock);
+    qemu_cond_init(&d->cond);
+}
+
+static void atd_instance_finalize(Object *obj)
+{
+    PCIATSTestDev *d = PCI_ATS_TESTDEV(obj);
+
+    qemu_cond_destroy(&d->cond);
+    qemu_mutex_destroy(&d->lock);
+}
+
 static const Property atd_properties[] = {
     DEFINE_PROP_BOOL("ats", PCIATSTestDev, has_ats, true),
     DEFINE_PROP_BOOL("pasid", PCIATSTestDev, has_pasid, true),
@@ -1013,6 +1044,8 @@ static const TypeInfo atd_info = {
     .parent        = TYPE_PCI_DEVICE,
     .instance_size = sizeof(PCIATSTestDev),
     .class_size    = sizeof(PCIATSTestDevClass),
+    .instance_init = atd_instance_init,
+    .instance_finalize = atd_instance_finalize,
     .class_init    = atd_class_init,
     .interfaces = (InterfaceInfo[]) {
         { INTERFACE_CONVENTIONAL_PCI_DEVICE },

@@ -13,6 +13,10 @@
  * operation; or at once, if it is a short one.  An operation that is stopped
  * disowns its job first.
  *
+ * A job holds a reference to the device: its end may come when the device has
+ * been unplugged, and may be what unplugs it, if the guest has aimed the
+ * interrupt at the hot-plug controller.
+ *
  * When an operation has ended the guest may take the address space away, so no
  * page request may be open then, not even one of a disowned job: the end waits
  * until all jobs have ended, which they do when theirs are answered.
@@ -171,6 +175,7 @@ static void svm_job_done(void *opaque, int ret)
     }
     g_atomic_rc_box_release(job);
     svm_end_when_idle(s);
+    object_unref(OBJECT(s));
 }
 
 /*
@@ -183,6 +188,7 @@ static void svm_run(SVMState *s, unsigned flags)
     SVMJob *job = g_atomic_rc_box_new0(SVMJob);
 
     job->s = s;
+    object_ref(OBJECT(s));
     job->op = *op;
     s->job = g_atomic_rc_box_acquire(job);
     s->jobs++;
@@ -283,7 +289,12 @@ static void svm_vm_state_change(void *opaque, bool running, RunState state)
     }
 }
 
-/* ---- Registers ---- */
+/*
+ * ---- Registers ----
+ *
+ * A processor may access them until the object goes: it has found the device
+ * before that was unrealized, and then waited for the BQL.
+ */
 
 static unsigned svm_reg_width(hwaddr addr)
 {
@@ -311,6 +322,9 @@ static uint64_t svm_regs_read(void *opaque, hwaddr addr, unsigned size)
 {
     SVMState *s = opaque;
 
+    if (!DEVICE(s)->realized) {
+        return UINT64_MAX;
+    }
     switch (addr) {
     case SVM_REG_START:
         return SVM_ID;
@@ -326,6 +340,9 @@ static void svm_regs_write(void *opaque, hwaddr addr, uint64_t val,
 {
     SVMState *s = opaque;
 
+    if (!DEVICE(s)->realized) {
+        return;
+    }
     switch (addr) {
     case SVM_REG_START:
         svm_start(s, val);
@@ -439,7 +456,7 @@ static void svm_exit(PCIDevice *pci)
     qemu_del_vm_change_state_handler(s->vm_state);
     svm_halt(s);
     s->ended = false;
-    pci_ats_dma_free(s->dma);
+    pci_ats_dma_close(s->dma);
     pcie_cap_exit(pci);
     msi_uninit(pci);
 }

@@ -19,6 +19,12 @@
  * are registered and unregistered.  A notifier takes it only to run a request,
  * which keeps its PASID, and so the notifier, from being unregistered.  @lock
  * protects the rest; nothing is called with it held.
+ *
+ * The worker holds a reference to the PCIATSDMA, and nobody joins it: it may
+ * wait for the BQL to report the end of a request while the function is being
+ * unrealized, or it may be what unrealizes the function.  From the moment on
+ * at which pci_ats_dma_close() returns, the worker does nothing but report the
+ * ends of the requests that are left.
  */
 
 #include "qemu/osdep.h"
@@ -116,7 +122,27 @@ typedef struct DMAGroup {
     IOMMUPRIResponseCode code;
 } DMAGroup;
 
+/* pci_ats_dma_close() goes from one to the next */
+typedef enum DMALife {
+    DMA_OPEN,
+    DMA_CLOSING,                /* requests end as soon as they can */
+    DMA_CLOSED,                 /* @dev, its PASIDs and groups are gone */
+} DMALife;
+
+/*
+ * What the worker does.  It is started by the first asynchronous request, takes
+ * turns between idle and running, and ends when it is idle and has reported
+ * the end of the last request.
+ */
+typedef enum DMAWorker {
+    DMA_WORKER_NONE,
+    DMA_WORKER_IDLE,            /* it waits, or reports the end of a request */
+    DMA_WORKER_RUNNING,         /* it may access @dev, the IOMMU and memory */
+} DMAWorker;
+
+/* Reference counted: one is that of the device model, one the worker's */
 struct PCIATSDMA {
+    unsigned refs;
     PCIDevice *dev;
     PCIATC *atc;
     PCIATSCache cache;          /* @atc, as the monitor sees it */
@@ -142,9 +168,8 @@ struct PCIATSDMA {
     DMARequestList runnable;
     DMARequestList delayed;
     DMARequestList parked;
-    bool has_worker;
-    bool stopping;
-    QemuThread worker;
+    DMALife life;               /* written under @lock, read at any time */
+    DMAWorker worker;           /* leaves DMA_WORKER_RUNNING without @lock */
 };
 
 typedef enum DMAStep {
@@ -537,7 +562,8 @@ static bool dma_context_add_pri(PCIATSDMA *dma, DMAContext *ctx)
 /* May the request go on? */
 static int dma_check(PCIATSDMA *dma, const DMARequest *req)
 {
-    if (qatomic_read(&dma->stopping) || qatomic_read(&dma->suspended) ||
+    if (qatomic_read(&dma->life) != DMA_OPEN ||
+        qatomic_read(&dma->suspended) ||
         qatomic_read(&dma->cancels) != req->cancels ||
         (req->cancel && qatomic_read(req->cancel))) {
         return -ECANCELED;
@@ -1299,7 +1325,7 @@ static void dma_wait(PCIATSDMA *dma, DMARequest *req, DMAStep step)
 
 static bool dma_can_be_answered(PCIATSDMA *dma)
 {
-    return pcie_pri_enabled(dma->dev) && !qatomic_read(&dma->stopping);
+    return pcie_pri_enabled(dma->dev) && qatomic_read(&dma->life) == DMA_OPEN;
 }
 
 /* Are responses to its own page requests still to come?  With the lock. */
@@ -1678,10 +1704,14 @@ int pci_ats_dma_visit_ranges(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
 
 /* ---- Asynchronous requests ---- */
 
-static void dma_end(PCIATSDMA *dma, DMARequest *req, int ret)
+/*
+ * Report the end of a request.  It may be what makes the device model call
+ * pci_ats_dma_close(): a thread without a reference to the PCIATSDMA does not
+ * touch it any more when this returns.
+ */
+static void dma_report(DMARequest *req)
 {
-    dma_context_put(dma, req);
-    req->done(req->opaque, ret);
+    req->done(req->opaque, req->ret);
     g_free(req);
 }
 
@@ -1710,13 +1740,37 @@ static bool dma_has_to_wait(PCIATSDMA *dma, const DMARequest *req)
 }
 
 /*
- * Run an asynchronous request; without the lock.  Once it is in a list it may
- * be another thread's.
+ * Put a request into the list where it goes on.  Once it is there it may be
+ * another thread's.  Returns false if it does not go on.  With the lock.
  */
-static void dma_run(PCIATSDMA *dma, DMARequest *req)
+static bool dma_keep(PCIATSDMA *dma, DMARequest *req, DMAStep step)
+{
+    if (dma->life != DMA_OPEN) {
+        req->ret = req->ended ? req->ret : -ECANCELED;
+        return false;
+    }
+    if (step == DMA_DELAYED) {
+        QTAILQ_INSERT_TAIL(&dma->delayed, req, entry);
+        qemu_cond_signal(&dma->work);
+    } else if (req->ended ? dma_has_to_wait(dma, req) : !!req->awaited) {
+        req->parked = true;
+        QTAILQ_INSERT_TAIL(&dma->parked, req, entry);
+    } else if (req->ended) {
+        return false;
+    } else {
+        QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
+        qemu_cond_signal(&dma->work);
+    }
+    return true;
+}
+
+/*
+ * Run an asynchronous request as far as it can be; without the lock.  Returns
+ * true if the caller has to report its end.
+ */
+static bool dma_run_step(PCIATSDMA *dma, DMARequest *req)
 {
     DMAStep step = DMA_ENDED;
-    bool ended = false;
 
     if (!req->ended) {
         step = dma_step(dma, req, true, &req->ret);
@@ -1729,25 +1783,23 @@ static void dma_run(PCIATSDMA *dma, DMARequest *req)
     }
     /* A response that comes from here on finds the request parked */
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
-        if (step == DMA_DELAYED) {
-            QTAILQ_INSERT_TAIL(&dma->delayed, req, entry);
-            qemu_cond_signal(&dma->work);
-        } else if (req->ended ? dma_has_to_wait(dma, req) : !!req->awaited) {
-            req->parked = true;
-            QTAILQ_INSERT_TAIL(&dma->parked, req, entry);
-        } else if (req->ended) {
-            ended = true;
-        } else {
-            QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
-            qemu_cond_signal(&dma->work);
+        if (dma_keep(dma, req, step)) {
+            return false;
         }
     }
-    if (ended) {
-        dma_end(dma, req, req->ret);
+    dma_context_put(dma, req);
+    return true;
+}
+
+/* In a thread with the BQL, which pci_ats_dma_close() has, too */
+static void dma_run(PCIATSDMA *dma, DMARequest *req)
+{
+    if (dma_run_step(dma, req)) {
+        dma_report(req);
     }
 }
 
-/* With the lock, or without threads */
+/* With the lock */
 static void dma_make_runnable(PCIATSDMA *dma, DMARequestList *list)
 {
     DMARequest *req;
@@ -1758,15 +1810,16 @@ static void dma_make_runnable(PCIATSDMA *dma, DMARequestList *list)
     }
 }
 
-/* The next request to run, or NULL to stop; with the lock */
+/* The next request to run, or NULL if none is run any more; with the lock */
 static DMARequest *dma_next(PCIATSDMA *dma)
 {
     DMARequest *req;
 
-    while (!dma->stopping) {
+    while (dma->life == DMA_OPEN) {
         req = QTAILQ_FIRST(&dma->runnable);
         if (req) {
             QTAILQ_REMOVE(&dma->runnable, req, entry);
+            qatomic_set(&dma->worker, DMA_WORKER_RUNNING);
             return req;
         }
         if (QTAILQ_EMPTY(&dma->delayed)) {
@@ -1779,6 +1832,41 @@ static DMARequest *dma_next(PCIATSDMA *dma)
     return NULL;
 }
 
+/*
+ * Report the ends of the requests that pci_ats_dma_close() has left, and of
+ * those that are started meanwhile.  With the lock, which is given up.
+ */
+static void dma_report_closed(PCIATSDMA *dma)
+{
+    DMARequest *req;
+
+    while (dma->life != DMA_CLOSED) {
+        qemu_cond_wait(&dma->work, &dma->lock);
+    }
+    while ((req = QTAILQ_FIRST(&dma->runnable))) {
+        QTAILQ_REMOVE(&dma->runnable, req, entry);
+        qemu_mutex_unlock(&dma->lock);
+        req->ret = -ECANCELED;
+        dma_report(req);
+        qemu_mutex_lock(&dma->lock);
+    }
+}
+
+static void dma_unref(PCIATSDMA *dma)
+{
+    if (qatomic_fetch_dec(&dma->refs) > 1) {
+        return;
+    }
+    g_hash_table_destroy(dma->contexts);
+    drain_free(dma->calls);
+    pci_atc_free(dma->atc);
+    qemu_cond_destroy(&dma->work);
+    qemu_cond_destroy(&dma->responded);
+    qemu_mutex_destroy(&dma->lock);
+    qemu_mutex_destroy(&dma->ctx_lock);
+    g_free(dma);
+}
+
 static void *dma_worker(void *opaque)
 {
     PCIATSDMA *dma = opaque;
@@ -1787,13 +1875,35 @@ static void *dma_worker(void *opaque)
     rcu_register_thread();
     qemu_mutex_lock(&dma->lock);
     while ((req = dma_next(dma))) {
+        bool ended;
+
         qemu_mutex_unlock(&dma->lock);
-        dma_run(dma, req);
+        ended = dma_run_step(dma, req);
+        qatomic_store_release(&dma->worker, DMA_WORKER_IDLE);
+        if (ended) {
+            dma_report(req);
+        }
         qemu_mutex_lock(&dma->lock);
     }
+    dma_report_closed(dma);
+    qatomic_set(&dma->worker, DMA_WORKER_NONE);
     qemu_mutex_unlock(&dma->lock);
+    dma_unref(dma);
     rcu_unregister_thread();
     return NULL;
+}
+
+/* With the lock */
+static void dma_start_worker(PCIATSDMA *dma)
+{
+    QemuThread thread;
+
+    if (dma->worker == DMA_WORKER_NONE) {
+        qatomic_inc(&dma->refs);
+        qatomic_set(&dma->worker, DMA_WORKER_IDLE);
+        qemu_thread_create(&thread, "pci-ats-dma", dma_worker, dma,
+                           QEMU_THREAD_DETACHED);
+    }
 }
 
 static void dma_submit(PCIATSDMA *dma, const DMARequest *template)
@@ -1804,12 +1914,8 @@ static void dma_submit(PCIATSDMA *dma, const DMARequest *template)
     req->is_inline = (req->flags & PCI_ATS_DMA_INLINE) &&
                      req->len <= INLINE_MAX && bql_locked();
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
-        if (!dma->has_worker) {
-            dma->has_worker = true;
-            qemu_thread_create(&dma->worker, "pci-ats-dma", dma_worker, dma,
-                               QEMU_THREAD_JOINABLE);
-        }
-        if (!req->is_inline) {
+        dma_start_worker(dma);
+        if (!req->is_inline || dma->life != DMA_OPEN) {
             QTAILQ_INSERT_TAIL(&dma->runnable, req, entry);
             qemu_cond_signal(&dma->work);
             return;
@@ -1950,6 +2056,7 @@ PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries)
 {
     PCIATSDMA *dma = g_new0(PCIATSDMA, 1);
 
+    dma->refs = 1;
     dma->dev = dev;
     dma->atc = pci_atc_new(atc_entries);
     dma->calls = drain_new();
@@ -1968,62 +2075,48 @@ PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries)
     return dma;
 }
 
-static void dma_stop_worker(PCIATSDMA *dma)
+/*
+ * Have the worker end what it is running.  This waits neither for the guest nor
+ * for the BQL: dma_check() fails, and a step does not wait for anything.
+ */
+static void dma_stop_running(PCIATSDMA *dma)
 {
-    bool had_bql = bql_locked();
-
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
-        qatomic_set(&dma->stopping, true);
+        qatomic_set(&dma->life, DMA_CLOSING);
         qemu_cond_signal(&dma->work);
     }
-    if (!dma->has_worker) {
-        return;
-    }
-    /* The worker may be waiting for the BQL */
-    if (had_bql) {
-        bql_unlock();
-    }
-    qemu_thread_join(&dma->worker);
-    if (had_bql) {
-        bql_lock();
+    while (qatomic_load_acquire(&dma->worker) == DMA_WORKER_RUNNING) {
+        g_usleep(1);
     }
 }
 
-void pci_ats_dma_free(PCIATSDMA *dma)
+/* When this returns, no response and no invalidation arrives */
+static void dma_free_contexts(PCIATSDMA *dma)
 {
     DMAContext *ctx, *next;
-    DMARequest *req;
 
+    QEMU_LOCK_GUARD(&dma->ctx_lock);
+    QTAILQ_FOREACH_SAFE(ctx, &dma->lru, lru, next) {
+        dma_context_free(ctx);
+    }
+}
+
+void pci_ats_dma_close(PCIATSDMA *dma)
+{
     if (!dma) {
         return;
     }
-    /* Before the BQL is given up */
     pci_ats_remove_cache(&dma->cache);
-    dma_stop_worker(dma);
-
-    /* After this no response arrives */
-    WITH_QEMU_LOCK_GUARD(&dma->ctx_lock) {
-        QTAILQ_FOREACH_SAFE(ctx, &dma->lru, lru, next) {
-            dma_context_free(ctx);
-        }
-    }
+    dma_stop_running(dma);
+    dma_free_contexts(dma);
     timer_free(dma->delay_timer);
-    dma_make_runnable(dma, &dma->parked);
-    dma_make_runnable(dma, &dma->delayed);
-    while ((req = QTAILQ_FIRST(&dma->runnable))) {
-        QTAILQ_REMOVE(&dma->runnable, req, entry);
-        req->done(req->opaque, -ECANCELED);
-        g_free(req);
+    WITH_QEMU_LOCK_GUARD(&dma->lock) {
+        dma_make_runnable(dma, &dma->parked);
+        dma_make_runnable(dma, &dma->delayed);
+        qatomic_set(&dma->life, DMA_CLOSED);
+        qemu_cond_signal(&dma->work);
     }
-
-    g_hash_table_destroy(dma->contexts);
-    drain_free(dma->calls);
-    pci_atc_free(dma->atc);
-    qemu_cond_destroy(&dma->work);
-    qemu_cond_destroy(&dma->responded);
-    qemu_mutex_destroy(&dma->lock);
-    qemu_mutex_destroy(&dma->ctx_lock);
-    g_free(dma);
+    dma_unref(dma);
 }
 
 void pci_ats_dma_get_stats(PCIATSDMA *dma, PCIATCStats *stats)

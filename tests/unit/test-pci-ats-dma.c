@@ -100,6 +100,8 @@ AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
 /* ---- Fake function ---- */
 
 static PCIDevice device;
+/* pci_ats_dma_close() has returned: nothing asks the function any more */
+static bool gone;
 /* The IOMMU blocks translated requests */
 static bool blocked;
 static bool thread_safe;
@@ -120,21 +122,25 @@ AddressSpace *pci_translated_target(PCIDevice *dev, dma_addr_t addr,
 
 bool pci_iommu_is_thread_safe(const PCIDevice *dev)
 {
+    assert(!qatomic_read(&gone));
     return thread_safe;
 }
 
 bool pcie_bus_master_enabled(const PCIDevice *dev)
 {
+    assert(!qatomic_read(&gone));
     return master_on;
 }
 
 bool pcie_ats_enabled(const PCIDevice *dev)
 {
+    assert(!qatomic_read(&gone));
     return ats_on;
 }
 
 bool pcie_pri_enabled(const PCIDevice *dev)
 {
+    assert(!qatomic_read(&gone));
     return qatomic_read(&pri_on);
 }
 
@@ -145,6 +151,7 @@ uint32_t pcie_pri_get_req_alloc(const PCIDevice *dev)
 
 bool pcie_pri_has_loaded_groups(const PCIDevice *dev, uint32_t pasid)
 {
+    assert(!qatomic_read(&gone));
     qatomic_inc(&loaded_questions);
     return pasid == 1 && qatomic_read(&loaded_groups);
 }
@@ -317,6 +324,9 @@ static bool guest_has_bql;
 static bool guest_holds;
 static bool guest_stop;
 static QemuThread guest_thread;
+/* It is in a notifier */
+static bool guest_responds;
+static QemuCond guest_responded;
 
 int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
                               IOMMUPRINotifier *notifier)
@@ -331,6 +341,10 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
 {
     QEMU_LOCK_GUARD(&guest_lock);
     pri_notifiers[pasid] = NULL;
+    /* A call that is under way is waited for, unless this is part of it */
+    while (guest_responds && !qemu_thread_is_self(&guest_thread)) {
+        qemu_cond_wait(&guest_responded, &guest_lock);
+    }
 }
 
 int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
@@ -360,6 +374,23 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
     return 0;
 }
 
+static void guest_respond(uint32_t pasid, IOMMUPRIResponse *response)
+{
+    IOMMUPRINotifier *notifier;
+
+    WITH_QEMU_LOCK_GUARD(&guest_lock) {
+        notifier = pri_notifiers[pasid];
+        guest_responds = true;
+    }
+    if (notifier) {
+        notifier->notify(notifier, response);
+    }
+    WITH_QEMU_LOCK_GUARD(&guest_lock) {
+        guest_responds = false;
+        qemu_cond_broadcast(&guest_responded);
+    }
+}
+
 static void guest_handle(const PageRequest *rq)
 {
     unsigned page = (rq->addr - IOVA) / PAGE;
@@ -385,9 +416,9 @@ static void guest_handle(const PageRequest *rq)
     }
     if (rq->last && qatomic_read(&guest_has_bql)) {
         BQL_LOCK_GUARD();
-        pri_notifiers[rq->pasid]->notify(pri_notifiers[rq->pasid], &response);
+        guest_respond(rq->pasid, &response);
     } else if (rq->last) {
-        pri_notifiers[rq->pasid]->notify(pri_notifiers[rq->pasid], &response);
+        guest_respond(rq->pasid, &response);
     }
 }
 
@@ -442,22 +473,34 @@ static PCIATSDMA *start(void)
     guest_has_bql = false;
     guest_holds = false;
     guest_stop = false;
+    qatomic_set(&gone, false);
     qemu_thread_create(&guest_thread, "guest", guest, NULL,
                        QEMU_THREAD_JOINABLE);
     return pci_ats_dma_new(&device, 1024);
 }
 
-static void stop(PCIATSDMA *dma)
+static void unplug(PCIATSDMA *dma)
 {
-    pci_ats_dma_free(dma);
+    pci_ats_dma_close(dma);
+    qatomic_set(&gone, true);
     assert_int_equal(registered, 0);
     assert_int_equal(untranslated_users, 0);
+}
+
+static void stop_guest(void)
+{
     WITH_QEMU_LOCK_GUARD(&guest_lock) {
         guest_stop = true;
         qemu_cond_signal(&guest_cond);
     }
     qemu_thread_join(&guest_thread);
     queue_head = queue_tail = 0;
+}
+
+static void stop(PCIATSDMA *dma)
+{
+    unplug(dma);
+    stop_guest();
 }
 
 static int dma_read_at(PCIATSDMA *dma, uint32_t pasid, hwaddr addr, void *buf,
@@ -792,7 +835,7 @@ static void test_iommu_errors(void **state)
     translation_error = 0;
     assert_int_equal(dma_read(dma, 1, buf, 16), 0);
     stop(dma);
-    pci_ats_dma_free(NULL);
+    pci_ats_dma_close(NULL);
 }
 
 /* From page 1 on, but for its first 8 bytes */
@@ -1213,6 +1256,7 @@ static void test_async(void **state)
     assert_int_equal(qatomic_read(&a[0].ret), 1);
     /* It ends at last when its device goes */
     stop(dma);
+    qemu_sem_wait(&a[0].sem);
     assert_int_equal(a[0].ret, -ECANCELED);
     for (i = 0; i < 20; i++) {
         qemu_sem_destroy(&a[i].sem);
@@ -1428,8 +1472,309 @@ static void test_free_with_bql(void **state)
     stop(dma);
     assert_true(bql_locked());
     bql_unlock();
+    qemu_sem_wait(&a->sem);
     assert_true(a->ret == -EIO || a->ret == -ECANCELED);
     qemu_sem_destroy(&a->sem);
+}
+
+/* ---- The function goes while it is busy ---- */
+
+/* A request whose end does not return before it is let go */
+typedef struct Blocker {
+    Async async;
+    QemuSemaphore reached;
+    QemuSemaphore let_go;
+} Blocker;
+
+static void blocker_done(void *opaque, int ret)
+{
+    Blocker *b = opaque;
+
+    qemu_sem_post(&b->reached);
+    qemu_sem_wait(&b->let_go);
+    async_done(&b->async, ret);
+}
+
+/* Returns when the worker is in blocker_done() */
+static void blocker_start(Blocker *b, PCIATSDMA *dma)
+{
+    qemu_sem_init(&b->async.sem, 0);
+    qemu_sem_init(&b->reached, 0);
+    qemu_sem_init(&b->let_go, 0);
+    map(1, 0, IOMMU_RO);
+    pci_ats_dma_rw_async(dma, 1, 0, IOVA + PAGE, b->async.buf, PAGE,
+                         DMA_DIRECTION_TO_DEVICE, blocker_done, b);
+    qemu_sem_wait(&b->reached);
+}
+
+static void blocker_end(Blocker *b)
+{
+    qemu_sem_post(&b->let_go);
+    qemu_sem_wait(&b->async.sem);
+    assert_int_equal(b->async.ret, 0);
+    qemu_sem_destroy(&b->async.sem);
+    qemu_sem_destroy(&b->reached);
+    qemu_sem_destroy(&b->let_go);
+}
+
+/* Those that no thread has begun with; the thread need not come back */
+static void test_close_queued(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Blocker *b = g_new0(Blocker, 1);
+    g_autofree Async *a = g_new0(Async, 3);
+
+    blocker_start(b, dma);
+    for (int i = 0; i < 3; i++) {
+        async_start(&a[i], dma, i, 1);
+    }
+    bql_lock();
+    unplug(dma);
+    bql_unlock();
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(qatomic_read(&a[i].ret), 1);
+    }
+    blocker_end(b);
+    for (int i = 0; i < 3; i++) {
+        qemu_sem_wait(&a[i].sem);
+        assert_int_equal(a[i].ret, -ECANCELED);
+        qemu_sem_destroy(&a[i].sem);
+    }
+    stop_guest();
+}
+
+static void wait_for_refusal(void)
+{
+    for (;;) {
+        WITH_QEMU_LOCK_GUARD(&guest_lock) {
+            if (refuse < INT_MAX) {
+                return;
+            }
+        }
+        g_usleep(100);
+    }
+}
+
+/* One waits for its page, one for room to ask for it, a third just came */
+static void test_close_waiting(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Async *a = g_new0(Async, 3);
+
+    ignored_page = 0;
+    async_start(&a[0], dma, 1, 0);
+    wait_for_requests(1);
+    WITH_QEMU_LOCK_GUARD(&guest_lock) {
+        refuse = INT_MAX;
+    }
+    async_start(&a[1], dma, 2, 1);
+    wait_for_refusal();
+    async_start(&a[2], dma, 3, 2);
+    bql_lock();
+    unplug(dma);
+    bql_unlock();
+    for (int i = 0; i < 3; i++) {
+        qemu_sem_wait(&a[i].sem);
+        assert_int_equal(a[i].ret, -ECANCELED);
+        qemu_sem_destroy(&a[i].sem);
+    }
+    stop_guest();
+}
+
+typedef struct Visit {
+    Async async;
+    bool inside;
+    bool after;                 /* it was called once more */
+} Visit;
+
+static void slow_visit(void *opaque, void *data, size_t len)
+{
+    Visit *v = opaque;
+
+    if (qatomic_read(&v->inside)) {
+        v->after = true;
+        return;
+    }
+    qatomic_set(&v->inside, true);
+    /* Let pci_ats_dma_close() come */
+    g_usleep(20 * 1000);
+    memset(data, 0x5a, len);
+}
+
+/* What runs is waited for; then nothing touches memory */
+static void test_close_running(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Visit *v = g_new0(Visit, 1);
+
+    qemu_sem_init(&v->async.sem, 0);
+    map(1, PAGE, IOMMU_RW);
+    map(2, 5 * PAGE, IOMMU_RW);
+    pci_ats_dma_visit_async(dma, 1, 0, IOVA + PAGE, 2 * PAGE,
+                            DMA_DIRECTION_FROM_DEVICE, slow_visit, async_done,
+                            v);
+    while (!qatomic_read(&v->inside)) {
+        g_usleep(100);
+    }
+    bql_lock();
+    unplug(dma);
+    bql_unlock();
+    assert_int_equal(ram[PAGE], 0x5a);
+    assert_int_equal(ram[2 * PAGE - 1], 0x5a);
+    qemu_sem_wait(&v->async.sem);
+    assert_int_equal(v->async.ret, -ECANCELED);
+    assert_false(v->after);
+    qemu_sem_destroy(&v->async.sem);
+    stop_guest();
+}
+
+typedef struct Chain {
+    Async async;
+    PCIATSDMA *dma;
+    int ends;
+    int canceled;
+} Chain;
+
+/* Starts the next one when one has ended */
+static void chain_done(void *opaque, int ret)
+{
+    Chain *c = opaque;
+
+    c->canceled += ret == -ECANCELED;
+    if (c->canceled == 3) {
+        async_done(&c->async, ret);
+        return;
+    }
+    pci_ats_dma_rw_async(c->dma, 1, 0, IOVA + PAGE, c->async.buf, PAGE,
+                         DMA_DIRECTION_TO_DEVICE, chain_done, c);
+    qatomic_inc(&c->ends);
+}
+
+static void test_close_chain(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Chain *c = g_new0(Chain, 1);
+
+    c->dma = dma;
+    map(1, 0, IOMMU_RO);
+    qemu_sem_init(&c->async.sem, 0);
+    chain_done(c, 0);
+    while (qatomic_read(&c->ends) < 10) {
+        g_usleep(100);
+    }
+    bql_lock();
+    unplug(dma);
+    bql_unlock();
+    qemu_sem_wait(&c->async.sem);
+    qemu_sem_destroy(&c->async.sem);
+    stop_guest();
+}
+
+typedef struct Unplugger {
+    Async async;
+    PCIATSDMA *dma;
+} Unplugger;
+
+/* As an interrupt message that reaches the hot-plug controller */
+static void unplugger_done(void *opaque, int ret)
+{
+    Unplugger *u = opaque;
+    BQL_LOCK_GUARD();
+
+    unplug(u->dma);
+    async_done(&u->async, ret);
+}
+
+/* The end of a request unplugs the function: one that runs with the BQL... */
+static void test_close_in_done_inline(void **state)
+{
+    g_autofree Unplugger *u = g_new0(Unplugger, 1);
+
+    u->dma = start();
+    qemu_sem_init(&u->async.sem, 0);
+    map(1, 0, IOMMU_RO);
+    bql_lock();
+    pci_ats_dma_rw_async(u->dma, 1, PCI_ATS_DMA_INLINE, IOVA + PAGE,
+                         u->async.buf, 64, DMA_DIRECTION_TO_DEVICE,
+                         unplugger_done, u);
+    bql_unlock();
+    qemu_sem_wait(&u->async.sem);
+    assert_int_equal(u->async.ret, 0);
+    qemu_sem_destroy(&u->async.sem);
+    stop_guest();
+}
+
+/* ...when the guest responds with it... */
+static void test_close_in_done_response(void **state)
+{
+    g_autofree Unplugger *u = g_new0(Unplugger, 1);
+
+    u->dma = start();
+    qatomic_set(&guest_has_bql, true);
+    qemu_sem_init(&u->async.sem, 0);
+    bql_lock();
+    pci_ats_dma_rw_async(u->dma, 1, PCI_ATS_DMA_INLINE, IOVA + PAGE,
+                         u->async.buf, 64, DMA_DIRECTION_TO_DEVICE,
+                         unplugger_done, u);
+    bql_unlock();
+    qemu_sem_wait(&u->async.sem);
+    assert_int_equal(u->async.ret, 0);
+    qemu_sem_destroy(&u->async.sem);
+    stop_guest();
+}
+
+/* ...or in the worker, which others wait for */
+static void test_close_in_done(void **state)
+{
+    g_autofree Unplugger *u = g_new0(Unplugger, 1);
+    g_autofree Async *a = g_new0(Async, 1);
+
+    u->dma = start();
+    qemu_sem_init(&u->async.sem, 0);
+    ignored_page = 0;
+    async_start(a, u->dma, 1, 0);
+    wait_for_requests(1);
+    map(1, 0, IOMMU_RO);
+    pci_ats_dma_rw_async(u->dma, 1, 0, IOVA + PAGE, u->async.buf, PAGE,
+                         DMA_DIRECTION_TO_DEVICE, unplugger_done, u);
+    qemu_sem_wait(&u->async.sem);
+    qemu_sem_wait(&a->sem);
+    assert_int_equal(u->async.ret, 0);
+    assert_int_equal(a->ret, -ECANCELED);
+    qemu_sem_destroy(&u->async.sem);
+    qemu_sem_destroy(&a->sem);
+    stop_guest();
+}
+
+/* At any moment, with requests of all kinds */
+static void test_close_race(void **state)
+{
+    const unsigned n = 8;
+    g_autofree Inline *a = g_new0(Inline, n);
+
+    for (unsigned round = 0; round < 100; round++) {
+        PCIATSDMA *dma = start();
+
+        qatomic_set(&guest_has_bql, round % 3);
+        for (unsigned i = 0; i < n; i++) {
+            BQL_LOCK_GUARD();
+            qemu_sem_init(&a[i].sem, 0);
+            if (i % 3) {
+                map(i, 0, IOMMU_RO);
+            }
+            inline_start(&a[i], dma, i, 64 + i % 2 * PAGE);
+        }
+        g_usleep(round * 37 % 1500);
+        bql_lock();
+        unplug(dma);
+        bql_unlock();
+        for (unsigned i = 0; i < n; i++) {
+            qemu_sem_wait(&a[i].sem);
+            assert_true(!a[i].ret || a[i].ret == -ECANCELED);
+            qemu_sem_destroy(&a[i].sem);
+        }
+        stop_guest();
+    }
 }
 
 /* 6.20.1: requests from before a migration are answered before one ends */
@@ -1485,6 +1830,7 @@ static void test_busy(void **state)
     assert_int_equal(dma_read_at(dma, 300, IOVA + PAGE, buf, 16), -EBUSY);
     stop(dma);
     for (i = 0; i < 256; i++) {
+        qemu_sem_wait(&a[i].sem);
         assert_int_equal(a[i].ret, -ECANCELED);
         qemu_sem_destroy(&a[i].sem);
     }
@@ -1629,6 +1975,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_inline_page_request),
         cmocka_unit_test(test_inline_delayed),
         cmocka_unit_test(test_inline_race),
+        cmocka_unit_test(test_close_queued),
+        cmocka_unit_test(test_close_waiting),
+        cmocka_unit_test(test_close_running),
+        cmocka_unit_test(test_close_chain),
+        cmocka_unit_test(test_close_in_done_inline),
+        cmocka_unit_test(test_close_in_done_response),
+        cmocka_unit_test(test_close_in_done),
+        cmocka_unit_test(test_close_race),
         cmocka_unit_test(test_loaded_groups),
         cmocka_unit_test(test_busy),
         cmocka_unit_test(test_invalidation_overtakes),
@@ -1639,6 +1993,7 @@ int main(int argc, char **argv)
     qemu_mutex_init(&iommu_lock);
     qemu_mutex_init(&guest_lock);
     qemu_cond_init(&guest_cond);
+    qemu_cond_init(&guest_responded);
 
     return cmocka_run_group_tests_name("pci-ats-dma", tests, NULL, NULL);
 }

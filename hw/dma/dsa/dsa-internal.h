@@ -18,7 +18,7 @@
  * interrupts, and the ends of commands that had to wait, are left to a bottom
  * half.  An engine executes a descriptor without any lock, on a copy of what
  * concerns it.  It never waits for the BQL: whoever holds it can wait for the
- * engines, when the machine stops, and at a reset.
+ * engines: when the machine stops, at a reset, and when the device goes.
  *
  * Section numbers are those of the Intel DSA Architecture Specification,
  * revision 3.0.
@@ -247,7 +247,7 @@ struct DSAState {
     uint64_t next_seq;
     QemuCond completed;         /* an engine has ended or put aside its work */
     bool paused;                /* engines go on with nothing */
-    bool stopping;
+    bool stopping;              /* unrealized; written with the BQL, too */
     DSAGroup groups[DSA_MAX_GROUPS];
     DSAWQ wqs[DSA_MAX_WQS];
     DSAEngine engines[DSA_MAX_ENGINES];
@@ -263,7 +263,11 @@ void dsa_raise(DSAState *s, unsigned vector);
 /* Set a bit of INTCAUSE and raise vector 0; with the lock */
 void dsa_raise_cause(DSAState *s, uint32_t cause);
 
-/* The bottom half: raises interrupts, ends commands; with the BQL */
+/*
+ * The bottom half: raises interrupts, ends commands; with the BQL.  A message
+ * that it sends can unplug the device, which its bus then keeps in memory until
+ * an RCU callback, with the BQL, drops it.
+ */
 void dsa_bh(void *opaque);
 
 /* Enter the Halt State, unless the device is disabled (5.7); with the BQL */
@@ -343,7 +347,10 @@ void dsa_wq_check_occupancy_int(DSAState *s, unsigned wq);
 /* ---- engine.c ---- */
 
 void dsa_engines_start(DSAState *s);
-/* With the BQL, not with the lock */
+/*
+ * End them, and drop all further accesses to the device.  With the BQL, for
+ * which no engine waits, not with the lock; does not wait for the guest.
+ */
 void dsa_engines_stop(DSAState *s);
 /*
  * Have all engines put aside or abandon what they execute.  When this returns

@@ -223,7 +223,7 @@ static void dsa_exit(PCIDevice *pci)
 
     qemu_del_vm_change_state_handler(s->vm_state);
     dsa_engines_stop(s);
-    pci_ats_dma_free(s->dma);
+    pci_ats_dma_close(s->dma);
     dsa_image_free(s);
     qemu_bh_delete(s->bh);
     for (i = 0; i < s->num_wqs; i++) {

@@ -43,14 +43,15 @@ void dsa_bh(void *opaque)
         memset(s->raised, 0, sizeof(s->raised));
         done = s->cmd.done;
     }
-    for (i = 0; i < dsa_num_vectors(s); i++) {
+    /* Each message may be what unplugs the device */
+    for (i = 0; i < dsa_num_vectors(s) && !s->stopping; i++) {
         if (raised[i]) {
             msix_notify(PCI_DEVICE(s), i);
         }
     }
     /* The interrupts of the descriptors that it waited for have been sent */
     QEMU_LOCK_GUARD(&s->lock);
-    if (done && s->cmd.done) {
+    if (done && s->cmd.done && !s->stopping) {
         dsa_command_finish(s);
     }
 }

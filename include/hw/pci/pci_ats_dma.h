@@ -54,9 +54,15 @@ typedef struct PCIATSDMA PCIATSDMA;
 /**
  * PCIATSDMADone: an asynchronous request has ended
  *
- * Called once per request, without the BQL, from a thread of the library; or
- * from pci_ats_dma_free(); or as %PCI_ATS_DMA_INLINE tells.  May take the BQL,
- * and start further requests.
+ * Called once per request, without the BQL, from a thread of the library; or as
+ * %PCI_ATS_DMA_INLINE tells.  May take the BQL, start further requests, and
+ * call pci_ats_dma_close(), or what makes the device model call it: an
+ * interrupt message, for example, can unplug the device that sends it.
+ *
+ * The call may come after pci_ats_dma_close() has returned, for a request that
+ * it has ended.  @opaque has to stay valid until then.  A device model that
+ * refers to its device there holds a reference to it, see object_ref(), for
+ * each request, and drops it in this function, with the BQL.
  *
  * @opaque: as handed to pci_ats_dma_rw_async()
  * @ret: as pci_ats_dma_rw() would have returned it
@@ -84,21 +90,34 @@ typedef void PCIATSDMAVisit(void *opaque, void *data, size_t len);
  * @dev: the function
  * @atc_entries: capacity of the ATC, see pci_atc_new()
  *
- * Returns: to be freed with pci_ats_dma_free() when @dev is unrealized.
+ * With the BQL.
+ *
+ * Returns: to be given up with pci_ats_dma_close() when @dev is unrealized.
  */
 PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries);
 
 /**
- * pci_ats_dma_free: free it
+ * pci_ats_dma_close: end all requests, and give it up
  *
- * Asynchronous requests that have not ended end with -ECANCELED.  Synchronous
- * ones must have returned.  Called with the BQL, which is given up and taken
- * again if a thread has to be waited for.  Not to be called from a
- * PCIATSDMADone.
+ * To be called when the function is unrealized.  When it returns, no
+ * PCIATSDMAVisit is under way or will be called; nothing accesses the function,
+ * its IOMMU, or memory on its behalf any more; and the notifiers are
+ * unregistered.
+ *
+ * Asynchronous requests that have not ended end with -ECANCELED.  A thread of
+ * the library reports these ends, possibly after this function has returned: it
+ * does not wait for any PCIATSDMADone.  Requests that these functions start end
+ * with -ECANCELED, too.  The caller uses @dma for nothing else from here on.
+ *
+ * Synchronous requests must have returned.  A device model that makes them in
+ * threads ends them with pci_ats_dma_suspend() and joins these threads first.
+ *
+ * With the BQL, which stays held.  Waits for at most 256 KiB to be accessed, and
+ * neither for the guest nor for anybody who waits for the BQL.
  *
  * @dma: from pci_ats_dma_new(), or NULL
  */
-void pci_ats_dma_free(PCIATSDMA *dma);
+void pci_ats_dma_close(PCIATSDMA *dma);
 
 /**
  * pci_ats_dma_rw: move data, and wait until it has been moved
@@ -320,7 +339,9 @@ void pci_ats_dma_cancel(PCIATSDMA *dma);
  * pci_ats_dma_suspend: end all requests, and let none begin
  *
  * pci_ats_dma_cancel(), and all requests that are made until
- * pci_ats_dma_resume() end with -ECANCELED, too.
+ * pci_ats_dma_resume() end with -ECANCELED, too.  Synchronous requests do not
+ * wait for the guest any more: a thread that makes them can be joined with the
+ * BQL held.
  *
  * With the BQL.
  *
@@ -343,7 +364,7 @@ void pci_ats_dma_resume(PCIATSDMA *dma);
  * Call it once, directly after pci_ats_dma_new().
  *
  * @dma: from pci_ats_dma_new()
- * @inject: what shall go wrong; must stay until pci_ats_dma_free()
+ * @inject: what shall go wrong; must stay until pci_ats_dma_close()
  */
 void pci_ats_dma_set_inject(PCIATSDMA *dma, PCIATSInject *inject);
 
