@@ -1,0 +1,489 @@
+/*
+ * QTest testcase for devices with ATS that go away while they are busy
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The devices svm, dsa and pci-ats-testdev below a root port whose slot is
+ * powered off (PCIe 5.0, 6.7.1.8): by the test, or by an interrupt message of
+ * the device itself, which the guest has aimed at Slot Control of the port
+ * (7.5.3.10) in extended configuration space.
+ */
+
+#include "qemu/osdep.h"
+#include "libqtest.h"
+#include "standard-headers/linux/pci_regs.h"
+#include "hw/i386/intel_iommu_internal.h"
+#include "hw/misc/svm.h"
+#include "libqos/dsa.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/pci-ats-testdev.h"
+#include "libqos/vtd-prq.h"
+
+#define PORT        QATD_BDF(0, 4, 0)
+#define DEV         QATD_BDF(1, 0, 0)
+#define ECAM        0xb0000000ULL
+#define REGS        0xd0000000ULL
+#define PASID       5
+#define DOMAIN      1
+#define SECONDS     30
+
+#define KIB4        0x1000ULL
+#define ADDR        0x7f0012345000ULL
+#define MSI_IOVA    0x5000ULL
+
+/* First-stage entry (VT-d 9.7) */
+#define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
+
+/* Slot Control: power and both indicators off */
+#define SLOT_OFF    (PCI_EXP_SLTCTL_PWR_OFF | PCI_EXP_SLTCTL_PWR_IND_OFF | \
+                     PCI_EXP_SLTCTL_ATTN_IND_OFF)
+
+/* IOMMUPRIResponseCode */
+enum { SUCCESS };
+
+/* Operations of svm: one that ends where it is started, and a long one */
+#define SHORT       64
+#define LONG        (KIB4 + 64)
+
+typedef struct Test {
+    QTestState *qts;
+    QGuestAllocator alloc;
+    QVtd vtd;
+    QVtdPrq prq;
+    uint64_t root;              /* tables of PASID */
+    uint64_t root0;             /* of requests without PASID */
+    uint16_t slot_control;      /* of the port */
+} Test;
+
+/* Root ports are in charge of their slots; else it is ACPI */
+#define NATIVE \
+    "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off "
+
+/* ---- Setup ---- */
+
+static void start(Test *t, const char *args)
+{
+    *t = (Test) { };
+    t->qts = qtest_initf("-M q35 -nodefaults "
+                         "-device pcie-root-port,id=rp,addr=4,chassis=1 "
+                         "-device pcie-root-port,id=rp2,addr=5,chassis=2 %s",
+                         args);
+    qecam_enable(t->qts);
+    qecam_setup_bridge(t->qts, PORT, 1, 1);
+    t->slot_control = qecam_cap(t->qts, PORT, PCI_CAP_ID_EXP) + PCI_EXP_SLTCTL;
+    pc_alloc_init(&t->alloc, t->qts, 0);
+}
+
+/* With an IOMMU; MSI_IOVA is configuration space of the port */
+static void start_iommu(Test *t, const char *args)
+{
+    g_autofree char *all = g_strdup_printf("-device intel-iommu,svm=on %s",
+                                           args);
+
+    start(t, all);
+    qvtd_init(&t->vtd, t->qts, &t->alloc);
+    t->root = qvtd_sm_attach_process(&t->vtd, DEV, PASID, DOMAIN, &t->root0);
+    qvtd_map_entry(&t->vtd, t->root0, 4, MSI_IOVA, KIB4,
+                   (ECAM + ((uint64_t)PORT << 12)) | FS, FS);
+    qvtd_enable(&t->vtd);
+    qvtd_prq_init(&t->prq, &t->vtd, 2);
+}
+
+static void stop(Test *t)
+{
+    qtest_quit(t->qts);
+    alloc_destroy(&t->alloc);
+}
+
+static void power_off(Test *t)
+{
+    qecam_writew(t->qts, PORT, t->slot_control, SLOT_OFF);
+}
+
+/*
+ * Nobody can be in an access to registers after this, and so nobody keeps the
+ * device alive.  QEMU forgets the mapping by RCU; the test cannot see when.
+ */
+static void unmap_registers(Test *t)
+{
+    qecam_writew(t->qts, DEV, PCI_COMMAND, PCI_COMMAND_MASTER);
+    g_usleep(200 * 1000);
+}
+
+/* Without a guest that agrees, it is unplugged with the next reset */
+static void unplug(Test *t)
+{
+    qtest_qmp_device_del_send(t->qts, "dev");
+    qtest_system_reset_nowait(t->qts);
+}
+
+/* The device has gone, and the machine goes on */
+static void expect_gone(Test *t)
+{
+    qtest_qmp_eventwait(t->qts, "DEVICE_DELETED");
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'query-status' }");
+    qtest_qmp_device_add(t->qts, "svm", "other", "{ 'bus': 'rp2' }");
+}
+
+static void map(Test *t, uint64_t addr)
+{
+    qvtd_map_entry(&t->vtd, t->root, 4, addr, KIB4,
+                   qvtd_new_table(&t->vtd) | FS, FS);
+}
+
+/* Bring in the page that the device has asked for, and tell it */
+static void answer(Test *t, const QVtdPageReq *rq)
+{
+    map(t, rq->addr);
+    qvtd_page_response(&t->vtd, rq->sid, rq->pasid, rq->prgi, SUCCESS);
+}
+
+/* ---- svm ---- */
+
+static void svm_enable_ats(Test *t)
+{
+    uint16_t ats = qecam_ext_cap(t->qts, DEV, PCI_EXT_CAP_ID_ATS);
+    uint16_t pasid = qecam_ext_cap(t->qts, DEV, PCI_EXT_CAP_ID_PASID);
+    uint16_t pri = qecam_ext_cap(t->qts, DEV, PCI_EXT_CAP_ID_PRI);
+
+    qecam_writew(t->qts, DEV, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
+    qecam_writel(t->qts, DEV, pri + PCI_PRI_ALLOC_REQ, 32);
+    qecam_writew(t->qts, DEV, pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
+    qecam_writew(t->qts, DEV, ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+}
+
+/* Its interrupt powers off the slot; @page is what it calls that of the port */
+static void svm_enable(Test *t, uint64_t page)
+{
+    uint8_t msi = qecam_cap(t->qts, DEV, PCI_CAP_ID_MSI);
+
+    qecam_writel(t->qts, DEV, PCI_BASE_ADDRESS_0, REGS);
+    qecam_writew(t->qts, DEV, PCI_COMMAND,
+                 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    qecam_writel(t->qts, DEV, msi + PCI_MSI_ADDRESS_LO,
+                 page + t->slot_control);
+    qecam_writew(t->qts, DEV, msi + PCI_MSI_DATA_64, SLOT_OFF);
+    qecam_writew(t->qts, DEV, msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+}
+
+static void svm_begin(Test *t, uint32_t pasid, uint64_t addr, uint64_t size)
+{
+    qtest_writel(t->qts, REGS + SVM_REG_PASID, pasid);
+    qtest_writeq(t->qts, REGS + SVM_REG_ADDR, addr);
+    qtest_writeq(t->qts, REGS + SVM_REG_SIZE, size);
+    qtest_writeq(t->qts, REGS + SVM_REG_START, SVM_START_WRITE);
+}
+
+/* The interrupt is sent by the thread of the device, or while it is accessed */
+static void test_svm_own_interrupt(const void *opaque)
+{
+    Test t;
+
+    start(&t, NATIVE "-device svm,bus=rp,id=dev");
+    svm_enable(&t, ECAM + ((uint64_t)PORT << 12));
+    svm_begin(&t, SVM_PASID_NONE, guest_alloc(&t.alloc, 2 * KIB4),
+              GPOINTER_TO_UINT(opaque));
+    expect_gone(&t);
+    stop(&t);
+}
+
+static void svm_begin_and_fault(Test *t, uint64_t size, QVtdPageReq *rq)
+{
+    start_iommu(t, NATIVE "-device svm,bus=rp,id=dev");
+    svm_enable(t, MSI_IOVA);
+    svm_enable_ats(t);
+    map(t, ADDR + KIB4);
+    svm_begin(t, PASID, ADDR, size);
+    qvtd_prq_wait(&t->prq, SECONDS, rq);
+}
+
+/* The guest's response makes it go on, and so end */
+static void test_svm_response(const void *opaque)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    svm_begin_and_fault(&t, GPOINTER_TO_UINT(opaque), &rq);
+    answer(&t, &rq);
+    expect_gone(&t);
+    stop(&t);
+}
+
+/* The same while nothing but the operation keeps the device alive */
+static void test_svm_response_unmapped(const void *opaque)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    svm_begin_and_fault(&t, GPOINTER_TO_UINT(opaque), &rq);
+    unmap_registers(&t);
+    answer(&t, &rq);
+    expect_gone(&t);
+    stop(&t);
+}
+
+/* The page never comes */
+static void test_svm_waiting(const void *opaque)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    svm_begin_and_fault(&t, GPOINTER_TO_UINT(opaque), &rq);
+    power_off(&t);
+    expect_gone(&t);
+    /* Nobody is there to take it */
+    answer(&t, &rq);
+    stop(&t);
+}
+
+static void test_svm_quit(const void *opaque)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    svm_begin_and_fault(&t, GPOINTER_TO_UINT(opaque), &rq);
+    stop(&t);
+}
+
+/* ---- pci-ats-testdev ---- */
+
+static void testdev_begin_and_fault(Test *t, QATD *d, uint64_t flags,
+                                    const char *args)
+{
+    QVtdPageReq rq;
+
+    start_iommu(t, args);
+    qatd_init(d, t->qts, DEV, 0);
+    qatd_enable_all(d, 32);
+    qatd_start(d, ATD_CMD_SVM_WRITE, PASID, ADDR, 64, flags);
+    qvtd_prq_wait(&t->prq, SECONDS, &rq);
+}
+
+static void test_testdev_waiting(const void *opaque)
+{
+    Test t;
+    QATD d;
+
+    testdev_begin_and_fault(&t, &d, GPOINTER_TO_UINT(opaque),
+                            NATIVE "-device pci-ats-testdev,bus=rp,id=dev");
+    power_off(&t);
+    expect_gone(&t);
+    stop(&t);
+}
+
+static void test_testdev_unplug(const void *opaque)
+{
+    Test t;
+    QATD d;
+
+    testdev_begin_and_fault(&t, &d, GPOINTER_TO_UINT(opaque),
+                            "-device pci-ats-testdev,bus=rp,id=dev");
+    unplug(&t);
+    expect_gone(&t);
+    stop(&t);
+}
+
+static void test_testdev_quit(const void *opaque)
+{
+    Test t;
+    QATD d;
+
+    testdev_begin_and_fault(&t, &d, GPOINTER_TO_UINT(opaque),
+                            NATIVE "-device pci-ats-testdev,bus=rp,id=dev");
+    stop(&t);
+}
+
+/* A command that is repeated without end ends, too */
+static void test_testdev_repeating(void)
+{
+    Test t;
+    QATD d;
+
+    start(&t, NATIVE "-device pci-ats-testdev,bus=rp,id=dev");
+    qatd_init(&d, t.qts, DEV, 0);
+    qatd_write(&d, ATD_REPEAT, UINT64_MAX);
+    qatd_start(&d, ATD_CMD_SVM_WRITE, QATD_NO_PASID,
+               guest_alloc(&t.alloc, KIB4), KIB4, ATD_FLAG_THREAD);
+    power_off(&t);
+    expect_gone(&t);
+    stop(&t);
+}
+
+/* ---- dsa ---- */
+
+static void dsa_aim_vector(Test *t, QDSA *d, unsigned vector, uint64_t page)
+{
+    uint8_t pos = qecam_cap(t->qts, DEV, PCI_CAP_ID_MSIX);
+    unsigned entry = qecam_readl(t->qts, DEV, pos + PCI_MSIX_TABLE) +
+                     vector * PCI_MSIX_ENTRY_SIZE;
+
+    qdsa_writel(d, entry + PCI_MSIX_ENTRY_LOWER_ADDR, page + t->slot_control);
+    qdsa_writel(d, entry + PCI_MSIX_ENTRY_DATA, SLOT_OFF);
+}
+
+/* An interrupt of a descriptor, and one of a command that waits for it */
+static void test_dsa_own_interrupt(void)
+{
+    QDSADesc desc;
+    QDSA d;
+    Test t;
+
+    start(&t, NATIVE "-device dsa,bus=rp,id=dev");
+    qdsa_init(&d, t.qts, DEV, guest_alloc(&t.alloc, KIB4));
+    dsa_aim_vector(&t, &d, 1, ECAM + ((uint64_t)PORT << 12));
+    qdsa_start(&d, 0);
+    g_assert_cmphex(qdsa_command(&d, DSA_CMD_REQUEST_INT_HANDLE, 1) & 0xff, ==,
+                    DSA_CMDERR_SUCCESS);
+    qdsa_desc(&desc, DSA_OP_NOOP, DSA_FLAG_REQUEST_INT, 0);
+    stl_le_p(desc.raw + DSA_DESC_INT_HANDLE, 1);
+    qdsa_submit(&d, &desc);
+    qdsa_writel(&d, A_DSA_CMD, DSA_CMD_DRAIN_ALL << R_DSA_CMD_CODE_SHIFT |
+                               R_DSA_CMD_INT_MASK);
+    expect_gone(&t);
+    stop(&t);
+}
+
+/* A command that has ended, by an interrupt of each kind */
+static void test_dsa_own_command(void)
+{
+    QDSA d;
+    Test t;
+
+    start(&t, NATIVE "-device dsa,bus=rp,id=dev");
+    qdsa_init(&d, t.qts, DEV, guest_alloc(&t.alloc, KIB4));
+    dsa_aim_vector(&t, &d, 0, ECAM + ((uint64_t)PORT << 12));
+    qdsa_start(&d, 0);
+    qdsa_writel(&d, A_DSA_CMD, DSA_CMD_DRAIN_ALL << R_DSA_CMD_CODE_SHIFT |
+                               R_DSA_CMD_INT_MASK);
+    expect_gone(&t);
+    stop(&t);
+}
+
+static void dsa_begin_and_fault(Test *t, QDSA *d, QVtdPageReq *rq)
+{
+    QDSADesc desc;
+
+    start_iommu(t, NATIVE "-device dsa,bus=rp,id=dev");
+    qdsa_init(d, t->qts, DEV, guest_alloc(&t->alloc, KIB4));
+    dsa_aim_vector(t, d, 1, MSI_IOVA);
+    qdsa_enable_ats(d);
+    qdsa_writel(d, A_DSA_GENCFG, R_DSA_GENCFG_USER_INT_MASK);
+    qdsa_writel(d, qdsa_msixperm(1), R_DSA_MSIXPERM_PASID_EN_MASK |
+                                     PASID << R_DSA_MSIXPERM_PASID_SHIFT);
+    qdsa_start(d, R_DSA_WQCFG1_PASID_EN_MASK |
+                  R_DSA_WQCFG1_BLOCK_ON_FAULT_MASK |
+                  PASID << R_DSA_WQCFG1_PASID_SHIFT);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_REQUEST_INT_HANDLE, 1) & 0xff, ==,
+                    DSA_CMDERR_SUCCESS);
+    map(t, ADDR + KIB4);
+    qdsa_desc(&desc, DSA_OP_FILL, DSA_FLAG_BLOCK_ON_FAULT |
+              DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_INT, ADDR + KIB4);
+    stl_le_p(desc.raw + DSA_DESC_INT_HANDLE, 1);
+    qdsa_desc_data(&desc, 0, ADDR, 64);
+    qdsa_submit(d, &desc);
+    qvtd_prq_wait(&t->prq, SECONDS, rq);
+}
+
+/* The interrupt, while nothing but the bottom half keeps the device alive */
+static void test_dsa_response_unmapped(void)
+{
+    QVtdPageReq rq;
+    QDSA d;
+    Test t;
+
+    dsa_begin_and_fault(&t, &d, &rq);
+    unmap_registers(&t);
+    answer(&t, &rq);
+    expect_gone(&t);
+    stop(&t);
+}
+
+static void test_dsa_waiting(void)
+{
+    QVtdPageReq rq;
+    QDSA d;
+    Test t;
+
+    dsa_begin_and_fault(&t, &d, &rq);
+    power_off(&t);
+    expect_gone(&t);
+    stop(&t);
+}
+
+static void test_dsa_quit(void)
+{
+    QVtdPageReq rq;
+    QDSA d;
+    Test t;
+
+    dsa_begin_and_fault(&t, &d, &rq);
+    stop(&t);
+}
+
+/* ---- All of them ---- */
+
+static const char *const devices[] = { "svm", "dsa", "pci-ats-testdev" };
+
+/* A device that is refused after it has been realized */
+static void test_failed_realize(void)
+{
+    Test t;
+
+    start(&t, "");
+    for (int i = 0; i < ARRAY_SIZE(devices); i++) {
+        QDict *rsp = qtest_qmp(t.qts, "{ 'execute': 'device_add', "
+                               "'arguments': { 'driver': %s, 'bus': 'rp', "
+                               "'failover_pair_id': 'none' } }", devices[i]);
+
+        g_assert_true(qdict_haskey(rsp, "error"));
+        qobject_unref(rsp);
+    }
+    for (int i = 0; i < ARRAY_SIZE(devices); i++) {
+        qtest_qmp_device_add(t.qts, devices[i], "dev", "{ 'bus': 'rp' }");
+        unplug(&t);
+        qtest_qmp_eventwait(t.qts, "DEVICE_DELETED");
+    }
+    stop(&t);
+}
+
+static void add_svm(const char *name, GTestDataFunc fn)
+{
+    g_autofree char *path = g_strdup_printf("/pci-ats-eject/svm/%s", name);
+    g_autofree char *path_long = g_strdup_printf("%s-long", path);
+
+    qtest_add_data_func(path, GUINT_TO_POINTER(SHORT), fn);
+    qtest_add_data_func(path_long, GUINT_TO_POINTER(LONG), fn);
+}
+
+static void add_testdev(const char *name, GTestDataFunc fn)
+{
+    g_autofree char *path = g_strdup_printf("/pci-ats-eject/testdev/%s", name);
+    g_autofree char *path_async = g_strdup_printf("%s-async", path);
+
+    qtest_add_data_func(path, GUINT_TO_POINTER(ATD_FLAG_THREAD), fn);
+    qtest_add_data_func(path_async, GUINT_TO_POINTER(ATD_FLAG_ASYNC), fn);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    add_svm("own-interrupt", test_svm_own_interrupt);
+    add_svm("response", test_svm_response);
+    add_svm("response-unmapped", test_svm_response_unmapped);
+    add_svm("waiting", test_svm_waiting);
+    add_svm("quit", test_svm_quit);
+    add_testdev("waiting", test_testdev_waiting);
+    add_testdev("unplug", test_testdev_unplug);
+    add_testdev("quit", test_testdev_quit);
+    qtest_add_func("/pci-ats-eject/testdev/repeating", test_testdev_repeating);
+    qtest_add_func("/pci-ats-eject/dsa/own-interrupt", test_dsa_own_interrupt);
+    qtest_add_func("/pci-ats-eject/dsa/own-command", test_dsa_own_command);
+    qtest_add_func("/pci-ats-eject/dsa/response-unmapped",
+                   test_dsa_response_unmapped);
+    qtest_add_func("/pci-ats-eject/dsa/waiting", test_dsa_waiting);
+    qtest_add_func("/pci-ats-eject/dsa/quit", test_dsa_quit);
+    qtest_add_func("/pci-ats-eject/failed-realize", test_failed_realize);
+    return g_test_run();
+}
