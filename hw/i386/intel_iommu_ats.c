@@ -378,15 +378,7 @@ bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
 
 /* Translated requests (4.2.5) */
 
-static bool function_may_send_translated(PCIBus *bus, int devfn)
-{
-    PCIDevice *dev = bus->devices[devfn];
-
-    /* Behind a bridge that takes over the requests there is no telling */
-    return !dev || pcie_ats_enabled(dev);
-}
-
-static uint8_t translated_check(const Request *rq, PCIBus *bus, int devfn,
+static uint8_t translated_check(const Request *rq, bool ats_enabled,
                                 hwaddr addr, bool *fpd)
 {
     VTDResolver *r = rq->s->resolver;
@@ -396,7 +388,7 @@ static uint8_t translated_check(const Request *rq, PCIBus *bus, int devfn,
     if (reason) {
         return reason;
     }
-    if (!function_may_send_translated(bus, devfn)) {
+    if (!ats_enabled) {
         return scalable ? VTD_FR_SM_CONTEXT_ENTRY_DTE :
                           VTD_FR_CONTEXT_ENTRY_TT;
     }
@@ -431,48 +423,63 @@ void vtd_block_translated_interrupt(IntelIOMMUState *s, uint16_t sid,
     request_fault(&rq, reason, fpd, addr);
 }
 
+static bool translated(const Request *rq, bool ats_enabled, hwaddr addr,
+                       IOMMUTLBEntry *entry)
+{
+    bool fpd = false;
+    uint8_t reason;
+
+    RCU_READ_LOCK_GUARD();
+    /* 4.2.1: Unsupported Request, and not a remapping fault */
+    if (!vtd_resolver_enabled(rq->s->resolver)) {
+        entry_blocked(entry, rq->pasid, addr);
+        return false;
+    }
+    reason = translated_check(rq, ats_enabled, addr, &fpd);
+    if (reason) {
+        request_fault(rq, reason, fpd, addr);
+        entry_blocked(entry, rq->pasid, addr);
+        return false;
+    }
+    trace_vtd_translated_request(rq->sid, addr, rq->is_write);
+    /* Blocks of this size cannot reach into the interrupt range */
+    entry_identity(entry, rq->pasid, addr, VTD_INTERRUPT_ADDR_SIZE - 1);
+    return true;
+}
+
+/* Only the requester itself is there as long as it sends requests */
+static bool ats_enabled_at(PCIBus *bus, int devfn)
+{
+    PCIDevice *dev = pci_bus_is_express(bus) ? bus->devices[devfn] : NULL;
+
+    return dev && pcie_ats_enabled(dev);
+}
+
 bool vtd_translate_translated(IntelIOMMUState *s, PCIBus *bus, int devfn,
                               uint32_t pasid, hwaddr addr, bool is_write,
                               IOMMUTLBEntry *entry)
 {
     Request rq = request(s, bus, devfn, pasid, VTD_AT_TRANSLATED);
-    bool fpd = false;
-    uint8_t reason;
 
     rq.is_write = is_write;
-    RCU_READ_LOCK_GUARD();
-    /* 4.2.1: Unsupported Request, and not a remapping fault */
-    if (!vtd_resolver_enabled(s->resolver)) {
-        entry_blocked(entry, pasid, addr);
-        return false;
-    }
-    reason = translated_check(&rq, bus, devfn, addr, &fpd);
-    if (reason) {
-        request_fault(&rq, reason, fpd, addr);
-        entry_blocked(entry, pasid, addr);
-        return false;
-    }
-    trace_vtd_translated_request(rq.sid, addr, is_write);
-    /* Blocks of this size cannot reach into the interrupt range */
-    entry_identity(entry, pasid, addr, VTD_INTERRUPT_ADDR_SIZE - 1);
-    return true;
+    return translated(&rq, ats_enabled_at(bus, devfn), addr, entry);
 }
 
-bool vtd_translated_request(PCIBus *bus, void *opaque, int devfn, hwaddr addr,
-                            hwaddr *len, bool is_write)
+bool vtd_translated_request(PCIBus *bus, void *opaque, int devfn,
+                            bool ats_enabled, hwaddr addr, hwaddr *len,
+                            bool is_write)
 {
     IntelIOMMUState *s = opaque;
+    Request rq = request(s, bus, devfn, PCI_NO_PASID, VTD_AT_TRANSLATED);
     IOMMUTLBEntry entry;
     hwaddr rest;
 
     if (vtd_is_interrupt_addr(addr)) {
-        vtd_block_translated_interrupt(s,
-                                       PCI_BUILD_BDF(pci_bus_num(bus), devfn),
-                                       addr, is_write);
+        vtd_block_translated_interrupt(s, rq.sid, addr, is_write);
         return false;
     }
-    if (!vtd_translate_translated(s, bus, devfn, PCI_NO_PASID, addr, is_write,
-                                  &entry)) {
+    rq.is_write = is_write;
+    if (!translated(&rq, ats_enabled, addr, &entry)) {
         return false;
     }
     rest = entry.addr_mask - (addr & entry.addr_mask);

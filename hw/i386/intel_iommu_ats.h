@@ -30,8 +30,9 @@ void vtd_register_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
                                  uint32_t pasid, IOMMUNotifier *n);
 void vtd_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
                                    uint32_t pasid, IOMMUNotifier *n);
-bool vtd_translated_request(PCIBus *bus, void *opaque, int devfn, hwaddr addr,
-                            hwaddr *len, bool is_write);
+bool vtd_translated_request(PCIBus *bus, void *opaque, int devfn,
+                            bool ats_enabled, hwaddr addr, hwaddr *len,
+                            bool is_write);
 ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
                                     uint32_t pasid, bool priv_req,
                                     bool exec_req, hwaddr addr, size_t length,
@@ -93,6 +94,11 @@ bool vtd_peek(IntelIOMMUState *s, PCIBus *bus, int devfn, uint32_t pasid,
 
 /**
  * vtd_translate_translated: let a translated request pass, or not (4.2.5)
+ *
+ * For requests that come through the memory region of the IOMMU, which does
+ * not know the function: it is the one at @bus and @devfn, unless these belong
+ * to a bridge that takes over the requests.  Functions behind such a bridge
+ * have no ATS.
  *
  * @s: the IOMMU, with translation enabled or not
  * @bus: bus of the requester

@@ -191,6 +191,7 @@ AddressSpace *pci_translated_target(PCIDevice *dev, dma_addr_t addr,
                                     dma_addr_t len, bool is_write)
 {
     const PCIIOMMUBinding *b = &dev->iommu;
+    bool ats_enabled = pcie_ats_enabled(dev);
     dma_addr_t covered;
 
     if (!b->ops || !b->ops->translated_request) {
@@ -201,8 +202,9 @@ AddressSpace *pci_translated_target(PCIDevice *dev, dma_addr_t addr,
     }
     for (; len; addr += covered, len -= covered) {
         covered = len;
-        if (!b->ops->translated_request(b->bus, b->opaque, b->devfn, addr,
-                                        &covered, is_write)) {
+        if (!b->ops->translated_request(b->bus, b->opaque, b->devfn,
+                                        ats_enabled, addr, &covered,
+                                        is_write)) {
             return NULL;
         }
     }

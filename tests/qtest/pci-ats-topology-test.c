@@ -273,6 +273,32 @@ static void test_stale_translation(const void *opaque)
     fixture_stop(&f);
 }
 
+/*
+ * A function of a conventional bus cannot send translated requests, whatever
+ * the context entry of the bridge allows and whoever is 00.0 of that bus
+ * (PCIe 5.0, 10.2.4; VT-d 5.10, 3.12.1).
+ */
+static void test_translated_conventional(const void *opaque)
+{
+    Topology t = *(const Topology *)opaque;
+    g_autofree char *with_first =
+        g_strconcat(t.args, " -device pci-ats-testdev,bus=br,addr=0", NULL);
+    const char *args[] = { t.args, with_first };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(args); i++) {
+        Fixture f;
+
+        t.args = args[i];
+        fixture_start(&f, &t, t.sid);
+        qvtd_attach(&f.vtd, t.sid, DOMAIN, f.sspt, true);
+        qvtd_inv_global(&f.vtd);
+        assert_writes(&f, ATD_CMD_DMA_WRITE, IOVA, 0, true);
+        assert_writes(&f, ATD_CMD_DMA_WRITE, f.page, ATD_FLAG_TRANSLATED,
+                      false);
+        fixture_stop(&f);
+    }
+}
+
 static void add_test(const char *name, const Topology *t,
                      void (*fn)(const void *))
 {
@@ -294,6 +320,9 @@ int main(int argc, char **argv)
         add_test("other-source-id", t, test_other_source_id);
         add_test("invalidation", t, test_invalidation);
         add_test("stale-translation", t, test_stale_translation);
+        if (t->conventional) {
+            add_test("translated", t, test_translated_conventional);
+        }
     }
     return g_test_run();
 }

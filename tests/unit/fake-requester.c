@@ -15,6 +15,8 @@
 #include "fake-requester.h"
 
 PCIBus fake_bus;
+bool fake_bus_express = true;
+bool fake_ats_enabled = true;
 
 int pci_bus_num(PCIBus *bus)
 {
@@ -23,7 +25,12 @@ int pci_bus_num(PCIBus *bus)
 
 bool pcie_ats_enabled(const PCIDevice *dev)
 {
-    return true;
+    return fake_ats_enabled;
+}
+
+bool pci_bus_is_express(const PCIBus *bus)
+{
+    return fake_bus_express;
 }
 
 void vtd_dev_tlb_register(VTDDevTLB *dt, PCIBus *bus, int devfn,

@@ -14,8 +14,12 @@
 
 #include "hw/pci/pci.h"
 
-/* Bus 0 */
+/* Bus 0, and whether it is of PCI Express */
 extern PCIBus fake_bus;
+extern bool fake_bus_express;
+
+/* Whether all functions have ATS enabled */
+extern bool fake_ats_enabled;
 
 /* That have been reported */
 extern unsigned fake_faults;

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 #include "qemu/bswap.h"
 #include "qemu/rcu.h"
+#include "hw/pci/pci_bus.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_ats.h"
 #include "hw/i386/intel_iommu_request.h"
@@ -459,11 +460,55 @@ static void test_peek(void **state)
     assert_int_equal(fake_faults, 0);
 }
 
+static bool translated_request(bool ats_enabled)
+{
+    hwaddr len = 4;
+
+    return vtd_translated_request(&fake_bus, iommu, 0, ats_enabled, 0, &len,
+                                  false);
+}
+
+static bool translated_in_region(void)
+{
+    IOMMUTLBEntry entry;
+
+    return vtd_translate_translated(iommu, &fake_bus, 0, PCI_NO_PASID, 0,
+                                    false, &entry);
+}
+
+/* PCIe 5.0, 10.5.1.3: the function that sends it must have ATS enabled */
+static void test_translated_requester(void **state)
+{
+    PCIDevice *dev = g_new0(PCIDevice, 1);
+
+    fake_faults = 0;
+    assert_true(translated_request(true));
+    assert_int_equal(fake_faults, 0);
+    assert_false(translated_request(false));
+    assert_int_equal(fake_faults, 1);
+
+    /* Nothing there, a function without ATS, and one behind a bridge */
+    assert_false(translated_in_region());
+    fake_bus.devices[0] = dev;
+    assert_true(translated_in_region());
+    fake_ats_enabled = false;
+    assert_false(translated_in_region());
+    fake_ats_enabled = true;
+    fake_bus_express = false;
+    assert_false(translated_in_region());
+    fake_bus_express = true;
+    assert_int_equal(fake_faults, 4);
+    fake_bus.devices[0] = NULL;
+    g_free(dev);
+}
+
 /* SGN.4: above the host address width; and the last address below */
 static void test_translated_width(void **state)
 {
     IOMMUTLBEntry entry;
+    PCIDevice *dev = g_new0(PCIDevice, 1);
 
+    fake_bus.devices[0] = dev;
     fake_faults = 0;
     assert_true(vtd_translate_translated(iommu, &fake_bus, 0, PCI_NO_PASID,
                                          (1ULL << 48) - 1, false, &entry));
@@ -472,6 +517,8 @@ static void test_translated_width(void **state)
                                           1ULL << 48, false, &entry));
     assert_int_equal(entry.perm, IOMMU_NONE);
     assert_int_equal(fake_faults, 1);
+    fake_bus.devices[0] = NULL;
+    g_free(dev);
 }
 
 int main(int argc, char **argv)
@@ -481,6 +528,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_invalidation_meanwhile),
         cmocka_unit_test(test_fault_disabled),
         cmocka_unit_test(test_peek),
+        cmocka_unit_test(test_translated_requester),
         cmocka_unit_test(test_translated_width),
     };
 

@@ -64,6 +64,7 @@ static PCIBus bus;
 static int info_status;
 static unsigned requests, registered;
 static uint64_t allowed;        /* last address of translated requests */
+static bool sent_with_ats;      /* the last one */
 
 static int get_iotlb_info(void *opaque, uint8_t *addr_width,
                           uint32_t *min_page_size)
@@ -116,10 +117,12 @@ static ssize_t request_translation(PCIBus *b, void *opaque, int devfn,
     return n <= result_length ? n : -ENOMEM;
 }
 
-static bool translated_request(PCIBus *b, void *opaque, int devfn, hwaddr addr,
-                               hwaddr *len, bool is_write)
+static bool translated_request(PCIBus *b, void *opaque, int devfn,
+                               bool ats_enabled, hwaddr addr, hwaddr *len,
+                               bool is_write)
 {
     requests++;
+    sent_with_ats = ats_enabled;
     /* Page by page, although it could say more at once */
     *len = MIN(*len, PAGE - addr % PAGE);
     return addr <= allowed;
@@ -402,6 +405,18 @@ static void test_translated(void **state)
     assert_null(target(0, 2 * PAGE + 1));
 }
 
+/* 10.5.1.3: the IOMMU learns of the very function, whatever the source id is */
+static void test_translated_enable(void **state)
+{
+    bus.devices[DEVFN] = NULL;
+    target(0, 1);
+    assert_true(sent_with_ats);
+    write_word(ATS + PCI_ATS_CTRL, 0);
+    target(0, 1);
+    assert_false(sent_with_ats);
+    assert_int_equal(requests, 2);
+}
+
 static void test_translated_blocked(void **state)
 {
     assert_null(target(UINT64_MAX, 2));
@@ -560,6 +575,7 @@ int main(void)
         TEST(invalidations),
         TEST(caches),
         TEST(translated),
+        TEST(translated_enable),
         TEST(translated_blocked),
         TEST(translated_unknown),
         TEST(pasid_rw),
