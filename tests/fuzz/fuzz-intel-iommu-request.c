@@ -112,6 +112,7 @@ static uint8_t model_legacy_context(const Fuzzer *f, uint16_t sid,
     }
     t->walk.type = (ce[0] >> 2 & 3) == 2 ? VTD_WALK_PASS_THROUGH :
                                            VTD_WALK_SECOND_STAGE;
+    t->domain = ce[1] >> 8 & 0xffff;
     switch (ce[0] >> 2 & 3) {
     case 0:
         return 0;
@@ -203,6 +204,7 @@ static uint8_t model_pasid_entry(const Fuzzer *f, const uint64_t *pe,
         return VTD_FR_PASID_TABLE_ENTRY_INV;
     }
     t->privileged = pe[2] & 1;
+    t->domain = pe[1] & 0xffff;
     return 0;
 }
 
@@ -220,6 +222,7 @@ static uint8_t model_scalable(const Fuzzer *f, uint16_t sid, uint32_t pasid,
     }
     if (pasid == PCI_NO_PASID) {
         pasid = ce[1] & 0xfffff;
+        t->tag_pasid = pasid;
     } else if (!(ce[0] & 8)) {
         return VTD_FR_SM_CONTEXT_ENTRY_PASIDE;
     } else if (pasid >> 20) {
@@ -259,7 +262,7 @@ static uint8_t model(const Fuzzer *f, uint16_t sid, uint32_t pasid,
 {
     uint8_t fault;
 
-    *t = (VTDTarget) { .sid = sid, .pasid = pasid };
+    *t = (VTDTarget) { .sid = sid, .pasid = pasid, .tag_pasid = pasid };
     t->walk.haw = HAW;
     t->walk.scalable = f->s->root_scalable;
     if (bad_mode(f)) {
@@ -301,6 +304,8 @@ static bool same(const VTDTarget *a, const VTDTarget *b)
     return a->fault == b->fault && a->fpd == b->fpd && a->ats == b->ats &&
            a->sid == b->sid && a->pasid == b->pasid &&
            (a->fault || (a->privileged == b->privileged &&
+                         a->domain == b->domain &&
+                         a->tag_pasid == b->tag_pasid &&
                          same_walk(&a->walk, &b->walk)));
 }
 

@@ -60,6 +60,14 @@ static void start_legacy(Test *t, const char *iommu)
     qvtd_enable(&t->vtd);
 }
 
+static uint64_t legacy_context(Test *t, uint16_t bdf)
+{
+    uint64_t root = qtest_readq(t->qts, t->vtd.root + (bdf >> 8) * 16);
+
+    return (root & VTD_ROOT_ENTRY_CTP) +
+           (bdf & 0xff) * VTD_CTX_ENTRY_LEGACY_SIZE;
+}
+
 /* 9.4, 9.6: requests without PASID pass through */
 static void start_pass_through(Test *t, const char *iommu)
 {
@@ -80,8 +88,7 @@ static void start_pass_through_legacy(Test *t, const char *iommu)
     t->page = qvtd_new_table(&t->vtd);
     qtest_writel(t->qts, t->page, MAGIC);
     qvtd_attach(&t->vtd, DEV, 1, 0, false);
-    t->context = (qtest_readq(t->qts, t->vtd.root) & VTD_ROOT_ENTRY_CTP) +
-                 DEV * VTD_CTX_ENTRY_LEGACY_SIZE;
+    t->context = legacy_context(t, DEV);
     qtest_writeq(t->qts, t->context,
                  VTD_CONTEXT_ENTRY_P | VTD_CONTEXT_TT_PASS_THROUGH);
     qvtd_enable(&t->vtd);
@@ -366,6 +373,78 @@ static void test_pass_look_again(void)
     qtest_writeq(t.qts, t.context + 8, 0);
     qvtd_submit(&t.vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL, 0);
     expect_pass(&t);
+
+    /* A reset switches translation off, too */
+    qtest_writeq(t.qts, t.pe, 0);
+    qvtd_inv_global(&t.vtd);
+    expect_blocked(&t, VTD_FR_PASID_ENTRY_P);
+    qtest_system_reset(t.qts);
+    qecam_enable(t.qts);
+    qatd_init(&t.dev, t.qts, DEV, 0);
+    expect_pass(&t);
+    stop(&t);
+}
+
+/* ---- Migration ---- */
+
+#define BEHIND_PORT QATD_BDF(3, 0, 0)
+#define PORT_ARGS   "-M q35 -nodefaults -device intel-iommu "              \
+                    "-device pcie-root-port,id=rp,addr=5,chassis=1 "       \
+                    "-device pci-ats-testdev,bus=rp,addr=0 "
+
+static void start_behind_port(Test *t)
+{
+    *t = (Test) { };
+    t->qts = qtest_init(PORT_ARGS);
+    qecam_enable(t->qts);
+    qecam_setup_bridge(t->qts, QATD_BDF(0, 5, 0), 3, 3);
+    pc_alloc_init(&t->alloc, t->qts, 0);
+    qvtd_init(&t->vtd, t->qts, &t->alloc);
+    qatd_init(&t->dev, t->qts, BEHIND_PORT, 0);
+    t->page = qvtd_new_table(&t->vtd);
+    qtest_writel(t->qts, t->page, MAGIC);
+    t->table = qvtd_new_table(&t->vtd);
+    qvtd_attach(&t->vtd, BEHIND_PORT, 1, t->table, false);
+    qvtd_attach(&t->vtd, BEHIND_PORT & 0xff, 1, t->table, false);
+}
+
+static void migrate(Test *t)
+{
+    g_autofree char *path = qatd_save_machine(t->qts);
+
+    t->qts = qtest_init(PORT_ARGS "-incoming defer");
+    t->vtd.qts = t->qts;
+    t->dev.qts = t->qts;
+    qatd_load_machine(t->qts, path);
+}
+
+/*
+ * The destination looks at the tables again, and knows the numbers of buses
+ * then: 00:00.0 passes through, and is not the device.
+ */
+static void test_migration(void)
+{
+    Test t;
+
+    start_behind_port(&t);
+    qtest_writeq(t.qts, legacy_context(&t, BEHIND_PORT & 0xff),
+                 VTD_CONTEXT_ENTRY_P | VTD_CONTEXT_TT_PASS_THROUGH);
+    qvtd_enable(&t.vtd);
+    expect_blocked(&t, VTD_FR_READ);
+    migrate(&t);
+    expect_blocked(&t, VTD_FR_READ);
+
+    qtest_writeq(t.qts, legacy_context(&t, BEHIND_PORT),
+                 VTD_CONTEXT_ENTRY_P | VTD_CONTEXT_TT_PASS_THROUGH);
+    qvtd_inv_global(&t.vtd);
+    expect_pass(&t);
+    migrate(&t);
+    expect_pass(&t);
+
+    qtest_writeq(t.qts, legacy_context(&t, BEHIND_PORT),
+                 VTD_CONTEXT_ENTRY_P | VTD_CONTEXT_TT_PASS_THROUGH | 1 << 4);
+    migrate(&t);
+    expect_blocked(&t, VTD_FR_CONTEXT_ENTRY_RSVD);
     stop(&t);
 }
 
@@ -415,8 +494,7 @@ static void test_interrupt_legacy(void)
     start_legacy(&t, "");
     interrupt_range(&t, VTD_FR_INTERRUPT_ADDR);
     /* LCT.2: the entry does not let the request so far */
-    qtest_writeq(t.qts, (qtest_readq(t.qts, t.vtd.root) & VTD_ROOT_ENTRY_CTP) +
-                 DEV * VTD_CTX_ENTRY_LEGACY_SIZE, 0);
+    qtest_writeq(t.qts, legacy_context(&t, DEV), 0);
     qvtd_inv_global(&t.vtd);
     g_assert_cmpint(dma_read(&t, INTERRUPT), !=, 0);
     expect_fault(&t, VTD_FR_CONTEXT_ENTRY_P, false, INTERRUPT);
@@ -586,6 +664,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-fault/interrupt-range/scalable",
                    test_interrupt_scalable);
     qtest_add_func("/vtd-fault/interrupt-range/off", test_interrupt_off);
+    qtest_add_func("/vtd-fault/pass-through/migration", test_migration);
     qtest_add_func("/vtd-fault/width/legacy", test_width_legacy);
     qtest_add_func("/vtd-fault/width/scalable", test_width_scalable);
     return g_test_run();
