@@ -7,8 +7,8 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/atomic.h"
 #include "qemu/bitops.h"
+#include "qemu/drain.h"
 #include "qemu/lockable.h"
 #include "qemu/thread.h"
 #include "intel_iommu_prq.h"
@@ -35,13 +35,8 @@ struct VTDPageRequestQueue {
     /* Protects the registers, and the part of the ring that is not pending */
     QemuMutex lock;
     uint32_t reg[VTD_PRQ_WORDS];
-    /*
-     * Requests that have been received and not been delivered.  To drain the
-     * queue, @phase is flipped, and those that entered before are waited for.
-     */
-    unsigned phase;
-    unsigned receiving[2];
-    QemuEvent idle;
+    /* Requests that have been received and not been delivered */
+    Drain *receiving;
 };
 
 VTDPageRequestQueue *vtd_prq_new(unsigned haw, bool eim, VTDPRQWrite *write,
@@ -61,7 +56,7 @@ VTDPageRequestQueue *vtd_prq_new(unsigned haw, bool eim, VTDPRQWrite *write,
     q->rw[PEADDR] = ~3u;
     q->rw[PEUADDR] = eim ? UINT32_MAX : 0;
     qemu_mutex_init(&q->lock);
-    qemu_event_init(&q->idle, true);
+    q->receiving = drain_new();
     vtd_prq_reset(q);
     return q;
 }
@@ -203,42 +198,17 @@ bool vtd_prq_take_event(VTDPageRequestQueue *q, uint64_t *addr, uint32_t *data)
 
 /* ---- Draining (7.7) ---- */
 
-static void leave(VTDPageRequestQueue *q, unsigned phase)
-{
-    if (qatomic_fetch_dec(&q->receiving[phase]) == 1) {
-        qemu_event_set(&q->idle);
-    }
-}
-
 unsigned vtd_prq_enter(VTDPageRequestQueue *q)
 {
-    for (;;) {
-        unsigned phase = qatomic_read(&q->phase);
-
-        qatomic_inc(&q->receiving[phase]);
-        smp_mb__after_rmw();
-        /* Else vtd_prq_drain() may have looked before */
-        if (likely(qatomic_read(&q->phase) == phase)) {
-            return phase;
-        }
-        leave(q, phase);
-    }
+    return drain_enter(q->receiving);
 }
 
 void vtd_prq_leave(VTDPageRequestQueue *q, unsigned token)
 {
-    leave(q, token);
+    drain_leave(q->receiving, token);
 }
 
 void vtd_prq_drain(VTDPageRequestQueue *q)
 {
-    unsigned phase = qatomic_read(&q->phase);
-
-    qatomic_xchg(&q->phase, !phase);
-    smp_mb__after_rmw();
-    qemu_event_reset(&q->idle);
-    while (qatomic_read(&q->receiving[phase])) {
-        qemu_event_wait(&q->idle);
-        qemu_event_reset(&q->idle);
-    }
+    drain_wait(q->receiving);
 }

@@ -198,9 +198,8 @@ void vtd_prq_leave(VTDPageRequestQueue *q, unsigned token);
 /**
  * vtd_prq_drain: wait until requests that have been received are delivered
  *
- * Waits for those that entered before the call, not for later ones.  Called by
- * one thread at a time, which is not between vtd_prq_enter() and
- * vtd_prq_leave() itself.
+ * Waits for those that entered before the call, not for later ones.  Not called
+ * between vtd_prq_enter() and vtd_prq_leave() of the same thread.
  *
  * @q: the queue
  */

@@ -26,23 +26,17 @@
  *  - atc->lock: all changes of the table, of buckets and of the log.  Held
  *    for a time bounded by the table or by the entries filled, and never
  *    together with another lock of the ATC.
- *  - atc->drain_lock, then atc->wake_lock: waiting for accesses.  Those who
- *    wait may hold the BQL and IOMMU locks; those who are waited for take no
- *    lock except atc->lock (commit) and atc->wake_lock (end of an access).
+ *  - Those who wait for accesses may hold the BQL and IOMMU locks; within an
+ *    access no lock is taken except atc->lock (commit).
  *
  * Ordering:
  *
  *  - Lookups take no lock.  They read words with relaxed atomics, under the
  *    sequence counter of the set.
- *  - A thread drops entries, then issues a full barrier, then reads the
- *    access counters.  An access counts itself, then issues a full barrier,
- *    then looks up.  So either the access is seen and waited for, or it does
- *    not see the entries.  This holds for entries that were displaced too,
- *    therefore the wait cannot depend on what was dropped.
- *  - Access counters have two phases: a wait turns to the other phase, so
- *    that accesses that come later do not prolong it.  A straggler that read
- *    the phase before the turn, but counts itself after it, is what the next
- *    wait looks for first.
+ *  - A thread drops entries, then waits for accesses in drain_wait().  An
+ *    access enters the drain, then looks up.  So either it is waited for, or
+ *    it does not see the entries.  This holds for entries that were displaced
+ *    too, therefore the wait cannot depend on what was dropped.
  *  - atc->inv_seq is counted up before entries are dropped, and read before
  *    the translation is requested.  A commit compares it under atc->lock:
  *    what was invalidated since is in the log, or too much for it.
@@ -51,6 +45,7 @@
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
 #include "qemu/bitops.h"
+#include "qemu/drain.h"
 #include "qemu/host-utils.h"
 #include "qemu/memalign.h"
 #include "qemu/processor.h"
@@ -84,12 +79,10 @@
 #define MAX_VISITS      1024
 
 #define INV_LOG_SIZE    64
-#define STRIPES         8
 #define CACHE_LINE      64
 
 /* A lookup that meets a writer this often gives up and is a miss. */
 #define SEQ_RETRIES     256
-#define DRAIN_SPINS     256
 
 #define KEY_PRIV        (1u << 6)
 
@@ -117,8 +110,8 @@ typedef struct ATCInvalidation {
     hwaddr last;
 } ATCInvalidation;
 
+/* Of accesses with one token of the drain */
 typedef struct ATCStripe {
-    uint32_t active[2];
     Stat64 hits;
     Stat64 misses;
 } QEMU_ALIGNED(CACHE_LINE) ATCStripe;
@@ -128,11 +121,10 @@ struct PCIATC {
     ATCSet *sets;
     uint32_t set_bits;
     uint32_t set_mask;
-    uint32_t phase;
-    uint32_t sleeping;
+    Drain *accesses;
     ATCBucket buckets[PASID_BUCKETS + 1] QEMU_ALIGNED(CACHE_LINE);
 
-    ATCStripe stripes[STRIPES];
+    ATCStripe stripes[DRAIN_TOKENS];
 
     /* Protected by lock; not in the cache lines of the above */
     QemuMutex lock;
@@ -140,17 +132,10 @@ struct PCIATC {
     ATCInvalidation log[INV_LOG_SIZE];
     uint64_t last_inv_any;
     PCIATCStats stats;
-
-    QemuMutex drain_lock;
-    QemuMutex wake_lock;
-    QemuCond wake_cond;
 };
 
 QEMU_BUILD_BUG_ON((int)PCI_ATC_READ != IOMMU_RO);
 QEMU_BUILD_BUG_ON((int)PCI_ATC_WRITE != IOMMU_WO);
-
-static uint32_t next_stripe;
-static __thread uint32_t my_stripe = STRIPES;
 
 /* Address arithmetic */
 
@@ -313,28 +298,18 @@ bool pci_atc_lookup(PCIATCAccess *access, uint32_t pasid, hwaddr addr,
 
 /* Accesses */
 
-static inline uint32_t *access_counter(PCIATC *atc, uint32_t slot)
-{
-    return &atc->stripes[slot / 2].active[slot % 2];
-}
-
 void pci_atc_access_begin(PCIATC *atc, PCIATCAccess *access)
 {
-    if (unlikely(my_stripe == STRIPES)) {
-        my_stripe = qatomic_fetch_inc(&next_stripe) % STRIPES;
-    }
     access->atc = atc;
-    access->slot = my_stripe * 2 + qatomic_read(&atc->phase);
+    access->token = drain_enter(atc->accesses);
     access->hits = 0;
     access->misses = 0;
-    qatomic_inc(access_counter(atc, access->slot));
-    smp_mb__after_rmw();
 }
 
 void pci_atc_access_end(PCIATCAccess *access)
 {
     PCIATC *atc = access->atc;
-    ATCStripe *stripe = &atc->stripes[access->slot / 2];
+    ATCStripe *stripe = &atc->stripes[access->token];
 
     if (access->hits) {
         stat64_add(&stripe->hits, access->hits);
@@ -342,67 +317,12 @@ void pci_atc_access_end(PCIATCAccess *access)
     if (access->misses) {
         stat64_add(&stripe->misses, access->misses);
     }
-    qatomic_dec(access_counter(atc, access->slot));
-    smp_mb__after_rmw();
-    if (unlikely(qatomic_read(&atc->sleeping))) {
-        qemu_mutex_lock(&atc->wake_lock);
-        qemu_cond_broadcast(&atc->wake_cond);
-        qemu_mutex_unlock(&atc->wake_lock);
-    }
-}
-
-/* Called with drain_lock held */
-static void wait_for_slot(PCIATC *atc, uint32_t slot)
-{
-    uint32_t *counter = access_counter(atc, slot);
-
-    for (int i = 0; i < DRAIN_SPINS; i++) {
-        if (!qatomic_load_acquire(counter)) {
-            return;
-        }
-        cpu_relax();
-    }
-    qemu_mutex_lock(&atc->wake_lock);
-    qatomic_set_mb(&atc->sleeping, 1);
-    while (qatomic_load_acquire(counter)) {
-        qemu_cond_wait(&atc->wake_cond, &atc->wake_lock);
-    }
-    qatomic_set(&atc->sleeping, 0);
-    qemu_mutex_unlock(&atc->wake_lock);
-}
-
-static void wait_for_phase(PCIATC *atc, uint32_t phase)
-{
-    for (uint32_t i = 0; i < STRIPES; i++) {
-        wait_for_slot(atc, i * 2 + phase);
-    }
-}
-
-static bool accesses_active(PCIATC *atc)
-{
-    for (uint32_t slot = 0; slot < STRIPES * 2; slot++) {
-        if (qatomic_load_acquire(access_counter(atc, slot))) {
-            return true;
-        }
-    }
-    return false;
+    drain_leave(atc->accesses, access->token);
 }
 
 void pci_atc_drain(PCIATC *atc)
 {
-    uint32_t phase;
-
-    /* Entries were dropped before the counters are read; see above. */
-    smp_mb();
-    if (!accesses_active(atc)) {
-        return;
-    }
-    qemu_mutex_lock(&atc->drain_lock);
-    phase = atc->phase;
-    wait_for_phase(atc, !phase);
-    qatomic_set_mb(&atc->phase, !phase);
-    wait_for_phase(atc, phase);
-    qemu_mutex_unlock(&atc->drain_lock);
+    drain_wait(atc->accesses);
 }
 
 /* Changes of the table; all of these are called with atc->lock held */
@@ -786,7 +706,7 @@ void pci_atc_get_stats(PCIATC *atc, PCIATCStats *stats)
     for (int i = 0; i <= PASID_BUCKETS; i++) {
         stats->entries += atc->buckets[i].live;
     }
-    for (int i = 0; i < STRIPES; i++) {
+    for (int i = 0; i < DRAIN_TOKENS; i++) {
         stats->hits += stat64_get(&atc->stripes[i].hits);
         stats->misses += stat64_get(&atc->stripes[i].misses);
     }
@@ -810,9 +730,7 @@ PCIATC *pci_atc_new(uint32_t entries)
         atc->buckets[i].generation = 1;
     }
     qemu_mutex_init(&atc->lock);
-    qemu_mutex_init(&atc->drain_lock);
-    qemu_mutex_init(&atc->wake_lock);
-    qemu_cond_init(&atc->wake_cond);
+    atc->accesses = drain_new();
     return atc;
 }
 
@@ -821,9 +739,7 @@ void pci_atc_free(PCIATC *atc)
     if (!atc) {
         return;
     }
-    qemu_cond_destroy(&atc->wake_cond);
-    qemu_mutex_destroy(&atc->wake_lock);
-    qemu_mutex_destroy(&atc->drain_lock);
+    drain_free(atc->accesses);
     qemu_mutex_destroy(&atc->lock);
     qemu_vfree(atc->sets);
     qemu_vfree(atc);

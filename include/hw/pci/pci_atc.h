@@ -96,7 +96,7 @@ typedef struct PCIATC PCIATC;
 typedef struct PCIATCAccess {
     /* private: */
     PCIATC *atc;
-    uint32_t slot;
+    unsigned token;
     uint32_t hits;
     uint32_t misses;
 } PCIATCAccess;
