@@ -183,6 +183,66 @@ static void test_used_element_across_pages(void)
     guest_stop(&g);
 }
 
+/* Memory that is not there: QEMU reads and writes a copy (a bounce buffer) */
+#define NOWHERE     0xfe000000
+
+static void expect_used(Guest *g, QVirtQueue *vq, uint64_t buffer)
+{
+    uint32_t head = qvirtqueue_add(g->qts, vq, buffer, SIZE_4K, true, false);
+
+    qvirtqueue_kick(g->qts, &g->dev->vdev, vq, head);
+    wait_used_idx(g, vq, 1);
+}
+
+static void expect_needs_reset(Guest *g)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+    QVirtioDevice *vdev = &g->dev->vdev;
+
+    while (!(vdev->bus->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET)) {
+        g_assert(g_get_monotonic_time() < end);
+        qtest_clock_step(g->qts, 100);
+    }
+}
+
+static QVirtQueue *start_queue(Guest *g)
+{
+    QVirtioDevice *vdev = &g->dev->vdev;
+    QVirtQueue *vq;
+
+    qvirtio_set_features(vdev, (1ULL << VIRTIO_F_VERSION_1) |
+                               (1ULL << VIRTIO_F_IOMMU_PLATFORM));
+    vq = qvirtqueue_setup(vdev, &g->alloc, 0);
+    qvirtio_set_driver_ok(vdev);
+    return vq;
+}
+
+/*
+ * A buffer of 0 bytes makes the device ask for a reset (VIRTIO 1.3, 2.1.2).
+ * The bounce buffer of the descriptor before it, which is all that the device
+ * may have, is free again then.
+ */
+static void test_bounce_buffer_of_bad_chain(void)
+{
+    Guest g;
+    QVirtQueue *vq;
+    uint32_t head;
+
+    guest_start(&g, MACHINE RNG ",iommu_platform=on");
+    vq = start_queue(&g);
+    head = qvirtqueue_add(g.qts, vq, NOWHERE, SIZE_4K, true, true);
+    qvirtqueue_add(g.qts, vq, NOWHERE, 0, true, false);
+    qvirtqueue_kick(g.qts, &g.dev->vdev, vq, head);
+    expect_needs_reset(&g);
+    qvirtqueue_cleanup(g.dev->vdev.bus, vq, &g.alloc);
+
+    qvirtio_start_device(&g.dev->vdev);
+    vq = start_queue(&g);
+    expect_used(&g, vq, NOWHERE);
+    qvirtqueue_cleanup(g.dev->vdev.bus, vq, &g.alloc);
+    guest_stop(&g);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -191,5 +251,7 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-queue/size/refused", test_size_refused);
     qtest_add_func("/virtio-queue/used-element-across-pages",
                    test_used_element_across_pages);
+    qtest_add_func("/virtio-queue/bounce-buffer-of-bad-chain",
+                   test_bounce_buffer_of_bad_chain);
     return g_test_run();
 }
