@@ -22,6 +22,7 @@ def forget_deleted(g):
     gone = set(g.executor.emulator.take_deleted())
     for device in g.machine.devices:
         if device.name in gone:
+            g.machine.lost_buses |= device.is_bridge
             for other in (device, *g.machine.behind(device)):
                 other.present = False
 
@@ -123,27 +124,36 @@ def stopped(g, then):
     g.follow = then
 
 
+def can_be_saved(g):
+    """QEMU counts the sections of buses, so that what is left of them when a
+    bridge has gone does not fit the destination, nor an older snapshot."""
+    return not g.machine.lost_buses
+
+
 @step(0.5)
 def stop_to_save(g):
-    stopped(g, save)
+    if can_be_saved(g):
+        stopped(g, save)
 
 
 def save(g):
-    g.saved = copy.deepcopy((g.machine, g.scalable, g.rings))
-    g.do('savevm')
+    if can_be_saved(g):
+        g.saved = copy.deepcopy((g.machine, g.scalable, g.rings))
+        g.do('savevm')
     resume(g)
 
 
 @step(0.7)
 def stop_to_load(g):
-    if g.saved:
+    if g.saved and can_be_saved(g):
         stopped(g, load)
 
 
 def load(g):
     """Go back, if the same devices are there."""
     machine, scalable, rings = copy.deepcopy(g.saved)
-    if [device.present for device in machine.devices] == \
+    if can_be_saved(g) and \
+            [device.present for device in machine.devices] == \
             [device.present for device in g.machine.devices]:
         g.machine, g.scalable, g.rings = machine, scalable, rings
         g.do('loadvm')
@@ -152,12 +162,14 @@ def load(g):
 
 @step(0.25)
 def stop_to_migrate(g):
-    stopped(g, migrate)
+    if can_be_saved(g):
+        stopped(g, migrate)
 
 
 def migrate(g):
     """Go on in a fresh process, which is stopped, too."""
-    g.do('migrate ' + g.machine.command_line())
+    if can_be_saved(g):
+        g.do('migrate ' + g.machine.command_line())
     resume(g)
 
 

@@ -82,6 +82,7 @@ class Machine:
         weights = [weight for weight, _ in IOMMUS]
         self.iommu, = rng.choices([iommu for _, iommu in IOMMUS], weights)
         self.native = rng.random() < 0.4        # native PCIe hot-plug
+        self.lost_buses = False                 # a bridge was ejected
         self.devices = self._devices(rng)
         for index, device in enumerate(self.devices):
             device.index = index

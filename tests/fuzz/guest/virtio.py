@@ -16,6 +16,7 @@ from machine import Device
 COMMON, NOTIFY = 0x0, 0x3000
 STATUS, DRIVER_FEATURES, SELECT, ENABLE = 0x14, 0x0c, 0x16, 0x1c
 NEXT, WRITE = 1, 2
+MASK = (1 << 64) - 1
 QUEUE_SIZE = 64
 IOMMU_DEVICE = Device('virtio-iommu-pci', 'iommu0', 'pcie.0', 0, 6)
 IOMMU_DEVICE.index = 30
@@ -136,8 +137,8 @@ def request(g):
         first, last = last & -PAGE, first | 0xfff
     if g.chance(0.1):
         first, last = 0, (1 << 64) - 1
-    bounds = first.to_bytes(8, 'little') + \
-        (last & (1 << 64) - 1).to_bytes(8, 'little')
+    bounds = (first & MASK).to_bytes(8, 'little') + \
+        (last & MASK).to_bytes(8, 'little')
     head = kind.to_bytes(4, 'little')
     body = {
         ATTACH: domain + endpoint + rng.choice((0, 0, 1)).to_bytes(
