@@ -44,6 +44,7 @@ class Device:
         self.last = last
         self.fixed = fixed              # cannot be plugged again
         self.present = True
+        self.leaving = False            # the guest was asked to eject it
         self.index = 0
         self.caps = {}                  # capability: offset
         self.ext_caps = {}              # extended capability: offset
@@ -146,7 +147,9 @@ class Machine:
         words = ['-M', 'q35', '-nodefaults', '-m', f'{layout.RAM >> 20}',
                  '-no-shutdown', '-drive',
                  'if=none,id=vmstate,format=qcow2,file=FOLDER/snapshot.qcow2',
-                 '-netdev', 'hubport,id=net0,hubid=0']
+                 # A hub, and a port of it that takes what the card sends
+                 '-netdev', 'hubport,id=net0,hubid=0',
+                 '-netdev', 'hubport,id=sink,hubid=0']
         if self.native:
             words += ['-global',
                       'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off']
