@@ -109,6 +109,8 @@ def replay(steps, executor):
 class Session:
     """Fuzzing with an emulator; findings are kept in a folder."""
 
+    NAME = 'guest'
+
     def __init__(self, binary, folder, options=None):
         self._binary = binary
         self._folder = folder
@@ -172,8 +174,9 @@ class Session:
         for line in finding.details.splitlines()[:16]:
             say(f'        {line}')
         say(f'    kept in {kept}')
-        say(f'    again: scripts/fuzz guest --replay {kept / "steps"}')
-        say(f'    less:  scripts/fuzz guest --reduce {kept / "steps"}')
+        again = f'scripts/fuzz {self.NAME}'
+        say(f'    again: {again} --replay {kept / "steps"}')
+        say(f'    less:  {again} --reduce {kept / "steps"}')
 
     def again(self, log, less):
         """Take the steps of a log, and with less drop some; return whether
