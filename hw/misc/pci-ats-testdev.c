@@ -112,6 +112,8 @@ struct PCIATSTestDev {
     IOMMUTLBEntry *results;
     uint8_t *data;
 
+    /* Held while @listeners changes, by the thread or under the BQL */
+    QemuMutex listeners_lock;
     ATDListener listeners[ATD_LISTENERS];
     ATDSavedListener saved[ATD_LISTENERS];
     PCIATSDMA *dma;
@@ -159,6 +161,8 @@ static void atd_responded(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
         .code = response->response_code,
     };
 }
+
+/* ---- Listeners; with @listeners_lock, or once the thread has ended ---- */
 
 /* The listener of @pasid; else, if @add, a free one; else NULL */
 static ATDListener *atd_listener(PCIATSTestDev *d, uint32_t pasid, bool add)
@@ -240,8 +244,10 @@ static int64_t atd_notifier_command(PCIATSTestDev *d, const ATDRequest *req)
 {
     bool add = req->command == ATD_CMD_REGISTER_IOTLB ||
                req->command == ATD_CMD_REGISTER_PRI;
-    ATDListener *l = atd_listener(d, req->pasid, add);
+    ATDListener *l;
 
+    QEMU_LOCK_GUARD(&d->listeners_lock);
+    l = atd_listener(d, req->pasid, add);
     if (!l) {
         return add ? -ENOMEM : -ENOENT;
     }
@@ -780,6 +786,7 @@ static void atd_realize(PCIDevice *pci, Error **errp)
         error_setg(errp, "pasid-width must be at most %d", PCI_PASID_WIDTH_MAX);
         return;
     }
+    qemu_mutex_init(&d->listeners_lock);
     if (!memory_region_init_ram(&d->data_region, OBJECT(d),
                                 "pci-ats-testdev-data", ATD_DATA_SIZE, errp)) {
         return;
@@ -823,6 +830,7 @@ static void atd_exit(PCIDevice *pci)
     if (pci_is_express(pci)) {
         pcie_cap_exit(pci);
     }
+    qemu_mutex_destroy(&d->listeners_lock);
 }
 
 static void atd_write_config(PCIDevice *pci, uint32_t addr, uint32_t val,
@@ -870,6 +878,7 @@ static int atd_pre_save(void *opaque)
     PCIATSTestDev *d = opaque;
     int i;
 
+    QEMU_LOCK_GUARD(&d->listeners_lock);
     for (i = 0; i < ATD_LISTENERS; i++) {
         d->saved[i] = (ATDSavedListener) {
             .pasid = d->listeners[i].pasid,
@@ -883,7 +892,10 @@ static int atd_pre_save(void *opaque)
 /* Those of the machine as it was before loadvm */
 static int atd_pre_load(void *opaque)
 {
-    atd_unregister_all(opaque);
+    PCIATSTestDev *d = opaque;
+
+    QEMU_LOCK_GUARD(&d->listeners_lock);
+    atd_unregister_all(d);
     return 0;
 }
 
@@ -952,6 +964,7 @@ static int atd_post_load(void *opaque, int version_id)
                      TYPE_PCI_ATS_TESTDEV, invalid);
         return -EINVAL;
     }
+    QEMU_LOCK_GUARD(&d->listeners_lock);
     for (i = 0; i < ATD_LISTENERS; i++) {
         if (atd_saved_is_used(&d->saved[i])) {
             atd_load_listener(d, &d->saved[i]);
