@@ -130,6 +130,58 @@ static void test_iommu_enabled(void)
     qstream_free(s);
 }
 
+/* ---- Loads that fail before the device can check what was loaded ---- */
+
+#define DISK "hostile-stream-test.qcow2"
+
+/* Have a subsection, whose name is unique, be of a version that is unknown */
+static void break_snapshot(const char *path, const char *subsection)
+{
+    size_t len, i = 0, key_len = 1 + strlen(subsection);
+    g_autofree char *key = g_strdup_printf("%c%s", (char)(key_len - 1),
+                                           subsection);
+    g_autofree char *data = NULL;
+
+    g_assert_true(g_file_get_contents(path, &data, &len, NULL));
+    while (memcmp(data + i, key, key_len)) {
+        g_assert_cmpuint(++i + key_len + 4, <=, len);
+    }
+    g_assert_cmpuint(ldl_be_p(data + i + key_len), ==, 1);
+    stl_be_p(data + i + key_len, 2);
+    g_assert_true(g_file_set_contents(path, data, len, NULL));
+}
+
+static uint64_t csr(uint64_t offset)
+{
+    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
+}
+
+/* The machine goes on with an IOMMU that has been reset */
+static void test_iommu_failed_load(void)
+{
+    const char *args = MACHINE "-device intel-iommu,svm=on";
+    QTestState *qts = qtest_init(args);
+
+    qtest_writeq(qts, csr(DMAR_RTADDR_REG), 0x100000 | VTD_RTADDR_SMT);
+    qtest_writel(qts, csr(DMAR_GCMD_REG), VTD_GCMD_SRTP);
+    qtest_writel(qts, csr(DMAR_GCMD_REG), VTD_GCMD_TE);
+    g_assert_cmphex(qtest_readl(qts, csr(DMAR_GSTS_REG)), ==,
+                    VTD_GSTS_RTPS | VTD_GSTS_TES);
+    qsnapshot_create(qts, DISK);
+    qsnapshot_save(qts);
+    qtest_quit(qts);
+    break_snapshot(DISK, "iommu-intel/pri");
+
+    qts = qtest_init(args);
+    qsnapshot_attach(qts, DISK);
+    g_assert_false(qsnapshot_load(qts));
+    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+    g_assert_cmphex(qtest_readl(qts, csr(DMAR_GSTS_REG)), ==, 0);
+    g_assert_cmphex(qtest_readq(qts, csr(DMAR_RTADDR_REG)), ==, 0);
+    qtest_quit(qts);
+    unlink(DISK);
+}
+
 /* ---- dsa ---- */
 
 static const Case dsa_cases[] = {
@@ -235,39 +287,23 @@ static void test_dsa_enabled(void)
     alloc_destroy(&t.alloc);
 }
 
-/* Have the subsection with the event log be of a version that is not known */
-static void break_snapshot(const char *path)
-{
-    static const uint8_t key[] = "\015dsa/event-log\0\0\0\1";
-    g_autofree char *data = NULL;
-    size_t len, i = 0;
-
-    g_assert_true(g_file_get_contents(path, &data, &len, NULL));
-    while (memcmp(data + i, key, sizeof(key) - 1)) {
-        g_assert_cmpuint(++i + sizeof(key), <, len);
-    }
-    data[i + sizeof(key) - 2] = 2;
-    g_assert_true(g_file_set_contents(path, data, len, NULL));
-}
-
 /* A load that fails behind all descriptors leaves none of them */
 static void test_dsa_failed_load(void)
 {
     const char *args = MACHINE "-device dsa,addr=4,event-log=on";
-    const char *disk = "hostile-stream-test.qcow2";
     uint8_t record[DSA_CR_SIZE];
     DSATest t;
 
     dsa_start(&t, args);
-    qsnapshot_create(t.qts, disk);
+    qsnapshot_create(t.qts, DISK);
     dsa_fill_stopped(&t, PAGE);
     qsnapshot_save(t.qts);
     qtest_quit(t.qts);
     alloc_destroy(&t.alloc);
-    break_snapshot(disk);
+    break_snapshot(DISK, "dsa/event-log");
 
     dsa_start(&t, args);
-    qsnapshot_attach(t.qts, disk);
+    qsnapshot_attach(t.qts, DISK);
     g_assert_false(qsnapshot_load(t.qts));
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
     /* The machine has been reset, and its memory was loaded */
@@ -283,7 +319,7 @@ static void test_dsa_failed_load(void)
     g_assert_cmphex(qtest_readq(t.qts, t.data + 8), ==, 0);
     qtest_quit(t.qts);
     alloc_destroy(&t.alloc);
-    unlink(disk);
+    unlink(DISK);
 }
 
 /* ---- svm ---- */
@@ -441,5 +477,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hostile-stream/iommu", test_iommu);
     qtest_add_func("/hostile-stream/iommu-svm", test_iommu_svm);
     qtest_add_func("/hostile-stream/iommu-enabled", test_iommu_enabled);
+    qtest_add_func("/hostile-stream/iommu-failed-load",
+                   test_iommu_failed_load);
     return g_test_run();
 }
