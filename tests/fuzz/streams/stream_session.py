@@ -262,12 +262,13 @@ class StreamSession(Session):
         self._streams = Path(log).parent
         return super().again(log, less)
 
-    def fuzz(self, seed, minutes, keep_going=False):
+    def fuzz(self, seed, minutes, machines=None, keep_going=False):
         """Load streams; return whether they found nothing."""
         begin = time.monotonic()
         deadline = begin + 60 * minutes
         first, findings = seed, 0
-        while time.monotonic() < deadline and (keep_going or not findings):
+        while time.monotonic() < deadline and (keep_going or not findings) \
+                and (machines is None or seed - first < machines):
             # What else there is, is for others or does not migrate
             if Machine(seed).kind == 'intel':
                 findings += not self._streams_of(seed, deadline, begin, first)
