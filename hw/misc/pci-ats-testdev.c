@@ -115,7 +115,6 @@ struct PCIATSTestDev {
     /* Held while @listeners changes, by the thread or under the BQL */
     QemuMutex listeners_lock;
     ATDListener listeners[ATD_LISTENERS];
-    ATDSavedListener saved[ATD_LISTENERS];
     PCIATSDMA *dma;
     Drain *accesses;            /* by the thread, without @dma */
     uint32_t resets;            /* written with the BQL */
@@ -132,6 +131,9 @@ struct PCIATSTestDev {
     ATDInvalidation inv[ATD_LOG];
     uint64_t resp_count;
     ATDResponse resp[ATD_LOG];
+
+    /* For migration only */
+    ATDSavedListener saved[ATD_LISTENERS];
 };
 
 /* ---- Notifications ---- */

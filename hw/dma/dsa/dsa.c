@@ -224,7 +224,6 @@ static void dsa_exit(PCIDevice *pci)
     qemu_del_vm_change_state_handler(s->vm_state);
     dsa_engines_stop(s);
     pci_ats_dma_close(s->dma);
-    dsa_image_free(s);
     qemu_bh_delete(s->bh);
     for (i = 0; i < s->num_wqs; i++) {
         g_free(s->wqs[i].ring);
@@ -232,6 +231,7 @@ static void dsa_exit(PCIDevice *pci)
     qemu_cond_destroy(&s->completed);
     msix_uninit(pci, &s->mmio, &s->mmio);
     pcie_cap_exit(pci);
+    dsa_image_free(s);
 }
 
 /*
