@@ -1044,49 +1044,6 @@ static void test_migration_overflow(void)
     stop(&t);
 }
 
-/* Wait for a job, which must not fail */
-static void finish_job(QTestState *qts)
-{
-    bool concluded = false;
-
-    while (!concluded) {
-        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-jobs' }");
-        QList *jobs = qdict_get_qlist(rsp, "return");
-        QDict *job = qobject_to(QDict, qlist_peek(jobs));
-
-        g_assert_null(qdict_get_try_str(job, "error"));
-        concluded = g_str_equal(qdict_get_str(job, "status"), "concluded");
-        qobject_unref(rsp);
-        g_usleep(1000);
-    }
-    qtest_qmp_assert_success(qts, "{ 'execute': 'job-dismiss', "
-                             "'arguments': { 'id': 'job' } }");
-}
-
-static void add_disk(QTestState *qts, const char *path)
-{
-    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': "
-                             "{ 'driver': 'file', 'node-name': 'file', "
-                             "'filename': %s } }", path);
-    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-create', "
-                             "'arguments': { 'job-id': 'job', 'options': "
-                             "{ 'driver': 'qcow2', 'file': 'file', "
-                             "'size': 1048576 } } }");
-    finish_job(qts);
-    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': "
-                             "{ 'driver': 'qcow2', 'node-name': 'disk', "
-                             "'file': 'file' } }");
-}
-
-static void snapshot(QTestState *qts, const char *command)
-{
-    qtest_qmp_assert_success(qts, "{ 'execute': %s, 'arguments': "
-                             "{ 'job-id': 'job', 'tag': 'one', "
-                             "'vmstate': 'disk', 'devices': [ 'disk' ] } }",
-                             command);
-    finish_job(qts);
-}
-
 /* Back to a snapshot: groups of then are open, those of since are closed */
 static void test_snapshot(void)
 {
@@ -1097,14 +1054,14 @@ static void test_snapshot(void)
     g_assert_cmpint(fd, >=, 0);
     close(fd);
     start(&t);
-    add_disk(t.qts, path);
+    qatd_add_snapshot_disk(t.qts, path);
     request(&t.dev, PASID, ADDR, 1, LAST | RD);
-    snapshot(t.qts, "snapshot-save");
+    qatd_snapshot(t.qts, "snapshot-save");
     request(&t.dev, PASID, ADDR, 2, LAST | RD);
     qvtd_page_response(&t.vtd, DEV, PASID, 1, VTD_PAGE_RESP_SUCCESS);
     status(&t, VTD_PRS_PPR, true);
     writel(&t, DMAR_PRS_REG, VTD_PRS_PPR);
-    snapshot(t.qts, "snapshot-load");
+    qatd_snapshot(t.qts, "snapshot-load");
     status(&t, VTD_PRS_PPR, true);
     queued(&t, 1);
     g_assert_cmpuint(qatd_read(&t.dev, ATD_OUTSTANDING), ==, 1);

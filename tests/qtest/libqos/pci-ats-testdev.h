@@ -202,4 +202,18 @@ void qatd_load_machine(QTestState *qts, const char *path);
  */
 char *qatd_try_load_machine(QTestState *qts, const char *path);
 
+/**
+ * qatd_add_snapshot_disk() - give a machine a disk for qatd_snapshot()
+ * @qts: the emulator
+ * @path: of an empty file, which the caller deletes
+ */
+void qatd_add_snapshot_disk(QTestState *qts, const char *path);
+
+/**
+ * qatd_snapshot() - save the machine on its disk, or go back to what was saved
+ * @qts: the emulator, after qatd_add_snapshot_disk()
+ * @command: "snapshot-save" or "snapshot-load"
+ */
+void qatd_snapshot(QTestState *qts, const char *command);
+
 #endif
