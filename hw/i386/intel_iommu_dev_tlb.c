@@ -19,6 +19,9 @@
 
 #define SID_CACHE_SIZE  256
 
+/* Pages that a device-TLB is searched for in one unit of work */
+#define PAGES_PER_WORK  8
+
 /* Someone to tell; either @n or @mr is set, none after unregistering */
 typedef struct Listener {
     IOMMUNotifier *n;
@@ -269,37 +272,66 @@ void vtd_dev_tlb_unregister_region(VTDDevTLB *dt, PCIBus *bus, int devfn,
     listener_remove(dt, bus, devfn, pasid, NULL, mr);
 }
 
-static void listener_notify(Listener *l, IOMMUTLBEvent *event)
+/*
+ * A device-TLB is searched for each page of a range, up to some number of them,
+ * and is cleared if the range is the whole address space.
+ */
+static unsigned notifier_work(hwaddr mask)
 {
-    event->entry.pasid = l->pasid;
-    if (l->n) {
-        memory_region_notify_iommu_one(l->n, event);
-    } else if (l->mr) {
-        memory_region_notify_iommu(l->mr, 0, *event);
-    }
+    hwaddr pages = mask >> VTD_PAGE_SHIFT;
+
+    return VTD_INV_WORK_NOTIFIER +
+           (mask == UINT64_MAX ? 0 : MIN(pages / PAGES_PER_WORK,
+                                         VTD_INV_WORK_SEARCH));
 }
 
-static void source_invalidate(Source *src, VTDDevTLBScope scope,
-                              uint32_t pasid, IOMMUTLBEvent *event)
+/* Returns the work */
+static unsigned listener_notify(Listener *l, uint32_t pasid,
+                                IOMMUTLBEvent *event)
 {
-    ListenerList *list;
+    event->entry.pasid = l->pasid == PCI_ANY_PASID ? pasid : l->pasid;
+    if (l->n) {
+        memory_region_notify_iommu_one(l->n, event);
+        return notifier_work(event->entry.addr_mask);
+    } else if (l->mr) {
+        memory_region_notify_iommu(l->mr, 0, *event);
+        return VTD_INV_WORK_REGION;
+    }
+    return 0;
+}
+
+/* Those that are registered for @key, about @pasid */
+static unsigned source_notify_pasid(Source *src, uint32_t key, uint32_t pasid,
+                                    IOMMUTLBEvent *event)
+{
+    ListenerList *list = source_pasid(src, key);
+    unsigned work = 0;
+    Listener *l;
+
+    if (list) {
+        QLIST_FOREACH(l, list, of_pasid) {
+            work += listener_notify(l, pasid, event);
+        }
+    }
+    return work;
+}
+
+static unsigned source_invalidate(Source *src, VTDDevTLBScope scope,
+                                  uint32_t pasid, IOMMUTLBEvent *event)
+{
+    unsigned work = 0;
     Listener *l;
 
     if (scope == VTD_DEV_TLB_PASID) {
-        list = source_pasid(src, pasid);
-        if (!list) {
-            return;
-        }
-        QLIST_FOREACH(l, list, of_pasid) {
-            listener_notify(l, event);
-        }
-        return;
+        return source_notify_pasid(src, pasid, pasid, event) +
+               source_notify_pasid(src, PCI_ANY_PASID, pasid, event);
     }
     QLIST_FOREACH(l, &src->listeners, of_device) {
         if (scope == VTD_DEV_TLB_NO_PASID || l->pasid != PCI_NO_PASID) {
-            listener_notify(l, event);
+            work += listener_notify(l, PCI_ANY_PASID, event);
         }
     }
+    return work;
 }
 
 /* The size encoding of ATS Invalidate Requests (PCIe 5.0, 10.3.1) */
@@ -329,8 +361,9 @@ static void source_count(const Source *src, VTDDevTLBScope scope,
                                  entry->iova, entry->addr_mask);
 }
 
-void vtd_dev_tlb_invalidate(VTDDevTLB *dt, uint16_t sid, VTDDevTLBScope scope,
-                            uint32_t pasid, hwaddr addr, bool size)
+unsigned vtd_dev_tlb_invalidate(VTDDevTLB *dt, uint16_t sid,
+                                VTDDevTLBScope scope, uint32_t pasid,
+                                hwaddr addr, bool size)
 {
     hwaddr mask = dev_tlb_mask(addr, size);
     IOMMUTLBEvent event = {
@@ -342,6 +375,7 @@ void vtd_dev_tlb_invalidate(VTDDevTLB *dt, uint16_t sid, VTDDevTLBScope scope,
             .perm = IOMMU_NONE,
         },
     };
+    unsigned work;
     Source *src;
 
     trace_vtd_dev_tlb_invalidate(sid, scope, pasid, event.entry.iova, mask);
@@ -349,14 +383,15 @@ void vtd_dev_tlb_invalidate(VTDDevTLB *dt, uint16_t sid, VTDDevTLBScope scope,
     QEMU_LOCK_GUARD(&dt->lock);
     src = source_find(dt, sid);
     if (!src) {
-        return;
+        return 0;
     }
     source_count(src, scope, pasid, &event.entry);
     dt->depth++;
-    source_invalidate(src, scope, pasid, &event);
+    work = source_invalidate(src, scope, pasid, &event);
     dt->depth--;
     if (!dt->depth && dt->dead) {
         dt->dead = false;
         g_hash_table_foreach_remove(dt->sources, source_sweep, dt);
     }
+    return work;
 }

@@ -18,7 +18,15 @@
 #include "exec/memory.h"
 #include "hw/pci/pci.h"
 
-
+/* The work of an invalidation, in units of about 100 ns */
+enum {
+    /* Call a notifier for one page */
+    VTD_INV_WORK_NOTIFIER = 2,
+    /* The same for so many pages that all of a device-TLB is searched */
+    VTD_INV_WORK_SEARCH = 128,
+    /* Call the notifiers of a memory region, which may ask a back-end */
+    VTD_INV_WORK_REGION = 128,
+};
 
 /* Which translations of a source to invalidate */
 typedef enum VTDDevTLBScope {
@@ -49,7 +57,9 @@ VTDDevTLB *vtd_dev_tlb_new(void);
  * @dt: the registry
  * @bus: bus of the requester
  * @devfn: device and function number of the requester
- * @pasid: PASID, or PCI_NO_PASID
+ * @pasid: PASID, PCI_NO_PASID, or PCI_ANY_PASID to be called once for each
+ *     invalidation; the entry then has the PASID of VTD_DEV_TLB_PASID, and
+ *     PCI_ANY_PASID for the other scopes
  * @n: the notifier; it is called with a lock of the registry held, and in the
  *     thread that submits the invalidation
  */
@@ -66,7 +76,7 @@ void vtd_dev_tlb_register(VTDDevTLB *dt, PCIBus *bus, int devfn,
  * @dt: the registry
  * @bus: bus of the requester
  * @devfn: device and function number of the requester
- * @pasid: PASID, or PCI_NO_PASID
+ * @pasid: as registered
  * @n: the notifier
  */
 void vtd_dev_tlb_unregister(VTDDevTLB *dt, PCIBus *bus, int devfn,
@@ -113,8 +123,11 @@ void vtd_dev_tlb_unregister_region(VTDDevTLB *dt, PCIBus *bus, int devfn,
  * @addr: address field of the descriptor, a multiple of 4 KiB
  * @size: S bit of the descriptor: the lowest clear bit of @addr tells the size,
  *        up to the whole address space when none is clear
+ *
+ * Returns: the work, in the units of VTD_INV_WORK_*
  */
-void vtd_dev_tlb_invalidate(VTDDevTLB *dt, uint16_t sid, VTDDevTLBScope scope,
-                            uint32_t pasid, hwaddr addr, bool size);
+unsigned vtd_dev_tlb_invalidate(VTDDevTLB *dt, uint16_t sid,
+                                VTDDevTLBScope scope, uint32_t pasid,
+                                hwaddr addr, bool size);
 
 #endif

@@ -58,6 +58,8 @@
 /* How long it rests, also when there is no room for its page requests */
 #define BACKOFF_MS          1
 
+QEMU_BUILD_BUG_ON(PCI_ANY_PASID != PCI_ATC_ANY_PASID);
+
 /* A PASID that the function uses */
 typedef struct DMAContext {
     PCIATSDMA *dma;
@@ -66,7 +68,6 @@ typedef struct DMAContext {
     unsigned groups;            /* that are open; under @lock */
     unsigned disowned;          /* of them; under @lock */
     bool has_pri;               /* written under @ctx_lock */
-    IOMMUNotifier iotlb;
     IOMMUPRINotifier pri;
     QTAILQ_ENTRY(DMAContext) lru;
 } DMAContext;
@@ -154,6 +155,8 @@ struct PCIATSDMA {
     QEMUTimer *delay_timer;     /* if there is @inject */
 
     QemuMutex ctx_lock;
+    IOMMUNotifier iotlb;        /* of all PASIDs */
+    bool has_iotlb;             /* it is registered */
     GHashTable *contexts;
     QTAILQ_HEAD(, DMAContext) lru;
 
@@ -185,16 +188,15 @@ static void dma_run(PCIATSDMA *dma, DMARequest *req);
 
 static void dma_invalidate(IOMMUNotifier *n, IOMMUTLBEntry *entry)
 {
-    DMAContext *ctx = n->opaque;
-    PCIATSDMA *dma = ctx->dma;
+    PCIATSDMA *dma = n->opaque;
     bool ignored = dma->inject &&
                    qatomic_read(&dma->inject->ignore_invalidations);
 
     if (!ignored) {
-        pci_atc_invalidate(dma->atc, ctx->pasid, entry->iova,
+        pci_atc_invalidate(dma->atc, entry->pasid, entry->iova,
                            entry->iova + entry->addr_mask);
     }
-    trace_pci_ats_dma_invalidate(dma->dev->name, dma->dev->devfn, ctx->pasid,
+    trace_pci_ats_dma_invalidate(dma->dev->name, dma->dev->devfn, entry->pasid,
                                  entry->iova, entry->addr_mask, ignored);
 }
 
@@ -402,11 +404,11 @@ static void dma_context_free(DMAContext *ctx)
 
     g_hash_table_remove(dma->contexts, GUINT_TO_POINTER(ctx->pasid));
     QTAILQ_REMOVE(&dma->lru, ctx, lru);
-    pci_iommu_unregister_iotlb_notifier(dma->dev, ctx->pasid, &ctx->iotlb);
+    pci_ats_info_remove_notifier(dma->dev, ctx->pasid);
     if (ctx->has_pri) {
         pci_pri_unregister_notifier(dma->dev, ctx->pasid);
     }
-    /* Nobody tells of invalidations from here on */
+    /* What is not in use leaves its room in the ATC to others */
     pci_atc_drop(dma->atc, ctx->pasid, 0, UINT64_MAX);
     g_free(ctx);
 }
@@ -436,27 +438,40 @@ static bool dma_make_room(PCIATSDMA *dma)
     return false;
 }
 
+/* With @ctx_lock.  The ATC is told of each invalidation once. */
+static int dma_listen(PCIATSDMA *dma)
+{
+    int ret = 0;
+
+    if (!dma->has_iotlb) {
+        ret = pci_iommu_init_iotlb_notifier(dma->dev, &dma->iotlb,
+                                            dma_invalidate, dma);
+    }
+    if (!ret && !dma->has_iotlb) {
+        ret = pci_iommu_register_any_iotlb_notifier(dma->dev, &dma->iotlb);
+        dma->has_iotlb = !ret;
+    }
+    return ret;
+}
+
 /* With @ctx_lock */
 static int dma_context_new(PCIATSDMA *dma, uint32_t pasid, DMAContext **pctx)
 {
     DMAContext *ctx;
     int ret;
 
+    ret = pci_iommu_check_pasid(dma->dev, pasid, false, false) ?:
+          dma_listen(dma);
+    if (ret) {
+        return ret;
+    }
     if (!dma_make_room(dma)) {
         return -EBUSY;
     }
     ctx = g_new0(DMAContext, 1);
     ctx->dma = dma;
     ctx->pasid = pasid;
-    ret = pci_iommu_init_iotlb_notifier(dma->dev, &ctx->iotlb, dma_invalidate,
-                                        ctx);
-    if (!ret) {
-        ret = pci_iommu_register_iotlb_notifier(dma->dev, pasid, &ctx->iotlb);
-    }
-    if (ret) {
-        g_free(ctx);
-        return ret;
-    }
+    pci_ats_info_add_notifier(dma->dev, pasid);
     g_hash_table_insert(dma->contexts, GUINT_TO_POINTER(pasid), ctx);
     QTAILQ_INSERT_TAIL(&dma->lru, ctx, lru);
     *pctx = ctx;
@@ -2109,6 +2124,9 @@ void pci_ats_dma_close(PCIATSDMA *dma)
     pci_ats_remove_cache(&dma->cache);
     dma_stop_running(dma);
     dma_free_contexts(dma);
+    if (dma->has_iotlb) {
+        pci_iommu_unregister_any_iotlb_notifier(dma->dev, &dma->iotlb);
+    }
     timer_free(dma->delay_timer);
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
         dma_make_runnable(dma, &dma->parked);

@@ -125,6 +125,28 @@ int pci_iommu_unregister_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
     return 0;
 }
 
+int pci_iommu_register_any_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n)
+{
+    const PCIIOMMUOps *ops = dev->iommu.ats_ops;
+
+    if (!ops) {
+        return -ENODEV;
+    }
+    ops->register_iotlb_notifier(dev->iommu.bus, dev->iommu.opaque,
+                                 dev->iommu.devfn, PCI_ANY_PASID, n);
+    return 0;
+}
+
+void pci_iommu_unregister_any_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n)
+{
+    const PCIIOMMUOps *ops = dev->iommu.ats_ops;
+
+    if (ops) {
+        ops->unregister_iotlb_notifier(dev->iommu.bus, dev->iommu.opaque,
+                                       dev->iommu.devfn, PCI_ANY_PASID, n);
+    }
+}
+
 static int ats_request_check(const PCIDevice *dev, uint32_t pasid,
                              bool priv_req, bool exec_req, hwaddr addr,
                              size_t length, size_t result_length)

@@ -12,6 +12,9 @@
 #include "qemu/osdep.h"
 #include "libqtest.h"
 #include "hw/i386/intel_iommu_internal.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/pci-ats-testdev.h"
+#include "libqos/vtd.h"
 
 #define LEGACY      "device-iotlb=on"
 #define SCALABLE    "svm=on"
@@ -68,12 +71,12 @@ static void global_command(Queue *q, uint32_t bit)
     qtest_writel(q->qts, csr(DMAR_GCMD_REG), on | bit);
 }
 
-/* Program the root table's mode and the queue, of 2^@qs pages (6.5.2) */
-static void setup(Queue *q, QTestState *qts, uint64_t ttm, bool dw,
+/* Program the root table and the queue, of 2^@qs pages (6.5.2) */
+static void setup(Queue *q, QTestState *qts, uint64_t rtaddr, bool dw,
                   unsigned qs)
 {
     *q = (Queue) { .qts = qts, .dw = dw, .entries = 1u << (8 + qs - dw) };
-    qtest_writeq(qts, csr(DMAR_RTADDR_REG), ROOT | ttm);
+    qtest_writeq(qts, csr(DMAR_RTADDR_REG), rtaddr);
     global_command(q, VTD_GCMD_SRTP);
     qtest_writeq(qts, csr(DMAR_IQA_REG),
                  QUEUE | (dw ? VTD_IQA_DW_MASK : 0) | qs);
@@ -86,7 +89,7 @@ static void setup(Queue *q, QTestState *qts, uint64_t ttm, bool dw,
 static void start(Queue *q, const char *iommu, uint64_t ttm, bool dw)
 {
     setup(q, qtest_initf("-M q35 -nodefaults -device intel-iommu,%s", iommu),
-          ttm, dw, 0);
+          ROOT | ttm, dw, 0);
 }
 
 /* Append a descriptor, without telling the IOMMU; returns its index */
@@ -434,6 +437,406 @@ static void test_fetch(void)
     qtest_quit(q.qts);
 }
 
+/* ---- Long queues ---- */
+
+#define MACHINE     "-M q35 -m 128 -nodefaults -device intel-iommu," SCALABLE \
+                    " -device pci-ats-testdev,addr=4"
+#define DEV         QATD_BDF(0, 4, 0)
+#define IOVA        0x40000000ULL
+
+/* PASIDs that the DMA of a device can use at once */
+#define PASIDS      256
+
+/* 2^7 pages */
+#define LARGEST     7
+
+/* PASID-table entry: first stage, domain 1 (9.6) */
+#define PE0         (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT)
+#define PE1         (1ULL | VTD_SM_PASID_ENTRY_PWSNP)
+#define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
+
+/* How long a queue may take before the test takes it for stuck, in seconds */
+#define STUCK       600
+
+typedef struct Long {
+    QTestState *qts;
+    QGuestAllocator alloc;
+    QVtd vtd;
+    QATD dev;
+    Queue q;
+} Long;
+
+/* 6.5.2.5: without PASID, 2^51 bytes: the most expensive for a device-TLB */
+static const uint64_t dev_tlb[4] = {
+    VTD_INV_DESC_DEVICE | (uint64_t)DEV << 32,
+    MAKE_64BIT_MASK(12, 38) | 1,
+};
+
+/* 6.5.2.9: a fence, which completes without a trace */
+static const uint64_t fence[4] = {
+    VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_FN,
+};
+
+static void long_setup_queue(Long *t, unsigned qs)
+{
+    setup(&t->q, t->qts, t->vtd.root | TTM_SCALABLE, true, qs);
+    global_command(&t->q, VTD_GCMD_TE);
+}
+
+/* A device whose DMA has used PASIDs 1 to @pasids, and an empty queue */
+static void long_start(Long *t, unsigned pasids)
+{
+    uint64_t root, dir;
+
+    *t = (Long) { .qts = qtest_init(MACHINE) };
+    qecam_enable(t->qts);
+    pc_alloc_init(&t->alloc, t->qts, 0);
+    qvtd_init(&t->vtd, t->qts, &t->alloc);
+    t->vtd.scalable = true;
+    dir = qvtd_sm_attach(&t->vtd, DEV, VTD_SM_CONTEXT_ENTRY_DTE |
+                         VTD_SM_CONTEXT_ENTRY_PASIDE, 0);
+    root = qvtd_new_table(&t->vtd);
+    qvtd_map_entry(&t->vtd, root, 4, IOVA, 4096,
+                   qvtd_new_table(&t->vtd) | FS, FS);
+    for (unsigned i = 1; i <= pasids; i++) {
+        qvtd_sm_pasid(&t->vtd, dir, i, PE0, PE1, root);
+    }
+    long_setup_queue(t, LARGEST);
+    qatd_init(&t->dev, t->qts, DEV, 0);
+    qatd_enable_all(&t->dev, 32);
+    for (unsigned i = 1; i <= pasids; i++) {
+        g_assert_cmpint(qatd_command(&t->dev, ATD_CMD_SVM_READ, i, IOVA, 4, 0),
+                        ==, 0);
+    }
+}
+
+static void long_stop(Long *t)
+{
+    qtest_quit(t->qts);
+    alloc_destroy(&t->alloc);
+}
+
+/* Append @n descriptors, without telling the IOMMU */
+static void put_many(Queue *q, const uint64_t val[4], unsigned n)
+{
+    g_autofree uint64_t *buf = g_new(uint64_t, n * 4);
+
+    g_assert_true(q->dw);
+    g_assert_cmpuint(q->tail + n, <=, q->entries);
+    for (unsigned i = 0; i < n * 4; i++) {
+        buf[i] = cpu_to_le64(val[i % 4]);
+    }
+    qtest_memwrite(q->qts, desc_addr(q, q->tail), buf, n * 32);
+    q->tail = (q->tail + n) % q->entries;
+}
+
+/* Fill the queue, with a wait descriptor as the last */
+static void fill(Queue *q, const uint64_t val[4])
+{
+    put_many(q, val, q->entries - 2);
+    put_wait(q);
+}
+
+static void machine(Long *t, const char *command)
+{
+    qtest_qmp_assert_success(t->qts, "{ 'execute': %s }", command);
+}
+
+/* The monitor answers, and the machine is in the state */
+static void expect_machine(Long *t, const char *status)
+{
+    QDict *rsp = qtest_qmp(t->qts, "{ 'execute': 'query-status' }");
+
+    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "return"), "status"),
+                    ==, status);
+    qobject_unref(rsp);
+}
+
+/* The monitor answers for as long as the queue is being processed */
+static void wait_head(Long *t, unsigned at)
+{
+    gint64 end = g_get_monotonic_time() + STUCK * G_TIME_SPAN_SECOND;
+
+    while (head(&t->q) != at) {
+        expect_machine(t, "running");
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
+static void wait_error(Long *t, unsigned at, VTDInvQueueError iqei)
+{
+    gint64 end = g_get_monotonic_time() + STUCK * G_TIME_SPAN_SECOND;
+
+    while (!qtest_readl(t->qts, csr(DMAR_FSTS_REG))) {
+        expect_machine(t, "running");
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+    expect_error(&t->q, at, iqei);
+    g_assert_cmphex(status(&t->q), ==, 0);
+}
+
+/* The machine is stopped: nothing goes on */
+static void expect_halted(Long *t, unsigned at)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        expect_machine(t, "paused");
+        g_assert_cmpuint(head(&t->q), ==, at);
+        g_assert_cmphex(status(&t->q), ==, 0);
+    }
+}
+
+/*
+ * Fill the queue of a machine that is stopped, so that the test sees what is
+ * left behind the first slice; returns the index of that
+ */
+static unsigned first_slice(Long *t)
+{
+    unsigned at;
+
+    machine(t, "stop");
+    fill(&t->q, dev_tlb);
+    ring(&t->q);
+    at = head(&t->q);
+    g_assert_cmpuint(at, >, 0);
+    g_assert_cmpuint(at, <, t->q.tail - 1);
+    expect_halted(t, at);
+    return at;
+}
+
+/* 6.5.2: a write of IQT does not wait for the queue to become empty */
+static void test_slices(void)
+{
+    Long t;
+
+    long_start(&t, PASIDS);
+    first_slice(&t);
+    machine(&t, "cont");
+    wait_head(&t, t.q.tail);
+    expect_done(&t.q);
+    long_stop(&t);
+}
+
+/* The cost of an invalidation does not depend on the number of PASIDs */
+static void test_pasids(void)
+{
+    unsigned at;
+    Long t;
+
+    long_start(&t, 1);
+    at = first_slice(&t);
+    long_stop(&t);
+    long_start(&t, PASIDS);
+    g_assert_cmpuint(first_slice(&t), ==, at);
+    long_stop(&t);
+}
+
+/* A short queue is empty when the write of IQT returns */
+static void test_short(void)
+{
+    static const uint64_t piotlb[4] = {
+        VTD_INV_DESC_PIOTLB | VTD_INV_DESC_PIOTLB_ALL_IN_PASID,
+    };
+    Long t;
+
+    long_start(&t, PASIDS);
+    for (unsigned i = 0; i < 8; i++) {
+        put(&t.q, piotlb);
+        put(&t.q, dev_tlb);
+    }
+    put_wait(&t.q);
+    ring(&t.q);
+    expect_done(&t.q);
+    long_stop(&t);
+}
+
+/* 11.4.9.2: a write of IQT adds to what is outstanding */
+static void test_extend(void)
+{
+    unsigned at;
+    Long t;
+
+    long_start(&t, PASIDS);
+    machine(&t, "stop");
+    put_many(&t.q, dev_tlb, t.q.entries / 2);
+    ring(&t.q);
+    at = head(&t.q);
+    put_many(&t.q, dev_tlb, t.q.entries / 2 - 2);
+    put_wait(&t.q);
+    ring(&t.q);
+    expect_halted(&t, at);
+    machine(&t, "cont");
+    wait_head(&t, t.q.tail);
+    expect_done(&t.q);
+    long_stop(&t);
+}
+
+/* 6.5.2.11: an error in a later slice stops the queue until IQE is cleared */
+static void test_late_error(void)
+{
+    static const uint64_t bad[4] = { 0xf };
+    unsigned at, tail;
+    Long t;
+
+    long_start(&t, PASIDS);
+    put_many(&t.q, dev_tlb, t.q.entries / 2);
+    at = put(&t.q, bad);
+    put_many(&t.q, dev_tlb, t.q.entries / 2 - 3);
+    put_wait(&t.q);
+    ring(&t.q);
+    wait_error(&t, at, VTD_IQEI_TYPE);
+    tail = t.q.tail;
+    t.q.tail = at;
+    put(&t.q, fence);
+    t.q.tail = tail;
+    /* Whatever is written to IQT */
+    ring(&t.q);
+    expect_error(&t.q, at, VTD_IQEI_TYPE);
+    clear_error(&t.q);
+    wait_head(&t, t.q.tail);
+    expect_done(&t.q);
+    long_stop(&t);
+}
+
+/* 11.4.9.9: IQT beyond the end of the queue while slices are outstanding */
+static void test_late_tail(void)
+{
+    unsigned at;
+    Long t;
+
+    long_start(&t, PASIDS);
+    /* The largest queue has no index beyond its end */
+    put_wait(&t.q);
+    ring(&t.q);
+    expect_done(&t.q);
+    qtest_writel(t.qts, csr(DMAR_GCMD_REG), 0);
+    qtest_writeq(t.qts, csr(DMAR_IQT_REG), 0);
+    long_setup_queue(&t, LARGEST - 1);
+
+    at = first_slice(&t);
+    qtest_writeq(t.qts, csr(DMAR_IQT_REG), t.q.entries * desc_size(&t.q));
+    expect_halted(&t, at);
+    machine(&t, "cont");
+    wait_error(&t, at, VTD_IQEI_TAIL);
+    ring(&t.q);
+    clear_error(&t.q);
+    wait_head(&t, t.q.tail);
+    expect_done(&t.q);
+    long_stop(&t);
+}
+
+/* 6.5.2: the queue is disabled before it is empty */
+static void test_disable(void)
+{
+    Long t;
+
+    long_start(&t, PASIDS);
+    first_slice(&t);
+    qtest_writel(t.qts, csr(DMAR_GCMD_REG), VTD_GCMD_TE);
+    g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+                    VTD_GSTS_QIES);
+    machine(&t, "cont");
+    /* IQH is 0 when the queue is disabled */
+    wait_head(&t, 0);
+    g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+                    0);
+    g_assert_cmphex(status(&t.q), ==, DONE);
+    long_stop(&t);
+}
+
+/* 6.5.2: without a wait descriptor at its end the queue is not quiesced */
+static void test_disable_refused(void)
+{
+    Queue q;
+
+    start(&q, SCALABLE, TTM_SCALABLE, true);
+    put_wait(&q);
+    put(&q, types[0].good);
+    ring(&q);
+    qtest_writel(q.qts, csr(DMAR_GCMD_REG), 0);
+    g_assert_cmphex(qtest_readl(q.qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+                    VTD_GSTS_QIES);
+    qtest_writel(q.qts, STATUS, 0);
+    /* The command has no effect later either */
+    put_wait(&q);
+    ring(&q);
+    expect_done(&q);
+    g_assert_cmphex(qtest_readl(q.qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+                    VTD_GSTS_QIES);
+    qtest_quit(q.qts);
+}
+
+/* After a system reset nothing of the queue is left */
+static void test_system_reset(void)
+{
+    Long t;
+
+    long_start(&t, PASIDS);
+    first_slice(&t);
+    machine(&t, "cont");
+    qtest_system_reset(t.qts);
+    g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_GSTS_REG)), ==, 0);
+    g_assert_cmpuint(head(&t.q), ==, 0);
+    long_setup_queue(&t, LARGEST);
+    put_wait(&t.q);
+    ring(&t.q);
+    expect_done(&t.q);
+    fill(&t.q, fence);
+    ring(&t.q);
+    wait_head(&t, t.q.tail);
+    expect_done(&t.q);
+    long_stop(&t);
+}
+
+/* What is left of the queue is processed at the destination */
+static void test_migration(void)
+{
+    g_autofree char *path = NULL, *end = NULL;
+    unsigned at;
+    Long t;
+
+    long_start(&t, PASIDS);
+    at = first_slice(&t);
+    path = qatd_save_machine(t.qts);
+    t.qts = t.dev.qts = t.vtd.qts = t.q.qts =
+        qtest_init(MACHINE " -incoming defer");
+    end = qatd_try_load_machine(t.qts, path);
+    g_assert_cmpstr(end, ==, "completed");
+    unlink(path);
+    expect_halted(&t, at);
+    machine(&t, "cont");
+    wait_head(&t, t.q.tail);
+    expect_done(&t.q);
+    long_stop(&t);
+}
+
+/* The same in one process: the rest is processed twice */
+static void test_snapshot(void)
+{
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("qtest-snapshot-XXXXXX", &path, NULL);
+    unsigned at;
+    Long t;
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    long_start(&t, PASIDS);
+    qatd_add_snapshot_disk(t.qts, path);
+    at = first_slice(&t);
+    qatd_snapshot(t.qts, "snapshot-save");
+    expect_halted(&t, at);
+    machine(&t, "cont");
+    wait_head(&t, t.q.tail);
+    expect_done(&t.q);
+    machine(&t, "stop");
+    qatd_snapshot(t.qts, "snapshot-load");
+    expect_halted(&t, at);
+    machine(&t, "cont");
+    wait_head(&t, t.q.tail);
+    expect_done(&t.q);
+    long_stop(&t);
+    unlink(path);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -446,5 +849,16 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-queue/not-announced", test_not_announced);
     qtest_add_func("/vtd-queue/tail", test_tail);
     qtest_add_func("/vtd-queue/fetch", test_fetch);
+    qtest_add_func("/vtd-queue/slices", test_slices);
+    qtest_add_func("/vtd-queue/pasids", test_pasids);
+    qtest_add_func("/vtd-queue/short", test_short);
+    qtest_add_func("/vtd-queue/extend", test_extend);
+    qtest_add_func("/vtd-queue/late-error", test_late_error);
+    qtest_add_func("/vtd-queue/late-tail", test_late_tail);
+    qtest_add_func("/vtd-queue/disable", test_disable);
+    qtest_add_func("/vtd-queue/disable-refused", test_disable_refused);
+    qtest_add_func("/vtd-queue/system-reset", test_system_reset);
+    qtest_add_func("/vtd-queue/migration", test_migration);
+    qtest_add_func("/vtd-queue/snapshot", test_snapshot);
     return g_test_run();
 }

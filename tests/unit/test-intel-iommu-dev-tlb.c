@@ -75,6 +75,7 @@ typedef struct Listener {
     bool unregisters;
     PCIBus *bus;
     uint32_t pasid;
+    uint32_t expected;          /* in events, unless it is @pasid or 0 */
 } Listener;
 
 static void notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
@@ -82,7 +83,7 @@ static void notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
     Listener *l = container_of(n, Listener, n);
 
     g_assert_true(qatomic_read(&l->registered));
-    g_assert_cmphex(entry->pasid, ==, l->pasid);
+    g_assert_cmphex(entry->pasid, ==, l->expected ?: l->pasid);
     qatomic_inc(&l->calls);
     if (l->unregisters) {
         qatomic_set(&l->registered, false);
@@ -110,6 +111,11 @@ static void listener_stop(Listener *l)
 static void invalidate(uint8_t bus, VTDDevTLBScope scope)
 {
     vtd_dev_tlb_invalidate(dt, bus << 8, scope, PASID, 0, false);
+}
+
+static unsigned work(VTDDevTLBScope scope, hwaddr addr, bool size)
+{
+    return vtd_dev_tlb_invalidate(dt, 0, scope, PASID, addr, size);
 }
 
 /* ---- Tests ---- */
@@ -172,6 +178,61 @@ static void test_scope(void **state)
         listener_stop(&other);
         listener_stop(&stranger);
     }
+}
+
+/* 6.5.2.5, 6.5.2.6: a listener for all PASIDs is called once */
+static void test_any_pasid(void **state)
+{
+    static const struct {
+        VTDDevTLBScope scope;
+        uint32_t pasid;
+    } cases[] = {
+        { VTD_DEV_TLB_NO_PASID, PCI_ANY_PASID },
+        { VTD_DEV_TLB_PASID, PASID },
+        { VTD_DEV_TLB_ALL_PASIDS, PCI_ANY_PASID },
+    };
+    Listener any = { }, pasid = { };
+
+    bus_numbers[0] = 0;
+    listener_start(&any, &buses[0], PCI_ANY_PASID);
+    listener_start(&pasid, &buses[0], PASID);
+    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+        any.expected = cases[i].pasid;
+        invalidate(0, cases[i].scope);
+        assert_int_equal(any.calls, i + 1);
+        assert_int_equal(pasid.calls, i + 1);
+    }
+    listener_stop(&any);
+    invalidate(0, VTD_DEV_TLB_ALL_PASIDS);
+    assert_int_equal(any.calls, ARRAY_SIZE(cases));
+    listener_stop(&pasid);
+}
+
+/* The work of an invalidation, which does not depend on other PASIDs */
+static void test_work(void **state)
+{
+    const unsigned page = VTD_INV_WORK_NOTIFIER;
+    const unsigned most = page + VTD_INV_WORK_SEARCH;
+    IOMMUMemoryRegion mr;
+    Listener a = { }, b = { };
+
+    bus_numbers[0] = 0;
+    assert_int_equal(work(VTD_DEV_TLB_PASID, 0, false), 0);
+    listener_start(&a, &buses[0], PASID);
+    listener_start(&b, &buses[0], PASID + 1);
+    assert_int_equal(work(VTD_DEV_TLB_PASID, 0, false), page);
+    assert_int_equal(work(VTD_DEV_TLB_ALL_PASIDS, 0, false), 2 * page);
+    /* A range of 2^63 bytes, and everything */
+    assert_int_equal(work(VTD_DEV_TLB_PASID, MAKE_64BIT_MASK(12, 50), true),
+                     most);
+    assert_int_equal(work(VTD_DEV_TLB_PASID, MAKE_64BIT_MASK(12, 51), true),
+                     page);
+    vtd_dev_tlb_register_region(dt, &buses[0], 0, PASID, &mr);
+    assert_int_equal(work(VTD_DEV_TLB_PASID, 0, false),
+                     page + VTD_INV_WORK_REGION);
+    vtd_dev_tlb_unregister_region(dt, &buses[0], 0, PASID, &mr);
+    listener_stop(&a);
+    listener_stop(&b);
 }
 
 /* vhost is told through a region, beside the others of its PASID */
@@ -285,6 +346,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_renumber),
         cmocka_unit_test(test_scope),
+        cmocka_unit_test(test_any_pasid),
+        cmocka_unit_test(test_work),
         cmocka_unit_test(test_region),
         cmocka_unit_test(test_unregister_unknown),
         cmocka_unit_test(test_unregister_in_call),

@@ -186,10 +186,8 @@ typedef struct Pte {
 
 static QemuMutex iommu_lock;
 static Pte ptes[NR_PAGES];
-static IOMMUNotifier *iotlb_notifiers[MAX_PASIDS];
+static IOMMUNotifier *iotlb_notifier;
 static IOMMUPRINotifier *pri_notifiers[MAX_PASIDS];
-static int registered;
-static int most_registered;
 static int translations;
 static int register_error, translation_error;
 /* Called while the answer to a translation request is on its way */
@@ -203,27 +201,22 @@ int pci_iommu_init_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n,
     return 0;
 }
 
-int pci_iommu_register_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
-                                      IOMMUNotifier *n)
+int pci_iommu_register_any_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n)
 {
     QEMU_LOCK_GUARD(&iommu_lock);
     if (register_error) {
         return register_error;
     }
-    assert(!iotlb_notifiers[pasid]);
-    iotlb_notifiers[pasid] = n;
-    most_registered = MAX(most_registered, ++registered);
+    assert(!iotlb_notifier);
+    iotlb_notifier = n;
     return 0;
 }
 
-int pci_iommu_unregister_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
-                                        IOMMUNotifier *n)
+void pci_iommu_unregister_any_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n)
 {
     QEMU_LOCK_GUARD(&iommu_lock);
-    assert(iotlb_notifiers[pasid] == n);
-    iotlb_notifiers[pasid] = NULL;
-    registered--;
-    return 0;
+    assert(iotlb_notifier == n);
+    iotlb_notifier = NULL;
 }
 
 static ssize_t walk(uint32_t pasid, hwaddr addr, size_t length,
@@ -284,8 +277,8 @@ static void invalidate(uint32_t pasid, unsigned page)
 
     /* As an IOMMU would, the notifier is called under its lock */
     QEMU_LOCK_GUARD(&iommu_lock);
-    if (iotlb_notifiers[pasid]) {
-        iotlb_notifiers[pasid]->notify(iotlb_notifiers[pasid], &entry);
+    if (iotlb_notifier) {
+        iotlb_notifier->notify(iotlb_notifier, &entry);
     }
 }
 
@@ -451,6 +444,21 @@ static void guest_hold(bool holds)
     qemu_cond_signal(&guest_cond);
 }
 
+static void count_pasid(uint32_t pasid,
+                        const uint64_t counts[PCI_ATS_INV_KINDS], void *opaque)
+{
+    ++*(int *)opaque;
+}
+
+/* How many PASIDs the monitor is told of */
+static int registered(void)
+{
+    int n = 0;
+
+    pci_ats_info_foreach_pasid(&device, count_pasid, &n);
+    return n;
+}
+
 static PCIATSDMA *start(void)
 {
     int i;
@@ -463,7 +471,6 @@ static PCIATSDMA *start(void)
     allocation = 32;
     stu = 12;
     untranslated_accesses = translations = requests_seen = 0;
-    registered = most_registered = 0;
     accepted = refuse = lie = 0;
     register_error = translation_error = 0;
     unanswered = most_unanswered = 0;
@@ -476,6 +483,7 @@ static PCIATSDMA *start(void)
     qatomic_set(&gone, false);
     qemu_thread_create(&guest_thread, "guest", guest, NULL,
                        QEMU_THREAD_JOINABLE);
+    pci_ats_info_init(&device);
     return pci_ats_dma_new(&device, 1024);
 }
 
@@ -483,8 +491,10 @@ static void unplug(PCIATSDMA *dma)
 {
     pci_ats_dma_close(dma);
     qatomic_set(&gone, true);
-    assert_int_equal(registered, 0);
+    assert_null(iotlb_notifier);
+    assert_int_equal(registered(), 0);
     assert_int_equal(untranslated_users, 0);
+    pci_ats_info_destroy(&device);
 }
 
 static void stop_guest(void)
@@ -585,7 +595,8 @@ static void test_untranslated(void **state)
                                  16), -EFAULT);
     assert_memory_equal(buf, ram + RAM_SIZE - 8, 8);
     untranslated_accesses = 0;
-    assert_int_equal(registered, 0);
+    assert_null(iotlb_notifier);
+    assert_int_equal(registered(), 0);
     ats_on = true;
     map(3, 0, IOMMU_RW | IOMMU_UNTRANSLATED_ONLY);
     assert_int_equal(dma_read(dma, 3, buf, 16), -EFAULT);
@@ -1203,14 +1214,41 @@ static void test_many_pasids(void **state)
         unsigned page = i % NR_PAGES;
 
         assert_int_equal(dma_read_at(dma, i, IOVA + page * PAGE, buf, 16), 0);
+        assert_int_equal(registered(), MIN(i + 1, 256));
     }
-    assert_int_equal(most_registered, 256);
     /* What is not registered any more is not cached either */
     for (i = 0; i < 10; i++) {
         map(i, 8 * PAGE, IOMMU_RO);
         assert_int_equal(dma_read_at(dma, i, IOVA + i * PAGE, buf, 16), 0);
         assert_memory_equal(buf, ram + 8 * PAGE, 16);
     }
+    stop(dma);
+}
+
+/* 10.3.8: one invalidation for all PASIDs reaches the translations of each */
+static void test_invalidate_all(void **state)
+{
+    PCIATSDMA *dma = start();
+    PCIATCStats stats;
+    uint8_t buf[16];
+
+    map(0, 0, IOMMU_RO);
+    for (int i = 0; i < 16; i++) {
+        assert_int_equal(dma_read_at(dma, i, IOVA, buf, 16), 0);
+    }
+    map(0, 8 * PAGE, IOMMU_RO);
+    invalidate(5, 0);
+    assert_int_equal(dma_read_at(dma, 5, IOVA, buf, 16), 0);
+    assert_memory_equal(buf, ram + 8 * PAGE, 16);
+    assert_int_equal(dma_read_at(dma, 6, IOVA, buf, 16), 0);
+    assert_memory_equal(buf, ram, 16);
+    invalidate(PCI_ANY_PASID, 0);
+    for (int i = 0; i < 16; i++) {
+        assert_int_equal(dma_read_at(dma, i, IOVA, buf, 16), 0);
+        assert_memory_equal(buf, ram + 8 * PAGE, 16);
+    }
+    pci_ats_dma_get_stats(dma, &stats);
+    assert_int_equal(stats.invalidations, 2);
     stop(dma);
 }
 
@@ -1969,6 +2007,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_bql),
         cmocka_unit_test(test_epoch),
         cmocka_unit_test(test_many_pasids),
+        cmocka_unit_test(test_invalidate_all),
         cmocka_unit_test(test_async),
         cmocka_unit_test(test_failure),
         cmocka_unit_test(test_inline),

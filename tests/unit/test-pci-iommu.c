@@ -81,10 +81,14 @@ static void init_notifier(PCIBus *b, void *opaque, int devfn, IOMMUNotifier *n,
     n->opaque = user;
 }
 
+/* Of the last call */
+static uint32_t registered_pasid;
+
 static void register_notifier(PCIBus *b, void *opaque, int devfn,
                               uint32_t pasid, IOMMUNotifier *n)
 {
     registered++;
+    registered_pasid = pasid;
 }
 
 static void unregister_notifier(PCIBus *b, void *opaque, int devfn,
@@ -259,6 +263,9 @@ static void test_no_iommu(void **state)
                          -ENODEV);
         assert_int_equal(pci_iommu_unregister_iotlb_notifier(dev, PASID, &n),
                          -ENODEV);
+        assert_int_equal(pci_iommu_register_any_iotlb_notifier(dev, &n),
+                         -ENODEV);
+        pci_iommu_unregister_any_iotlb_notifier(dev, &n);
         assert_int_equal(translate(PASID, 0, PAGE, 1), -ENODEV);
     }
     assert_int_equal(registered, 0);
@@ -370,6 +377,20 @@ static void test_invalidations(void **state)
     /* One too many */
     assert_int_equal(pci_iommu_unregister_iotlb_notifier(dev, PASID, &n), 0);
     assert_int_equal(count_listeners(), 1);
+}
+
+/* It needs no PASID, and the monitor does not list it */
+static void test_any_pasid(void **state)
+{
+    IOMMUNotifier n;
+
+    write_word(PASID_CAP + PCI_PASID_CTRL, 0);
+    assert_int_equal(pci_iommu_register_any_iotlb_notifier(dev, &n), 0);
+    assert_int_equal(registered, 1);
+    assert_int_equal(registered_pasid, PCI_ANY_PASID);
+    assert_int_equal(count_listeners(), 0);
+    pci_iommu_unregister_any_iotlb_notifier(dev, &n);
+    assert_int_equal(registered, 0);
 }
 
 static void test_caches(void **state)
@@ -573,6 +594,7 @@ int main(void)
         TEST(request_last_page),
         TEST(request_counts),
         TEST(invalidations),
+        TEST(any_pasid),
         TEST(caches),
         TEST(translated),
         TEST(translated_enable),

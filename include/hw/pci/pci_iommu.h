@@ -26,6 +26,9 @@
 /* The PASID argument of a request that carries no PASID TLP Prefix */
 #define PCI_NO_PASID UINT32_MAX
 
+/* In invalidations: every PASID, and requests without PASID */
+#define PCI_ANY_PASID (UINT32_MAX - 1)
+
 /* A PASID has up to 20 bits (PCIe 5.0, 6.20) */
 #define PCI_PASID_MAX 0xfffff
 
@@ -131,6 +134,33 @@ int pci_iommu_init_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n,
  */
 int pci_iommu_register_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
                                       IOMMUNotifier *n);
+
+/**
+ * pci_iommu_register_any_iotlb_notifier: be told of all invalidations
+ *
+ * For a function that keeps the translations of all its PASIDs in one cache:
+ * @n is called once for each Invalidate Request, whichever PASIDs it is for.
+ * @pasid of the entry tells: it is a PASID, or %PCI_ANY_PASID for requests of
+ * every PASID and those without.  Undone by
+ * pci_iommu_unregister_any_iotlb_notifier().
+ *
+ * @dev: the function.
+ * @n: as for pci_iommu_register_iotlb_notifier().
+ *
+ * Returns: 0; -ENODEV when no IOMMU that answers translation requests
+ * translates for @dev.
+ */
+int pci_iommu_register_any_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n);
+
+/**
+ * pci_iommu_unregister_any_iotlb_notifier: undo the registration
+ *
+ * As pci_iommu_unregister_iotlb_notifier().
+ *
+ * @dev: the function.
+ * @n: the notifier.
+ */
+void pci_iommu_unregister_any_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n);
 
 /**
  * pci_iommu_unregister_iotlb_notifier: undo the registration

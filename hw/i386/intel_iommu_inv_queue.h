@@ -1,0 +1,122 @@
+/*
+ * VT-d: processing of the invalidation queue in slices
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A guest may queue as many descriptors as the queue holds, and choose those
+ * that are expensive.  They are processed in slices of bounded work, each with
+ * the BQL held.  The first slice runs in the register write that makes work
+ * available, so that short queues are empty when the write returns.  The
+ * others run in the main loop, which releases the BQL between them.
+ *
+ * Descriptors are processed in the order of the queue, and IQH moves on with
+ * each, so that a wait descriptor completes after all that is ahead of it
+ * (6.5.2.12) in whichever slice it is.  What is left is known from the
+ * registers alone: it survives migration.
+ *
+ * Section numbers are those of the Intel Virtualization Technology for
+ * Directed I/O specification, revision 5.10.
+ */
+
+#ifndef HW_I386_INTEL_IOMMU_INV_QUEUE_H
+#define HW_I386_INTEL_IOMMU_INV_QUEUE_H
+
+#include "hw/i386/intel_iommu.h"
+
+/*
+ * Work, in the units of intel_iommu_dev_tlb.h.  One unit is what the cheapest
+ * descriptor costs; the costs of others are estimates.
+ */
+enum {
+    /* A slice ends with the descriptor that brings its work to this */
+    VTD_INV_WORK_SLICE = 8192,
+    /* Make the memory map anew */
+    VTD_INV_WORK_MEMORY_MAP = 1024,
+    /* Read the tables of an address space again */
+    VTD_INV_WORK_ADDRESS_SPACE = 8,
+    /* Send a message to a device or the interrupt controller */
+    VTD_INV_WORK_MESSAGE = 32,
+};
+
+/**
+ * vtd_inv_queue_new: create what processes the queue
+ *
+ * Called once, with the BQL.
+ *
+ * @s: the IOMMU
+ *
+ * Returns: it; it lives as long as the IOMMU
+ */
+VTDInvQueue *vtd_inv_queue_new(IntelIOMMUState *s);
+
+/**
+ * vtd_inv_queue_reset: drop the slices that are still to come
+ *
+ * Called with the BQL, not from within a descriptor.
+ *
+ * @q: the queue
+ */
+void vtd_inv_queue_reset(VTDInvQueue *q);
+
+/**
+ * vtd_inv_queue_run: process descriptors if the conditions are met (6.5.2)
+ *
+ * To be called when one of them may have become true: IQT has been written,
+ * IQE has been cleared, or the queue has been enabled.  When this returns, the
+ * first slice has been processed.  If slices of earlier descriptors are
+ * outstanding, new descriptors are left to them.  While the machine is stopped
+ * there is no slice but the first; the others follow when it runs.
+ *
+ * Called with the BQL.
+ *
+ * @q: the queue
+ */
+void vtd_inv_queue_run(VTDInvQueue *q);
+
+/**
+ * vtd_inv_queue_has_work: tell whether descriptors are going to be processed
+ *
+ * Called with the BQL.
+ *
+ * @q: the queue
+ *
+ * Returns: false if the queue is empty, disabled, or stopped by an error
+ */
+bool vtd_inv_queue_has_work(const VTDInvQueue *q);
+
+/**
+ * vtd_inv_queue_next: tell whether this slice includes another descriptor
+ *
+ * Called with the BQL, while a slice is processed.
+ *
+ * @q: the queue
+ *
+ * Returns: false if the queue is empty or the slice is used up
+ */
+bool vtd_inv_queue_next(const VTDInvQueue *q);
+
+/**
+ * vtd_inv_queue_charge: account for work
+ *
+ * Called with the BQL.  Outside of a slice it has no effect.
+ *
+ * @q: the queue
+ * @work: in units, see above; a single call never exceeds what one descriptor
+ *     can cause
+ */
+void vtd_inv_queue_charge(VTDInvQueue *q, unsigned work);
+
+/**
+ * vtd_inv_queue_charge_desc: account for a descriptor
+ *
+ * Does not include what vtd_dev_tlb_invalidate() returns.  Called with the BQL,
+ * while a slice is processed.
+ *
+ * @q: the queue
+ * @type: VTD_INV_DESC_*
+ */
+void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint8_t type);
+
+#endif
