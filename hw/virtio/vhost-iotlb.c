@@ -16,6 +16,7 @@
 #include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/interval-tree.h"
+#include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
@@ -45,6 +46,12 @@
  */
 #define IOTLB_MAX_LOOKUPS   (IOTLB_MAX_ENTRIES * 4)
 
+/*
+ * What invalidations of all devices may cause together before the main loop has
+ * its next turn.  A guest may queue thousands of them.
+ */
+#define IOTLB_TURN_LOOKUPS  (IOTLB_MAX_LOOKUPS * 2)
+
 /**
  * struct IOTLBEntry - a translation that the backend may have cached
  * @node: first and last I/O virtual address; entries never overlap
@@ -67,6 +74,7 @@ typedef struct IOTLBEntry {
  * @entries: tree of IOTLBEntry
  * @n_entries: number of entries in @entries
  * @lookups: how often iotlb_lookup() may still ask the IOMMU
+ * @invalidating: @lookups come from turn_lookups
  * @epoch: grows when the backend turns out to have lost entries; entries of
  *         an earlier epoch are prefetched again
  * @msgs: messages (struct vhost_iotlb_msg) to be sent, in this order
@@ -78,6 +86,7 @@ struct vhost_iotlb {
     IntervalTreeRoot entries;
     unsigned int n_entries;
     unsigned int lookups;
+    bool invalidating;
     uint32_t epoch;
     GArray *msgs;
     VhostIotlbStats stats;
@@ -87,6 +96,36 @@ struct vhost_iotlb {
         uint16_t end;       /* the avail index when it was last read */
     } queues[VIRTIO_QUEUE_MAX];
 };
+
+/* Lookups that are left in this turn of the main loop; with the BQL */
+static unsigned int turn_lookups = IOTLB_TURN_LOOKUPS;
+static QEMUBH *turn_bh;
+
+static void iotlb_next_turn(void *opaque)
+{
+    turn_lookups = IOTLB_TURN_LOOKUPS;
+}
+
+/*
+ * Without lookups everything that is invalidated goes, and nothing is
+ * prefetched: that is never wrong.
+ */
+static void iotlb_begin_invalidation(struct vhost_iotlb *t)
+{
+    if (!turn_bh) {
+        turn_bh = qemu_bh_new(iotlb_next_turn, NULL);
+    }
+    qemu_bh_schedule(turn_bh);
+    t->invalidating = true;
+    t->lookups = MIN(turn_lookups, IOTLB_MAX_LOOKUPS);
+    turn_lookups -= t->lookups;
+}
+
+static void iotlb_end_invalidation(struct vhost_iotlb *t)
+{
+    turn_lookups += t->lookups;
+    t->invalidating = false;
+}
 
 static IOTLBEntry *iotlb_find(struct vhost_iotlb *t, uint64_t first,
                               uint64_t last)
@@ -345,11 +384,11 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
      * A miss that is on its way may be about something that the backend got
      * and used in the meantime.  It must be seen while that is on record.
      */
+    iotlb_begin_invalidation(t);
     if (dev->vhost_ops->vhost_handle_iotlb_misses) {
         dev->vhost_ops->vhost_handle_iotlb_misses(dev);
     }
 
-    t->lookups = IOTLB_MAX_LOOKUPS;
     for (node = interval_tree_iter_first(&t->entries, iova, last); node;
          node = next) {
         IOTLBEntry *e = container_of(node, IOTLBEntry, node);
@@ -371,6 +410,7 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
         iotlb_remove(t, e);
         dropped++;
     }
+    iotlb_end_invalidation(t);
     t->stats.invalidations++;
     t->stats.kept += kept;
     t->stats.dropped += dropped;
@@ -679,7 +719,9 @@ int vhost_device_iotlb_miss(struct vhost_dev *dev, uint64_t iova, int write)
     }
 
     t->stats.misses++;
-    t->lookups = IOTLB_MAX_LOOKUPS;
+    if (!t->invalidating) {
+        t->lookups = IOTLB_MAX_LOOKUPS;
+    }
     old = iotlb_find(t, iova, iova);
     if (old && (!write || old->perm == IOMMU_RW)) {
         e = *old;

@@ -21,6 +21,7 @@
 #include "qemu/osdep.h"
 #include <setjmp.h>
 #include <cmocka.h>
+#include "qemu/main-loop.h"
 #include "qemu/units.h"
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
@@ -197,6 +198,32 @@ static void map_apart(unsigned page, IOMMUAccessFlags perm)
 static void unmap(unsigned page)
 {
     table[page].perm = IOMMU_NONE;
+}
+
+/* ---- The main loop ---- */
+
+static QEMUBHFunc *turn;
+static bool turn_is_due;
+
+QEMUBH *qemu_bh_new_full(QEMUBHFunc *cb, void *opaque, const char *name,
+                         MemReentrancyGuard *guard)
+{
+    g_assert_null(turn);
+    turn = cb;
+    return (QEMUBH *)&turn;
+}
+
+void qemu_bh_schedule(QEMUBH *bh)
+{
+    turn_is_due = true;
+}
+
+static void take_turn(void)
+{
+    if (turn_is_due) {
+        turn_is_due = false;
+        turn(NULL);
+    }
 }
 
 /* ---- The driver ---- */
@@ -431,6 +458,7 @@ static int setup(void **state)
     passthrough = false;
     gap_size = 0;
     can_peek = true;
+    take_turn();
     peeks = 0;
     backend_status = 0;
     late_misses = 0;
@@ -1003,6 +1031,58 @@ static void test_prefetch_index_jumps(void **state)
     assert_in_range(peeks, 1, 100);
 }
 
+/* record: single pages in one entry, each of which is a lookup */
+static void fill_with_pages(void)
+{
+    start_queue(0);
+    for (unsigned page = 0; page < DESC_PAGE(0); page++) {
+        map(page, page, IOMMU_RW);
+    }
+    post(0, 0, IOVA, DESC_PAGE(0) * PAGE, VRING_DESC_F_WRITE);
+    assert_int_equal(miss(DESC_PAGE(0), false), 0);
+    assert_int_equal(cached_perm(DESC_PAGE(0) - 1), VHOST_ACCESS_RW);
+}
+
+/*
+ * record: invalidations between two turns of the main loop cost bounded work,
+ * and what they have no lookups left for goes
+ */
+static void test_invalidate_many(void **state)
+{
+    fill_with_pages();
+    peeks = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(invalidate(0, NR_PAGES), 0);
+    }
+    assert_in_range(peeks, NR_PAGES, 16384);
+    assert_int_equal(stats().entries, 0);
+    assert_int_equal(cached_perm(0), 0);
+    /* A miss is answered all the same, and later invalidations ask again */
+    assert_int_equal(miss(5, true), 0);
+    assert_int_equal(cached_perm(5), VHOST_ACCESS_RW);
+    take_turn();
+    assert_int_equal(invalidate(0, NR_PAGES), 0);
+    assert_int_equal(cached_perm(5), VHOST_ACCESS_RW);
+}
+
+static void late_prefetch(void)
+{
+    assert_int_equal(miss(DESC_PAGE(0), false), 0);
+}
+
+/* record: the misses that invalidations find on their way count */
+static void test_invalidate_many_misses(void **state)
+{
+    fill_with_pages();
+    late_miss = late_prefetch;
+    peeks = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(invalidate(DESC_PAGE(1), 1), 0);
+    }
+    assert_in_range(peeks, 1, 16384);
+    late_miss = NULL;
+}
+
 /* VIRTIO_F_RING_PACKED (2.8): the rings, whose contents are not looked at */
 static void test_prefetch_packed(void **state)
 {
@@ -1280,6 +1360,8 @@ int main(void)
         TEST(prefetch_rings_gone),
         TEST(prefetch_index_jumps),
         TEST(prefetch_packed),
+        TEST(invalidate_many),
+        TEST(invalidate_many_misses),
         TEST(chain),
         TEST(chain_loops),
         TEST(chain_outside),

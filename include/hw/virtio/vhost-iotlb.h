@@ -46,7 +46,9 @@ void vhost_iotlb_cleanup(struct vhost_dev *dev);
  * Sends invalidations for what the backend has cached in the range and is not
  * translated to the same memory with the same permissions any more.  When it
  * returns successfully the backend has acknowledged them.  Where the IOMMU has
- * no lookup without side effects, all that is cached in the range goes.
+ * no lookup without side effects, all that is cached in the range goes, and so
+ * it does when invalidations have caused so many lookups that the main loop
+ * has to have a turn first.
  *
  * Returns: 0, or a negative errno when the backend could not be told or
  * refused.
