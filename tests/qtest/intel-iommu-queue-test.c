@@ -466,10 +466,13 @@ typedef struct Long {
     Queue q;
 } Long;
 
-/* 6.5.2.5: without PASID, 2^51 bytes: the most expensive for a device-TLB */
+/*
+ * 6.5.2.5: without PASID, 2^51 bytes where nothing is cached: a device-TLB has
+ * to be searched each time
+ */
 static const uint64_t dev_tlb[4] = {
     VTD_INV_DESC_DEVICE | (uint64_t)DEV << 32,
-    MAKE_64BIT_MASK(12, 38) | 1,
+    1ULL << 52 | MAKE_64BIT_MASK(12, 38) | 1,
 };
 
 /* 6.5.2.9: a fence, which completes without a trace */
