@@ -82,12 +82,12 @@ static unsigned num_notified(const IntelIOMMUState *s)
     return n;
 }
 
-void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint8_t type)
+void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint64_t lo)
 {
     const IntelIOMMUState *s = q->s;
 
     q->work++;
-    switch (type) {
+    switch (VTD_INV_DESC_TYPE(lo)) {
     case VTD_INV_DESC_CC:
         q->work += num_notified(s) * NOTIFICATIONS_CONTEXT *
                    VTD_INV_WORK_REGION;
@@ -102,6 +102,13 @@ void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint8_t type)
                    num_notified(s) * NOTIFICATIONS_IOTLB * VTD_INV_WORK_REGION;
         break;
     case VTD_INV_DESC_IEC:
+        q->work += VTD_INV_WORK_INTERRUPTS;
+        break;
+    case VTD_INV_DESC_WAIT:
+        if (lo & (VTD_INV_DESC_WAIT_IF | VTD_INV_DESC_WAIT_PD)) {
+            q->work += VTD_INV_WORK_MESSAGE;
+        }
+        break;
     case VTD_INV_DESC_PAGE_RESPONSE:
         q->work += VTD_INV_WORK_MESSAGE;
         break;

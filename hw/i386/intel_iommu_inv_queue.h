@@ -36,8 +36,10 @@ enum {
     VTD_INV_WORK_MEMORY_MAP = 1024,
     /* Read the tables of an address space again */
     VTD_INV_WORK_ADDRESS_SPACE = 8,
-    /* Send a message to a device or the interrupt controller */
+    /* Wake a device or wait for its threads, send an interrupt */
     VTD_INV_WORK_MESSAGE = 32,
+    /* Set up remapped interrupts anew, which may take the host's kernel */
+    VTD_INV_WORK_INTERRUPTS = 512,
 };
 
 /**
@@ -115,8 +117,8 @@ void vtd_inv_queue_charge(VTDInvQueue *q, unsigned work);
  * while a slice is processed.
  *
  * @q: the queue
- * @type: VTD_INV_DESC_*
+ * @lo: first quadword of the descriptor, in host byte order
  */
-void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint8_t type);
+void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint64_t lo);
 
 #endif

@@ -522,14 +522,14 @@ static void long_stop(Long *t)
 /* Append @n descriptors, without telling the IOMMU */
 static void put_many(Queue *q, const uint64_t val[4], unsigned n)
 {
-    g_autofree uint64_t *buf = g_new(uint64_t, n * 4);
+    unsigned quads = desc_size(q) / 8;
+    g_autofree uint64_t *buf = g_new(uint64_t, n * quads);
 
-    g_assert_true(q->dw);
     g_assert_cmpuint(q->tail + n, <=, q->entries);
-    for (unsigned i = 0; i < n * 4; i++) {
-        buf[i] = cpu_to_le64(val[i % 4]);
+    for (unsigned i = 0; i < n * quads; i++) {
+        buf[i] = cpu_to_le64(val[i % quads]);
     }
-    qtest_memwrite(q->qts, desc_addr(q, q->tail), buf, n * 32);
+    qtest_memwrite(q->qts, desc_addr(q, q->tail), buf, n * desc_size(q));
     q->tail = (q->tail + n) % q->entries;
 }
 
@@ -617,6 +617,43 @@ static void test_slices(void)
     wait_head(&t, t.q.tail);
     expect_done(&t.q);
     long_stop(&t);
+}
+
+/* 11.4.9.3: the same in legacy mode, with 2^15 descriptors */
+static void test_slices_legacy(void)
+{
+    Long t = { .qts = qtest_init("-M q35 -m 128 -nodefaults "
+                                 "-device intel-iommu," LEGACY) };
+
+    setup(&t.q, t.qts, ROOT | TTM_LEGACY, false, LARGEST);
+    g_assert_cmpuint(t.q.entries, ==, 1 << 15);
+    first_slice(&t);
+    machine(&t, "cont");
+    wait_head(&t, t.q.tail);
+    expect_done(&t.q);
+    qtest_quit(t.qts);
+}
+
+/*
+ * 6.5.2: each type has its price; whatever is queued, the first slice leaves
+ * some of it
+ */
+static void test_slices_types(void)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        Long t = { };
+
+        t.qts = qtest_init(MACHINE);
+        setup(&t.q, t.qts, ROOT | TTM_SCALABLE, true, LARGEST);
+        machine(&t, "stop");
+        put_many(&t.q, types[i].good, t.q.entries - 1);
+        ring(&t.q);
+        g_assert_cmpuint(head(&t.q), >, 0);
+        g_assert_cmpuint(head(&t.q), <, t.q.tail);
+        machine(&t, "cont");
+        wait_head(&t, t.q.tail);
+        qtest_quit(t.qts);
+    }
 }
 
 /* The cost of an invalidation does not depend on the number of PASIDs */
@@ -853,6 +890,8 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-queue/tail", test_tail);
     qtest_add_func("/vtd-queue/fetch", test_fetch);
     qtest_add_func("/vtd-queue/slices", test_slices);
+    qtest_add_func("/vtd-queue/slices-legacy", test_slices_legacy);
+    qtest_add_func("/vtd-queue/slices-types", test_slices_types);
     qtest_add_func("/vtd-queue/pasids", test_pasids);
     qtest_add_func("/vtd-queue/short", test_short);
     qtest_add_func("/vtd-queue/extend", test_extend);
