@@ -1,0 +1,118 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Devices with threads go away while a processor accesses their registers.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""The program tests/guest/unplug.c, without an operating system: of two
+processors, which run at once, one ejects a device while the other is in the
+middle of its registers.  The test plugs the device in again.
+
+A use after free need not show: the test is the sharper with an emulator that
+was built with AddressSanitizer, which QEMU_SVM_QEMU names.  UNPLUG_CYCLES says
+how often each device goes (100)."""
+
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from qemu.qmp import QMPError
+from svm_guest import REPO, SvmGuestTest
+from guest_machine import firmware_arguments
+from report import Failure
+
+# After which a device has to be gone
+SECONDS = 60
+CYCLES = int(os.environ.get('UNPLUG_CYCLES', '100'))
+
+
+class Unplug(SvmGuestTest):
+
+    def setUp(self):
+        super().setUp()
+        self.qemu_bin = os.environ.get('QEMU_SVM_QEMU', self.qemu_bin)
+        self.output = self.scratch_file('output')
+
+    def compile_bare(self):
+        """The program, with the startup code of tests/tcg: its path"""
+        folder = Path(os.environ['QEMU_BUILD_ROOT'],
+                      'tests/tcg/x86_64-softmmu/config-target.mak')
+        if not folder.exists():
+            self.skipTest('there is no compiler for x86_64: install gcc')
+        compiler = re.search(r'^CC=(.*)$', folder.read_text('utf-8'), re.M)[1]
+        tcg = REPO / 'build/qemu/tests/tcg'
+        program = self.scratch_file('unplug')
+        done = subprocess.run(
+            [*compiler.split(), '-m64', '-O0', '-Wall', '-Werror',
+             '-ffreestanding', '-fno-pie', '-fno-stack-protector',
+             '-mgeneral-regs-only', '-mno-red-zone', '-nostdlib', '-static',
+             '-no-pie', '-Wl,--build-id=none', '-Wl,-melf_x86_64',
+             f'-Wl,-T{tcg}/x86_64/system/kernel.ld', '-Wa,--noexecstack',
+             '-isystem', tcg / 'minilib', '-I', REPO / 'include',
+             tcg / 'x86_64/system/boot.S', tcg / 'minilib/printf.c',
+             REPO / 'tests/guest/unplug.c', '-o', program],
+            capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return program
+
+    def start_machine(self):
+        try:
+            firmware = firmware_arguments()
+        except Failure as error:
+            self.skipTest(str(error))
+        vm = self.get_vm()
+        vm.add_args(*firmware, '-machine', 'q35', '-m', '128', '-smp', '2',
+                    '-accel', 'tcg,thread=multi', '-cpu', 'max', '-nodefaults',
+                    '-device', 'pcie-root-port,id=rp,addr=2.0,chassis=1',
+                    '-chardev', f'file,id=output,path={self.output}',
+                    '-device', 'isa-debugcon,chardev=output',
+                    '-kernel', self.compile_bare())
+        vm.launch()
+        return vm
+
+    def plug_and_wait(self, vm, name):
+        """Plug it in, and wait until it has been ejected"""
+        vm.cmd('device_add', driver=name, id='dev', bus='rp')
+        deadline = time.monotonic() + SECONDS
+        gone = False
+        while not gone:
+            self.assertLess(time.monotonic(), deadline, 'it does not go')
+            # Events come with the answer
+            vm.cmd('query-status')
+            gone = any(event['event'] == 'DEVICE_DELETED' and
+                       event['data'].get('device') == 'dev'
+                       for event in vm.get_qmp_events())
+            time.sleep(0.001)
+
+    def unplug(self, name):
+        vm = self.start_machine()
+        for cycle in range(CYCLES):
+            try:
+                self.plug_and_wait(vm, name)
+            except QMPError as error:
+                # What AddressSanitizer says, for example
+                vm.kill()
+                self.fail(f'cycle {cycle}: {error!r}\n{vm.get_log()}')
+        self.assertTrue(vm.cmd('query-status')['running'])
+        vm.shutdown()
+        self.assertEqual(vm.exitcode(), 0, vm.get_log())
+        with open(self.output, encoding='utf-8') as output:
+            said = re.findall(rf'^{name} (\d+)$', output.read(), re.M)
+        # Each time the other processor has found it there
+        self.assertGreaterEqual(len(said), CYCLES - 1)
+        self.assertNotIn('0', said)
+
+    def test_svm(self):
+        self.unplug('svm')
+
+    def test_dsa(self):
+        self.unplug('dsa')
+
+    def test_testdev(self):
+        self.unplug('pci-ats-testdev')
+
+
+if __name__ == '__main__':
+    SvmGuestTest.main()

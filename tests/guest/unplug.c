@@ -1,0 +1,415 @@
+/*
+ * Unplug a device while another processor accesses its registers
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Runs without an operating system on a q35 machine with two processors and a
+ * pcie-root-port at 2.0, into which the host plugs svm, dsa or pci-ats-testdev
+ * again and again.  The second processor writes and reads registers of that
+ * device all the time; the first ejects it as soon as it has begun, through the
+ * registers of ACPI hot-plug.  Each time a line tells which device it was and
+ * how often the second processor found it there.
+ *
+ * Started with the startup code and the library of tests/tcg.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <minilib.h>
+#include "hw/misc/pci-ats-testdev.h"
+#include "hw/misc/svm.h"
+
+#define PORT_SLOT       2
+
+/* Where the device is placed; the window of the port begins there */
+#define REGS            0xd0000000ul
+#define REGS2           0xd0800000ul
+#define WINDOW          0xd0f0d000u
+
+/* What the device reads and writes: 1 MiB, nothing else uses it */
+#define BUFFER          0x2000000ul
+#define BUFFER_SIZE     0x100000u
+
+/* ACPI hot-plug of q35 (docs/specs/acpi_pci_hotplug.rst) */
+#define ACPI_EJECT      0xcc8
+#define ACPI_BUS        0xcd0
+
+#define APIC_ICR        0xfee00300ul
+#define APIC_INIT       0xc4500u
+#define APIC_STARTUP    0xc4600u
+/* Page number of the startup code of the second processor */
+#define TRAMPOLINE      7
+
+/* Vendor and device id */
+#define ID_SVM          (SVM_DEVICE_ID << 16 | 0x1234)
+#define ID_TESTDEV      (ATD_DEVICE_ID << 16 | 0x1234)
+#define ID_DSA          0x0b258086u
+
+/* Of DSA: registers that matter here */
+#define DSA_VERSION     0x00
+#define DSA_CMD         0xa0
+#define DSA_CMDSTATUS   0xa8
+#define DSA_MSIX        0x8000
+#define DSA_MSIX_END    0x8090
+#define DSA_PBA         0xc000
+#define DSA_GROUP       0x1000
+#define DSA_WQ          0x2000
+
+/* Shared by the processors */
+static volatile uint32_t device;        /* its id; 0: do nothing */
+static volatile uint32_t found;         /* times that it was there */
+
+/* ---- Both processors ---- */
+
+static void write64(uint64_t addr, uint64_t val)
+{
+    *(volatile uint64_t *)addr = val;
+}
+
+static uint64_t read64(uint64_t addr)
+{
+    return *(volatile uint64_t *)addr;
+}
+
+static void write32(uint64_t addr, uint32_t val)
+{
+    *(volatile uint32_t *)addr = val;
+}
+
+static uint32_t read32(uint64_t addr)
+{
+    return *(volatile uint32_t *)addr;
+}
+
+/*
+ * QEMU frees what has been unplugged when each processor has paused, or has had
+ * an interrupt
+ */
+static void pause(void)
+{
+    asm volatile("pause");
+}
+
+static uint32_t next_random(uint32_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state;
+}
+
+/* ---- The second processor: accesses to registers ---- */
+
+/*
+ * Operations of svm: mostly short ones, which end at once, and some that take a
+ * thread and are stopped
+ */
+static bool access_svm(uint32_t r)
+{
+    write64(REGS + SVM_REG_ADDR, BUFFER);
+    write64(REGS + SVM_REG_SIZE, r & 7 ? 64 : 0x40000);
+    for (int i = 0; i < 8; i++) {
+        write64(REGS + SVM_REG_START,
+                r & 8 ? SVM_START_READ : SVM_START_WRITE);
+        write32(REGS + SVM_REG_PASID, SVM_PASID_NONE);
+    }
+    return read64(REGS + SVM_REG_START) == SVM_ID;
+}
+
+/* Commands at once, in the thread and asynchronous, some of them repeated */
+static bool access_testdev(uint32_t r)
+{
+    static const uint32_t flags[] = { 0, ATD_FLAG_THREAD, ATD_FLAG_ASYNC };
+    static const uint32_t commands[] = {
+        ATD_CMD_SVM_READ, ATD_CMD_SVM_WRITE, ATD_CMD_DMA_READ,
+        ATD_CMD_DMA_WRITE,
+    };
+
+    write64(REGS + ATD_PASID, 0xffffffff);
+    write64(REGS + ATD_ADDR, BUFFER);
+    write64(REGS + ATD_LENGTH, r >> 8 & 0xffff);
+    write64(REGS + ATD_FLAGS, flags[r % 3]);
+    write64(REGS + ATD_REPEAT, r & 8 ? 1000000 : 1);
+    for (int i = 0; i < 4; i++) {
+        write64(REGS + ATD_COMMAND, commands[r >> 4 & 3]);
+        read64(REGS + ATD_ATC_ENTRIES);
+        read64(REGS + ATD_RETURN);
+    }
+    write64(REGS2 + (r & 0xfff8), r);
+    return read64(REGS + ATD_ID) == ATD_ID_VALUE;
+}
+
+/* A store of 64 bytes in one piece */
+static void direct_store(uint64_t addr, const void *data)
+{
+    asm volatile("movdir64b (%0), %1" : : "r"(data), "r"(addr) : "memory");
+}
+
+/* A descriptor that copies data within the buffer, some with an interrupt */
+static void dsa_submit(uint32_t r)
+{
+    static uint64_t desc[8] __attribute__((aligned(64)));
+
+    desc[0] = (uint64_t)(r & 1 ? 0x0c : 0x1c) << 32 | 0x03ull << 56;
+    desc[1] = BUFFER + 0x10000;
+    desc[2] = BUFFER + 0x40000;
+    desc[3] = BUFFER + 0x80000;
+    desc[4] = r >> 8 & 0x3ffff;
+    direct_store(REGS2, desc);
+}
+
+static bool access_dsa(uint32_t r)
+{
+    uint64_t entry = REGS + DSA_MSIX + (r >> 4) % 9 * 16;
+
+    dsa_submit(r);
+    switch (r & 7) {
+    case 0:
+        /* Drain All, or Abort All, with an interrupt */
+        write32(REGS + DSA_CMD, 1u << 31 | (r & 0x100 ? 3 : 4) << 20);
+        break;
+    case 1:
+        /* Vector Control: mask or unmask it */
+        write32(entry + 12, r >> 8 & 1);
+        break;
+    case 2:
+        read32(entry);
+        read64(REGS + DSA_PBA);
+        break;
+    default:
+        read64(REGS + (r >> 8 & 0x3ff8));
+        read32(REGS + DSA_CMDSTATUS);
+        break;
+    }
+    return read32(REGS + DSA_VERSION) == 0x100;
+}
+
+static bool access_device(uint32_t r)
+{
+    switch (device) {
+    case ID_SVM:
+        return access_svm(r);
+    case ID_TESTDEV:
+        return access_testdev(r);
+    case ID_DSA:
+        return access_dsa(r);
+    default:
+        return false;
+    }
+}
+
+static void __attribute__((used)) second_processor(void)
+{
+    uint32_t random = 1;
+
+    for (;;) {
+        if (access_device(next_random(&random))) {
+            found++;
+        }
+        pause();
+    }
+}
+
+/* ---- The first processor: starting the second ---- */
+
+/* From real mode to long mode, with the tables of the first processor */
+asm(".pushsection .text\n"
+    ".code16\n"
+    "trampoline:\n"
+    "    cli\n"
+    "    xor %ax, %ax\n"
+    "    mov %ax, %ds\n"
+    "    lgdtl 0x7000 + trampoline_gdtr - trampoline\n"
+    "    mov $0x20, %eax\n"             /* PAE */
+    "    mov %eax, %cr4\n"
+    "    mov 0x7000 + trampoline_cr3 - trampoline, %eax\n"
+    "    mov %eax, %cr3\n"
+    "    mov $0xc0000080, %ecx\n"       /* EFER.LME */
+    "    rdmsr\n"
+    "    or $0x100, %eax\n"
+    "    wrmsr\n"
+    "    mov $0x80000001, %eax\n"       /* PG, PE */
+    "    mov %eax, %cr0\n"
+    "    ljmpl $8, $second_start\n"
+    ".balign 8\n"
+    "trampoline_gdt:\n"
+    "    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff\n"
+    "trampoline_gdtr:\n"
+    "    .word 23\n"
+    "    .long 0x7000 + trampoline_gdt - trampoline\n"
+    ".balign 4\n"
+    "trampoline_cr3:\n"
+    "    .long 0\n"
+    "trampoline_end:\n"
+    ".code64\n"
+    "second_start:\n"
+    "    mov $16, %eax\n"
+    "    mov %eax, %ds\n"
+    "    mov %eax, %es\n"
+    "    mov %eax, %ss\n"
+    "    mov $second_stack_end, %rsp\n"
+    "    call second_processor\n"
+    ".popsection\n"
+    ".pushsection .bss\n"
+    ".balign 16\n"
+    "    .space 16384\n"
+    "second_stack_end:\n"
+    ".popsection\n");
+
+extern const uint8_t trampoline[], trampoline_cr3[], trampoline_end[];
+
+static uint64_t page_table_root(void)
+{
+    uint64_t cr3;
+
+    asm volatile("mov %%cr3, %0" : "=r"(cr3));
+    return cr3;
+}
+
+/* The startup code maps 2 GiB, and has the tables for 4 */
+static void map_registers(void)
+{
+    uint64_t *pml4 = (uint64_t *)page_table_root();
+    uint64_t *pdp = (uint64_t *)(pml4[0] & ~0xffful);
+
+    pdp[2] = pdp[0] + 2 * 4096;
+    pdp[3] = pdp[0] + 3 * 4096;
+    asm volatile("mov %0, %%cr3" : : "r"(pml4) : "memory");
+}
+
+static void start_second_processor(void)
+{
+    volatile uint8_t *code = (uint8_t *)(TRAMPOLINE * 4096ul);
+
+    for (int i = 0; i < trampoline_end - trampoline; i++) {
+        code[i] = trampoline[i];
+    }
+    write32((uint64_t)code + (trampoline_cr3 - trampoline), page_table_root());
+    write32(APIC_ICR, APIC_INIT);
+    write32(APIC_ICR, APIC_STARTUP | TRAMPOLINE);
+}
+
+/* ---- The first processor: plugging and unplugging ---- */
+
+static void outl(uint16_t port, uint32_t val)
+{
+    asm volatile("out %0, %1" : : "a"(val), "Nd"(port));
+}
+
+static uint32_t inl(uint16_t port)
+{
+    uint32_t val;
+
+    asm volatile("in %1, %0" : "=a"(val) : "Nd"(port));
+    return val;
+}
+
+static void conf_select(int bus, int slot, int reg)
+{
+    outl(0xcf8, 1u << 31 | bus << 16 | slot << 11 | reg);
+}
+
+static uint32_t conf_read(int bus, int slot, int reg)
+{
+    conf_select(bus, slot, reg);
+    return inl(0xcfc);
+}
+
+static void conf_write(int bus, int slot, int reg, uint32_t val)
+{
+    conf_select(bus, slot, reg);
+    outl(0xcfc, val);
+}
+
+/* Bus 1, a window of memory, and bus mastering */
+static void setup_port(void)
+{
+    conf_write(0, PORT_SLOT, 0x18, 0x010100);
+    conf_write(0, PORT_SLOT, 0x20, (WINDOW & 0xfff00000) | REGS >> 16);
+    conf_write(0, PORT_SLOT, 0x04, 6);
+}
+
+/* The offset of a capability that is there */
+static int find_capability(uint8_t id)
+{
+    int pos = conf_read(1, 0, 0x34) & 0xff;
+
+    while ((conf_read(1, 0, pos) & 0xff) != id) {
+        pos = conf_read(1, 0, pos) >> 8 & 0xff;
+    }
+    return pos;
+}
+
+/* Interrupts are writes to the buffer */
+static void setup_msi(void)
+{
+    int pos = find_capability(0x05);
+
+    conf_write(1, 0, pos + 4, BUFFER);
+    conf_write(1, 0, pos + 8, 0);
+    conf_write(1, 0, pos, 1 << 16);
+}
+
+static void setup_dsa(void)
+{
+    conf_write(1, 0, find_capability(0x11), 1u << 31);
+    for (int i = 0; i < 9; i++) {
+        write64(REGS + DSA_MSIX + i * 16, BUFFER);
+        write64(REGS + DSA_MSIX + i * 16 + 8, 0);
+    }
+    /* WQ 0, dedicated, of 16 entries, with engine 0 in group 0 */
+    write64(REGS + DSA_WQ, 16);
+    write64(REGS + DSA_WQ + 8, 1 | 1 << 4 | 31ull << 32 | 10ull << 37);
+    write64(REGS + DSA_GROUP, 1);
+    write64(REGS + DSA_GROUP + 32, 1);
+    write32(REGS + DSA_CMD, 1 << 20);
+    write32(REGS + DSA_CMD, 6 << 20);
+}
+
+static void setup_device(uint32_t id)
+{
+    conf_write(1, 0, 0x10, REGS);
+    if (id != ID_SVM) {
+        conf_write(1, 0, 0x14, 0);
+        conf_write(1, 0, 0x18, REGS2);
+        conf_write(1, 0, 0x1c, 0);
+    }
+    conf_write(1, 0, 0x04, 6);
+    if (id == ID_DSA) {
+        setup_dsa();
+    } else if (id == ID_SVM) {
+        setup_msi();
+    }
+}
+
+static const char *device_name(uint32_t id)
+{
+    return id == ID_SVM ? "svm" : id == ID_DSA ? "dsa" : "pci-ats-testdev";
+}
+
+int main(void)
+{
+    uint32_t random = 2, id, before;
+
+    map_registers();
+    setup_port();
+    start_second_processor();
+    for (;;) {
+        while ((id = conf_read(1, 0, 0)) == 0xffffffff) {
+            pause();
+        }
+        before = found;
+        setup_device(id);
+        device = id;
+        for (int n = next_random(&random) % 64 + 1; found - before < n; ) {
+            pause();
+        }
+        outl(ACPI_BUS, 0);
+        outl(ACPI_EJECT, 1);
+        ml_printf("%s %d\n", device_name(id), found - before);
+        device = 0;
+    }
+    return 0;
+}
