@@ -1913,7 +1913,7 @@ static void dma_start_worker(PCIATSDMA *dma)
 {
     QemuThread thread;
 
-    if (dma->worker == DMA_WORKER_NONE) {
+    if (qatomic_read(&dma->worker) == DMA_WORKER_NONE) {
         qatomic_inc(&dma->refs);
         qatomic_set(&dma->worker, DMA_WORKER_IDLE);
         qemu_thread_create(&thread, "pci-ats-dma", dma_worker, dma,
