@@ -825,6 +825,8 @@ static void atd_exit(PCIDevice *pci)
     }
     pci_ats_dma_suspend(d->dma);
     qemu_thread_join(&d->thread);
+    /* The next one may come while the RAM of this one is still in use */
+    vmstate_unregister_ram(&d->data_region, DEVICE(d));
     pci_ats_dma_close(d->dma);
     drain_free(d->accesses);
     g_free(d->results);

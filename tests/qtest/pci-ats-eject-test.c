@@ -40,6 +40,8 @@
 #define SLOT_OFF    (PCI_EXP_SLTCTL_PWR_OFF | PCI_EXP_SLTCTL_PWR_IND_OFF | \
                      PCI_EXP_SLTCTL_ATTN_IND_OFF)
 
+#define SLOT_ON     (PCI_EXP_SLTCTL_PWR_IND_ON | PCI_EXP_SLTCTL_ATTN_IND_OFF)
+
 /* IOMMUPRIResponseCode */
 enum { SUCCESS };
 
@@ -311,6 +313,27 @@ static void test_testdev_repeating(void)
     stop(&t);
 }
 
+/*
+ * Another one comes before QEMU has forgotten the mapping of the data, which
+ * takes RCU some time
+ */
+static void test_testdev_plug_again(void)
+{
+    Test t;
+    QATD d;
+
+    start(&t, NATIVE "-device pci-ats-testdev,bus=rp,id=dev");
+    for (int i = 0; i < 10; i++) {
+        qecam_writew(t.qts, PORT, t.slot_control, SLOT_ON);
+        qatd_init(&d, t.qts, DEV, 0);
+        power_off(&t);
+        qtest_qmp_eventwait(t.qts, "DEVICE_DELETED");
+        qtest_qmp_device_add(t.qts, "pci-ats-testdev", "dev",
+                             "{ 'bus': 'rp' }");
+    }
+    stop(&t);
+}
+
 /* ---- dsa ---- */
 
 static void dsa_aim_vector(Test *t, QDSA *d, unsigned vector, uint64_t page)
@@ -478,6 +501,8 @@ int main(int argc, char **argv)
     add_testdev("unplug", test_testdev_unplug);
     add_testdev("quit", test_testdev_quit);
     qtest_add_func("/pci-ats-eject/testdev/repeating", test_testdev_repeating);
+    qtest_add_func("/pci-ats-eject/testdev/plug-again",
+                   test_testdev_plug_again);
     qtest_add_func("/pci-ats-eject/dsa/own-interrupt", test_dsa_own_interrupt);
     qtest_add_func("/pci-ats-eject/dsa/own-command", test_dsa_own_command);
     qtest_add_func("/pci-ats-eject/dsa/response-unmapped",
