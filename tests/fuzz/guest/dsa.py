@@ -19,10 +19,29 @@ PORTALS = 0x100000              # BAR 2, as pci.program_bars() places it
 (ENABLE, DISABLE, DRAIN_ALL, ABORT_ALL, RESET, ENABLE_WQ, DISABLE_WQ, DRAIN_WQ,
  ABORT_WQ, RESET_WQ, DRAIN_PASID, ABORT_PASID) = range(1, 13)
 
-BLOCK_ON_FAULT, RECORD, INTERRUPT = 0x2, 0xc, 0x10
-MOVE, FILL, BATCH, DRAIN = 3, 4, 1, 2
-OPERATIONS = (0, DRAIN, MOVE, MOVE, MOVE, FILL, FILL, 5, 6, 7, 8, 9, 0x10,
-              0x11, 0x12, 0x13, 0x14, 0x15, 0x20)
+FENCE, BLOCK_ON_FAULT, RECORD, INTERRUPT = 0x1, 0x2, 0xc, 0x10
+CHECK_RESULT, READBACK = 0x80, 0x4000
+BATCH = 1
+# Operation: flags that it may have besides, and bytes that must be 0 (8.3)
+OPERATIONS = {
+    0x00: (0, (16, 64)),                                    # No-op
+    0x02: (0xf0000, (32, 36), (40, 64)),                    # Drain
+    0x03: (BLOCK_ON_FAULT | READBACK, (40, 64)),            # Memory Move
+    0x04: (BLOCK_ON_FAULT | READBACK, (40, 64)),            # Fill
+    0x05: (BLOCK_ON_FAULT | CHECK_RESULT, (41, 64)),        # Compare
+    0x06: (BLOCK_ON_FAULT | CHECK_RESULT, (41, 64)),        # Compare Pattern
+    0x07: (BLOCK_ON_FAULT, (52, 64)),                       # Create Delta
+    0x08: (BLOCK_ON_FAULT, (44, 64)),                       # Apply Delta
+    0x09: (BLOCK_ON_FAULT | READBACK, (48, 64)),            # Dualcast
+    0x10: (BLOCK_ON_FAULT | 0x70000, (24, 32), (44, 48), (56, 64)),     # CRC
+    0x11: (BLOCK_ON_FAULT | 0x70000, (44, 48), (56, 64)),   # Copy with CRC
+    0x12: (BLOCK_ON_FAULT, (24, 32), (41, 42), (43, 48), (56, 64)),
+    0x13: (BLOCK_ON_FAULT, (40, 41), (43, 56)),             # DIF: Check,
+    0x14: (BLOCK_ON_FAULT, (41, 42), (43, 48), (56, 64)),   # Insert, Strip,
+    0x15: (BLOCK_ON_FAULT, (43, 48)),                       # Update
+    0x20: (BLOCK_ON_FAULT | READBACK, (16, 24), (40, 64)),  # Cache Flush
+}
+CHOICES = (*OPERATIONS, 3, 3, 3, 3, 4, 4, 9)
 
 
 def pick(g):
@@ -59,9 +78,10 @@ def configure(g, device):
     command(g, device, RESET)
     g.writel(device.bar + GENCTRL, g.rng.randrange(8))
     g.writel(device.bar + GENCFG, 0x2000 if g.chance(0.7) else 0)
-    g.writeq(device.bar + EVLCFG, layout.EVENTS |
-             (1 if g.machine.svm and g.chance(0.3) else 0))
-    g.writeq(device.bar + EVLCFG + 8, g.rng.choice((4, 8, 64)) |
+    pasid = g.machine.svm and g.chance(0.3)
+    g.writeq(device.bar + EVLCFG, layout.LARGE + 0x20000 | 1 if pasid else
+             layout.EVENTS)
+    g.writeq(device.bar + EVLCFG + 8, g.rng.choice((64, 64, 64, 128, 4)) |
              g.rng.randrange(layout.PASIDS) << 16)
     count = queues(device)
     one = device.name == 'dsa1' or g.chance(0.5)
@@ -91,20 +111,14 @@ def dsa_configure(g):
         configure(g, device)
 
 
-def flags(g, operation):
-    rng = g.rng
-    bits = RECORD if g.chance(0.9) else rng.choice((0, 4, 8))
-    bits |= BLOCK_ON_FAULT if g.chance(0.7) else 0
-    bits |= INTERRUPT if g.chance(0.2) else 0
-    bits |= 1 if g.chance(0.1) else 0
-    bits |= 0x80 if g.chance(0.1) else 0
-    bits |= 0x4000 if g.chance(0.1) else 0
-    if operation in (DRAIN, 0x10, 0x11):
-        bits |= rng.getrandbits(4) << 16
-    if operation in (DRAIN, 0):
-        bits &= ~BLOCK_ON_FAULT
-    if g.chance(0.03):
-        bits ^= 1 << rng.randrange(24)
+def flags(g, allowed):
+    """Those that are allowed, some of the time; rarely others."""
+    bits = RECORD if g.chance(0.95) else g.rng.choice((0, 4, 8))
+    bits |= allowed & g.rng.getrandbits(24) & ~BLOCK_ON_FAULT
+    bits |= allowed & BLOCK_ON_FAULT if g.chance(0.8) else 0
+    bits |= INTERRUPT if g.chance(0.1) else 0
+    if g.chance(0.02):
+        bits ^= 1 << g.rng.randrange(24)
     return bits
 
 
@@ -117,40 +131,53 @@ def record_addr(g, number):
     return g.addr() & -32
 
 
-def make_descriptor(g, operation):
-    """(8.1): fields of the operation are right most of the time."""
+def operands(g, operation):
+    """Source, destination, size, and the last 24 bytes."""
     rng = g.rng
     size = g.length() & 0x7fffffff
     source, destination = g.addr(), g.addr()
-    if operation == MOVE and g.chance(0.3):
+    last = [0, g.addr() & -4, rng.getrandbits(64)]
+    if operation == 3 and g.chance(0.3):
         destination = (source + rng.randrange(-8192, 8192)) % (1 << 64)
-    words = [flags(g, operation) << 32 | operation << 56 |
-             rng.randrange(layout.PASIDS),
-             record_addr(g, rng.randrange(64)), source, destination,
-             size | rng.randrange(3) << 32, 0, 0, 0]
-    if operation == 7:                                  # Create Delta
-        words[4] = words[4] & ~0xffffffff | size % 0x80000 & -8
-        words[2:4] = source & -8, destination & -8
-        words[5], words[6] = g.addr() & -8, rng.choice((80, 800, 80000))
-    elif operation == 8:                                # Apply Delta
-        words[4] = words[4] & ~0xffffffff | size % 0x80000 & -8
-        words[2:4] = source & -8, destination & -8
-        words[5] = rng.randrange(1000) * 10
-    elif operation == 9:                                # Dualcast
-        words[5] = (g.addr() & -4096) | (destination & 0xfff)
-    elif operation in (0x10, 0x11):                     # CRC
-        words[5], words[6] = rng.getrandbits(32), g.addr() & -4
-    elif 0x12 <= operation <= 0x15:                     # DIF
-        blocks = rng.randrange(1, 64)
-        words[4] = words[4] & ~0xffffffff | \
-            blocks * (512 if operation == 0x13 else 520)
-        words[5] = rng.getrandbits(8) << 0 | rng.choice((0, 4, 8)) << 16
-        words[6], words[7] = rng.getrandbits(64), rng.getrandbits(64)
-    elif operation == 5:                                # Compare
-        words[5] = rng.randrange(2)
-    if g.chance(0.03):
-        words[rng.randrange(8)] = g.garbage()
-    return b''.join(word.to_bytes(8, 'little') for word in words)
+    elif operation in (7, 8):
+        size = size % 0x80000 & -8
+        source, destination = source & -8, destination & -8
+        last = [g.addr() & -8, rng.choice((80, 800, 80000)), 0]
+        if operation == 8:
+            last[0] = rng.randrange(1000) * 10
+    elif operation == 9:
+        last[0] = g.addr() & -4096 | destination & 0xfff
+    elif operation in (0x10, 0x11):
+        last[0] = rng.getrandbits(32)
+    elif 0x12 <= operation <= 0x15:
+        size = rng.randrange(1, 64) * (512 if operation == 0x13 else 520)
+        last = [rng.choice((0, 4, 8)) << 16 | rng.getrandbits(8),
+                rng.getrandbits(64), rng.getrandbits(64)]
+    elif operation in (5, 6):
+        last[0] = rng.randrange(2)
+    return source, destination, size, last
+
+
+def make_descriptor(g, operation):
+    """(8.1): all is right most of the time."""
+    allowed, *zeroes = OPERATIONS[operation]
+    source, destination, size, last = operands(g, operation)
+    bits = flags(g, allowed)
+    handle = g.rng.randrange(3) if bits & INTERRUPT else 0
+    words = [bits << 32 | operation << 56 | g.rng.randrange(layout.PASIDS),
+             record_addr(g, g.rng.randrange(64)), source, destination,
+             size | handle << 32, *last]
+    data = bytearray(b''.join(word.to_bytes(8, 'little') for word in words))
+    for begin, end in zeroes:
+        data[begin:end] = bytes(end - begin)
+    if operation in (0x10, 0x11):
+        # The seed is in the descriptor, or in memory
+        data[40:44] = bytes(4) if bits & 0x10000 else data[40:44]
+        data[48:56] = data[48:56] if bits & 0x10000 else bytes(8)
+    data[36:38] = handle.to_bytes(2, 'little')
+    if g.chance(0.02):
+        data[g.rng.randrange(64)] ^= 1 << g.rng.randrange(8)
+    return bytes(data)
 
 
 def submit(g, device, descriptor):
@@ -167,7 +194,7 @@ def dsa_submit(g):
     if device:
         for _ in range(g.rng.choice((1, 1, 1, 2, 8))):
             submit(g, device,
-                   make_descriptor(g, g.rng.choice(OPERATIONS)))
+                   make_descriptor(g, g.rng.choice(CHOICES)))
 
 
 @step(6)
@@ -177,7 +204,7 @@ def dsa_batch(g):
     if not device:
         return
     count = g.rng.choice((1, 2, 3, 8, 16))
-    data = b''.join(make_descriptor(g, g.rng.choice(OPERATIONS))
+    data = b''.join(make_descriptor(g, g.rng.choice(CHOICES))
                     for _ in range(count))
     where = layout.BATCHES
     if g.machine.svm:
@@ -188,7 +215,7 @@ def dsa_batch(g):
         g.store(where, data)
     if g.chance(0.1):
         where = g.addr() & -64
-    words = [flags(g, BATCH) << 32 | BATCH << 56, record_addr(g, 64), where, 0,
+    words = [flags(g, 0) << 32 | BATCH << 56, record_addr(g, 64), where, 0,
              count if g.chance(0.95) else g.garbage(32), 0, 0, 0]
     submit(g, device, b''.join(word.to_bytes(8, 'little') for word in words))
 

@@ -195,10 +195,14 @@ class Executor:
         pasid = low >> 32 & 0xfffff if low & 1 << 8 else None
         addr = high & -layout.PAGE
         small = layout.WINDOW <= addr < layout.LARGE
-        if how == 'map' and small and (pasid or 0) < layout.PASIDS:
-            self.emulator.send(
-                f'writeq {layout.leaf_entry(pasid or 0, addr):#x} '
-                f'{layout.backing(addr) | 7:#x}')
+        if how == 'map':
+            if small and (pasid or 0) < layout.PASIDS:
+                for entry, bits in ((layout.leaf_entry(pasid or 0, addr), 7),
+                                    (layout.second_leaf_entry(addr), 3)):
+                    self.emulator.send(f'writeq {entry:#x} '
+                                       f'{layout.backing(addr) | bits:#x}')
+            elif high >> 3 & 3:
+                how = 'invalid'         # mostly; the page is not there
         if not high & 4 or how == 'none':
             return
         code = {'map': 0, 'invalid': 1, 'failure': 15}.get(how, 0)

@@ -63,6 +63,11 @@ def leaf_entry(pasid, addr):
         (addr - WINDOW) // PAGE % 512 * 8
 
 
+def second_leaf_entry(addr):
+    """The same in the second stage."""
+    return SECOND + 4 * PAGE + (addr - WINDOW) // PAGE % 512 * 8
+
+
 def backing(addr):
     """The guest memory that a small page in WINDOW is mapped to."""
     return DATA + (addr - WINDOW) % (2 * MIB) // PAGE * PAGE

@@ -27,6 +27,16 @@ def forget_deleted(g):
                 other.present = other.leaving = False
 
 
+def find_selectors(executor, devices):
+    """Learn by which number ACPI selects the bus behind each bridge."""
+    for device in devices:
+        if device.is_bridge:
+            answer = executor.emulator.qmp(
+                'qom-get', property='acpi-pcihp-bsel',
+                path=f'/machine/peripheral/{device.name}/{device.name}')
+            device.select = answer.get('return', 0)
+
+
 def gone_too(g, device):
     """Whether a device, or a bridge above it, is not there."""
     port = pci.port_above(g, device)
@@ -36,7 +46,7 @@ def gone_too(g, device):
 @step(3)
 def eject(g):
     """The guest ejects what is in a slot, asked or not."""
-    device = pci.endpoint(g) if g.chance(0.85) else \
+    device = pci.endpoint(g) if g.chance(0.96) else \
         pci.pick(g, 'x3130-upstream', 'pcie-pci-bridge')
     port = device and pci.port_above(g, device)
     if not port:
@@ -51,13 +61,13 @@ def eject(g):
         g.write(2, control, pci.INDICATOR_ON)
         g.write(2, control, pci.SLOT_OFF | pci.INDICATOR_OFF)
     else:
-        for bus in range(10) if g.chance(0.5) else [g.rng.randrange(10)]:
-            g.do(f'outl {ACPI_SELECT:#x} {bus:#x}')
-            g.do(f'outl {ACPI_EJECT:#x} {1 << (device.bdf >> 3 & 31):#x}')
+        select = port.select if g.chance(0.9) else g.rng.randrange(10)
+        g.do(f'outl {ACPI_SELECT:#x} {select:#x}')
+        g.do(f'outl {ACPI_EJECT:#x} {1 << (device.bdf >> 3 & 31):#x}')
     g.do('qmp query-status')
 
 
-@step(4)
+@step(8)
 def plug(g):
     """Plug a device that is gone, and use it."""
     gone = [device for device in g.machine.devices

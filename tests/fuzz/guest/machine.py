@@ -46,6 +46,8 @@ class Device:
         self.present = True
         self.leaving = False            # the guest was asked to eject it
         self.index = 0
+        self.select = 0                 # its bus, for ACPI
+        self.capacity = 0               # outstanding page requests
         self.caps = {}                  # capability: offset
         self.ext_caps = {}              # extended capability: offset
 

@@ -36,6 +36,9 @@ def find_capabilities(executor, device):
             break
         device.ext_caps.setdefault(header & 0xffff, pos)
         pos = header >> 20
+    if PRI in device.ext_caps:
+        device.capacity = ask('readl {:#x}'.format(layout.config(
+            device.bdf, device.ext_caps[PRI] + 8)))
 
 
 def enable_ecam(g):
@@ -86,7 +89,8 @@ def enable_services(g, device):
     if PASID in caps:
         g.config(device, caps[PASID] + 6, 2, 7)
     if PRI in caps:
-        g.config(device, caps[PRI] + 12, 4, g.rng.choice((1, 8, 32, 512)))
+        g.config(device, caps[PRI] + 12, 4, device.capacity if g.chance(0.8)
+                 else g.rng.choice((1, 8, 32, 512)))
         g.config(device, caps[PRI] + 4, 2, 1)
     if ATS in caps:
         g.config(device, caps[ATS] + 6, 2, 0x8000)

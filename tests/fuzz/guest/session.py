@@ -91,6 +91,7 @@ def run_machine(seed, steps, executor, log, deadline=None):
     take(*g.make(pci.program_all))
     for device in machine.devices:
         pci.find_capabilities(executor, device)
+    lifecycle.find_selectors(executor, machine.devices)
     take(*g.make(boot))
     while log.count < steps and not (deadline and time.monotonic() > deadline):
         take(*g.next_step())

@@ -317,11 +317,11 @@ def skip_errors(g):
 @step(25, needs=is_scalable)
 def respond(g):
     """Answer page requests; nearly always as one should."""
+    if g.chance(0.5):
+        write(g, PRS, 3)
     how = g.rng.choice(('map',) * 12 + ('invalid', 'failure', 'none', None))
     g.do(f'respond {g.rng.choice((1, 8, 64))} '
          f'{how or g.rng.getrandbits(30)}')
-    if g.chance(0.1):
-        write(g, PRS, 3)
 
 
 @step(2, needs=is_scalable)
