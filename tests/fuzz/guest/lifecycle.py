@@ -55,8 +55,7 @@ def eject(g):
         g.do('qmp device_del ' + json.dumps({'id': device.name}))
         device.leaving = True
     express = port.caps.get(pci.EXPRESS)
-    if express and port.driver != 'pcie-pci-bridge' and \
-            (g.machine.native or port.driver == 'xio3130-downstream'):
+    if g.machine.native and express and port.driver != 'pcie-pci-bridge':
         control = layout.config(port.bdf, express + 0x18)
         g.write(2, control, pci.INDICATOR_ON)
         g.write(2, control, pci.SLOT_OFF | pci.INDICATOR_OFF)
