@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import qcow2
+from busy import make_busy
 from emulator import Finding
 from executor import Executor, write_empty_qcow2
 from guest import Guest
@@ -26,6 +27,7 @@ from migration_stream import Stream
 from mutation import Mutator
 from report import say
 from session import SEPARATOR, Session, boot
+import lifecycle
 import pci
 
 # Loads of streams of one machine, and into one process
@@ -164,13 +166,21 @@ class Run:
         """Return the stream of a busy machine; None if it cannot be saved."""
         guest = Guest(self._machine, self._executor, self._seed)
         self._take('start', 'start ' + self._machine.command_line())
-        for function in pci.program_all, boot:
-            name, actions = guest.make(function)
-            self._take(name, *actions)
-            if function is pci.program_all:
-                for device in self._machine.devices:
-                    pci.find_capabilities(self._executor, device)
-        self._steps(guest, self._rng.randrange(20, 600))
+        self._make(guest, pci.program_all)
+        for device in self._machine.devices:
+            pci.find_capabilities(self._executor, device)
+        self._make(guest, boot)
+        # Interrupts eject devices: the more steps, the fewer are left to save
+        if self._rng.random() < 0.2:
+            self._steps(guest, self._rng.randrange(20, 200))
+        else:
+            self._steps(guest, self._rng.randrange(20))
+            self._make(guest, make_busy)
+            self._take('pause', 'pause 5')
+        self._executor.emulator.qmp('query-status')
+        lifecycle.forget_deleted(guest)
+        if not lifecycle.can_be_saved(guest):
+            return None
         self._take('save', 'save base')
         self._guest = guest
         self._queue = copy.copy(self._executor.queue)
@@ -178,6 +188,10 @@ class Run:
         self.log.clear()
         path = self._folder / 'base'
         return Stream(path.read_bytes()) if path.exists() else None
+
+    def _make(self, guest, function):
+        name, actions = guest.make(function)
+        self._take(name, *actions)
 
     # ---- Loading ----
 
