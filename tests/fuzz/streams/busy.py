@@ -22,14 +22,21 @@ WAITING_COMMANDS = (dsa.DRAIN_ALL, dsa.DISABLE, dsa.RESET, dsa.DRAIN_WQ,
 PASID = 1
 
 
-def make_busy(g):
-    """Start anew, and leave all devices waiting for pages."""
-    g.do('qmp cont')
+def number_buses(g):
+    """So that configuration space can be read."""
     pci.enable_ecam(g)
+    for device in g.machine.devices:
+        if device.is_bridge:
+            pci.program_bridge(g, device)
+
+
+def make_busy(g):
+    """Leave all devices waiting for pages.  There are no interrupts, that may
+    eject what is to be saved."""
     vtd.start(g, g.machine.scalable)
     for device in g.machine.devices:
-        if device.present:
-            start_anew(g, device)
+        if not device.is_bridge:
+            pci.program_bars(g, device)
     for pasid in range(layout.PASIDS):
         for page in MISSING:
             for number in range(4):
@@ -44,23 +51,10 @@ def make_busy(g):
         start(g, device, pages)
 
 
-def start_anew(g, device):
-    """A Function Level Reset (PCIe 5.0, 6.6.2), and BARs; no interrupts, that
-    may eject what is to be saved."""
-    if device.is_bridge:
-        pci.program_bridge(g, device)
-        return
-    if pci.EXPRESS in device.caps:
-        g.config(device, device.caps[pci.EXPRESS] + 8, 2, 0x8000)
-    pci.program_bars(g, device)
-
-
 def enable_services(g, device):
     """PASID, page requests and ATS (PCIe 5.0, 7.8.8, 10.5)."""
     caps = device.ext_caps
     if pci.ATS in caps and pci.PASID in caps and pci.PRI in caps:
-        g.config(device, caps[pci.ATS] + 6, 2, 0)
-        g.config(device, caps[pci.PRI] + 4, 2, 0)
         g.config(device, caps[pci.PASID] + 6, 2, 1)
         g.config(device, caps[pci.PRI] + 12, 4, REQUESTS)
         g.config(device, caps[pci.PRI] + 4, 2, 1)
