@@ -37,6 +37,7 @@
 #define DATA            0x10000000
 #define ONES            0x40000000
 
+static uint8_t config_space[PCIE_CONFIG_SPACE_SIZE];
 static DSAState dsa;
 static uint32_t seed;
 
@@ -224,11 +225,6 @@ bool pcie_pasid_priv_enabled(const PCIDevice *dev)
 bool pcie_pri_enabled(const PCIDevice *dev)
 {
     return true;
-}
-
-uint32_t pcie_pri_get_req_alloc(const PCIDevice *dev)
-{
-    return 32;
 }
 
 void msix_notify(PCIDevice *dev, unsigned vector)
@@ -450,6 +446,10 @@ static void start(void)
     dsa.num_wqs = WQS;
     dsa.total_wq_size = WQS * WQ_SIZE;
     dsa.pri_capacity = 512;
+    dsa.parent_obj.config = config_space;
+    dsa.parent_obj.exp.pri_cap = PCI_CONFIG_SPACE_SIZE;
+    pci_set_long(config_space + PCI_CONFIG_SPACE_SIZE + PCI_PRI_ALLOC_REQ,
+                 dsa.pri_capacity);
     dsa.has_event_log = true;
     dsa.running = true;
     qemu_mutex_init(&dsa.lock);
