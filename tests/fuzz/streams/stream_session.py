@@ -44,6 +44,9 @@ WILD = 0.2
 # was saved of a strange state need not be accepted
 LIFECYCLE = ('eject', 'plug', 'suspend', 'stop_to_migrate', 'migrate',
              'stop_to_load', 'load')
+# Steps that are not taken in a process that has refused a snapshot: virtio
+# devices and ports of upstream's cannot be saved then
+SAVING = ('stop_to_save', 'save')
 
 
 class StreamExecutor(Executor):
@@ -149,6 +152,7 @@ class Run:
         self._rng = random.Random(f'streams {seed}')
         self._machine = Machine(seed)
         self._in_process = 0
+        self._refused = False           # a snapshot, by the present process
 
     def _take(self, name, *actions):
         if actions:
@@ -159,7 +163,7 @@ class Run:
         """Have the guest take some steps."""
         while count:
             name, actions = guest.next_step()
-            if name not in LIFECYCLE:
+            if name not in LIFECYCLE + (SAVING if self._refused else ()):
                 self._take(name, *actions)
                 count -= 1
         self._take('alive', 'qmp query-status')
@@ -234,6 +238,7 @@ class Run:
             if not executor.emulator:
                 self._take('start', 'start ' + self._machine.command_line())
             self._take('load', f'snapshot {name}')
+        self._refused |= not executor.accepted
         if not executor.emulator:
             self._forget()
         executor.queue = copy.copy(self._queue)
@@ -245,6 +250,7 @@ class Run:
                 (self._folder / name).unlink()
         self.log.clear()
         self._in_process = 0
+        self._refused = False
 
     def _go_on(self, rng):
         guest = Guest(copy.deepcopy(self._machine), self._executor,
