@@ -136,6 +136,14 @@ def stopped(g, then):
     g.follow = then
 
 
+def see_who_is_there(g):
+    """Devices whose plugging was refused are not."""
+    answer = g.executor.emulator.qmp('qom-list', path='/machine/peripheral')
+    names = {child['name'] for child in answer['return']}
+    for device in g.machine.devices:
+        device.present = device.name in names
+
+
 def can_be_saved(g):
     """QEMU counts the sections of buses, so that what is left of them when a
     bridge has gone does not fit the destination, nor an older snapshot.  And
@@ -152,6 +160,7 @@ def stop_to_save(g):
 
 
 def save(g):
+    see_who_is_there(g)
     if can_be_saved(g):
         g.saved = copy.deepcopy((g.machine, g.scalable, g.rings))
         g.do('savevm')
@@ -166,6 +175,7 @@ def stop_to_load(g):
 
 def load(g):
     """Go back, if the same devices are there."""
+    see_who_is_there(g)
     machine, scalable, rings = copy.deepcopy(g.saved)
     if can_be_saved(g) and \
             [device.present for device in machine.devices] == \
@@ -183,6 +193,7 @@ def stop_to_migrate(g):
 
 def migrate(g):
     """Go on in a fresh process, which is stopped, too."""
+    see_who_is_there(g)
     if can_be_saved(g):
         g.do('migrate ' + g.machine.command_line())
     resume(g)

@@ -27,6 +27,7 @@ IOMMUS = (
 # PCI classes of registers that differ
 BRIDGES = ('pcie-root-port', 'x3130-upstream', 'xio3130-downstream',
            'pcie-pci-bridge')
+TYPES = {'on': True, 'off': False}
 
 
 class Device:
@@ -60,21 +61,26 @@ class Device:
         """Where its registers are placed."""
         return layout.BARS + self.index * layout.BAR_SIZE
 
-    def arguments(self):
-        """As a dictionary, for device_add."""
-        arguments = {'driver': self.driver, 'id': self.name,
-                     'bus': self.parent, 'addr': f'{self.bdf >> 3 & 31:#x}'}
+    def words(self):
+        """Its properties as words, as the command line has them."""
+        words = {'id': self.name, 'bus': self.parent,
+                 'addr': f'{self.bdf >> 3 & 31:#x}'}
         for word in filter(None, self.properties.split(',')):
             key, _, value = word.partition('=')
-            arguments[key] = value
-        return arguments
+            words[key] = value
+        return words
 
     def option(self):
         """As an option of the command line."""
-        words = self.arguments()
-        driver = words.pop('driver')
-        return ','.join([driver, *(f'{key}={value}'
-                                   for key, value in words.items())])
+        return ','.join([self.driver, *(f'{key}={value}' for key, value in
+                                        self.words().items())])
+
+    def arguments(self):
+        """As a dictionary, for device_add, which knows types."""
+        return {'driver': self.driver,
+                **{key: TYPES.get(value, int(value) if value.isdigit()
+                                  else value)
+                   for key, value in self.words().items()}}
 
 
 class Machine:
