@@ -67,6 +67,9 @@ class HostileGuestTest(unittest.TestCase):
     def test_amd_iommu(self):
         self.fuzz('amd')
 
+    def test_virtio_iommu(self):
+        self.fuzz('virtio')
+
     def test_no_iommu(self):
         self.fuzz('none')
 
