@@ -25,6 +25,7 @@ from report import Failure
 
 # After which a device has to be gone
 SECONDS = 60
+IOMMU = ('-device', 'intel-iommu,svm=on')
 CYCLES = int(os.environ.get('UNPLUG_CYCLES', '100'))
 
 
@@ -57,7 +58,7 @@ class Unplug(SvmGuestTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         return program
 
-    def start_machine(self):
+    def start_machine(self, *devices):
         try:
             firmware = firmware_arguments()
         except Failure as error:
@@ -65,6 +66,7 @@ class Unplug(SvmGuestTest):
         vm = self.get_vm()
         vm.add_args(*firmware, '-machine', 'q35', '-m', '128', '-smp', '2',
                     '-accel', 'tcg,thread=multi', '-cpu', 'max', '-nodefaults',
+                    *devices,
                     '-device', 'pcie-root-port,id=rp,addr=2.0,chassis=1',
                     '-chardev', f'file,id=output,path={self.output}',
                     '-device', 'isa-debugcon,chardev=output',
@@ -86,8 +88,8 @@ class Unplug(SvmGuestTest):
                        for event in vm.get_qmp_events())
             time.sleep(0.001)
 
-    def unplug(self, name):
-        vm = self.start_machine()
+    def unplug(self, name, *devices):
+        vm = self.start_machine(*devices)
         for cycle in range(CYCLES):
             try:
                 self.plug_and_wait(vm, name)
@@ -107,11 +109,20 @@ class Unplug(SvmGuestTest):
     def test_svm(self):
         self.unplug('svm')
 
+    def test_svm_iommu(self):
+        self.unplug('svm', *IOMMU)
+
     def test_dsa(self):
         self.unplug('dsa')
 
+    def test_dsa_iommu(self):
+        self.unplug('dsa', *IOMMU)
+
     def test_testdev(self):
         self.unplug('pci-ats-testdev')
+
+    def test_testdev_iommu(self):
+        self.unplug('pci-ats-testdev', *IOMMU)
 
 
 if __name__ == '__main__':

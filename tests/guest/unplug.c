@@ -12,6 +12,9 @@
  * registers of ACPI hot-plug.  Each time a line tells which device it was and
  * how often the second processor found it there.
  *
+ * If there is an Intel IOMMU, it maps all addresses to themselves, and the
+ * device uses ATS every other time.
+ *
  * Started with the startup code and the library of tests/tcg.
  */
 
@@ -31,6 +34,18 @@
 /* What the device reads and writes: 1 MiB, nothing else uses it */
 #define BUFFER          0x2000000ul
 #define BUFFER_SIZE     0x100000u
+
+/* Extended configuration space of the device, where SeaBIOS puts it */
+#define ECAM            0xb0100000ul
+
+/* The IOMMU, and pages for its tables (VT-d 9.1, 9.3, 9.8, 11.4) */
+#define IOMMU           0xfed90000ul
+#define IOMMU_GCMD      0x18
+#define IOMMU_GSTS      0x1c
+#define IOMMU_RTADDR    0x20
+#define IOMMU_TE        (1u << 31)
+#define IOMMU_SRTP      (1u << 30)
+#define IOMMU_TABLES    0x3000000ul
 
 /* ACPI hot-plug of q35 (docs/specs/acpi_pci_hotplug.rst) */
 #define ACPI_EJECT      0xcc8
@@ -368,7 +383,59 @@ static void setup_dsa(void)
     write32(REGS + DSA_CMD, 6 << 20);
 }
 
-static void setup_device(uint32_t id)
+/* ---- The first processor: the IOMMU ---- */
+
+static bool has_iommu(void)
+{
+    uint32_t version = read32(IOMMU);
+
+    return version && version != 0xffffffff;
+}
+
+static void iommu_command(uint32_t command, uint32_t bit)
+{
+    write32(IOMMU + IOMMU_GCMD, command);
+    while (!(read32(IOMMU + IOMMU_GSTS) & bit)) {
+        pause();
+    }
+}
+
+/* Legacy mode; the first 4 GiB are mapped to themselves, in pages of 1 GiB */
+static void setup_iommu(void)
+{
+    uint64_t root = IOMMU_TABLES, context = root + 4096, top = root + 8192,
+             directory = root + 12288;
+
+    for (uint64_t p = root; p < root + 16384; p += 8) {
+        write64(p, 0);
+    }
+    /* Function 1:0.0: present, with device-TLB, 4 levels */
+    write64(root + 16, context | 1);
+    write64(context, top | 1 << 2 | 1);
+    write64(context + 8, 1 << 8 | 2);
+    write64(top, directory | 3);
+    for (int i = 0; i < 4; i++) {
+        write64(directory + i * 8, (uint64_t)i << 30 | 1 << 7 | 3);
+    }
+    write64(IOMMU + IOMMU_RTADDR, root);
+    iommu_command(IOMMU_SRTP, IOMMU_SRTP);
+    iommu_command(IOMMU_TE, IOMMU_TE);
+}
+
+static void enable_ats(void)
+{
+    uint64_t cap = ECAM + 0x100;
+
+    while ((read32(cap) & 0xffff) != 0x0f) {
+        cap = ECAM + (read32(cap) >> 20);
+    }
+    /* ATS Control is the upper half */
+    write32(cap + 4, 1u << 31);
+}
+
+/* ---- The first processor: the device ---- */
+
+static void setup_device(uint32_t id, bool ats)
 {
     conf_write(1, 0, 0x10, REGS);
     if (id != ID_SVM) {
@@ -377,6 +444,9 @@ static void setup_device(uint32_t id)
         conf_write(1, 0, 0x1c, 0);
     }
     conf_write(1, 0, 0x04, 6);
+    if (ats) {
+        enable_ats();
+    }
     if (id == ID_DSA) {
         setup_dsa();
     } else if (id == ID_SVM) {
@@ -393,15 +463,21 @@ int main(void)
 {
     uint32_t random = 2, id, before;
 
+    bool iommu;
+
     map_registers();
     setup_port();
+    iommu = has_iommu();
+    if (iommu) {
+        setup_iommu();
+    }
     start_second_processor();
     for (;;) {
         while ((id = conf_read(1, 0, 0)) == 0xffffffff) {
             pause();
         }
         before = found;
-        setup_device(id);
+        setup_device(id, iommu && next_random(&random) & 1);
         device = id;
         for (int n = next_random(&random) % 64 + 1; found - before < n; ) {
             pause();
