@@ -100,6 +100,8 @@ class Unplug(SvmGuestTest):
         self.assertTrue(vm.cmd('query-status')['running'])
         vm.shutdown()
         self.assertEqual(vm.exitcode(), 0, vm.get_log())
+        # No access of the other processor came into the middle of it
+        self.assertNotIn('Blocked re-entrant IO', vm.get_log())
         with open(self.output, encoding='utf-8') as output:
             said = re.findall(rf'^{name} (\d+)$', output.read(), re.M)
         # Each time the other processor has found it there

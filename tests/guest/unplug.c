@@ -107,6 +107,19 @@ static void pause(void)
     asm volatile("pause");
 }
 
+static void outl(uint16_t port, uint32_t val)
+{
+    asm volatile("out %0, %1" : : "a"(val), "Nd"(port));
+}
+
+static uint32_t inl(uint16_t port)
+{
+    uint32_t val;
+
+    asm volatile("in %1, %0" : "=a"(val) : "Nd"(port));
+    return val;
+}
+
 static uint32_t next_random(uint32_t *state)
 {
     *state ^= *state << 13;
@@ -223,6 +236,8 @@ static void __attribute__((used)) second_processor(void)
         if (access_device(next_random(&random))) {
             found++;
         }
+        /* Of the registers that the other processor ejects with */
+        inl(ACPI_BUS);
         pause();
     }
 }
@@ -307,19 +322,6 @@ static void start_second_processor(void)
 }
 
 /* ---- The first processor: plugging and unplugging ---- */
-
-static void outl(uint16_t port, uint32_t val)
-{
-    asm volatile("out %0, %1" : : "a"(val), "Nd"(port));
-}
-
-static uint32_t inl(uint16_t port)
-{
-    uint32_t val;
-
-    asm volatile("in %1, %0" : "=a"(val) : "Nd"(port));
-    return val;
-}
 
 static void conf_select(int bus, int slot, int reg)
 {
