@@ -72,30 +72,36 @@
 #define DSA_GROUP       0x1000
 #define DSA_WQ          0x2000
 
-/* Shared by the processors */
-static volatile uint32_t device;        /* its id; 0: do nothing */
-static volatile uint32_t found;         /* times that it was there */
+/* Shared by the processors, with atomics */
+static uint32_t device;         /* its id; 0: do nothing */
+static uint32_t found;          /* times that it was there */
 
 /* ---- Both processors ---- */
 
 static void write64(uint64_t addr, uint64_t val)
 {
-    *(volatile uint64_t *)addr = val;
+    asm volatile("movq %1, (%0)" : : "r"(addr), "r"(val) : "memory");
 }
 
 static uint64_t read64(uint64_t addr)
 {
-    return *(volatile uint64_t *)addr;
+    uint64_t val;
+
+    asm volatile("movq (%1), %0" : "=r"(val) : "r"(addr) : "memory");
+    return val;
 }
 
 static void write32(uint64_t addr, uint32_t val)
 {
-    *(volatile uint32_t *)addr = val;
+    asm volatile("movl %1, (%0)" : : "r"(addr), "r"(val) : "memory");
 }
 
 static uint32_t read32(uint64_t addr)
 {
-    return *(volatile uint32_t *)addr;
+    uint32_t val;
+
+    asm volatile("movl (%1), %0" : "=r"(val) : "r"(addr) : "memory");
+    return val;
 }
 
 /*
@@ -216,7 +222,7 @@ static bool access_dsa(uint32_t r)
 
 static bool access_device(uint32_t r)
 {
-    switch (device) {
+    switch (__atomic_load_n(&device, __ATOMIC_SEQ_CST)) {
     case ID_SVM:
         return access_svm(r);
     case ID_TESTDEV:
@@ -234,7 +240,7 @@ static void __attribute__((used)) second_processor(void)
 
     for (;;) {
         if (access_device(next_random(&random))) {
-            found++;
+            __atomic_fetch_add(&found, 1, __ATOMIC_SEQ_CST);
         }
         /* Of the registers that the other processor ejects with */
         inl(ACPI_BUS);
@@ -288,8 +294,6 @@ asm(".pushsection .text\n"
     "second_stack_end:\n"
     ".popsection\n");
 
-extern const uint8_t trampoline[], trampoline_cr3[], trampoline_end[];
-
 static uint64_t page_table_root(void)
 {
     uint64_t cr3;
@@ -311,12 +315,16 @@ static void map_registers(void)
 
 static void start_second_processor(void)
 {
-    volatile uint8_t *code = (uint8_t *)(TRAMPOLINE * 4096ul);
+    uint64_t code = TRAMPOLINE * 4096ul;
+    uint64_t first, cr3, end;
 
-    for (int i = 0; i < trampoline_end - trampoline; i++) {
-        code[i] = trampoline[i];
+    asm("lea trampoline(%%rip), %0\n\t"
+        "lea trampoline_cr3(%%rip), %1\n\t"
+        "lea trampoline_end(%%rip), %2" : "=&r"(first), "=&r"(cr3), "=r"(end));
+    for (uint64_t p = first; p < end; p += 4) {
+        write32(code + (p - first), read32(p));
     }
-    write32((uint64_t)code + (trampoline_cr3 - trampoline), page_table_root());
+    write32(code + (cr3 - first), page_table_root());
     write32(APIC_ICR, APIC_INIT);
     write32(APIC_ICR, APIC_STARTUP | TRAMPOLINE);
 }
@@ -463,7 +471,7 @@ static const char *device_name(uint32_t id)
 
 int main(void)
 {
-    uint32_t random = 2, id, before;
+    uint32_t random = 2, id, times;
 
     bool iommu;
 
@@ -478,16 +486,18 @@ int main(void)
         while ((id = conf_read(1, 0, 0)) == 0xffffffff) {
             pause();
         }
-        before = found;
+        __atomic_store_n(&found, 0, __ATOMIC_SEQ_CST);
         setup_device(id, iommu && next_random(&random) & 1);
-        device = id;
-        for (int n = next_random(&random) % 64 + 1; found - before < n; ) {
+        __atomic_store_n(&device, id, __ATOMIC_SEQ_CST);
+        times = next_random(&random) % 64 + 1;
+        while (__atomic_load_n(&found, __ATOMIC_SEQ_CST) < times) {
             pause();
         }
         outl(ACPI_BUS, 0);
         outl(ACPI_EJECT, 1);
-        ml_printf("%s %d\n", device_name(id), found - before);
-        device = 0;
+        ml_printf("%s %d\n", device_name(id),
+                  __atomic_load_n(&found, __ATOMIC_SEQ_CST));
+        __atomic_store_n(&device, 0, __ATOMIC_SEQ_CST);
     }
     return 0;
 }
