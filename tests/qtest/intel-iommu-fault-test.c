@@ -230,7 +230,10 @@ static void set_root(Test *t, uint64_t root)
     qtest_writeq(t->qts, csr(DMAR_RTADDR_REG), root);
     qtest_writel(t->qts, csr(DMAR_GCMD_REG),
                  VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_SRTP);
-    qvtd_inv_global(&t->vtd);
+    /* No descriptor is valid in a mode that is not (6.5.2.11, table 26) */
+    if (!(root & (2 << 10))) {
+        qvtd_inv_global(&t->vtd);
+    }
 }
 
 /* LRT.3, LCT.3, LCT.4: pass-through in legacy mode checks the entries, too */
