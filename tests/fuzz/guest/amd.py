@@ -52,6 +52,7 @@ def write_tables(g):
 
 @step(3, needs=is_amd)
 def amd_restart(g):
+    g.repair = amd_restart
     write_tables(g)
     g.writeq(AMD + CONTROL, 0)
     g.writeq(AMD + DEVICE_TABLE, layout.AMD_TABLE | 0x1ff)
@@ -87,6 +88,7 @@ def amd_command(g):
 @step(6, needs=is_amd)
 def amd_spoil(g):
     """Entries of tables that refer to other tables, or to themselves."""
+    g.spoilt = True
     rng = g.rng
     addr = AMD_PAGES + rng.choice((0, 0, PAGE, 2 * PAGE, 3 * PAGE)) + \
         rng.choice((0, 4, 16, rng.randrange(512))) * 8
@@ -105,6 +107,7 @@ def amd_repair(g):
 
 @step(3, needs=is_amd)
 def amd_register(g):
+    g.spoilt = True
     register = g.rng.choice((DEVICE_TABLE, COMMAND_BASE, EVENT_BASE, CONTROL,
                              COMMAND_HEAD, COMMAND_TAIL, 0x20, 0x28, 0x38,
                              0x2010, 0x2018, 0x2020, g.rng.randrange(0x4000)))

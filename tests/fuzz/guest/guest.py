@@ -37,6 +37,8 @@ class Guest:
         self.saved = None
         self.rings = {}                 # available index of virtio queues
         self.follow = None              # the step to take next
+        self.spoilt = False             # the IOMMU may not work any more
+        self.repair = None              # the step that makes it work again
         self.scalable = True
         self._actions = []
         steps = [(function, weight) for function, weight, needs in STEPS
@@ -53,6 +55,9 @@ class Guest:
         if self.follow:
             function, self.follow = self.follow, None
             return self.make(function)
+        if self.spoilt and self.repair and self.chance(0.05):
+            self.spoilt = False
+            return self.make(self.repair)
         function, = self.rng.choices(self._functions,
                                      cum_weights=self._weights)
         return self.make(function)

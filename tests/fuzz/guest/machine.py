@@ -112,8 +112,7 @@ class Machine:
     def _devices(self, rng):
         log = f'event-log={rng.choice(("on", "off"))}'
         pasid = f'pri-response-pasid={rng.choice(("on", "off"))}'
-        net = ('netdev=net0,ats=on,iommu_platform=on,disable-legacy=on,'
-               'romfile=')
+        net = 'netdev=net0,ats=on,iommu_platform=on,romfile='
         devices = [
             Device('pcie-root-port', f'rp{bus}', 'pcie.0', 0, bus + 8,
                    f'chassis={bus},slot={bus}', bus, last, fixed=True)

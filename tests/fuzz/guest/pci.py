@@ -89,6 +89,7 @@ def enable_services(g, device):
     if PASID in caps:
         g.config(device, caps[PASID] + 6, 2, 7)
     if PRI in caps:
+        g.config(device, caps[PRI] + 4, 2, 2 if g.chance(0.3) else 0)
         g.config(device, caps[PRI] + 12, 4, device.capacity if g.chance(0.8)
                  else g.rng.choice((1, 8, 32, 512)))
         g.config(device, caps[PRI] + 4, 2, 1)

@@ -54,6 +54,11 @@ def store_sparse(g, addr, *tables):
             g.writeq(addr + number * PAGE + index * 8, entry)
 
 
+def store_entry(g, addr, quadwords):
+    g.store(addr, b''.join(quadword.to_bytes(8, 'little')
+                           for quadword in quadwords))
+
+
 def first_stage(g, pasid):
     """Level 5, 4, 3, 2 tables, and the small pages, of which some miss."""
     base = layout.FIRST + pasid * layout.TABLE_PAGES * PAGE
@@ -106,8 +111,7 @@ def pasid_entry(g, pasid):
 
 def write_pasid(g, pasid):
     addr = layout.PASID_TABLE + pasid * 64
-    for index, quadword in reversed(list(enumerate(pasid_entry(g, pasid)))):
-        g.writeq(addr + index * 8, quadword)
+    store_entry(g, addr, pasid_entry(g, pasid))
 
 
 def context_entry(g, bdf):
@@ -132,9 +136,7 @@ def context_entry(g, bdf):
 
 
 def write_context(g, bdf):
-    addr, quadwords = context_entry(g, bdf)
-    for index, quadword in reversed(list(enumerate(quadwords))):
-        g.writeq(addr + index * 8, quadword)
+    store_entry(g, *context_entry(g, bdf))
 
 
 def write_tables(g):
@@ -166,7 +168,11 @@ def write(g, register, value, width=4):
 def start(g, scalable):
     """What a driver does at boot, whatever was before."""
     g.scalable = scalable
+    g.repair = restart
     write_tables(g)
+    if scalable:
+        # Who waits for an answer would wait forever
+        g.do('respond 128 invalid')
     write(g, GCMD, 0)
     write(g, FSTS, 0xff)
     write(g, RTADDR, layout.ROOT | (1 << 10 if scalable else 0), 8)
@@ -298,6 +304,7 @@ def submit_many(g):
 @step(3, needs=is_intel)
 def submit_garbage(g):
     """It stops the queue; then the error is cleared."""
+    g.spoilt = True
     submit(g, *(garbage_descriptor(g) if g.chance(0.7) else
                 valid_descriptor(g) for _ in range(g.rng.randrange(1, 4))))
     if g.chance(0.95):
@@ -352,6 +359,7 @@ def unmap_page(g):
 @step(3, needs=is_intel)
 def change_context(g):
     """Of one function; sometimes it is not present for a while."""
+    g.spoilt = True
     bdf = g.rng.choice(g.machine.devices).bdf
     if g.chance(0.3):
         g.writeq(context_entry(g, bdf)[0], 0)
@@ -364,6 +372,7 @@ def change_context(g):
 
 @step(3, needs=is_scalable)
 def change_pasid(g):
+    g.spoilt = True
     pasid = g.rng.randrange(layout.PASIDS)
     addr = layout.PASID_TABLE + pasid * 64
     if g.chance(0.3):
@@ -381,6 +390,7 @@ def change_pasid(g):
 @step(4, needs=is_intel)
 def spoil_table(g):
     """One quadword of some table."""
+    g.spoilt = True
     kind = g.rng.randrange(5)
     if kind == 0:
         addr = g.rng.randrange(layout.ROOT, layout.TABLES.stop) & -8
@@ -402,7 +412,7 @@ def spoil_table(g):
     g.writeq(addr, value)
 
 
-@step(1.5, needs=is_intel)
+@step(1, needs=is_intel)
 def repair_tables(g):
     write_tables(g)
     invalidate_all(g)
@@ -417,6 +427,7 @@ def restart(g):
 @step(3, needs=is_intel)
 def global_command(g):
     """GCMD (11.4.4): bits come and go; mostly they come back."""
+    g.spoilt = True
     bits = g.rng.choice((0, TE, QIE, TE | QIE, TE | QIE | IRE, TE | QIE | SRTP,
                          TE | QIE | SIRTP, QIE | SRTP,
                          g.garbage(32)))
@@ -428,6 +439,7 @@ def global_command(g):
 @step(3, needs=is_intel)
 def write_register(g):
     """Any register with anything, of any width."""
+    g.spoilt = True
     rng = g.rng
     register = rng.choice((GCMD, RTADDR, CCMD, FSTS, FECTL, FEDATA, FEADDR,
                            IQT, IQA, ICS, IECTL, IEADDR, IRTA, PQH, PQT, PQA,
@@ -471,6 +483,7 @@ def invalidate_by_registers(g):
 @step(2, needs=is_scalable)
 def page_request_queue(g):
     """Its registers (11.4.11): head, size, status, event."""
+    g.spoilt = True
     kind = g.rng.randrange(5)
     if kind == 0:
         write(g, PQH, g.rng.randrange(256) * 32, 8)
@@ -490,5 +503,6 @@ def page_request_queue(g):
 @step(1, needs=is_intel)
 def store_words(g):
     """A device that is not one: the processor writes the queue and tables."""
+    g.spoilt = True
     addr = g.rng.choice((layout.QUEUE, layout.REQUESTS, layout.REMAP))
     g.writeq(addr + g.rng.randrange(512) * 8, g.garbage())
