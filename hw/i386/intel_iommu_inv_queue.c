@@ -153,7 +153,11 @@ static void next_slice(void *opaque)
     /* The memory of a machine that is stopped does not change */
     if (q->state == PENDING && runstate_is_running()) {
         q->state = IDLE;
-        vtd_inv_queue_run(q);
+        if (vtd_inv_queue_has_work(q)) {
+            run_slice(q);
+        } else {
+            vtd_inv_queue_drained(q->s);
+        }
     }
 }
 
