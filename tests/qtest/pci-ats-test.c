@@ -904,6 +904,25 @@ static void test_unplug_listening(void)
     qtest_quit(qts);
 }
 
+/*
+ * DMA by a thread writes to ROM.  It must not wait for the BQL: a write to
+ * configuration space waits for it, with the BQL.
+ */
+static void test_thread_rom(void)
+{
+    QATD d;
+
+    start_dev(&d, "");
+    for (int i = 0; i < 100; i++) {
+        qatd_write(&d, ATD_REPEAT, UINT64_MAX);
+        qatd_start(&d, ATD_CMD_DMA_WRITE, QATD_NO_PASID, 0xfffff000, 4096,
+                   ATD_FLAG_THREAD);
+        writew(&d, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+        g_assert_cmpint(qatd_wait(&d), !=, 0);
+    }
+    qtest_quit(d.qts);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -941,6 +960,7 @@ int main(int argc, char **argv)
     qtest_add_func("/pci-ats/device/busy", test_device_busy);
     qtest_add_func("/pci-ats/device/commands", test_device_commands);
     qtest_add_func("/pci-ats/device/properties", test_device_properties);
+    qtest_add_func("/pci-ats/device/thread-rom", test_thread_rom);
     if (qtest_has_device("intel-iommu")) {
         qtest_add_func("/pci-ats/device/listeners", test_device_listeners);
         qtest_add_func("/pci-ats/device/listener-kinds",
