@@ -969,6 +969,8 @@ static int atd_post_load(void *opaque, int version_id)
         return -EINVAL;
     }
     QEMU_LOCK_GUARD(&d->listeners_lock);
+    /* The thread may have registered some since atd_pre_load() */
+    atd_unregister_all(d);
     for (i = 0; i < ATD_LISTENERS; i++) {
         if (atd_saved_is_used(&d->saved[i])) {
             atd_load_listener(d, &d->saved[i]);
