@@ -134,21 +134,38 @@ static void test_iommu_enabled(void)
 
 #define DISK "hostile-stream-test.qcow2"
 
+/* Save the machine as a snapshot, and end the emulator */
+static void save_snapshot(QTestState *qts)
+{
+    g_assert_true(g_file_set_contents(DISK, "", 0, NULL));
+    qatd_add_snapshot_disk(qts, DISK);
+    qatd_snapshot(qts, "snapshot-save");
+    qtest_quit(qts);
+}
+
+/* Load a snapshot, which is refused, and go on all the same */
+static void fail_to_load_snapshot(QTestState *qts)
+{
+    qatd_attach_snapshot_disk(qts, DISK);
+    g_assert_false(qatd_try_snapshot(qts, "snapshot-load"));
+    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+}
+
 /* Have a subsection, whose name is unique, be of a version that is unknown */
-static void break_snapshot(const char *path, const char *subsection)
+static void break_snapshot(const char *subsection)
 {
     size_t len, i = 0, key_len = 1 + strlen(subsection);
     g_autofree char *key = g_strdup_printf("%c%s", (char)(key_len - 1),
                                            subsection);
     g_autofree char *data = NULL;
 
-    g_assert_true(g_file_get_contents(path, &data, &len, NULL));
+    g_assert_true(g_file_get_contents(DISK, &data, &len, NULL));
     while (memcmp(data + i, key, key_len)) {
         g_assert_cmpuint(++i + key_len + 4, <=, len);
     }
     g_assert_cmpuint(ldl_be_p(data + i + key_len), ==, 1);
     stl_be_p(data + i + key_len, 2);
-    g_assert_true(g_file_set_contents(path, data, len, NULL));
+    g_assert_true(g_file_set_contents(DISK, data, len, NULL));
 }
 
 static uint64_t csr(uint64_t offset)
@@ -167,15 +184,11 @@ static void test_iommu_failed_load(void)
     qtest_writel(qts, csr(DMAR_GCMD_REG), VTD_GCMD_TE);
     g_assert_cmphex(qtest_readl(qts, csr(DMAR_GSTS_REG)), ==,
                     VTD_GSTS_RTPS | VTD_GSTS_TES);
-    qsnapshot_create(qts, DISK);
-    qsnapshot_save(qts);
-    qtest_quit(qts);
-    break_snapshot(DISK, "iommu-intel/pri");
+    save_snapshot(qts);
+    break_snapshot("iommu-intel/pri");
 
     qts = qtest_init(args);
-    qsnapshot_attach(qts, DISK);
-    g_assert_false(qsnapshot_load(qts));
-    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+    fail_to_load_snapshot(qts);
     g_assert_cmphex(qtest_readl(qts, csr(DMAR_GSTS_REG)), ==, 0);
     g_assert_cmphex(qtest_readq(qts, csr(DMAR_RTADDR_REG)), ==, 0);
     qtest_quit(qts);
@@ -295,17 +308,13 @@ static void test_dsa_failed_load(void)
     DSATest t;
 
     dsa_start(&t, args);
-    qsnapshot_create(t.qts, DISK);
     dsa_fill_stopped(&t, PAGE);
-    qsnapshot_save(t.qts);
-    qtest_quit(t.qts);
+    save_snapshot(t.qts);
     alloc_destroy(&t.alloc);
-    break_snapshot(DISK, "dsa/event-log");
+    break_snapshot("dsa/event-log");
 
     dsa_start(&t, args);
-    qsnapshot_attach(t.qts, DISK);
-    g_assert_false(qsnapshot_load(t.qts));
-    qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
+    fail_to_load_snapshot(t.qts);
     /* The machine has been reset, and its memory was loaded */
     qecam_enable(t.qts);
     qdsa_init(&t.dsa, t.qts, DEV, t.cr - PAGE);

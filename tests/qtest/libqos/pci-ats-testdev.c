@@ -276,23 +276,32 @@ void qatd_load_machine(QTestState *qts, const char *path)
     unlink(path);
 }
 
-/* Wait for a job, which must not fail */
-static void finish_job(QTestState *qts)
+/* Wait for a job; returns whether it has succeeded */
+static bool finish_job(QTestState *qts)
 {
-    bool concluded = false;
+    bool concluded = false, failed = false;
 
     while (!concluded) {
         QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-jobs' }");
         QList *jobs = qdict_get_qlist(rsp, "return");
         QDict *job = qobject_to(QDict, qlist_peek(jobs));
 
-        g_assert_null(qdict_get_try_str(job, "error"));
+        failed = qdict_haskey(job, "error");
         concluded = g_str_equal(qdict_get_str(job, "status"), "concluded");
         qobject_unref(rsp);
         g_usleep(1000);
     }
     qtest_qmp_assert_success(qts, "{ 'execute': 'job-dismiss', "
                              "'arguments': { 'id': 'job' } }");
+    return !failed;
+}
+
+void qatd_attach_snapshot_disk(QTestState *qts, const char *path)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': "
+                             "{ 'driver': 'qcow2', 'node-name': 'disk', "
+                             "'file': { 'driver': 'file', 'filename': %s } } }",
+                             path);
 }
 
 void qatd_add_snapshot_disk(QTestState *qts, const char *path)
@@ -304,17 +313,22 @@ void qatd_add_snapshot_disk(QTestState *qts, const char *path)
                              "'arguments': { 'job-id': 'job', 'options': "
                              "{ 'driver': 'qcow2', 'file': 'file', "
                              "'size': 1048576 } } }");
-    finish_job(qts);
-    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': "
-                             "{ 'driver': 'qcow2', 'node-name': 'disk', "
-                             "'file': 'file' } }");
+    g_assert_true(finish_job(qts));
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-del', "
+                             "'arguments': { 'node-name': 'file' } }");
+    qatd_attach_snapshot_disk(qts, path);
 }
 
-void qatd_snapshot(QTestState *qts, const char *command)
+bool qatd_try_snapshot(QTestState *qts, const char *command)
 {
     qtest_qmp_assert_success(qts, "{ 'execute': %s, 'arguments': "
                              "{ 'job-id': 'job', 'tag': 'one', "
                              "'vmstate': 'disk', 'devices': [ 'disk' ] } }",
                              command);
-    finish_job(qts);
+    return finish_job(qts);
+}
+
+void qatd_snapshot(QTestState *qts, const char *command)
+{
+    g_assert_true(qatd_try_snapshot(qts, command));
 }

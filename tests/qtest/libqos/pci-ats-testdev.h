@@ -210,10 +210,26 @@ char *qatd_try_load_machine(QTestState *qts, const char *path);
 void qatd_add_snapshot_disk(QTestState *qts, const char *path);
 
 /**
+ * qatd_attach_snapshot_disk() - give another machine the same disk
+ * @qts: the emulator
+ * @path: of the file, which qatd_add_snapshot_disk() has filled
+ */
+void qatd_attach_snapshot_disk(QTestState *qts, const char *path);
+
+/**
  * qatd_snapshot() - save the machine on its disk, or go back to what was saved
  * @qts: the emulator, after qatd_add_snapshot_disk()
  * @command: "snapshot-save" or "snapshot-load"
  */
 void qatd_snapshot(QTestState *qts, const char *command);
+
+/**
+ * qatd_try_snapshot() - the same, where the emulator may refuse it
+ * @qts: the emulator, after qatd_add_snapshot_disk()
+ * @command: "snapshot-save" or "snapshot-load"
+ *
+ * Returns: false if it has been refused; then the machine is stopped.
+ */
+bool qatd_try_snapshot(QTestState *qts, const char *command);
 
 #endif

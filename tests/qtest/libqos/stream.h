@@ -68,32 +68,4 @@ void qstream_add_subsection(QStream *s, const char *device, const char *path,
  */
 void qstream_expect(QStream *s, const char *args, const char *error);
 
-/**
- * qsnapshot_create() - make a disk that snapshots are saved to, and attach it
- * @qts: the emulator
- * @path: of the file, which is overwritten
- */
-void qsnapshot_create(QTestState *qts, const char *path);
-
-/**
- * qsnapshot_attach() - attach a disk of qsnapshot_create()
- * @qts: another emulator
- * @path: of the file
- */
-void qsnapshot_attach(QTestState *qts, const char *path);
-
-/**
- * qsnapshot_save() - save a snapshot, of which there is one at a time
- * @qts: the emulator, with the disk
- */
-void qsnapshot_save(QTestState *qts);
-
-/**
- * qsnapshot_load() - load the snapshot
- * @qts: the emulator, with the disk
- *
- * Returns: false if the emulator has refused it; the machine is stopped then.
- */
-bool qsnapshot_load(QTestState *qts);
-
 #endif
