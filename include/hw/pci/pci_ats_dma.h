@@ -112,8 +112,8 @@ PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries);
  * Synchronous requests must have returned.  A device model that makes them in
  * threads ends them with pci_ats_dma_suspend() and joins these threads first.
  *
- * With the BQL, which stays held.  Waits for at most 256 KiB to be accessed, and
- * neither for the guest nor for anybody who waits for the BQL.
+ * With the BQL, which stays held.  Waits for at most 256 KiB to be accessed,
+ * and neither for the guest nor for anybody who waits for the BQL.
  *
  * @dma: from pci_ats_dma_new(), or NULL
  */
