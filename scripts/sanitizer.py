@@ -16,7 +16,6 @@ from report import Failure
 REPO = Path(__file__).resolve().parent.parent
 SUPERBUILD = REPO / 'build/sanitize'
 EMULATOR = REPO / 'build/qemu-sanitize/qemu-system-x86_64'
-LEAKS = REPO / 'tests/lsan.supp'
 # The first line of a report
 REPORT = re.compile(r'ERROR: (Address|Leak)Sanitizer|: runtime error: |'
                     r'Assertion .* failed|^ERROR:.*assertion failed|'
@@ -48,17 +47,14 @@ def build_emulator():
     return EMULATOR
 
 
-def environment(leaks=False, slow=False):
-    """os.environ, and what makes the first report end the program.
-
-    With slow the stacks of leaks are whole, so that LEAKS can name what is
-    known; an allocation costs ten times as much."""
+def environment(leaks=False):
+    """os.environ, and what makes the first report end the program."""
+    options = 'abort_on_error=1:handle_abort=1:' \
+              f'detect_leaks={int(leaks)}'
+    given = os.environ.get('ASAN_OPTIONS')
     return dict(
         os.environ,
-        ASAN_OPTIONS='abort_on_error=1:handle_abort=1'
-                     f':detect_leaks={int(leaks)}'
-                     f':fast_unwind_on_malloc={int(not slow)}',
-        LSAN_OPTIONS=f'print_suppressions=0:suppressions={LEAKS}',
+        ASAN_OPTIONS=f'{options}:{given}' if given else options,
         UBSAN_OPTIONS='halt_on_error=1:abort_on_error=1:print_stacktrace=1')
 
 
