@@ -89,7 +89,7 @@ def list_devices(g):
     """What management asks for while all goes on."""
     g.do(g.rng.choice(('qmp query-pci', 'qmp query-pci-ats',
                        'hmp info pci-ats', 'hmp info qtree',
-                       'hmp info mtree -f', 'hmp info migrate')))
+                       'hmp info mtree', 'hmp info migrate')))
 
 
 @step(2)
