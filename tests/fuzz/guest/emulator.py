@@ -43,9 +43,11 @@ class Hang(Finding):
 
 
 class Emulator:
-    """A process; log is the file that takes what it says."""
+    """A process; log is the file that takes what it says.  With leaks, what
+    it has not freed when it quits is a finding, too."""
 
-    def __init__(self, binary, arguments, log, patience=PATIENCE):
+    def __init__(self, binary, arguments, log, patience=PATIENCE,
+                 leaks=False):
         self.patience = patience
         self.deleted = []
         self._log = log
@@ -66,7 +68,7 @@ class Emulator:
                  '-mon', 'chardev=qmp,mode=control', *arguments],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 pass_fds=(qtest.fileno(), qmp.fileno()),
-                env=sanitizer.environment())
+                env=sanitizer.environment(leaks))
         qtest.close()
         qmp.close()
         try:

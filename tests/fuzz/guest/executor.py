@@ -96,7 +96,8 @@ class Executor:
         log = self._folder / f'emulator-{self._processes}.txt'
         words = [word.replace('FOLDER', str(self._folder))
                  for word in arguments.split()]
-        return Emulator(self._binary, words, log, **self._options)
+        return Emulator(self._binary, words, log, leaks=True,
+                        **self._options)
 
     def _start(self, arguments):
         write_empty_qcow2(self._folder / 'snapshot.qcow2')
