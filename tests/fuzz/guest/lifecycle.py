@@ -192,11 +192,16 @@ def stop_to_migrate(g):
 
 
 def migrate(g):
-    """Go on in a fresh process, which is stopped, too."""
+    """Go on in a fresh process, whose disk cannot be written before the
+    machine runs once."""
     see_who_is_there(g)
     if can_be_saved(g):
         g.do('migrate ' + g.machine.command_line())
-    resume(g)
+        g.do('qmp cont')
+        if not g.running:
+            g.do('qmp stop')
+    else:
+        resume(g)
 
 
 def resume(g):
