@@ -13,10 +13,10 @@ from migration_stream import Field
 # than ours are left out where upstream's code trusts a stream.
 TARGETS = {'iommu-intel': 6, 'svm': 4, 'dsa': 10, 'pci-ats-testdev': 4,
            'virtio-net': 1, 'cpu': 1, 'pcie-root-port': 1}
-# Of these, configuration space alone, which is what they begin with.
-# virtio_net_pre_load_queues() does not check the number of queues; and the
+# Of these, CONFIG_PLACES alone, in the configuration space that they begin
+# with.  virtio_net_pre_load_queues() does not check the number of queues; the
 # number of errors of a port's AER log stays what a load was refused for, so
-# that the next save is a failed assertion.
+# that the next save is a failed assertion; and nothing checks Interrupt Pin.
 CONFIG_ONLY = ('virtio-net', 'pcie-root-port')
 CONFIG = Field('config', 4, {'size': 0x1000, 'type': 'pci config'})
 # The levels of INTx: pcibus_reset_hold() asserts that those that functions
@@ -134,7 +134,8 @@ class Mutator:
         start, size = field.start, field.unit
         if size not in (2, 4, 8):
             size = min(field.size, rng.choice((1, 2, 4, 8)))
-        if field.kind == 'pci config' and rng.random() < 0.8:
+        if field.kind == 'pci config' and \
+                (section.device in CONFIG_ONLY or rng.random() < 0.8):
             start += rng.choice(CONFIG_PLACES)
         else:
             start += rng.randrange(field.size // size) * size
