@@ -67,8 +67,8 @@ typedef struct SVMJob {
     SVMOperation op;
 } SVMJob;
 
-/* What migrates, apart from the device, so that it can be checked first */
-typedef struct SVMSaved {
+/* What the guest has written and reads, and the operation: all that migrates */
+typedef struct SVMGuestState {
     uint64_t addr;
     uint64_t crc;
     uint64_t size;
@@ -76,9 +76,9 @@ typedef struct SVMSaved {
     uint32_t pasid;
     uint64_t result;
     SVMOperation op;
-    bool ended;
+    bool ended;                 /* @op, with @ret, but for SVMState.jobs */
     int32_t ret;
-} SVMSaved;
+} SVMGuestState;
 
 struct SVMState {
     PCIDevice parent_obj;
@@ -90,22 +90,13 @@ struct SVMState {
     VMChangeStateEntry *vm_state;
     bool vm_running;
 
-    /* Written by the guest */
-    uint64_t addr;
-    uint64_t crc;
-    uint64_t size;
-    uint64_t options;
-    uint32_t pasid;
-
-    uint64_t result;
-    SVMOperation op;
-    bool cancelled;             /* @op; its end is still to come */
-    bool ended;                 /* @op, with @ret, but for @jobs */
-    int32_t ret;
+    SVMGuestState live;
+    bool cancelled;             /* @live.op; its end is still to come */
     SVMJob *job;                /* NULL: none, or it has ended or is disowned */
     unsigned jobs;              /* that have not ended, disowned or not */
 
-    SVMSaved saved;             /* for migration only */
+    /* For migration only: what is loaded is checked before it is @live */
+    SVMGuestState saved;
 };
 
 /* ---- Operations ---- */
@@ -133,15 +124,15 @@ static void svm_visit(void *opaque, void *data, size_t len)
 static void svm_end(SVMState *s, int ret)
 {
     PCIDevice *pci = PCI_DEVICE(s);
-    SVMOperation *op = &s->op;
+    SVMOperation *op = &s->live.op;
 
-    s->result = ret || (!svm_is_write(op) && op->crc != op->expected_crc) ?
+    s->live.result = ret || (!svm_is_write(op) && op->crc != op->expected_crc) ?
                 SVM_RESULT_ERROR : SVM_RESULT_OK;
     trace_svm_end(pci->name, pci->devfn, op->pasid, op->pos, op->crc, ret,
-                  s->result);
+                  s->live.result);
     op->command = 0;
     s->cancelled = false;
-    s->ended = false;
+    s->live.ended = false;
     if (msi_enabled(pci)) {
         msi_notify(pci, 0);
     }
@@ -150,8 +141,8 @@ static void svm_end(SVMState *s, int ret)
 /* svm_end(), as soon as all page requests are answered and the machine runs */
 static void svm_end_when_idle(SVMState *s)
 {
-    if (s->ended && !s->jobs && s->vm_running) {
-        svm_end(s, s->ret);
+    if (s->live.ended && !s->jobs && s->vm_running) {
+        svm_end(s, s->live.ret);
     }
 }
 
@@ -164,12 +155,12 @@ static void svm_job_done(void *opaque, int ret)
 
     s->jobs--;
     if (s->job == job) {
-        s->op.pos = job->op.pos;
-        s->op.crc = job->op.crc;
+        s->live.op.pos = job->op.pos;
+        s->live.op.crc = job->op.crc;
         s->job = NULL;
-        if (!s->ended) {
-            s->ended = true;
-            s->ret = ret;
+        if (!s->live.ended) {
+            s->live.ended = true;
+            s->live.ret = ret;
         }
         g_atomic_rc_box_release(job);
     }
@@ -184,7 +175,7 @@ static void svm_job_done(void *opaque, int ret)
  */
 static void svm_run(SVMState *s, unsigned flags)
 {
-    SVMOperation *op = &s->op;
+    SVMOperation *op = &s->live.op;
     SVMJob *job = g_atomic_rc_box_new0(SVMJob);
 
     job->s = s;
@@ -196,7 +187,7 @@ static void svm_run(SVMState *s, unsigned flags)
         flags |= PCI_ATS_DMA_PRIV;
     }
     pci_ats_dma_visit_async(s->dma, op->pasid, flags, op->addr + op->pos,
-                            s->ended ? 0 : op->size - op->pos,
+                            s->live.ended ? 0 : op->size - op->pos,
                             svm_is_write(op) ? DMA_DIRECTION_FROM_DEVICE
                                              : DMA_DIRECTION_TO_DEVICE,
                             svm_visit, svm_job_done, job);
@@ -213,22 +204,22 @@ static void svm_halt(SVMState *s)
     s->job = NULL;
     if (job) {
         pci_ats_dma_cancel(s->dma);
-        s->op.pos = job->op.pos;
-        s->op.crc = job->op.crc;
+        s->live.op.pos = job->op.pos;
+        s->live.op.crc = job->op.crc;
         g_atomic_rc_box_release(job);
     }
 }
 
 static uint32_t svm_pasid(const SVMState *s)
 {
-    return s->pasid == SVM_PASID_NONE ? PCI_NO_PASID : s->pasid;
+    return s->live.pasid == SVM_PASID_NONE ? PCI_NO_PASID : s->live.pasid;
 }
 
 static void svm_start(SVMState *s, uint64_t command)
 {
     PCIDevice *pci = PCI_DEVICE(s);
 
-    if (s->op.command) {
+    if (s->live.op.command) {
         qemu_log_mask(LOG_GUEST_ERROR, "%s: start while busy\n", TYPE_SVM);
         return;
     }
@@ -237,18 +228,18 @@ static void svm_start(SVMState *s, uint64_t command)
                       TYPE_SVM, command);
         return;
     }
-    s->op = (SVMOperation) {
+    s->live.op = (SVMOperation) {
         .command = command,
         .pasid = svm_pasid(s),
-        .addr = s->addr,
-        .size = s->size,
-        .options = s->options,
-        .expected_crc = s->crc,
+        .addr = s->live.addr,
+        .size = s->live.size,
+        .options = s->live.options,
+        .expected_crc = s->live.crc,
         .crc = SVM_CRC8_INIT,
     };
-    trace_svm_start(pci->name, pci->devfn, command, s->op.pasid, s->addr,
-                    s->size, s->options);
-    if (!s->size) {
+    trace_svm_start(pci->name, pci->devfn, command, s->live.op.pasid,
+                    s->live.addr, s->live.size, s->live.options);
+    if (!s->live.size) {
         svm_end(s, -EINVAL);
     } else if (s->vm_running) {
         svm_run(s, PCI_ATS_DMA_INLINE);
@@ -262,8 +253,8 @@ static void svm_start(SVMState *s, uint64_t command)
  */
 static void svm_set_pasid(SVMState *s, uint32_t pasid)
 {
-    s->pasid = pasid;
-    if (s->op.command && !s->cancelled && !s->ended) {
+    s->live.pasid = pasid;
+    if (s->live.op.command && !s->cancelled && !s->live.ended) {
         s->cancelled = true;
         pci_ats_dma_cancel(s->dma);
     }
@@ -280,11 +271,11 @@ static void svm_vm_state_change(void *opaque, bool running, RunState state)
     s->vm_running = running;
     if (!running) {
         svm_halt(s);
-        if (s->cancelled && !s->ended) {
-            s->ended = true;
-            s->ret = -ECANCELED;
+        if (s->cancelled && !s->live.ended) {
+            s->live.ended = true;
+            s->live.ret = -ECANCELED;
         }
-    } else if (s->op.command) {
+    } else if (s->live.op.command) {
         svm_run(s, 0);
     }
 }
@@ -329,7 +320,7 @@ static uint64_t svm_regs_read(void *opaque, hwaddr addr, unsigned size)
     case SVM_REG_START:
         return SVM_ID;
     case SVM_REG_ADDR:
-        return s->result;
+        return s->live.result;
     default:
         return 0;
     }
@@ -348,16 +339,16 @@ static void svm_regs_write(void *opaque, hwaddr addr, uint64_t val,
         svm_start(s, val);
         break;
     case SVM_REG_ADDR:
-        s->addr = val;
+        s->live.addr = val;
         break;
     case SVM_REG_CRC:
-        s->crc = val;
+        s->live.crc = val;
         break;
     case SVM_REG_SIZE:
-        s->size = val;
+        s->live.size = val;
         break;
     case SVM_REG_OPTIONS:
-        s->options = val;
+        s->live.options = val;
         break;
     case SVM_REG_PASID:
         svm_set_pasid(s, val);
@@ -405,7 +396,7 @@ static void svm_set_flood(Object *obj, Visitor *v, const char *name,
         error_setg(errp, "%s: at most %d", name, SVM_FLOOD_MAX);
         return;
     }
-    s->flooded = pci_ats_dma_flood(s->dma, svm_pasid(s), s->addr, n);
+    s->flooded = pci_ats_dma_flood(s->dma, svm_pasid(s), s->live.addr, n);
 }
 
 /* ---- Life ---- */
@@ -455,7 +446,7 @@ static void svm_exit(PCIDevice *pci)
 
     qemu_del_vm_change_state_handler(s->vm_state);
     svm_halt(s);
-    s->ended = false;
+    s->live.ended = false;
     pci_ats_dma_close(s->dma);
     pcie_cap_exit(pci);
     msi_uninit(pci);
@@ -476,15 +467,15 @@ static void svm_reset(DeviceState *qdev)
     SVMState *s = SVM(qdev);
 
     svm_halt(s);
-    s->op = (SVMOperation) { };
+    s->live.op = (SVMOperation) { };
     s->cancelled = false;
-    s->ended = false;
-    s->addr = 0;
-    s->crc = 0;
-    s->size = 0;
-    s->options = 0;
-    s->pasid = SVM_PASID_NONE;
-    s->result = SVM_RESULT_OK;
+    s->live.ended = false;
+    s->live.addr = 0;
+    s->live.crc = 0;
+    s->live.size = 0;
+    s->live.options = 0;
+    s->live.pasid = SVM_PASID_NONE;
+    s->live.result = SVM_RESULT_OK;
 }
 
 static const VMStateDescription vmstate_svm_operation = {
@@ -508,7 +499,7 @@ static bool svm_ended_needed(void *opaque)
 {
     const SVMState *s = opaque;
 
-    return s->ended;
+    return s->live.ended;
 }
 
 static const VMStateDescription vmstate_svm_ended = {
@@ -527,29 +518,19 @@ static int svm_pre_save(void *opaque)
 {
     SVMState *s = opaque;
 
-    s->saved = (SVMSaved) {
-        .addr = s->addr,
-        .crc = s->crc,
-        .size = s->size,
-        .options = s->options,
-        .pasid = s->pasid,
-        .result = s->result,
-        .op = s->op,
-        .ended = s->ended,
-        .ret = s->ret,
-    };
+    s->saved = s->live;
     return 0;
 }
 
 /* A stream need not hold all of it */
 static int svm_pre_load(void *opaque)
 {
-    SVM(opaque)->saved = (SVMSaved) { };
+    SVM(opaque)->saved = (SVMGuestState) { };
     return 0;
 }
 
 /* Returns the name of a field that no machine has saved, or NULL */
-static const char *svm_check_saved(const SVMSaved *saved)
+static const char *svm_check_saved(const SVMGuestState *saved)
 {
     const SVMOperation *op = &saved->op;
 
@@ -576,24 +557,15 @@ static const char *svm_check_saved(const SVMSaved *saved)
 static int svm_post_load(void *opaque, int version_id)
 {
     SVMState *s = opaque;
-    const SVMSaved *saved = &s->saved;
-    const char *invalid = svm_check_saved(saved);
+    const char *invalid = svm_check_saved(&s->saved);
 
     if (invalid) {
         error_report("%s: the incoming state has an invalid %s", TYPE_SVM,
                      invalid);
         return -EINVAL;
     }
-    s->addr = saved->addr;
-    s->crc = saved->crc;
-    s->size = saved->size;
-    s->options = saved->options;
-    s->pasid = saved->pasid;
-    s->result = saved->result;
-    s->op = saved->op;
+    s->live = s->saved;
     s->cancelled = false;
-    s->ended = saved->ended;
-    s->ret = saved->ret;
     return 0;
 }
 
