@@ -1723,14 +1723,9 @@ static void unplugger_done(void *opaque, int ret)
     async_done(&u->async, ret);
 }
 
-/* The end of a request unplugs the function: one that runs with the BQL... */
-static void test_close_in_done_inline(void **state)
+static void close_in_done_with_bql(Unplugger *u)
 {
-    g_autofree Unplugger *u = g_new0(Unplugger, 1);
-
-    u->dma = start();
     qemu_sem_init(&u->async.sem, 0);
-    map(1, 0, IOMMU_RO);
     bql_lock();
     pci_ats_dma_rw_async(u->dma, 1, PCI_ATS_DMA_INLINE, IOVA + PAGE,
                          u->async.buf, 64, DMA_DIRECTION_TO_DEVICE,
@@ -1742,6 +1737,16 @@ static void test_close_in_done_inline(void **state)
     stop_guest();
 }
 
+/* The end of a request unplugs the function: one that runs with the BQL... */
+static void test_close_in_done_inline(void **state)
+{
+    g_autofree Unplugger *u = g_new0(Unplugger, 1);
+
+    u->dma = start();
+    map(1, 0, IOMMU_RO);
+    close_in_done_with_bql(u);
+}
+
 /* ...when the guest responds with it... */
 static void test_close_in_done_response(void **state)
 {
@@ -1749,16 +1754,7 @@ static void test_close_in_done_response(void **state)
 
     u->dma = start();
     qatomic_set(&guest_has_bql, true);
-    qemu_sem_init(&u->async.sem, 0);
-    bql_lock();
-    pci_ats_dma_rw_async(u->dma, 1, PCI_ATS_DMA_INLINE, IOVA + PAGE,
-                         u->async.buf, 64, DMA_DIRECTION_TO_DEVICE,
-                         unplugger_done, u);
-    bql_unlock();
-    qemu_sem_wait(&u->async.sem);
-    assert_int_equal(u->async.ret, 0);
-    qemu_sem_destroy(&u->async.sem);
-    stop_guest();
+    close_in_done_with_bql(u);
 }
 
 /* ...or in the worker, which others wait for */
