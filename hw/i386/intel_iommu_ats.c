@@ -376,6 +376,46 @@ bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
     return ok;
 }
 
+/* Why a request is blocked that no table translates; 0 if it is not blocked */
+static uint8_t untranslated_block_reason(const Request *rq, const VTDTarget *t,
+                                         hwaddr addr)
+{
+    bool scalable = vtd_resolver_scalable(rq->s->resolver);
+
+    /* Here requests do not get as far as the tables: 3.15 */
+    if (vtd_is_interrupt_addr(addr)) {
+        return t->fault ?: scalable ? VTD_FR_SM_INTERRUPT_ADDR :
+                                      VTD_FR_INTERRUPT_ADDR;
+    }
+    /* 3.9 */
+    if (!t->fault && t->walk.type == VTD_WALK_PASS_THROUGH &&
+        rq->s->pt_check_haw && (addr & ~VTD_HAW_MASK(rq->s->aw_bits))) {
+        return scalable ? VTD_FR_SM_ADDR_BEYOND_HAW : VTD_FR_ADDR_BEYOND_MGAW;
+    }
+    return 0;
+}
+
+void vtd_untranslated_blocked(PCIBus *bus, void *opaque, int devfn,
+                              hwaddr addr, bool is_write)
+{
+    Request rq = request(opaque, bus, devfn, PCI_NO_PASID, VTD_AT_UNTRANSLATED);
+    VTDResolver *r = rq.s->resolver;
+    VTDTarget scratch;
+    const VTDTarget *t;
+    uint8_t reason;
+
+    rq.is_write = is_write;
+    RCU_READ_LOCK_GUARD();
+    if (!vtd_resolver_enabled(r)) {
+        return;
+    }
+    t = vtd_resolve(r, rq.sid, PCI_NO_PASID, VTD_AT_UNTRANSLATED, &scratch);
+    reason = untranslated_block_reason(&rq, t, addr);
+    if (reason) {
+        request_fault(&rq, reason, t->fpd, addr);
+    }
+}
+
 /* Translated requests (4.2.5) */
 
 static uint8_t translated_check(const Request *rq, bool ats_enabled,

@@ -41,6 +41,8 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
 bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
                          bool priv_req, bool exec_req, hwaddr addr,
                          bool is_write, IOMMUTLBEntry *result);
+void vtd_untranslated_blocked(PCIBus *bus, void *opaque, int devfn,
+                              hwaddr addr, bool is_write);
 
 /**
  * vtd_fault_report_unless: record a fault, unless it is disabled (7.1.1)

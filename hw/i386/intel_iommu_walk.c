@@ -273,13 +273,16 @@ static uint8_t walk_grant(const Walk *w, IOMMUAccessFlags have,
     return scalable ? VTD_FR_SM_READ : VTD_FR_READ;
 }
 
+static uint8_t walk_interrupt_fault(const Walk *w)
+{
+    return w->cfg->scalable ? VTD_FR_SM_INTERRUPT_ADDR : VTD_FR_INTERRUPT_ADDR;
+}
+
 /* LGN.4 and SGN.8 (3.15): no output address in the interrupt range */
 static uint8_t walk_check_output(const Walk *w, hwaddr out, uint64_t size)
 {
-    if (likely(!walk_overlaps_interrupts(out, out + size - 1))) {
-        return 0;
-    }
-    return w->cfg->scalable ? VTD_FR_SM_INTERRUPT_ADDR : VTD_FR_INTERRUPT_ADDR;
+    return likely(!walk_overlaps_interrupts(out, out + size - 1)) ? 0 :
+           walk_interrupt_fault(w);
 }
 
 /*
@@ -1009,7 +1012,7 @@ static bool walk_interrupts(Walk *w, uint64_t at, uint64_t last)
                            IOMMU_WO | IOMMU_UNTRANSLATED_ONLY);
     }
     if (!w->req->fault) {
-        w->req->fault = VTD_FR_SM_INTERRUPT_ADDR;
+        w->req->fault = walk_interrupt_fault(w);
     }
     /* S.2, and for a request with PASID S.3: R = W = 0, but not a fault */
     return walk_region(w, at, last, VTD_INTERRUPT_ADDR_FIRST,

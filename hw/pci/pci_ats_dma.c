@@ -778,6 +778,15 @@ static AddressSpace *dma_untranslated_target(PCIATSDMA *dma,
                             dma_is_write(req), addr, len);
 }
 
+/* An untranslated request finds no RAM at its address */
+static void dma_untranslated_blocked(PCIATSDMA *dma, const DMARequest *req)
+{
+    /* The translation of a request with PASID has reported its faults */
+    if (req->pasid == PCI_NO_PASID) {
+        pci_untranslated_blocked(dma->dev, req->addr, dma_is_write(req));
+    }
+}
+
 /* By an untranslated request; 0 or an error */
 static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, hwaddr len)
 {
@@ -799,6 +808,9 @@ static int dma_untranslated(PCIATSDMA *dma, DMARequest *req, hwaddr len)
     if (as) {
         moved = dma_move_in(as, req, addr, len,
                             dma_attrs(dma, PCI_AT_UNTRANSLATED));
+        if (!moved) {
+            dma_untranslated_blocked(dma, req);
+        }
     }
     dma_untranslated_end(dma, &u);
     return moved ? 0 : -EFAULT;
@@ -1541,9 +1553,11 @@ static int dma_visit_untranslated(PCIATSDMA *dma, DMARanges *r, hwaddr len)
             break;
         }
     }
-    if (r->failed < r->n ||
-        !dma_visit_piece(r, as, addr, len,
-                         dma_attrs(dma, PCI_AT_UNTRANSLATED))) {
+    if (r->failed < r->n) {
+        ret = -EFAULT;
+    } else if (!dma_visit_piece(r, as, addr, len,
+                                dma_attrs(dma, PCI_AT_UNTRANSLATED))) {
+        dma_untranslated_blocked(dma, &r->req[r->failed]);
         ret = -EFAULT;
     }
     dma_untranslated_end(dma, &u);

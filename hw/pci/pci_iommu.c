@@ -49,6 +49,16 @@ void pci_untranslated_end(PCIDevice *dev, unsigned token)
     }
 }
 
+void pci_untranslated_blocked(PCIDevice *dev, dma_addr_t addr, bool is_write)
+{
+    const PCIIOMMUBinding *b = &dev->iommu;
+
+    if (b->ops && b->ops->untranslated_blocked) {
+        b->ops->untranslated_blocked(b->bus, b->opaque, b->devfn, addr,
+                                     is_write);
+    }
+}
+
 int pci_iommu_check_pasid(const PCIDevice *dev, uint32_t pasid, bool priv_req,
                           bool exec_req)
 {

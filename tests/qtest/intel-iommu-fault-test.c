@@ -196,6 +196,16 @@ static void expect_fault(Test *t, uint8_t reason, bool is_write, uint64_t addr)
     no_fault(t);
 }
 
+/* A thread reports its faults through the main loop */
+static void expect_fault_of_thread(Test *t, uint8_t reason, bool is_write,
+                                   uint64_t addr)
+{
+    for (int i = 0; i < 5000 && !(fault_status(t) & VTD_FSTS_PPF); i++) {
+        g_usleep(1000);
+    }
+    expect_fault(t, reason, is_write, addr);
+}
+
 static void expect_blocked(Test *t, uint8_t reason)
 {
     g_assert_cmpint(dma_read(t, t->page), !=, 0);
@@ -461,6 +471,11 @@ static int64_t dma_write(Test *t, uint64_t addr, uint64_t length)
                         0);
 }
 
+static int64_t svm_read(Test *t, uint64_t addr)
+{
+    return qatd_command(&t->dev, ATD_CMD_SVM_READ, QATD_NO_PASID, addr, 4, 0);
+}
+
 /* What the range takes, and what is blocked with fault @reason */
 static void interrupt_range(Test *t, uint8_t reason)
 {
@@ -489,6 +504,31 @@ static void interrupt_range(Test *t, uint8_t reason)
     no_fault(t);
 }
 
+/*
+ * A device with threads accesses RAM only, so that not even the write of a
+ * DWORD is an interrupt request of it
+ */
+static void blocked_in_thread(Test *t, uint64_t addr, uint8_t reason)
+{
+    static const uint64_t flags[] = { 0, ATD_FLAG_THREAD, ATD_FLAG_ASYNC };
+    static const uint64_t lengths[] = { 1, 4, 8, 0x2000 };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(flags); i++) {
+        for (unsigned j = 0; j < ARRAY_SIZE(lengths); j++) {
+            g_test_message("flags 0x%" PRIx64 ", %" PRIu64 " bytes", flags[i],
+                           lengths[j]);
+            g_assert_cmpint(qatd_command(&t->dev, ATD_CMD_SVM_READ,
+                                         QATD_NO_PASID, addr, lengths[j],
+                                         flags[i]), ==, -EFAULT);
+            expect_fault_of_thread(t, reason, false, addr);
+            g_assert_cmpint(qatd_command(&t->dev, ATD_CMD_SVM_WRITE,
+                                         QATD_NO_PASID, addr, lengths[j],
+                                         flags[i]), ==, -EFAULT);
+            expect_fault_of_thread(t, reason, true, addr);
+        }
+    }
+}
+
 /* LGN.4 */
 static void test_interrupt_legacy(void)
 {
@@ -501,6 +541,7 @@ static void test_interrupt_legacy(void)
     qvtd_inv_global(&t.vtd);
     g_assert_cmpint(dma_read(&t, INTERRUPT), !=, 0);
     expect_fault(&t, VTD_FR_CONTEXT_ENTRY_P, false, INTERRUPT);
+    blocked_in_thread(&t, INTERRUPT, VTD_FR_CONTEXT_ENTRY_P);
     stop(&t);
 }
 
@@ -510,6 +551,7 @@ static void test_interrupt_pass_legacy(void)
 
     start_pass_through_legacy(&t, "");
     interrupt_range(&t, VTD_FR_INTERRUPT_ADDR);
+    blocked_in_thread(&t, INTERRUPT, VTD_FR_INTERRUPT_ADDR);
     expect_pass(&t);
     stop(&t);
 }
@@ -523,18 +565,21 @@ static void test_interrupt_scalable(void)
 
         start_pass_through(&t, scalable_modes[i]);
         interrupt_range(&t, VTD_FR_SM_INTERRUPT_ADDR);
+        blocked_in_thread(&t, INTERRUPT, VTD_FR_SM_INTERRUPT_ADDR);
 
         qvtd_sm_pasid(&t.vtd, t.table, 0, VTD_PASID_ENTRY_P | 2 << 2 |
                       (first_stage ? VTD_SM_PASID_ENTRY_FLT :
                                      VTD_SM_PASID_ENTRY_SLT), 1, 0);
         qvtd_inv_global(&t.vtd);
         interrupt_range(&t, VTD_FR_SM_INTERRUPT_ADDR);
+        blocked_in_thread(&t, INTERRUPT, VTD_FR_SM_INTERRUPT_ADDR);
 
         /* FPD: blocked nevertheless (7.1.1) */
         qtest_writeq(t.qts, t.context, qtest_readq(t.qts, t.context) |
                      VTD_CONTEXT_ENTRY_FPD);
         qvtd_inv_global(&t.vtd);
         g_assert_cmpint(dma_read(&t, INTERRUPT), !=, 0);
+        g_assert_cmpint(svm_read(&t, INTERRUPT), ==, -EFAULT);
         no_fault(&t);
         stop(&t);
     }
@@ -548,6 +593,7 @@ static void test_interrupt_off(void)
     start(&t, "");
     dma_read(&t, INTERRUPT);
     g_assert_cmpint(dma_write(&t, INTERRUPT, 4), ==, 0);
+    g_assert_cmpint(svm_read(&t, INTERRUPT), ==, -EFAULT);
     no_fault(&t);
     stop(&t);
 }
@@ -593,6 +639,11 @@ static void host_address_width(Test *t, unsigned width, uint8_t reason)
     beyond(t, limit, reason);
     beyond(t, limit * 2, reason);
     beyond(t, -0x1000ULL, reason);
+    blocked_in_thread(t, limit, reason);
+    blocked_in_thread(t, -0x2000ULL, reason);
+    /* Registers below the limit are out of reach, which is not a fault */
+    g_assert_cmpint(svm_read(t, Q35_HOST_BRIDGE_IOMMU_ADDR), ==, -EFAULT);
+    no_fault(t);
     g_assert_cmphex(qtest_readl(t->qts, limit), ==, MAGIC);
 
     /* While translation is off there is no limit (11.4.4) */

@@ -53,6 +53,17 @@ void pci_untranslated_end(PCIDevice *dev, unsigned token)
     qatomic_dec(&untranslated_users);
 }
 
+/* Of the last call of pci_untranslated_blocked() */
+static hwaddr blocked_addr;
+static bool blocked_write;
+
+void pci_untranslated_blocked(PCIDevice *dev, dma_addr_t addr, bool is_write)
+{
+    assert_int_not_equal(qatomic_read(&untranslated_users), 0);
+    blocked_addr = addr;
+    blocked_write = is_write;
+}
+
 MemoryRegion *flatview_translate(FlatView *fv, hwaddr addr, hwaddr *xlat,
                                  hwaddr *len, bool is_write, MemTxAttrs attrs)
 {
@@ -471,6 +482,7 @@ static PCIATSDMA *start(void)
     allocation = 32;
     stu = 12;
     untranslated_accesses = translations = requests_seen = 0;
+    blocked_addr = 0;
     accepted = refuse = lie = 0;
     register_error = translation_error = 0;
     unanswered = most_unanswered = 0;
@@ -590,10 +602,14 @@ static void test_untranslated(void **state)
     assert_memory_equal(buf, ram, 16);
     assert_int_equal(dma_read(dma, 0, buf, 16), -EFAULT);
     assert_int_equal(untranslated_accesses, 2);
+    /* The translation of a request with PASID reports its own faults */
+    assert_int_equal(blocked_addr, 0);
     /* The end of memory */
     assert_int_equal(dma_read_at(dma, PCI_NO_PASID, IOVA + RAM_SIZE - 8, buf,
                                  16), -EFAULT);
     assert_memory_equal(buf, ram + RAM_SIZE - 8, 8);
+    assert_int_equal(blocked_addr, IOVA + RAM_SIZE);
+    assert_false(blocked_write);
     untranslated_accesses = 0;
     assert_null(iotlb_notifier);
     assert_int_equal(registered(), 0);
@@ -756,6 +772,8 @@ static void test_ranges_elsewhere(void **state)
                                 &visited, &failed), -EFAULT);
     assert_int_equal(failed, 1);
     assert_int_equal(visited, 0);
+    assert_int_equal(blocked_addr, IOVA + RAM_SIZE + 1000);
+    assert_true(blocked_write);
     ats_on = true;
     map(0, 0, IOMMU_RW);
     map(10, MMIO, IOMMU_RW);

@@ -327,6 +327,24 @@ unsigned pci_untranslated_begin(PCIDevice *dev);
 void pci_untranslated_end(PCIDevice *dev, unsigned token);
 
 /**
+ * pci_untranslated_blocked: report a request that has not reached memory
+ *
+ * A thread without the BQL accesses RAM only.  It does not call the memory
+ * regions with which an IOMMU blocks and reports addresses that it does not
+ * translate, such as the interrupt range.  When an untranslated request without
+ * PASID finds no RAM at an address, the thread calls this, so that the IOMMU
+ * records the fault, if its specification names one.
+ *
+ * Callable from any thread, between pci_untranslated_begin() and
+ * pci_untranslated_end().
+ *
+ * @dev: the function.
+ * @addr: first address that has not been reached
+ * @is_write: a write, else a read
+ */
+void pci_untranslated_blocked(PCIDevice *dev, dma_addr_t addr, bool is_write);
+
+/**
  * pci_pasid_target: find where a request with a PASID TLP Prefix goes to
  *
  * Callable from any thread; one without the BQL calls it, and accesses memory,
