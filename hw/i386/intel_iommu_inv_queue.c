@@ -7,19 +7,10 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/main-loop.h"
-#include "qemu/timer.h"
-#include "system/runstate.h"
 #include "intel_iommu_internal.h"
 #include "intel_iommu_dev_tlb.h"
 #include "intel_iommu_inv_queue.h"
-#include "trace.h"
-
-/*
- * How long the main loop leaves the BQL to vCPUs between two slices.  A mutex
- * that is released and taken again at once does not reach those who wait.
- */
-#define PAUSE_NS    (50 * SCALE_US)
+#include "sliced_queue.h"
 
 /* IOTLB entries that are looked at in one unit of work */
 #define IOTLB_ENTRIES_PER_WORK  8
@@ -28,29 +19,9 @@
 #define NOTIFICATIONS_CONTEXT   3
 #define NOTIFICATIONS_IOTLB     2
 
-/*
- * IDLE -> RUNNING      vtd_inv_queue_run() finds work
- * RUNNING -> IDLE      nothing is left
- * RUNNING -> PENDING   the slice is used up
- * IDLE -> PENDING      the machine starts with work that has been loaded
- * PENDING -> RUNNING   the main loop takes the next slice
- * PENDING -> IDLE      reset, or an error or the guest has ended the work
- *
- * While the machine is stopped, PENDING lasts.
- */
-typedef enum InvQueueState {
-    IDLE,
-    RUNNING,                    /* a slice is on the stack of this thread */
-    PENDING,                    /* @pause and @bh bring the next slice */
-} InvQueueState;
-
-/* All with the BQL */
 struct VTDInvQueue {
     IntelIOMMUState *s;
-    InvQueueState state;
-    unsigned work;              /* done in this slice */
-    QEMUTimer *pause;
-    QEMUBH *bh;
+    SlicedQueue *slices;
 };
 
 bool vtd_inv_queue_has_work(const VTDInvQueue *q)
@@ -61,14 +32,14 @@ bool vtd_inv_queue_has_work(const VTDInvQueue *q)
            !(ldl_le_p(&s->csr[DMAR_FSTS_REG]) & VTD_FSTS_IQE);
 }
 
-bool vtd_inv_queue_next(const VTDInvQueue *q)
+bool vtd_inv_queue_next(VTDInvQueue *q)
 {
-    return q->s->iq_head != q->s->iq_tail && q->work < VTD_INV_WORK_SLICE;
+    return q->s->iq_head != q->s->iq_tail && sliced_queue_next(q->slices);
 }
 
 void vtd_inv_queue_charge(VTDInvQueue *q, unsigned work)
 {
-    q->work += work;
+    sliced_queue_charge(q->slices, work);
 }
 
 static unsigned num_notified(const IntelIOMMUState *s)
@@ -85,109 +56,77 @@ static unsigned num_notified(const IntelIOMMUState *s)
 void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint64_t lo)
 {
     const IntelIOMMUState *s = q->s;
+    unsigned work = 0;
 
-    q->work++;
     switch (VTD_INV_DESC_TYPE(lo)) {
     case VTD_INV_DESC_CC:
-        q->work += num_notified(s) * NOTIFICATIONS_CONTEXT *
-                   VTD_INV_WORK_REGION;
+        work += num_notified(s) * NOTIFICATIONS_CONTEXT * VTD_INV_WORK_REGION;
         /* fall through */
     case VTD_INV_DESC_PC:
-        q->work += g_hash_table_size(s->vtd_address_spaces) *
-                   VTD_INV_WORK_ADDRESS_SPACE;
+        work += g_hash_table_size(s->vtd_address_spaces) *
+                VTD_INV_WORK_ADDRESS_SPACE;
         break;
     case VTD_INV_DESC_IOTLB:
     case VTD_INV_DESC_PIOTLB:
-        q->work += g_hash_table_size(s->iotlb) / IOTLB_ENTRIES_PER_WORK +
-                   num_notified(s) * NOTIFICATIONS_IOTLB * VTD_INV_WORK_REGION;
+        work += g_hash_table_size(s->iotlb) / IOTLB_ENTRIES_PER_WORK +
+                num_notified(s) * NOTIFICATIONS_IOTLB * VTD_INV_WORK_REGION;
         break;
     case VTD_INV_DESC_IEC:
-        q->work += VTD_INV_WORK_INTERRUPTS;
+        work += VTD_INV_WORK_INTERRUPTS;
         break;
     case VTD_INV_DESC_WAIT:
         if (lo & (VTD_INV_DESC_WAIT_IF | VTD_INV_DESC_WAIT_PD)) {
-            q->work += VTD_INV_WORK_MESSAGE;
+            work += VTD_INV_WORK_MESSAGE;
         }
         break;
     case VTD_INV_DESC_PAGE_RESPONSE:
-        q->work += VTD_INV_WORK_MESSAGE;
+        work += VTD_INV_WORK_MESSAGE;
         break;
     }
-}
-
-static void run_slice(VTDInvQueue *q)
-{
-    IntelIOMMUState *s = q->s;
-
-    q->state = RUNNING;
-    q->work = 0;
-    vtd_fetch_inv_desc(s);
-    if (vtd_inv_queue_has_work(q)) {
-        trace_vtd_inv_queue_pause(s->iq_head, s->iq_tail, q->work);
-        q->state = PENDING;
-        timer_mod(q->pause, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + PAUSE_NS);
-    } else {
-        q->state = IDLE;
-        vtd_inv_queue_drained(s);
-    }
+    vtd_inv_queue_charge(q, work);
 }
 
 void vtd_inv_queue_run(VTDInvQueue *q)
 {
-    if (q->state == IDLE && vtd_inv_queue_has_work(q)) {
-        run_slice(q);
-    }
+    sliced_queue_run(q->slices);
 }
 
-static void pause_over(void *opaque)
+static bool has_work(void *opaque)
+{
+    return vtd_inv_queue_has_work(opaque);
+}
+
+static void process(void *opaque)
 {
     VTDInvQueue *q = opaque;
 
-    qemu_bh_schedule(q->bh);
+    vtd_fetch_inv_desc(q->s);
 }
 
-static void next_slice(void *opaque)
+static void drained(void *opaque)
 {
     VTDInvQueue *q = opaque;
 
-    /* The memory of a machine that is stopped does not change */
-    if (q->state == PENDING && runstate_is_running()) {
-        q->state = IDLE;
-        if (vtd_inv_queue_has_work(q)) {
-            run_slice(q);
-        } else {
-            vtd_inv_queue_drained(q->s);
-        }
-    }
+    vtd_inv_queue_drained(q->s);
 }
 
-/* A slice waits for the main loop, where all devices run again */
-static void vm_state_changed(void *opaque, bool running, RunState state)
-{
-    VTDInvQueue *q = opaque;
-
-    if (running && (q->state == PENDING || vtd_inv_queue_has_work(q))) {
-        q->state = PENDING;
-        qemu_bh_schedule(q->bh);
-    }
-}
+static const SlicedQueueOps slice_ops = {
+    .has_work = has_work,
+    .process = process,
+    .drained = drained,
+};
 
 VTDInvQueue *vtd_inv_queue_new(IntelIOMMUState *s)
 {
     VTDInvQueue *q = g_new0(VTDInvQueue, 1);
 
     q->s = s;
-    q->pause = timer_new_ns(QEMU_CLOCK_REALTIME, pause_over, q);
-    /* A descriptor must not reach the registers, here as in a write of IQT */
-    q->bh = qemu_bh_new_guarded(next_slice, q,
-                                &DEVICE(s)->mem_reentrancy_guard);
-    qemu_add_vm_change_state_handler(vm_state_changed, q);
+    q->slices = sliced_queue_new(&slice_ops, q,
+                                 &DEVICE(s)->mem_reentrancy_guard);
     return q;
 }
 
 void vtd_inv_queue_reset(VTDInvQueue *q)
 {
-    timer_del(q->pause);
-    qemu_bh_cancel(q->bh);
-    q->state = IDLE;
+    sliced_queue_stop(q->slices);
 }

@@ -5,16 +5,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A guest may queue as many descriptors as the queue holds, and choose those
- * that are expensive.  They are processed in slices of bounded work, each with
- * the BQL held.  The first slice runs in the register write that makes work
- * available, so that short queues are empty when the write returns.  The
- * others run in the main loop, which releases the BQL between them.
- *
  * Descriptors are processed in the order of the queue, and IQH moves on with
  * each, so that a wait descriptor completes after all that is ahead of it
  * (6.5.2.12) in whichever slice it is.  What is left is known from the
- * registers alone: it survives migration.
+ * registers alone: it survives migration.  See sliced_queue.h.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -25,13 +19,8 @@
 
 #include "hw/i386/intel_iommu.h"
 
-/*
- * Work, in the units of intel_iommu_dev_tlb.h.  One unit is what the cheapest
- * descriptor costs; the costs of others are estimates.
- */
+/* Estimates of work, in the units of sliced_queue.h */
 enum {
-    /* A slice ends with the descriptor that brings its work to this */
-    VTD_INV_WORK_SLICE = 8192,
     /* Make the memory map anew */
     VTD_INV_WORK_MEMORY_MAP = 1024,
     /* Read the tables of an address space again */
@@ -91,13 +80,14 @@ bool vtd_inv_queue_has_work(const VTDInvQueue *q);
 /**
  * vtd_inv_queue_next: tell whether this slice includes another descriptor
  *
- * Called with the BQL, while a slice is processed.
+ * Called with the BQL, while a slice is processed.  Accounts for one unit of
+ * work.
  *
  * @q: the queue
  *
  * Returns: false if the queue is empty or the slice is used up
  */
-bool vtd_inv_queue_next(const VTDInvQueue *q);
+bool vtd_inv_queue_next(VTDInvQueue *q);
 
 /**
  * vtd_inv_queue_charge: account for work
@@ -113,8 +103,9 @@ void vtd_inv_queue_charge(VTDInvQueue *q, unsigned work);
 /**
  * vtd_inv_queue_charge_desc: account for a descriptor
  *
- * Does not include what vtd_dev_tlb_invalidate() returns.  Called with the BQL,
- * while a slice is processed.
+ * Does not include the unit of vtd_inv_queue_next() and what
+ * vtd_dev_tlb_invalidate() returns.  Called with the BQL, while a slice is
+ * processed.
  *
  * @q: the queue
  * @lo: first quadword of the descriptor, in host byte order
