@@ -997,15 +997,26 @@ static void amdvi_setup(Guest *g, AmdVi *vi)
                  AMDVI_MMIO_CONTROL_AMDVIEN | AMDVI_MMIO_CONTROL_CMDBUFLEN);
 }
 
-static void amdvi_command(Guest *g, AmdVi *vi, uint64_t lo, uint64_t hi)
+/* Append a command, without telling the IOMMU */
+static void amdvi_put(Guest *g, AmdVi *vi, uint64_t lo, uint64_t hi)
 {
     uint64_t addr = vi->cmdbuf + vi->tail * AMDVI_COMMAND_SIZE;
 
     qtest_writeq(g->qts, addr, lo);
     qtest_writeq(g->qts, addr + 8, hi);
     vi->tail = (vi->tail + 1) % AMDVI_CMDBUF_ENTRIES;
+}
+
+static void amdvi_ring(Guest *g, AmdVi *vi)
+{
     qtest_writeq(g->qts, AMDVI_BASE_ADDR + AMDVI_MMIO_COMMAND_TAIL,
                  vi->tail * AMDVI_COMMAND_SIZE);
+}
+
+static void amdvi_command(Guest *g, AmdVi *vi, uint64_t lo, uint64_t hi)
+{
+    amdvi_put(g, vi, lo, hi);
+    amdvi_ring(g, vi);
 }
 
 /* 2.4.3 INVALIDATE_IOMMU_PAGES; @flags: S is bit 0 */
@@ -1068,6 +1079,49 @@ static void test_fallback_amdvi(void)
     check_amdvi(g, &vi);
     set_ats(g, false);
     check_amdvi(g, &vi);
+    guest_free_all(g);
+}
+
+static bool amdvi_empty(Guest *g, AmdVi *vi)
+{
+    return qtest_readq(g->qts, AMDVI_BASE_ADDR + AMDVI_MMIO_COMMAND_HEAD) ==
+           vi->tail * AMDVI_COMMAND_SIZE;
+}
+
+/*
+ * A buffer full of INVALIDATE_IOMMU_PAGES, each of which reaches the back-end:
+ * the write of the tail does not wait for all of them.  The emulator goes on
+ * while the test looks, so that the test may have to look again.
+ */
+static void test_fallback_amdvi_slices(void)
+{
+    bool left = false;
+    unsigned i;
+    AmdVi vi;
+    Guest *g;
+
+    if (!qtest_has_device("amd-iommu")) {
+        g_test_skip("amd-iommu is not built in");
+        return;
+    }
+    g = guest_new("-device amd-iommu ", 1);
+    amdvi_setup(g, &vi);
+    driver_start(g);
+    fetch(g);
+    for (i = 0; i < AMDVI_CMDBUF_ENTRIES; i++) {
+        amdvi_put(g, &vi, (uint64_t)AMDVI_CMD_INVAL_AMDVI_PAGES << 60 |
+                  (uint64_t)DOMAIN << 32, IOVA);
+    }
+    for (i = 0; i < 1000 && !left; i++) {
+        vi.tail = (vi.tail + AMDVI_CMDBUF_ENTRIES - 1) % AMDVI_CMDBUF_ENTRIES;
+        amdvi_ring(g, &vi);
+        left = !amdvi_empty(g, &vi);
+        while (!amdvi_empty(g, &vi)) {
+            g_usleep(100);
+        }
+    }
+    g_assert_true(left);
+    g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
     guest_free_all(g);
 }
 
@@ -1587,6 +1641,8 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/blocked", test_blocked);
     qtest_add_func("/virtio-pci-ats/fallback/vtd", test_fallback_vtd);
     qtest_add_func("/virtio-pci-ats/fallback/amd-iommu", test_fallback_amdvi);
+    qtest_add_func("/virtio-pci-ats/fallback/amd-iommu-slices",
+                   test_fallback_amdvi_slices);
     qtest_add_func("/virtio-pci-ats/fallback/virtio-iommu",
                    test_fallback_viommu);
     qtest_add_func("/virtio-pci-ats/fallback/none", test_fallback_none);

@@ -1,0 +1,93 @@
+/*
+ * AMD-Vi: processing of the command buffer in slices
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "amd_iommu_cmdbuf.h"
+#include "sliced_queue.h"
+#include "trace.h"
+
+/* IOTLB entries that are looked at in one unit of work */
+#define IOTLB_ENTRIES_PER_WORK  8
+
+/* COMPLETION_WAIT: store, and send an interrupt (2.4.1) */
+#define COMPLETION_WAIT_S       (1ULL << 0)
+#define COMPLETION_WAIT_I       (1ULL << 1)
+
+static bool has_work(void *opaque)
+{
+    const AMDVIState *s = opaque;
+
+    return s->cmdbuf_enabled && s->cmdbuf_head != s->cmdbuf_tail;
+}
+
+static void process(void *opaque)
+{
+    amdvi_cmdbuf_process(opaque);
+}
+
+static const SlicedQueueOps slice_ops = {
+    .has_work = has_work,
+    .process = process,
+};
+
+void amdvi_cmdbuf_init(AMDVIState *s)
+{
+    s->cmdbuf_slices = sliced_queue_new(&slice_ops, s,
+                                        &DEVICE(s)->mem_reentrancy_guard);
+}
+
+void amdvi_cmdbuf_reset(AMDVIState *s)
+{
+    sliced_queue_stop(s->cmdbuf_slices);
+}
+
+void amdvi_cmdbuf_run(AMDVIState *s)
+{
+    if (s->cmdbuf_enabled) {
+        sliced_queue_run(s->cmdbuf_slices);
+    } else {
+        trace_amdvi_command_error(ldq_le_p(&s->mmior[AMDVI_MMIO_CONTROL]));
+        sliced_queue_stop(s->cmdbuf_slices);
+    }
+}
+
+bool amdvi_cmdbuf_next(AMDVIState *s)
+{
+    return s->cmdbuf_head != s->cmdbuf_tail &&
+           sliced_queue_next(s->cmdbuf_slices);
+}
+
+void amdvi_cmdbuf_charge(AMDVIState *s, unsigned work)
+{
+    sliced_queue_charge(s->cmdbuf_slices, work);
+}
+
+void amdvi_cmdbuf_charge_command(AMDVIState *s, uint64_t lo)
+{
+    unsigned work = 0;
+
+    switch (extract64(lo, 60, 4)) {
+    case AMDVI_CMD_COMPLETION_WAIT:
+        /* The store, too, may be to the registers of a device */
+        if (lo & (COMPLETION_WAIT_S | COMPLETION_WAIT_I)) {
+            work += AMDVI_WORK_MESSAGE;
+        }
+        break;
+    case AMDVI_CMD_INVAL_INTR_TABLE:
+        work += AMDVI_WORK_INTERRUPTS;
+        break;
+    case AMDVI_CMD_INVAL_AMDVI_ALL:
+        work += AMDVI_WORK_INTERRUPTS;
+        /* fall through */
+    case AMDVI_CMD_INVAL_AMDVI_PAGES:
+    case AMDVI_CMD_INVAL_IOTLB_PAGES:
+        work += g_hash_table_size(s->iotlb) / IOTLB_ENTRIES_PER_WORK;
+        break;
+    }
+    amdvi_cmdbuf_charge(s, work);
+}

@@ -1,0 +1,96 @@
+/*
+ * AMD-Vi: processing of the command buffer in slices
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Commands are executed in the order of the buffer, and the head pointer moves
+ * on with each, so that COMPLETION_WAIT completes after all that is ahead of it
+ * (2.4.1) in whichever slice it is.  See sliced_queue.h.
+ *
+ * Section numbers are those of the AMD I/O Virtualization Technology (IOMMU)
+ * Specification, 48882, revision 3.00.
+ */
+
+#ifndef HW_I386_AMD_IOMMU_CMDBUF_H
+#define HW_I386_AMD_IOMMU_CMDBUF_H
+
+#include "amd_iommu.h"
+
+/* Estimates of work, in the units of sliced_queue.h */
+enum {
+    /* Look up the device table entry of an address space */
+    AMDVI_WORK_ADDRESS_SPACE = 8,
+    /* Log an event, send an interrupt */
+    AMDVI_WORK_MESSAGE = 32,
+    /* Call the notifiers of a memory region, which may ask a back end */
+    AMDVI_WORK_REGION = 128,
+    /* Set up remapped interrupts anew, which may take the host's kernel */
+    AMDVI_WORK_INTERRUPTS = 512,
+};
+
+/**
+ * amdvi_cmdbuf_init: create what processes the command buffer
+ *
+ * Called once, with the BQL held.
+ *
+ * @s: the IOMMU
+ */
+void amdvi_cmdbuf_init(AMDVIState *s);
+
+/**
+ * amdvi_cmdbuf_reset: drop the slices that are still to come
+ *
+ * Called with the BQL held, not from within a command.
+ *
+ * @s: the IOMMU
+ */
+void amdvi_cmdbuf_reset(AMDVIState *s);
+
+/**
+ * amdvi_cmdbuf_run: execute commands if the buffer is enabled, or else stop
+ *
+ * Called with the BQL held, when the control register or one of the pointers
+ * has been written (MMIO 0018h, 2000h, 2008h), not from within a command.  When
+ * this returns, the first slice has been processed, or what was outstanding has
+ * been dropped.  If slices of earlier commands are outstanding, new commands
+ * are left to them.
+ *
+ * @s: the IOMMU
+ */
+void amdvi_cmdbuf_run(AMDVIState *s);
+
+/**
+ * amdvi_cmdbuf_next: tell whether this slice includes another command
+ *
+ * Called with the BQL held, from within amdvi_cmdbuf_process().
+ *
+ * @s: the IOMMU
+ *
+ * Returns: false if the buffer is empty or the slice is used up
+ */
+bool amdvi_cmdbuf_next(AMDVIState *s);
+
+/**
+ * amdvi_cmdbuf_charge: account for work
+ *
+ * Called with the BQL held, from within amdvi_cmdbuf_process().
+ *
+ * @s: the IOMMU
+ * @work: in units, see above
+ */
+void amdvi_cmdbuf_charge(AMDVIState *s, unsigned work);
+
+/**
+ * amdvi_cmdbuf_charge_command: account for a command
+ *
+ * Does not include events and what depends on address spaces.  Called with the
+ * BQL held, from within amdvi_cmdbuf_process().
+ *
+ * @s: the IOMMU
+ * @lo: first quadword of the command, in host byte order
+ */
+void amdvi_cmdbuf_charge_command(AMDVIState *s, uint64_t lo);
+
+#endif
