@@ -16,6 +16,7 @@
 #include "qemu/osdep.h"
 #include "qemu/drain.h"
 #include "qemu/error-report.h"
+#include "qemu/iova-tree.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
@@ -83,6 +84,13 @@ typedef struct ATDResponse {
     uint64_t code;
 } ATDResponse;
 
+/* A part of the memory region of an IOMMU whose mappings are recorded */
+typedef struct ATDMapPart {
+    struct PCIATSTestDev *dev;
+    MemoryRegion *mr;           /* counted reference */
+    IOMMUNotifier notifier;
+} ATDMapPart;
+
 struct PCIATSTestDev {
     PCIDevice parent_obj;
     MemoryRegion regs;
@@ -102,6 +110,14 @@ struct PCIATSTestDev {
     ATDRequest req;
     uint64_t inv_index;
     uint64_t resp_index;
+
+    /* All with the BQL */
+    ATDMapPart map_parts[ATD_MAP_PARTS];
+    unsigned num_map_parts;
+    IOVATree *mappings;
+    uint64_t map_count;
+    uint64_t map_errors;
+    uint64_t map_entries;
 
     /* Results of the command that ran last */
     int64_t ret;
@@ -237,6 +253,143 @@ static void atd_unregister_all(PCIATSTestDev *d)
         if (l->has_pri) {
             atd_unregister_pri(d, l);
         }
+    }
+}
+
+/* ---- Mappings, as VFIO mirrors them; all with the BQL ---- */
+
+static void atd_unmap(PCIATSTestDev *d, const DMAMap *range)
+{
+    const DMAMap *map;
+
+    while ((map = iova_tree_find(d->mappings, range))) {
+        iova_tree_remove(d->mappings, *map);
+        d->map_entries--;
+    }
+}
+
+static void atd_mapping_changed(IOMMUNotifier *n, IOMMUTLBEntry *entry)
+{
+    PCIATSTestDev *d = container_of(n, ATDMapPart, notifier)->dev;
+    const DMAMap map = {
+        .iova = entry->iova,
+        .translated_addr = entry->translated_addr,
+        .size = entry->addr_mask,
+        .perm = entry->perm,
+    };
+
+    if (entry->perm == IOMMU_NONE) {
+        atd_unmap(d, &map);
+        return;
+    }
+    d->map_count++;
+    if (iova_tree_insert(d->mappings, &map) == IOVA_OK) {
+        d->map_entries++;
+    } else {
+        d->map_errors++;
+    }
+}
+
+static void atd_unregister_map(PCIATSTestDev *d)
+{
+    const DMAMap all = { .size = HWADDR_MAX };
+
+    while (d->num_map_parts) {
+        ATDMapPart *part = &d->map_parts[--d->num_map_parts];
+
+        memory_region_unregister_iommu_notifier(part->mr, &part->notifier);
+        memory_region_unref(part->mr);
+    }
+    atd_unmap(d, &all);
+}
+
+/* Takes over the reference that @section has */
+static int atd_register_map_part(PCIATSTestDev *d,
+                                 const MemoryRegionSection *section)
+{
+    ATDMapPart *part = &d->map_parts[d->num_map_parts];
+    IOMMUMemoryRegion *iommu_mr = IOMMU_MEMORY_REGION(section->mr);
+    hwaddr start = section->offset_within_region;
+    hwaddr end = start + int128_get64(section->size) - 1;
+    int ret;
+
+    part->dev = d;
+    part->mr = section->mr;
+    iommu_notifier_init(&part->notifier, atd_mapping_changed,
+                        IOMMU_NOTIFIER_IOTLB_EVENTS, start, end,
+                        memory_region_iommu_attrs_to_index(
+                            iommu_mr, MEMTXATTRS_UNSPECIFIED));
+    ret = memory_region_register_iommu_notifier(part->mr, &part->notifier,
+                                                NULL);
+    if (ret) {
+        memory_region_unref(part->mr);
+        return ret;
+    }
+    d->num_map_parts++;
+    memory_region_iommu_replay(iommu_mr, &part->notifier);
+    return 0;
+}
+
+/* All parts of the address space that are the IOMMU's now */
+static int atd_register_map(PCIATSTestDev *d)
+{
+    MemoryRegion *root = pci_device_iommu_address_space(PCI_DEVICE(d))->root;
+    hwaddr addr = 0;
+
+    d->map_count = d->map_errors = 0;
+    do {
+        MemoryRegionSection section = memory_region_find(root, addr,
+                                                         HWADDR_MAX - addr);
+        int ret = 0;
+
+        if (!section.mr) {
+            break;
+        }
+        if (!memory_region_is_iommu(section.mr)) {
+            memory_region_unref(section.mr);
+        } else {
+            ret = atd_register_map_part(d, &section);
+        }
+        if (ret) {
+            atd_unregister_map(d);
+            return ret;
+        }
+        addr = section.offset_within_address_space +
+               int128_get64(section.size);
+    } while (addr < HWADDR_MAX && d->num_map_parts < ATD_MAP_PARTS);
+    return d->num_map_parts ? 0 : -ENODEV;
+}
+
+static int64_t atd_map_command(PCIATSTestDev *d, const ATDRequest *req)
+{
+    if (!bql_locked()) {
+        return -EINVAL;
+    }
+    if (req->command == ATD_CMD_REGISTER_MAP) {
+        return d->num_map_parts ? -EEXIST : atd_register_map(d);
+    }
+    if (!d->num_map_parts) {
+        return -ENOENT;
+    }
+    atd_unregister_map(d);
+    return 0;
+}
+
+static uint64_t atd_map_read(PCIATSTestDev *d, hwaddr addr)
+{
+    const DMAMap at = { .iova = d->req.addr };
+    const DMAMap *map;
+
+    switch (addr) {
+    case ATD_MAP_COUNT:
+        return d->map_count;
+    case ATD_MAP_ERRORS:
+        return d->map_errors;
+    case ATD_MAP_ENTRIES:
+        return d->map_entries;
+    default:
+        map = iova_tree_find(d->mappings, &at);
+        return map ? map->translated_addr + (at.iova - map->iova) : UINT64_MAX;
     }
 }
 
@@ -439,6 +592,9 @@ static int64_t atd_run(PCIATSTestDev *d, const ATDRequest *req)
             pcie_pri_unexpected_prgi(pci);
         }
         return 0;
+    case ATD_CMD_REGISTER_MAP:
+    case ATD_CMD_UNREGISTER_MAP:
+        return atd_map_command(d, req);
     default:
         qemu_log_mask(LOG_GUEST_ERROR, "%s: no command %" PRIu32 "\n",
                       TYPE_PCI_ATS_TESTDEV, req->command);
@@ -684,6 +840,8 @@ static uint64_t atd_regs_read(void *opaque, hwaddr addr, unsigned size)
         return atd_log_read(d, addr);
     case ATD_ATC_ENTRIES ... ATD_ATC_INVALIDATIONS:
         return atd_stat(d, addr);
+    case ATD_MAP_COUNT ... ATD_MAP_TRANSLATED:
+        return atd_map_read(d, addr);
     default:
         qemu_log_mask(LOG_GUEST_ERROR, "%s: no register 0x%" HWADDR_PRIx "\n",
                       TYPE_PCI_ATS_TESTDEV, addr);
@@ -809,6 +967,7 @@ static void atd_realize(PCIDevice *pci, Error **errp)
     }
 
     d->results = g_new(IOMMUTLBEntry, ATD_RESULTS_MAX);
+    d->mappings = iova_tree_new();
     d->dma = pci_ats_dma_new(pci, d->atc_entries);
     d->accesses = drain_new();
     qemu_thread_create(&d->thread, TYPE_PCI_ATS_TESTDEV, atd_thread, d,
@@ -831,6 +990,8 @@ static void atd_exit(PCIDevice *pci)
     drain_free(d->accesses);
     g_free(d->results);
     atd_unregister_all(d);
+    atd_unregister_map(d);
+    iova_tree_destroy(d->mappings);
     if (pci_is_express(pci)) {
         pcie_cap_exit(pci);
     }
@@ -898,6 +1059,7 @@ static int atd_pre_load(void *opaque)
 {
     PCIATSTestDev *d = opaque;
 
+    atd_unregister_map(d);
     QEMU_LOCK_GUARD(&d->listeners_lock);
     atd_unregister_all(d);
     return 0;

@@ -49,6 +49,10 @@
 #define ATD_REPEAT              0x140
 #define ATD_STEP                0x148
 #define ATD_NANOSECONDS         0x150
+#define ATD_MAP_COUNT           0x180
+#define ATD_MAP_ERRORS          0x188
+#define ATD_MAP_ENTRIES         0x190
+#define ATD_MAP_TRANSLATED      0x198
 
 /* ATD_ENABLES */
 #define ATD_ENABLE_BUS_MASTER   (1ULL << 0)
@@ -87,11 +91,16 @@ enum {
     ATD_CMD_SVM_WRITE,
     ATD_CMD_RESPONSE_FAILURE,
     ATD_CMD_UNEXPECTED_PRGI,
+    ATD_CMD_REGISTER_MAP,
+    ATD_CMD_UNREGISTER_MAP,
 };
 
 /* PASIDs that can be listened to at once, and notifications that are kept */
 #define ATD_LISTENERS           32
 #define ATD_LOG                 256
+
+/* Parts of an IOMMU's memory region that have a MAP notifier at once */
+#define ATD_MAP_PARTS           4
 
 /* BAR 2: the data of DMA, and the results of translation requests */
 #define ATD_DATA_SIZE           0x20000

@@ -17,6 +17,7 @@ READ, WRITE, THREAD, ASYNC, LAST = 0x10, 0x20, 0x80, 0x100, 0x08
 REGISTER_IOTLB, UNREGISTER_IOTLB, TRANSLATE = 2, 3, 4
 REGISTER_PRI, UNREGISTER_PRI, PAGE_REQUEST = 5, 6, 7
 DMA_READ, DMA_WRITE, SVM_READ, SVM_WRITE = 8, 9, 10, 11
+REGISTER_MAP, UNREGISTER_MAP = 14, 15
 
 
 def run(g, device, command, pasid, flags):
@@ -50,7 +51,8 @@ def testdev_command(g):
     command = g.rng.choice((1, REGISTER_IOTLB, UNREGISTER_IOTLB, TRANSLATE,
                             TRANSLATE, REGISTER_PRI, UNREGISTER_PRI,
                             PAGE_REQUEST, PAGE_REQUEST, DMA_READ, DMA_WRITE,
-                            SVM_READ, SVM_WRITE, SVM_WRITE, 12, 13, 14))
+                            SVM_READ, SVM_WRITE, SVM_WRITE, 12, 13,
+                            REGISTER_MAP, UNREGISTER_MAP, 16))
     flags = g.rng.choice((0, 0, READ, WRITE, READ | WRITE)) | \
         g.rng.choice((0, LAST)) | g.rng.choice((0, 0, 1, 2, 4, 0x40))
     if g.chance(0.4):
@@ -73,7 +75,7 @@ def testdev_read(g):
     device = pci.pick(g, 'pci-ats-testdev')
     if device:
         for _ in range(4):
-            g.read(8, device.bar + g.rng.randrange(0x160) & -8)
+            g.read(8, device.bar + g.rng.randrange(0x1a0) & -8)
 
 
 @step(2)
