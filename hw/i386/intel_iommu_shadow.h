@@ -1,0 +1,108 @@
+/*
+ * VT-d: bounds on the shadow of a guest's page tables
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * With caching mode (6.1) the guest invalidates what it maps, too (6.5.2), and
+ * each invalidation synchronizes the mappings that MAP notifiers know, the
+ * shadow, with the second-stage tables of the guest.  Such a walk reads as many
+ * entries as the tables have, and the shadow grows with the mappings that they
+ * describe.  The guest chooses both: with tables that are referenced more than
+ * once, a few pages describe 2^36 mappings.
+ *
+ * The bounds are in proportion to the RAM of the machine.  A guest that maps
+ * all of its RAM in pages of 4 KiB stays below them.
+ *
+ * Section numbers are those of the Intel Virtualization Technology for
+ * Directed I/O specification, revision 5.10.
+ */
+
+#ifndef HW_I386_INTEL_IOMMU_SHADOW_H
+#define HW_I386_INTEL_IOMMU_SHADOW_H
+
+#include "hw/i386/intel_iommu.h"
+
+enum {
+    /*
+     * Mappings that an address space may have besides one for each page of
+     * RAM.  This is the default limit of VFIO on the host (dma_entry_limit).
+     */
+    VTD_SHADOW_EXTRA_MAPPINGS = 65536,
+    /* Entries that a walk may read besides two for each page of RAM */
+    VTD_SHADOW_EXTRA_ENTRIES = 1 << 20,
+};
+
+/**
+ * struct VTDShadowWalk - the work of a walk, and what is left of its bounds
+ * @as: the address space whose tables are walked
+ * @entries: entries that have been read
+ * @max_entries: how many may be read
+ * @notifications: how often notifiers have been called
+ * @max_mappings: how many mappings @as may have
+ * @exceeded: a bound has been reached
+ */
+typedef struct VTDShadowWalk {
+    VTDAddressSpace *as;
+    uint64_t entries;
+    uint64_t max_entries;
+    uint64_t notifications;
+    uint64_t max_mappings;
+    bool exceeded;
+} VTDShadowWalk;
+
+/**
+ * vtd_shadow_begin: begin a walk of the second-stage tables
+ *
+ * Called with the BQL held.
+ *
+ * @w: initialized here; lives on the stack until vtd_shadow_end()
+ * @as: an address space with a MAP notifier
+ */
+void vtd_shadow_begin(VTDShadowWalk *w, VTDAddressSpace *as);
+
+/**
+ * vtd_shadow_read: account for an entry that is about to be read
+ *
+ * Called with the BQL held.
+ *
+ * @w: the walk
+ *
+ * Returns: false if the walk must end here
+ */
+bool vtd_shadow_read(VTDShadowWalk *w);
+
+/**
+ * vtd_shadow_map: account for a mapping that is about to be added
+ *
+ * Called with the BQL held.
+ *
+ * @w: the walk
+ *
+ * Returns: false if the walk must end here
+ */
+bool vtd_shadow_map(VTDShadowWalk *w);
+
+/**
+ * vtd_shadow_notify: account for a call of the notifiers
+ *
+ * Called with the BQL held.
+ *
+ * @w: the walk
+ */
+void vtd_shadow_notify(VTDShadowWalk *w);
+
+/**
+ * vtd_shadow_end: charge the invalidation queue for the walk
+ *
+ * The first walk that exceeds a bound is reported.  Called with the BQL held.
+ *
+ * @w: the walk
+ *
+ * Returns: false if a bound has been exceeded: the shadow is incomplete, and
+ * the caller must remove all of it
+ */
+bool vtd_shadow_end(VTDShadowWalk *w);
+
+#endif
