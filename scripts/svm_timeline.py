@@ -9,7 +9,8 @@ import math
 import re
 from html import escape
 
-TRACE_EVENTS = ('svm_start', 'svm_end', 'pci_ats_request_translation',
+TRACE_EVENTS = ('svm_demo_start', 'svm_demo_end',
+                'pci_ats_request_translation',
                 'pci_pri_request_page', 'pcie_pri_response',
                 'vtd_dev_tlb_invalidate')
 LINE = re.compile(r'^\d+@(\d+\.\d+):(\w+) (.*)$')
@@ -22,7 +23,7 @@ COLOURS = {'operation': '#4477aa', 'translations': '#66ccee',
 
 
 class Operation:
-    """From svm_start to svm_end; counts also what led to it."""
+    """From svm_demo_start to svm_demo_end; counts also what led to it."""
 
     def __init__(self, begin):
         self.begin = self.end = begin
@@ -50,12 +51,12 @@ class Timeline:
                     self._event(float(time), event, text)
 
     def _event(self, time, event, text):
-        if event == 'svm_start':
+        if event == 'svm_demo_start':
             self._current = Operation(time)
             self._current.counts['invalidations'] = self._invalidations
             self._invalidations = 0
             self.operations.append(self._current)
-        elif event == 'svm_end' and self._current:
+        elif event == 'svm_demo_end' and self._current:
             self._current.end, self._current = time, None
         elif event == 'vtd_dev_tlb_invalidate':
             self.times['invalidations'].append(time)

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include <minilib.h>
 #include "hw/misc/pci-ats-testdev.h"
-#include "hw/misc/svm.h"
+#include "hw/misc/svm-demo.h"
 
 #define PORT_SLOT       2
 
@@ -58,7 +58,7 @@
 #define TRAMPOLINE      7
 
 /* Vendor and device id */
-#define ID_SVM          (SVM_DEVICE_ID << 16 | 0x1234)
+#define ID_SVM          (SVM_DEMO_DEVICE_ID << 16 | 0x1234)
 #define ID_TESTDEV      (ATD_DEVICE_ID << 16 | 0x1234)
 #define ID_DSA          0x0b258086u
 
@@ -142,14 +142,14 @@ static uint32_t next_random(uint32_t *state)
  */
 static bool access_svm(uint32_t r)
 {
-    write64(REGS + SVM_REG_ADDR, BUFFER);
-    write64(REGS + SVM_REG_SIZE, r & 7 ? 64 : 0x40000);
+    write64(REGS + SVM_DEMO_REG_ADDR, BUFFER);
+    write64(REGS + SVM_DEMO_REG_SIZE, r & 7 ? 64 : 0x40000);
     for (int i = 0; i < 8; i++) {
-        write64(REGS + SVM_REG_START,
-                r & 8 ? SVM_START_READ : SVM_START_WRITE);
-        write32(REGS + SVM_REG_PASID, SVM_PASID_NONE);
+        write64(REGS + SVM_DEMO_REG_START,
+                r & 8 ? SVM_DEMO_START_READ : SVM_DEMO_START_WRITE);
+        write32(REGS + SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
     }
-    return read64(REGS + SVM_REG_START) == SVM_ID;
+    return read64(REGS + SVM_DEMO_REG_START) == SVM_DEMO_ID;
 }
 
 /* Commands at once, in the thread and asynchronous, some of them repeated */

@@ -15,7 +15,7 @@
 #include "libqtest.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/i386/intel_iommu_internal.h"
-#include "hw/misc/svm.h"
+#include "hw/misc/svm-demo.h"
 #include "libqos/dsa.h"
 #include "libqos/malloc-pc.h"
 #include "libqos/pci-ats-testdev.h"
@@ -172,10 +172,10 @@ static void svm_enable(Test *t, uint64_t page)
 
 static void svm_begin(Test *t, uint32_t pasid, uint64_t addr, uint64_t size)
 {
-    qtest_writel(t->qts, REGS + SVM_REG_PASID, pasid);
-    qtest_writeq(t->qts, REGS + SVM_REG_ADDR, addr);
-    qtest_writeq(t->qts, REGS + SVM_REG_SIZE, size);
-    qtest_writeq(t->qts, REGS + SVM_REG_START, SVM_START_WRITE);
+    qtest_writel(t->qts, REGS + SVM_DEMO_REG_PASID, pasid);
+    qtest_writeq(t->qts, REGS + SVM_DEMO_REG_ADDR, addr);
+    qtest_writeq(t->qts, REGS + SVM_DEMO_REG_SIZE, size);
+    qtest_writeq(t->qts, REGS + SVM_DEMO_REG_START, SVM_DEMO_START_WRITE);
 }
 
 /* The interrupt is sent by the thread of the device, or while it is accessed */
@@ -185,7 +185,7 @@ static void test_svm_own_interrupt(const void *opaque)
 
     start(&t, NATIVE "-device svm,bus=rp,id=dev");
     svm_enable(&t, ECAM + ((uint64_t)PORT << 12));
-    svm_begin(&t, SVM_PASID_NONE, guest_alloc(&t.alloc, 2 * KIB4),
+    svm_begin(&t, SVM_DEMO_PASID_NONE, guest_alloc(&t.alloc, 2 * KIB4),
               GPOINTER_TO_UINT(opaque));
     expect_gone(&t);
     stop(&t);

@@ -17,7 +17,7 @@
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_prq.h"
-#include "hw/misc/svm.h"
+#include "hw/misc/svm-demo.h"
 #include "libqos/malloc-pc.h"
 #include "libqos/pci-ats-testdev.h"
 #include "libqos/vtd-prq.h"
@@ -65,7 +65,7 @@ typedef struct Test {
 
 static void wr(Test *t, unsigned reg, uint64_t val)
 {
-    if (reg == SVM_REG_PASID) {
+    if (reg == SVM_DEMO_REG_PASID) {
         qtest_writel(t->qts, REGS + reg, val);
     } else {
         qtest_writeq(t->qts, REGS + reg, val);
@@ -79,7 +79,7 @@ static uint64_t rd(Test *t, unsigned reg)
 
 static uint64_t result(Test *t)
 {
-    return rd(t, SVM_REG_ADDR);
+    return rd(t, SVM_DEMO_REG_ADDR);
 }
 
 static uint16_t conf_readw(Test *t, uint16_t reg)
@@ -115,7 +115,7 @@ static void conf_enable(Test *t, uint32_t pri_alloc)
     conf_writew(t, t->pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
     conf_writew(t, t->ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
     conf_enable_msi(t);
-    wr(t, SVM_REG_PASID, PASID);
+    wr(t, SVM_DEMO_REG_PASID, PASID);
 }
 
 /* ---- Setup ---- */
@@ -180,7 +180,7 @@ static void unmap(Test *t, uint64_t addr)
 
 static uint8_t pattern(uint64_t pos)
 {
-    return pos % SVM_PATTERN_PERIOD;
+    return pos % SVM_DEMO_PATTERN_PERIOD;
 }
 
 /* Bit by bit, as the definition says */
@@ -189,7 +189,7 @@ static uint8_t crc8(uint8_t crc, const uint8_t *data, size_t len)
     for (size_t i = 0; i < len; i++) {
         crc ^= data[i];
         for (int bit = 0; bit < 8; bit++) {
-            crc = (crc >> 1) ^ (crc & 1 ? SVM_CRC8_POLYNOMIAL : 0);
+            crc = (crc >> 1) ^ (crc & 1 ? SVM_DEMO_CRC8_POLYNOMIAL : 0);
         }
     }
     return crc;
@@ -219,9 +219,9 @@ static void check_untouched(Test *t, uint64_t gpa, size_t len)
 static void begin(Test *t, unsigned command, uint64_t addr, uint64_t size)
 {
     qtest_writel(t->qts, t->msi, 0);
-    wr(t, SVM_REG_ADDR, addr);
-    wr(t, SVM_REG_SIZE, size);
-    wr(t, SVM_REG_START, command);
+    wr(t, SVM_DEMO_REG_ADDR, addr);
+    wr(t, SVM_DEMO_REG_SIZE, size);
+    wr(t, SVM_DEMO_REG_START, command);
 }
 
 static void wait_until(Test *t, bool (*done)(Test *t, uint64_t arg),
@@ -260,7 +260,7 @@ static uint64_t finish(Test *t)
 
 static bool has_failed(Test *t, uint64_t arg)
 {
-    return result(t) == SVM_RESULT_ERROR;
+    return result(t) == SVM_DEMO_RESULT_ERROR;
 }
 
 static uint64_t run(Test *t, unsigned command, uint64_t addr, uint64_t size)
@@ -271,7 +271,7 @@ static uint64_t run(Test *t, unsigned command, uint64_t addr, uint64_t size)
 
 static uint64_t run_write(Test *t, uint64_t addr, uint64_t size)
 {
-    return run(t, SVM_START_WRITE, addr, size);
+    return run(t, SVM_DEMO_START_WRITE, addr, size);
 }
 
 /* ---- Page requests ---- */
@@ -305,7 +305,7 @@ static void begin_and_fault(Test *t, QVtdPageReq *rq)
     if (fault_size > KIB4) {
         map(t, ADDR + KIB4, FS);
     }
-    begin(t, SVM_START_WRITE, ADDR, fault_size);
+    begin(t, SVM_DEMO_START_WRITE, ADDR, fault_size);
     expect_request(t, ADDR, true, rq);
     g_assert_false(msi_arrived(t, 0));
 }
@@ -315,7 +315,8 @@ static void check_alive(Test *t)
 {
     uint64_t gpa = map(t, ADDR + 64 * KIB4, FS);
 
-    g_assert_cmphex(run_write(t, ADDR + 64 * KIB4 + 8, 300), ==, SVM_RESULT_OK);
+    g_assert_cmphex(run_write(t, ADDR + 64 * KIB4 + 8, 300), ==,
+                    SVM_DEMO_RESULT_OK);
     check_pattern(t, gpa + 8, 300, 0);
     unmap(t, ADDR + 64 * KIB4);
 }
@@ -376,28 +377,28 @@ static void test_widths(void)
 
     start(&t);
     gpa = map(&t, ADDR, FS);
-    g_assert_cmphex(rd(&t, SVM_REG_START), ==, SVM_ID);
-    g_assert_cmphex(qtest_readl(t.qts, REGS + SVM_REG_START), ==, 0);
-    g_assert_cmphex(qtest_readl(t.qts, REGS + SVM_REG_START + 4), ==, 0);
-    g_assert_cmphex(qtest_readq(t.qts, REGS + SVM_REG_PASID), ==, 0);
-    g_assert_cmphex(qtest_readq(t.qts, REGS + SVM_REGS_SIZE - 8), ==, 0);
+    g_assert_cmphex(rd(&t, SVM_DEMO_REG_START), ==, SVM_DEMO_ID);
+    g_assert_cmphex(qtest_readl(t.qts, REGS + SVM_DEMO_REG_START), ==, 0);
+    g_assert_cmphex(qtest_readl(t.qts, REGS + SVM_DEMO_REG_START + 4), ==, 0);
+    g_assert_cmphex(qtest_readq(t.qts, REGS + SVM_DEMO_REG_PASID), ==, 0);
+    g_assert_cmphex(qtest_readq(t.qts, REGS + SVM_DEMO_REGS_SIZE - 8), ==, 0);
     /* Nor can these be read */
-    g_assert_cmphex(rd(&t, SVM_REG_CRC), ==, 0);
-    wr(&t, SVM_REG_SIZE, 16);
-    g_assert_cmphex(rd(&t, SVM_REG_SIZE), ==, 0);
+    g_assert_cmphex(rd(&t, SVM_DEMO_REG_CRC), ==, 0);
+    wr(&t, SVM_DEMO_REG_SIZE, 16);
+    g_assert_cmphex(rd(&t, SVM_DEMO_REG_SIZE), ==, 0);
 
-    wr(&t, SVM_REG_ADDR, ADDR);
-    wr(&t, SVM_REG_SIZE, 16);
-    qtest_writel(t.qts, REGS + SVM_REG_ADDR, 0);
-    qtest_writel(t.qts, REGS + SVM_REG_SIZE, 0);
-    qtest_writew(t.qts, REGS + SVM_REG_SIZE, 0);
-    qtest_writeb(t.qts, REGS + SVM_REG_SIZE, 0);
-    qtest_writeq(t.qts, REGS + SVM_REG_PASID, 0);
-    qtest_writew(t.qts, REGS + SVM_REG_PASID, 0);
-    qtest_writel(t.qts, REGS + SVM_REG_START, SVM_START_WRITE);
-    qtest_writeq(t.qts, REGS + SVM_REG_START + 4, SVM_START_WRITE);
-    wr(&t, SVM_REG_START, SVM_START_WRITE);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    wr(&t, SVM_DEMO_REG_ADDR, ADDR);
+    wr(&t, SVM_DEMO_REG_SIZE, 16);
+    qtest_writel(t.qts, REGS + SVM_DEMO_REG_ADDR, 0);
+    qtest_writel(t.qts, REGS + SVM_DEMO_REG_SIZE, 0);
+    qtest_writew(t.qts, REGS + SVM_DEMO_REG_SIZE, 0);
+    qtest_writeb(t.qts, REGS + SVM_DEMO_REG_SIZE, 0);
+    qtest_writeq(t.qts, REGS + SVM_DEMO_REG_PASID, 0);
+    qtest_writew(t.qts, REGS + SVM_DEMO_REG_PASID, 0);
+    qtest_writel(t.qts, REGS + SVM_DEMO_REG_START, SVM_DEMO_START_WRITE);
+    qtest_writeq(t.qts, REGS + SVM_DEMO_REG_START + 4, SVM_DEMO_START_WRITE);
+    wr(&t, SVM_DEMO_REG_START, SVM_DEMO_START_WRITE);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 16, 0);
     check_untouched(&t, gpa + 16, 16);
     stop(&t);
@@ -417,7 +418,7 @@ static void test_write(void)
     for (int i = 3; i >= 0; i--) {
         gpa[i] = map(&t, ADDR + i * KIB4, FS);
     }
-    g_assert_cmphex(run_write(&t, addr, size), ==, SVM_RESULT_OK);
+    g_assert_cmphex(run_write(&t, addr, size), ==, SVM_DEMO_RESULT_OK);
     check_untouched(&t, gpa[0], 0xff3);
     check_pattern(&t, gpa[0] + 0xff3, 13, 0);
     check_pattern(&t, gpa[1], KIB4, 13);
@@ -425,7 +426,7 @@ static void test_write(void)
     check_pattern(&t, gpa[3], 77, 13 + 2 * KIB4);
     check_untouched(&t, gpa[3] + 77, KIB4 - 77);
     /* One byte */
-    g_assert_cmphex(run_write(&t, ADDR + 77, 1), ==, SVM_RESULT_OK);
+    g_assert_cmphex(run_write(&t, ADDR + 77, 1), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa[0] + 77, 1, 0);
     stop(&t);
 }
@@ -445,7 +446,8 @@ static void test_huge_page(void)
     qvtd_map_entry(&t.vtd, t.root, 4, addr + 300, MIB2, huge | FS, FS);
     qvtd_map_entry(&t.vtd, t.root, 4, addr + 300 + MIB2, KIB4, page(&t) | FS,
                    FS);
-    g_assert_cmphex(run_write(&t, addr, 300 + MIB2 + 5), ==, SVM_RESULT_OK);
+    g_assert_cmphex(run_write(&t, addr, 300 + MIB2 + 5), ==,
+                    SVM_DEMO_RESULT_OK);
     check_pattern(&t, small + KIB4 - 300, 300, 0);
     check_pattern(&t, huge, MIB2, 300);
     stop(&t);
@@ -467,20 +469,22 @@ static void test_read(void)
         gpa[i] = map(&t, ADDR + i * KIB4, VTD_FL_P | VTD_FL_US);
         qtest_memwrite(t.qts, gpa[i], buf + i * KIB4, KIB4);
     }
-    crc = crc8(SVM_CRC8_INIT, buf + 3, 5000);
-    wr(&t, SVM_REG_CRC, crc);
-    g_assert_cmphex(run(&t, SVM_START_READ, ADDR + 3, 5000), ==, SVM_RESULT_OK);
-    wr(&t, SVM_REG_CRC, crc ^ 0x10);
-    g_assert_cmphex(run(&t, SVM_START_READ, ADDR + 3, 5000), ==,
-                    SVM_RESULT_ERROR);
+    crc = crc8(SVM_DEMO_CRC8_INIT, buf + 3, 5000);
+    wr(&t, SVM_DEMO_REG_CRC, crc);
+    g_assert_cmphex(run(&t, SVM_DEMO_START_READ, ADDR + 3, 5000), ==,
+                    SVM_DEMO_RESULT_OK);
+    wr(&t, SVM_DEMO_REG_CRC, crc ^ 0x10);
+    g_assert_cmphex(run(&t, SVM_DEMO_START_READ, ADDR + 3, 5000), ==,
+                    SVM_DEMO_RESULT_ERROR);
     /* All of the register counts */
-    wr(&t, SVM_REG_CRC, crc | 0x100);
-    g_assert_cmphex(run(&t, SVM_START_READ, ADDR + 3, 5000), ==,
-                    SVM_RESULT_ERROR);
+    wr(&t, SVM_DEMO_REG_CRC, crc | 0x100);
+    g_assert_cmphex(run(&t, SVM_DEMO_START_READ, ADDR + 3, 5000), ==,
+                    SVM_DEMO_RESULT_ERROR);
     /* A known one: 0x00 */
     qtest_memset(t.qts, gpa[0], 0, 1);
-    wr(&t, SVM_REG_CRC, crc8(SVM_CRC8_INIT, (const uint8_t *)"", 1));
-    g_assert_cmphex(run(&t, SVM_START_READ, ADDR, 1), ==, SVM_RESULT_OK);
+    wr(&t, SVM_DEMO_REG_CRC, crc8(SVM_DEMO_CRC8_INIT, (const uint8_t *)"", 1));
+    g_assert_cmphex(run(&t, SVM_DEMO_START_READ, ADDR, 1), ==,
+                    SVM_DEMO_RESULT_OK);
     stop(&t);
 }
 
@@ -491,12 +495,12 @@ static void test_result(void)
 
     start(&t);
     map(&t, ADDR, FS);
-    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
-    g_assert_cmphex(run_write(&t, ADDR, 0), ==, SVM_RESULT_ERROR);
-    wr(&t, SVM_REG_START, 0);
-    wr(&t, SVM_REG_START, 3);
-    g_assert_cmphex(result(&t), ==, SVM_RESULT_ERROR);
-    g_assert_cmphex(run_write(&t, ADDR, 1), ==, SVM_RESULT_OK);
+    g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_OK);
+    g_assert_cmphex(run_write(&t, ADDR, 0), ==, SVM_DEMO_RESULT_ERROR);
+    wr(&t, SVM_DEMO_REG_START, 0);
+    wr(&t, SVM_DEMO_REG_START, 3);
+    g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, ADDR, 1), ==, SVM_DEMO_RESULT_OK);
     stop(&t);
 }
 
@@ -507,12 +511,13 @@ static void test_bad_ranges(void)
 
     start(&t);
     gpa = map(&t, 0xfffffffffffff000ULL, FS);
-    g_assert_cmphex(run_write(&t, ADDR, 0), ==, SVM_RESULT_ERROR);
-    g_assert_cmphex(run_write(&t, UINT64_MAX - 15, 17), ==, SVM_RESULT_ERROR);
-    g_assert_cmphex(run_write(&t, 2, UINT64_MAX), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, ADDR, 0), ==, SVM_DEMO_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, UINT64_MAX - 15, 17), ==,
+                    SVM_DEMO_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, 2, UINT64_MAX), ==, SVM_DEMO_RESULT_ERROR);
     check_untouched(&t, gpa, KIB4);
     /* Up to the last byte is fine */
-    g_assert_cmphex(run_write(&t, UINT64_MAX - 15, 16), ==, SVM_RESULT_OK);
+    g_assert_cmphex(run_write(&t, UINT64_MAX - 15, 16), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa + KIB4 - 16, 16, 0);
     check_alive(&t);
     stop(&t);
@@ -526,15 +531,15 @@ static void test_pasid(void)
 
     start(&t);
     gpa = map(&t, ADDR, FS);
-    wr(&t, SVM_REG_PASID, PASID + (1u << 21));
-    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_ERROR);
-    wr(&t, SVM_REG_PASID, PASID);
+    wr(&t, SVM_DEMO_REG_PASID, PASID + (1u << 21));
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_ERROR);
+    wr(&t, SVM_DEMO_REG_PASID, PASID);
     conf_writew(&t, t.pasid + PCI_PASID_CTRL, 0);
-    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_ERROR);
     check_untouched(&t, gpa, 16);
     /* Without PASID there are the tables of the function */
-    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
-    g_assert_cmphex(run_write(&t, MSI_IOVA + 64, 16), ==, SVM_RESULT_OK);
+    wr(&t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
+    g_assert_cmphex(run_write(&t, MSI_IOVA + 64, 16), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, t.msi + 64, 16, 0);
     stop(&t);
 }
@@ -547,21 +552,21 @@ static void test_privileged(void)
 
     start(&t);
     gpa = map(&t, ADDR, VTD_FL_P | VTD_FL_RW);
-    begin(&t, SVM_START_WRITE, ADDR, 16);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR, 16);
     expect_request(&t, ADDR, true, &rq);
     g_assert_false(rq.priv);
     respond(&t, &rq, INVALID);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     check_untouched(&t, gpa, 16);
 
-    wr(&t, SVM_REG_OPTIONS, SVM_OPTION_PRIV);
-    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_OK);
+    wr(&t, SVM_DEMO_REG_OPTIONS, SVM_DEMO_OPTION_PRIV);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 16, 0);
     /* 7.8.8.3: Privileged Mode Enable */
     conf_writew(&t, t.ats + PCI_ATS_CTRL, 0);
     conf_writew(&t, t.pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
     conf_writew(&t, t.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
-    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_ERROR);
     stop(&t);
 }
 
@@ -574,10 +579,10 @@ static void test_ats_off(void)
     start(&t);
     gpa = map(&t, ADDR, FS);
     conf_writew(&t, t.ats + PCI_ATS_CTRL, 0);
-    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_ERROR);
     check_untouched(&t, gpa, 16);
     conf_writew(&t, t.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
-    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_OK);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_OK);
     stop(&t);
 }
 
@@ -588,11 +593,11 @@ static void test_not_ram(void)
 
     start(&t);
     qvtd_map_entry(&t.vtd, t.root, 4, ADDR, KIB4, REGS | FS, FS);
-    g_assert_cmphex(run_write(&t, ADDR, 64), ==, SVM_RESULT_ERROR);
-    g_assert_cmphex(rd(&t, SVM_REG_START), ==, SVM_ID);
-    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
-    g_assert_cmphex(run_write(&t, 0xfee00000, 4), ==, SVM_RESULT_ERROR);
-    wr(&t, SVM_REG_PASID, PASID);
+    g_assert_cmphex(run_write(&t, ADDR, 64), ==, SVM_DEMO_RESULT_ERROR);
+    g_assert_cmphex(rd(&t, SVM_DEMO_REG_START), ==, SVM_DEMO_ID);
+    wr(&t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
+    g_assert_cmphex(run_write(&t, 0xfee00000, 4), ==, SVM_DEMO_RESULT_ERROR);
+    wr(&t, SVM_DEMO_REG_PASID, PASID);
     check_alive(&t);
     stop(&t);
 }
@@ -607,13 +612,13 @@ static void test_page_request(void)
     Test t;
 
     start(&t);
-    begin(&t, SVM_START_WRITE, ADDR + 5, 16);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR + 5, 16);
     expect_request(&t, ADDR, true, &rq);
     g_assert_true(rq.last);
     gpa = map(&t, ADDR, FS);
     g_assert_false(msi_arrived(&t, 0));
     respond(&t, &rq, SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa + 5, 16, 0);
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
     stop(&t);
@@ -628,19 +633,19 @@ static void test_page_request_permission(void)
 
     start(&t);
     gpa = map(&t, ADDR, VTD_FL_P | VTD_FL_US);
-    begin(&t, SVM_START_WRITE, ADDR, 16);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR, 16);
     expect_request(&t, ADDR, true, &rq);
     check_untouched(&t, gpa, 16);
     gpa = map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 16, 0);
 
-    wr(&t, SVM_REG_CRC, 0);
-    begin(&t, SVM_START_READ, ADDR + KIB4, 16);
+    wr(&t, SVM_DEMO_REG_CRC, 0);
+    begin(&t, SVM_DEMO_START_READ, ADDR + KIB4, 16);
     expect_request(&t, ADDR + KIB4, false, &rq);
     respond(&t, &rq, INVALID);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     stop(&t);
 }
 
@@ -655,7 +660,7 @@ static void test_page_request_refused(void)
     for (int i = 0; i < ARRAY_SIZE(codes); i++) {
         begin_and_fault(&t, &rq);
         respond(&t, &rq, codes[i]);
-        g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+        g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
         /* Response Failure has disabled the interface: enable it again */
         conf_writew(&t, t.pri + PCI_PRI_CTRL, 0);
         conf_writew(&t, t.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
@@ -679,7 +684,7 @@ static void test_page_request_again(void)
     }
     gpa = map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     stop(&t);
 }
@@ -703,7 +708,7 @@ static void test_overlap(void)
     gpa[0] = map(&t, ADDR, FS);
     gpa[2] = map(&t, ADDR + 2 * KIB4, FS);
     gpa[4] = map(&t, ADDR + 4 * KIB4, FS);
-    begin(&t, SVM_START_WRITE, ADDR, 5 * KIB4);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR, 5 * KIB4);
     expect_request(&t, ADDR + KIB4, true, &rq[0]);
     expect_request(&t, ADDR + 3 * KIB4, true, &rq[1]);
     wait_until(&t, page_has_pattern, gpa[0]);
@@ -713,7 +718,7 @@ static void test_overlap(void)
     respond(&t, &rq[1], SUCCESS);
     gpa[1] = map(&t, ADDR + KIB4, FS);
     respond(&t, &rq[0], SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     for (int i = 0; i < 5; i++) {
         check_pattern(&t, gpa[i], KIB4, i * KIB4);
     }
@@ -732,7 +737,7 @@ static void test_allocation(void)
     Test t;
 
     start_with(&t, alloc, "");
-    begin(&t, SVM_START_WRITE, ADDR, pages * KIB4);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR, pages * KIB4);
     for (unsigned done = 0; done < pages; ) {
         unsigned n = MIN(alloc, pages - done);
 
@@ -747,7 +752,7 @@ static void test_allocation(void)
         respond(&t, &rq, SUCCESS);
         done += n;
     }
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     stop(&t);
 }
 
@@ -761,7 +766,7 @@ static void test_groups(void)
     Test t;
 
     start_with(&t, 2048, "");
-    begin(&t, SVM_START_WRITE, ADDR, pages * KIB4);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR, pages * KIB4);
     for (unsigned i = 0; i < pages; i++) {
         expect_request(&t, ADDR + i * KIB4, true, &last[groups]);
         groups += last[groups].last;
@@ -772,7 +777,7 @@ static void test_groups(void)
         g_assert_false(msi_arrived(&t, 0));
         respond(&t, &last[--groups], SUCCESS);
     }
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     g_assert_false(has_requests(&t, 1));
     for (unsigned i = 0; i < pages; i++) {
         check_pattern(&t, gpa[i], KIB4, i * KIB4);
@@ -794,9 +799,9 @@ static void test_overflow(void)
     Test t;
 
     start_with(&t, 2048, "");
-    wr(&t, SVM_REG_ADDR, ADDR + 1000 * KIB4);
+    wr(&t, SVM_DEMO_REG_ADDR, ADDR + 1000 * KIB4);
     inject(&t, "x-flood", room - 10);
-    begin(&t, SVM_START_WRITE, ADDR, ARRAY_SIZE(gpa) * KIB4);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR, ARRAY_SIZE(gpa) * KIB4);
     wait_until(&t, has_requests, room);
     while (!msi_arrived(&t, 0)) {
         while (has_requests(&t, 1)) {
@@ -817,7 +822,7 @@ static void test_overflow(void)
                      VTD_PRS_PRO);
         g_usleep(100);
     }
-    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_OK);
     for (i = 0; i < ARRAY_SIZE(gpa); i++) {
         check_pattern(&t, gpa[i], KIB4, i * KIB4);
     }
@@ -830,7 +835,7 @@ static void test_no_allocation(void)
     Test t;
 
     start_with(&t, 0, "");
-    g_assert_cmphex(run_write(&t, ADDR, 64), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, ADDR, 64), ==, SVM_DEMO_RESULT_ERROR);
     g_assert_false(has_requests(&t, 1));
     check_alive(&t);
     stop(&t);
@@ -846,9 +851,9 @@ static void test_at_once(void)
 
     start(&t);
     gpa = map(&t, ADDR, FS);
-    begin(&t, SVM_START_WRITE, ADDR, KIB4);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR, KIB4);
     g_assert_true(msi_arrived(&t, 0));
-    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, KIB4, 0);
     stop(&t);
 }
@@ -861,13 +866,13 @@ static void test_at_once_with_page_request(void)
     Test t;
 
     start(&t);
-    begin(&t, SVM_START_WRITE, ADDR, 64);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR, 64);
     g_assert_true(has_requests(&t, 1));
     qvtd_prq_next(&t.prq, &rq);
     gpa = map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
     g_assert_true(msi_arrived(&t, 0));
-    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     stop(&t);
 }
@@ -895,7 +900,7 @@ static void test_at_once_remapped(void)
     begin_and_fault(&t, &rq);
     map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
-    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_OK);
     g_assert_cmphex(qtest_readq(t.qts, vtd + DMAR_FRCD_REG_0_2), ==,
                     VTD_FRCD_F | VTD_FRCD_FR(VTD_FR_IR_ENTRY_P) |
                     VTD_FRCD_SID(DEV));
@@ -914,14 +919,14 @@ static void test_start_while_busy(void)
     start(&t);
     other = map(&t, ADDR + 2 * KIB4, FS);
     begin_and_fault(&t, &rq);
-    wr(&t, SVM_REG_ADDR, ADDR + 2 * KIB4);
-    wr(&t, SVM_REG_SIZE, 1);
-    wr(&t, SVM_REG_OPTIONS, SVM_OPTION_PRIV);
-    wr(&t, SVM_REG_START, SVM_START_WRITE);
-    wr(&t, SVM_REG_START, SVM_START_READ);
+    wr(&t, SVM_DEMO_REG_ADDR, ADDR + 2 * KIB4);
+    wr(&t, SVM_DEMO_REG_SIZE, 1);
+    wr(&t, SVM_DEMO_REG_OPTIONS, SVM_DEMO_OPTION_PRIV);
+    wr(&t, SVM_DEMO_REG_START, SVM_DEMO_START_WRITE);
+    wr(&t, SVM_DEMO_REG_START, SVM_DEMO_START_READ);
     gpa = map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     check_untouched(&t, other, 64);
     stop(&t);
@@ -936,7 +941,7 @@ static void test_no_msi(void)
     start(&t);
     msi = qecam_cap(t.qts, t.bdf, PCI_CAP_ID_MSI);
     conf_writew(&t, msi + PCI_MSI_FLAGS, 0);
-    begin(&t, SVM_START_WRITE, ADDR, 0);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR, 0);
     wait_until(&t, has_failed, 0);
     conf_writew(&t, msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
     check_no_msi(&t);
@@ -950,11 +955,11 @@ static void test_no_operation(void)
     Test t;
 
     start(&t);
-    wr(&t, SVM_REG_SIZE, 0);
-    wr(&t, SVM_REG_START, 0);
-    wr(&t, SVM_REG_START, SVM_START_READ + 1);
+    wr(&t, SVM_DEMO_REG_SIZE, 0);
+    wr(&t, SVM_DEMO_REG_START, 0);
+    wr(&t, SVM_DEMO_REG_START, SVM_DEMO_START_READ + 1);
     check_no_msi(&t);
-    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_OK);
     check_alive(&t);
     stop(&t);
 }
@@ -968,13 +973,13 @@ static void test_pasid_while_busy(void)
 
     start(&t);
     begin_and_fault(&t, &rq);
-    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
-    wr(&t, SVM_REG_PASID, PASID + 1);
+    wr(&t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
+    wr(&t, SVM_DEMO_REG_PASID, PASID + 1);
     /* The end comes with the answer (6.20.1), which comes too late */
     gpa = map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
-    wr(&t, SVM_REG_PASID, PASID);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
+    wr(&t, SVM_DEMO_REG_PASID, PASID);
     check_alive(&t);
     check_untouched(&t, gpa, 64);
     stop(&t);
@@ -1036,18 +1041,18 @@ static void test_flr_while_busy(void)
     Test t;
 
     start(&t);
-    g_assert_cmphex(run_write(&t, ADDR, 0), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, ADDR, 0), ==, SVM_DEMO_RESULT_ERROR);
     begin_and_fault(&t, &rq);
     conf_writew(&t, qecam_cap(t.qts, t.bdf, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL,
                 PCI_EXP_DEVCTL_BCR_FLR);
     gpa = map(&t, ADDR, FS);
     qvtd_prq_drain(&t.prq, DEV, PASID, DOMAIN);
     conf_enable(&t, 32);
-    g_assert_cmphex(result(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_OK);
     g_assert_false(msi_arrived(&t, 0));
     /* All registers are at their defaults */
-    wr(&t, SVM_REG_START, SVM_START_WRITE);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    wr(&t, SVM_DEMO_REG_START, SVM_DEMO_START_WRITE);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     check_alive(&t);
     check_untouched(&t, gpa, 64);
     stop(&t);
@@ -1103,14 +1108,14 @@ static void test_invalidation(void)
 
     start(&t);
     gpa = map(&t, ADDR, FS);
-    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_OK);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 16, 0);
     qtest_memset(t.qts, gpa, 0, KIB4);
     unmap(&t, ADDR);
-    begin(&t, SVM_START_WRITE, ADDR, 16);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR, 16);
     expect_request(&t, ADDR, true, &rq);
     respond(&t, &rq, INVALID);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     check_untouched(&t, gpa, 16);
     stop(&t);
 }
@@ -1125,10 +1130,10 @@ static void test_inject_stale(void)
 
     start_with(&t, 32, "-global svm.x-ignore-invalidations=on");
     gpa = map(&t, ADDR, FS);
-    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_OK);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_OK);
     qtest_memset(t.qts, gpa, 0, KIB4);
     unmap(&t, ADDR);
-    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_OK);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 16, 0);
     stop(&t);
 }
@@ -1140,14 +1145,14 @@ static void test_inject_deny(void)
 
     start(&t);
     inject(&t, "x-deny-requests", 1);
-    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_ERROR);
     g_assert_false(has_requests(&t, 1));
     g_assert_cmpuint(injected(&t, "x-deny-requests"), ==, 0);
     /* Just this one */
     begin_and_fault(&t, &rq);
     map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     stop(&t);
 }
 
@@ -1164,8 +1169,8 @@ static void test_inject_drop(void)
     g_assert_cmpuint(injected(&t, "x-drop-responses"), ==, 0);
     /* The guest is done with it, the device is not until it is told */
     g_assert_false(msi_arrived(&t, 0));
-    wr(&t, SVM_REG_PASID, PASID);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    wr(&t, SVM_DEMO_REG_PASID, PASID);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     check_alive(&t);
     stop(&t);
 }
@@ -1187,7 +1192,7 @@ static void test_inject_delay(void)
     check_no_msi(&t);
     check_untouched(&t, gpa, 64);
     qtest_clock_step(t.qts, 1000 * 1000);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     stop(&t);
 }
@@ -1198,7 +1203,7 @@ static void test_inject_flood(void)
     Test t;
 
     start(&t);
-    wr(&t, SVM_REG_ADDR, ADDR);
+    wr(&t, SVM_DEMO_REG_ADDR, ADDR);
     inject(&t, "x-flood", 10);
     g_assert_cmpuint(injected(&t, "x-flood"), ==, 10);
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 10);
@@ -1294,7 +1299,7 @@ static void test_migration_while_busy(void)
 
     start(&t);
     gpa = map(&t, ADDR, FS);
-    begin(&t, SVM_START_WRITE, ADDR, KIB4 + 64);
+    begin(&t, SVM_DEMO_START_WRITE, ADDR, KIB4 + 64);
     expect_request(&t, ADDR + KIB4, true, &old);
     wait_until(&t, page_has_pattern, gpa);
     /* Shows whether the destination begins again */
@@ -1312,7 +1317,7 @@ static void test_migration_while_busy(void)
     /* As for a machine that was only stopped */
     check_no_msi(&t);
     respond(&t, &old, SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, KIB4);
     stop(&t);
 }
@@ -1326,7 +1331,7 @@ static void test_migration_cancelled(void)
 
     start(&t);
     begin_and_fault(&t, &rq);
-    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
+    wr(&t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
     path = qatd_save_machine(t.qts);
 
     t.qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
@@ -1335,8 +1340,8 @@ static void test_migration_cancelled(void)
     qatd_load_machine(t.qts, path);
     check_no_msi(&t);
     respond(&t, &rq, SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
-    wr(&t, SVM_REG_PASID, PASID);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
+    wr(&t, SVM_DEMO_REG_PASID, PASID);
     check_alive(&t);
     stop(&t);
 }
@@ -1346,7 +1351,7 @@ static char *find_operation(char *stream, size_t len)
 {
     uint8_t key[20];
 
-    stq_be_p(key, SVM_START_WRITE);
+    stq_be_p(key, SVM_DEMO_START_WRITE);
     stl_be_p(key + 8, PASID);
     stq_be_p(key + 12, ADDR);
     for (size_t i = 0; i + sizeof(key) <= len; i++) {
@@ -1383,18 +1388,18 @@ static void test_migration_hostile(void)
     start(&t);
     begin_and_fault(&t, &rq);
     /* So that "svm/ended" is in the stream, too */
-    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
+    wr(&t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
     path = qatd_save_machine(t.qts);
     g_assert_true(g_file_get_contents(path, &stream, &len, NULL));
     op = find_operation(stream, len);
     expect_load(path, stream, len, "completed");
 
     /* No such command; ended, but there is none; further than its size */
-    stq_be_p(op, SVM_START_READ + 1);
+    stq_be_p(op, SVM_DEMO_START_READ + 1);
     expect_load(path, stream, len, "failed");
     stq_be_p(op, 0);
     expect_load(path, stream, len, "failed");
-    stq_be_p(op, SVM_START_WRITE);
+    stq_be_p(op, SVM_DEMO_START_WRITE);
     stq_be_p(op + 44, SHORT + 1);
     expect_load(path, stream, len, "failed");
     stq_be_p(op + 44, SHORT);
@@ -1416,7 +1421,7 @@ static void test_suspend_while_busy(void)
     check_no_msi(&t);
     gpa = map(&t, ADDR, FS);
     respond(&t, &rq, SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     stop(&t);
 }
@@ -1442,7 +1447,7 @@ static void test_plug_while_suspended(void)
     qvtd_init(&t.vtd, t.qts, &t.alloc);
     guest_init(&t, 32);
     gpa = map(&t, ADDR, FS);
-    g_assert_cmphex(run_write(&t, ADDR, 64), ==, SVM_RESULT_OK);
+    g_assert_cmphex(run_write(&t, ADDR, 64), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     stop(&t);
 }
@@ -1462,7 +1467,7 @@ static void test_stop_while_busy(void)
     check_untouched(&t, gpa, 64);
     g_assert_false(msi_arrived(&t, 0));
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     stop(&t);
 }
@@ -1487,7 +1492,7 @@ static void test_stop_and_ask_again(void)
     respond(&t, &rq, SUCCESS);
     check_no_msi(&t);
     respond(&t, &old, SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_OK);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     stop(&t);
 }
@@ -1500,13 +1505,13 @@ static void test_stop_cancelled(void)
 
     start(&t);
     begin_and_fault(&t, &rq);
-    wr(&t, SVM_REG_PASID, SVM_PASID_NONE);
+    wr(&t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
     check_no_msi(&t);
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
     check_no_msi(&t);
     respond(&t, &rq, SUCCESS);
-    g_assert_cmphex(finish(&t), ==, SVM_RESULT_ERROR);
+    g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     stop(&t);
 }
 
@@ -1526,9 +1531,10 @@ static void chaos_start(Chaos *c)
     uint64_t addr = ADDR + g_test_rand_int_range(0, CHAOS_PAGES * KIB4);
     uint64_t size = g_test_rand_int_range(0, CHAOS_PAGES * KIB4);
 
-    wr(&c->t, SVM_REG_ADDR, g_test_rand_int_range(0, 20) ? addr : UINT64_MAX);
-    wr(&c->t, SVM_REG_SIZE, size);
-    wr(&c->t, SVM_REG_START, g_test_rand_int_range(1, 3));
+    wr(&c->t, SVM_DEMO_REG_ADDR,
+       g_test_rand_int_range(0, 20) ? addr : UINT64_MAX);
+    wr(&c->t, SVM_DEMO_REG_SIZE, size);
+    wr(&c->t, SVM_DEMO_REG_START, g_test_rand_int_range(1, 3));
 }
 
 /* What the guest takes back has to stay as it leaves it */
@@ -1596,8 +1602,8 @@ static void chaos_pause(Chaos *c)
 
 static void chaos_pasid(Chaos *c)
 {
-    wr(&c->t, SVM_REG_PASID, SVM_PASID_NONE);
-    wr(&c->t, SVM_REG_PASID, PASID);
+    wr(&c->t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
+    wr(&c->t, SVM_DEMO_REG_PASID, PASID);
 }
 
 static void chaos_inject(Chaos *c)

@@ -12,13 +12,13 @@
  */
 
 #include "qemu/osdep.h"
-#include "hw/misc/svm.h"
-#include "hw/misc/svm-data.h"
+#include "hw/misc/svm-demo.h"
+#include "hw/misc/svm-demo-data.h"
 
 #define PATTERN_REPEATS 64
 #define CRC_SLICES      16
 
-static uint8_t pattern[SVM_PATTERN_PERIOD * PATTERN_REPEATS];
+static uint8_t pattern[SVM_DEMO_PATTERN_PERIOD * PATTERN_REPEATS];
 
 /* crc_table[n][b]: checksum of the byte b with n zero bytes behind it */
 static uint8_t crc_table[CRC_SLICES][256];
@@ -26,15 +26,15 @@ static uint8_t crc_table[CRC_SLICES][256];
 static uint8_t crc8_byte(uint8_t byte)
 {
     for (int bit = 0; bit < 8; bit++) {
-        byte = (byte >> 1) ^ (byte & 1 ? SVM_CRC8_POLYNOMIAL : 0);
+        byte = (byte >> 1) ^ (byte & 1 ? SVM_DEMO_CRC8_POLYNOMIAL : 0);
     }
     return byte;
 }
 
-static void __attribute__((constructor)) svm_data_init_tables(void)
+static void __attribute__((constructor)) svm_demo_data_init_tables(void)
 {
     for (int i = 0; i < sizeof(pattern); i++) {
-        pattern[i] = i % SVM_PATTERN_PERIOD;
+        pattern[i] = i % SVM_DEMO_PATTERN_PERIOD;
     }
     for (int i = 0; i < 256; i++) {
         crc_table[0][i] = crc8_byte(i);
@@ -46,10 +46,10 @@ static void __attribute__((constructor)) svm_data_init_tables(void)
     }
 }
 
-void svm_pattern_fill(void *data, size_t len, uint64_t pos)
+void svm_demo_pattern_fill(void *data, size_t len, uint64_t pos)
 {
     uint8_t *p = data;
-    size_t offset = pos % SVM_PATTERN_PERIOD;
+    size_t offset = pos % SVM_DEMO_PATTERN_PERIOD;
 
     while (len) {
         size_t n = MIN(len, sizeof(pattern) - offset);
@@ -80,7 +80,7 @@ static inline uint8_t crc8_slice(uint8_t crc, const uint8_t *p)
     return crc_table[15][crc ^ p[0]] ^ rest;
 }
 
-uint8_t svm_crc8(uint8_t crc, const void *data, size_t len)
+uint8_t svm_demo_crc8(uint8_t crc, const void *data, size_t len)
 {
     const uint8_t *p = data;
 

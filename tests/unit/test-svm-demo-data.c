@@ -12,8 +12,8 @@
 #include "qemu/osdep.h"
 #include <setjmp.h>
 #include <cmocka.h>
-#include "hw/misc/svm.h"
-#include "hw/misc/svm-data.h"
+#include "hw/misc/svm-demo.h"
+#include "hw/misc/svm-demo-data.h"
 
 #define SIZE 70000
 
@@ -58,7 +58,7 @@ static void check_pattern(size_t len, uint64_t pos)
     memset(got, 0xff, len + 2);
     memset(want, 0xff, len + 2);
     model_pattern(want + 1, len, pos);
-    svm_pattern_fill(got + 1, len, pos);
+    svm_demo_pattern_fill(got + 1, len, pos);
     assert_memory_equal(got, want, len + 2);
 }
 
@@ -85,7 +85,7 @@ static void test_pattern_in_pieces(void **state)
     model_pattern(want, SIZE, 0);
     for (size_t n = 0; pos < SIZE; n++) {
         n = MIN(n, SIZE - pos);
-        svm_pattern_fill(got + pos, n, pos);
+        svm_demo_pattern_fill(got + pos, n, pos);
         pos += n;
     }
     assert_memory_equal(got, want, SIZE);
@@ -94,9 +94,9 @@ static void test_pattern_in_pieces(void **state)
 static void test_crc8_known(void **state)
 {
     /* One bit in the last byte is the polynomial, one in the first its own */
-    assert_int_equal(svm_crc8(0, "", 1), 0);
-    assert_int_equal(svm_crc8(0, "\x80", 1), 0xab);
-    assert_int_equal(svm_crc8(SVM_CRC8_INIT, "", 0), 0xff);
+    assert_int_equal(svm_demo_crc8(0, "", 1), 0);
+    assert_int_equal(svm_demo_crc8(0, "\x80", 1), 0xab);
+    assert_int_equal(svm_demo_crc8(SVM_DEMO_CRC8_INIT, "", 0), 0xff);
 }
 
 static void test_crc8(void **state)
@@ -104,24 +104,24 @@ static void test_crc8(void **state)
     for (size_t offset = 0; offset < 17; offset++) {
         for (size_t len = 0; len < 130; len++) {
             for (int init = 0; init < 256; init += 51) {
-                assert_int_equal(svm_crc8(init, data + offset, len),
+                assert_int_equal(svm_demo_crc8(init, data + offset, len),
                                  model_crc8(init, data + offset, len));
             }
         }
     }
-    assert_int_equal(svm_crc8(SVM_CRC8_INIT, data, SIZE),
-                     model_crc8(SVM_CRC8_INIT, data, SIZE));
+    assert_int_equal(svm_demo_crc8(SVM_DEMO_CRC8_INIT, data, SIZE),
+                     model_crc8(SVM_DEMO_CRC8_INIT, data, SIZE));
 }
 
 static void test_crc8_in_pieces(void **state)
 {
-    uint8_t want = model_crc8(SVM_CRC8_INIT, data, SIZE);
-    uint8_t crc = SVM_CRC8_INIT;
+    uint8_t want = model_crc8(SVM_DEMO_CRC8_INIT, data, SIZE);
+    uint8_t crc = SVM_DEMO_CRC8_INIT;
     size_t pos = 0;
 
     for (size_t n = 0; pos < SIZE; n++) {
         n = MIN(n, SIZE - pos);
-        crc = svm_crc8(crc, data + pos, n);
+        crc = svm_demo_crc8(crc, data + pos, n);
         pos += n;
     }
     assert_int_equal(crc, want);
@@ -130,11 +130,11 @@ static void test_crc8_in_pieces(void **state)
 /* What a checksum is for: a bit that is wrong is found, wherever it is */
 static void test_crc8_detects(void **state)
 {
-    uint8_t want = svm_crc8(SVM_CRC8_INIT, data, 64);
+    uint8_t want = svm_demo_crc8(SVM_DEMO_CRC8_INIT, data, 64);
 
     for (int bit = 0; bit < 64 * 8; bit++) {
         data[bit / 8] ^= 1 << bit % 8;
-        assert_int_not_equal(svm_crc8(SVM_CRC8_INIT, data, 64), want);
+        assert_int_not_equal(svm_demo_crc8(SVM_DEMO_CRC8_INIT, data, 64), want);
         data[bit / 8] ^= 1 << bit % 8;
     }
 }
@@ -150,5 +150,5 @@ int main(void)
         cmocka_unit_test(test_crc8_detects),
     };
 
-    return cmocka_run_group_tests_name("svm-data", tests, setup, NULL);
+    return cmocka_run_group_tests_name("svm-demo-data", tests, setup, NULL);
 }

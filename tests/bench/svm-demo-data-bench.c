@@ -14,8 +14,8 @@
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
 #include "qemu/units.h"
-#include "hw/misc/svm.h"
-#include "hw/misc/svm-data.h"
+#include "hw/misc/svm-demo.h"
+#include "hw/misc/svm-demo-data.h"
 
 #define ROUNDS 5
 
@@ -23,16 +23,16 @@ typedef void (*Operation)(uint8_t *data, size_t len, uint64_t pos);
 
 static uint8_t *source;
 /* Of all that was measured, so that nothing is left out */
-static uint8_t crc = SVM_CRC8_INIT;
+static uint8_t crc = SVM_DEMO_CRC8_INIT;
 
 static void op_pattern(uint8_t *data, size_t len, uint64_t pos)
 {
-    svm_pattern_fill(data, len, pos);
+    svm_demo_pattern_fill(data, len, pos);
 }
 
 static void op_crc8(uint8_t *data, size_t len, uint64_t pos)
 {
-    crc = svm_crc8(crc, data, len);
+    crc = svm_demo_crc8(crc, data, len);
 }
 
 static void op_memcpy(uint8_t *data, size_t len, uint64_t pos)

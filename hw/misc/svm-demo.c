@@ -27,8 +27,8 @@
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
-#include "hw/misc/svm.h"
-#include "hw/misc/svm-data.h"
+#include "hw/misc/svm-demo.h"
+#include "hw/misc/svm-demo-data.h"
 #include "hw/pci/msi.h"
 #include "hw/pci/pci_ats_dma.h"
 #include "hw/pci/pci_bus.h"
@@ -41,17 +41,17 @@
 #include "system/runstate.h"
 #include "trace.h"
 
-#define TYPE_SVM "svm"
-OBJECT_DECLARE_SIMPLE_TYPE(SVMState, SVM)
+#define TYPE_SVM_DEMO "svm"
+OBJECT_DECLARE_SIMPLE_TYPE(SVMDemoState, SVM_DEMO)
 
-#define SVM_PCIE_CAP            0x80
-#define SVM_PRI_CAPACITY        2048
+#define SVM_DEMO_PCIE_CAP       0x80
+#define SVM_DEMO_PRI_CAPACITY   2048
 /* At most in one go, for it is done with the BQL */
-#define SVM_FLOOD_MAX           65536
+#define SVM_DEMO_FLOOD_MAX      65536
 
 /* What an operation was started with, and how far it is */
-typedef struct SVMOperation {
-    uint64_t command;           /* SVM_START_*, 0 if there is none */
+typedef struct SVMDemoOperation {
+    uint64_t command;           /* SVM_DEMO_START_*, 0 if there is none */
     uint32_t pasid;             /* PCI_NO_PASID or what the guest wrote */
     uint64_t addr;
     uint64_t size;
@@ -59,28 +59,28 @@ typedef struct SVMOperation {
     uint64_t expected_crc;
     uint64_t pos;               /* bytes done */
     uint8_t crc;                /* of these bytes */
-} SVMOperation;
+} SVMDemoOperation;
 
 /* What the thread works on: reference counted, one owner each side */
-typedef struct SVMJob {
-    SVMState *s;
-    SVMOperation op;
-} SVMJob;
+typedef struct SVMDemoJob {
+    SVMDemoState *s;
+    SVMDemoOperation op;
+} SVMDemoJob;
 
 /* What the guest has written and reads, and the operation: all that migrates */
-typedef struct SVMGuestState {
+typedef struct SVMDemoGuestState {
     uint64_t addr;
     uint64_t crc;
     uint64_t size;
     uint64_t options;
     uint32_t pasid;
     uint64_t result;
-    SVMOperation op;
-    bool ended;                 /* @op, with @ret, but for SVMState.jobs */
+    SVMDemoOperation op;
+    bool ended;                 /* @op, with @ret, but for SVMDemoState.jobs */
     int32_t ret;
-} SVMGuestState;
+} SVMDemoGuestState;
 
-struct SVMState {
+struct SVMDemoState {
     PCIDevice parent_obj;
     MemoryRegion regs;
     uint32_t atc_entries;
@@ -90,46 +90,47 @@ struct SVMState {
     VMChangeStateEntry *vm_state;
     bool vm_running;
 
-    SVMGuestState live;
+    SVMDemoGuestState live;
     bool cancelled;             /* @live.op; its end is still to come */
-    SVMJob *job;                /* NULL: none, or it has ended or is disowned */
+    SVMDemoJob *job;            /* NULL: none, or it has ended or is disowned */
     unsigned jobs;              /* that have not ended, disowned or not */
 
     /* For migration only: what is loaded is checked before it is @live */
-    SVMGuestState saved;
+    SVMDemoGuestState saved;
 };
 
 /* ---- Operations ---- */
 
-static bool svm_is_write(const SVMOperation *op)
+static bool svm_demo_is_write(const SVMDemoOperation *op)
 {
-    return op->command == SVM_START_WRITE;
+    return op->command == SVM_DEMO_START_WRITE;
 }
 
 /* Some data of the operation */
-static void svm_visit(void *opaque, void *data, size_t len)
+static void svm_demo_visit(void *opaque, void *data, size_t len)
 {
-    SVMJob *job = opaque;
-    SVMOperation *op = &job->op;
+    SVMDemoJob *job = opaque;
+    SVMDemoOperation *op = &job->op;
 
-    if (svm_is_write(op)) {
-        svm_pattern_fill(data, len, op->pos);
+    if (svm_demo_is_write(op)) {
+        svm_demo_pattern_fill(data, len, op->pos);
     } else {
-        op->crc = svm_crc8(op->crc, data, len);
+        op->crc = svm_demo_crc8(op->crc, data, len);
     }
     op->pos += len;
 }
 
 /* End the operation, with a result and an interrupt */
-static void svm_end(SVMState *s, int ret)
+static void svm_demo_end(SVMDemoState *s, int ret)
 {
     PCIDevice *pci = PCI_DEVICE(s);
-    SVMOperation *op = &s->live.op;
+    SVMDemoOperation *op = &s->live.op;
+    bool crc_differs = !svm_demo_is_write(op) && op->crc != op->expected_crc;
 
-    s->live.result = ret || (!svm_is_write(op) && op->crc != op->expected_crc) ?
-                SVM_RESULT_ERROR : SVM_RESULT_OK;
-    trace_svm_end(pci->name, pci->devfn, op->pasid, op->pos, op->crc, ret,
-                  s->live.result);
+    s->live.result = ret || crc_differs ? SVM_DEMO_RESULT_ERROR
+                                        : SVM_DEMO_RESULT_OK;
+    trace_svm_demo_end(pci->name, pci->devfn, op->pasid, op->pos, op->crc, ret,
+                       s->live.result);
     op->command = 0;
     s->cancelled = false;
     s->live.ended = false;
@@ -138,19 +139,19 @@ static void svm_end(SVMState *s, int ret)
     }
 }
 
-/* svm_end(), as soon as all page requests are answered and the machine runs */
-static void svm_end_when_idle(SVMState *s)
+/* End as soon as all page requests are answered and the machine runs */
+static void svm_demo_end_when_idle(SVMDemoState *s)
 {
     if (s->live.ended && !s->jobs && s->vm_running) {
-        svm_end(s, s->live.ret);
+        svm_demo_end(s, s->live.ret);
     }
 }
 
 /* The job has ended */
-static void svm_job_done(void *opaque, int ret)
+static void svm_demo_job_done(void *opaque, int ret)
 {
-    SVMJob *job = opaque;
-    SVMState *s = job->s;
+    SVMDemoJob *job = opaque;
+    SVMDemoState *s = job->s;
     BQL_LOCK_GUARD();
 
     s->jobs--;
@@ -165,7 +166,7 @@ static void svm_job_done(void *opaque, int ret)
         g_atomic_rc_box_release(job);
     }
     g_atomic_rc_box_release(job);
-    svm_end_when_idle(s);
+    svm_demo_end_when_idle(s);
     object_unref(OBJECT(s));
 }
 
@@ -173,33 +174,33 @@ static void svm_job_done(void *opaque, int ret)
  * Go on with the operation where it is; @flags: of the request for its data.
  * For one that has ended, wait for the answers to its page requests.
  */
-static void svm_run(SVMState *s, unsigned flags)
+static void svm_demo_run(SVMDemoState *s, unsigned flags)
 {
-    SVMOperation *op = &s->live.op;
-    SVMJob *job = g_atomic_rc_box_new0(SVMJob);
+    SVMDemoOperation *op = &s->live.op;
+    SVMDemoJob *job = g_atomic_rc_box_new0(SVMDemoJob);
 
     job->s = s;
     object_ref(OBJECT(s));
     job->op = *op;
     s->job = g_atomic_rc_box_acquire(job);
     s->jobs++;
-    if (op->options & SVM_OPTION_PRIV) {
+    if (op->options & SVM_DEMO_OPTION_PRIV) {
         flags |= PCI_ATS_DMA_PRIV;
     }
     pci_ats_dma_visit_async(s->dma, op->pasid, flags, op->addr + op->pos,
                             s->live.ended ? 0 : op->size - op->pos,
-                            svm_is_write(op) ? DMA_DIRECTION_FROM_DEVICE
+                            svm_demo_is_write(op) ? DMA_DIRECTION_FROM_DEVICE
                                              : DMA_DIRECTION_TO_DEVICE,
-                            svm_visit, svm_job_done, job);
+                            svm_demo_visit, svm_demo_job_done, job);
 }
 
 /*
  * Take the operation away from the thread: when this returns, no memory is
  * accessed any more, and op.pos tells how far it came.
  */
-static void svm_halt(SVMState *s)
+static void svm_demo_halt(SVMDemoState *s)
 {
-    SVMJob *job = s->job;
+    SVMDemoJob *job = s->job;
 
     s->job = NULL;
     if (job) {
@@ -210,39 +211,39 @@ static void svm_halt(SVMState *s)
     }
 }
 
-static uint32_t svm_pasid(const SVMState *s)
+static uint32_t svm_demo_pasid(const SVMDemoState *s)
 {
-    return s->live.pasid == SVM_PASID_NONE ? PCI_NO_PASID : s->live.pasid;
+    return s->live.pasid == SVM_DEMO_PASID_NONE ? PCI_NO_PASID : s->live.pasid;
 }
 
-static void svm_start(SVMState *s, uint64_t command)
+static void svm_demo_start(SVMDemoState *s, uint64_t command)
 {
     PCIDevice *pci = PCI_DEVICE(s);
 
     if (s->live.op.command) {
-        qemu_log_mask(LOG_GUEST_ERROR, "%s: start while busy\n", TYPE_SVM);
+        qemu_log_mask(LOG_GUEST_ERROR, "%s: start while busy\n", TYPE_SVM_DEMO);
         return;
     }
-    if (command != SVM_START_WRITE && command != SVM_START_READ) {
+    if (command != SVM_DEMO_START_WRITE && command != SVM_DEMO_START_READ) {
         qemu_log_mask(LOG_GUEST_ERROR, "%s: no operation %" PRIu64 "\n",
-                      TYPE_SVM, command);
+                      TYPE_SVM_DEMO, command);
         return;
     }
-    s->live.op = (SVMOperation) {
+    s->live.op = (SVMDemoOperation) {
         .command = command,
-        .pasid = svm_pasid(s),
+        .pasid = svm_demo_pasid(s),
         .addr = s->live.addr,
         .size = s->live.size,
         .options = s->live.options,
         .expected_crc = s->live.crc,
-        .crc = SVM_CRC8_INIT,
+        .crc = SVM_DEMO_CRC8_INIT,
     };
-    trace_svm_start(pci->name, pci->devfn, command, s->live.op.pasid,
-                    s->live.addr, s->live.size, s->live.options);
+    trace_svm_demo_start(pci->name, pci->devfn, command, s->live.op.pasid,
+                         s->live.addr, s->live.size, s->live.options);
     if (!s->live.size) {
-        svm_end(s, -EINVAL);
+        svm_demo_end(s, -EINVAL);
     } else if (s->vm_running) {
-        svm_run(s, PCI_ATS_DMA_INLINE);
+        svm_demo_run(s, PCI_ATS_DMA_INLINE);
     }
 }
 
@@ -251,7 +252,7 @@ static void svm_start(SVMState *s, uint64_t command)
  * memory is accessed any more when this returns; the end of the operation
  * comes when the guest has answered all page requests.
  */
-static void svm_set_pasid(SVMState *s, uint32_t pasid)
+static void svm_demo_set_pasid(SVMDemoState *s, uint32_t pasid)
 {
     s->live.pasid = pasid;
     if (s->live.op.command && !s->cancelled && !s->live.ended) {
@@ -261,22 +262,22 @@ static void svm_set_pasid(SVMState *s, uint32_t pasid)
 }
 
 /* No memory is accessed while the machine is stopped */
-static void svm_vm_state_change(void *opaque, bool running, RunState state)
+static void svm_demo_vm_state_change(void *opaque, bool running, RunState state)
 {
-    SVMState *s = opaque;
+    SVMDemoState *s = opaque;
 
     if (running == s->vm_running) {
         return;
     }
     s->vm_running = running;
     if (!running) {
-        svm_halt(s);
+        svm_demo_halt(s);
         if (s->cancelled && !s->live.ended) {
             s->live.ended = true;
             s->live.ret = -ECANCELED;
         }
     } else if (s->live.op.command) {
-        svm_run(s, 0);
+        svm_demo_run(s, 0);
     }
 }
 
@@ -287,83 +288,83 @@ static void svm_vm_state_change(void *opaque, bool running, RunState state)
  * before that was unrealized, and then waited for the BQL.
  */
 
-static unsigned svm_reg_width(hwaddr addr)
+static unsigned svm_demo_reg_width(hwaddr addr)
 {
     switch (addr) {
-    case SVM_REG_START:
-    case SVM_REG_ADDR:
-    case SVM_REG_CRC:
-    case SVM_REG_SIZE:
-    case SVM_REG_OPTIONS:
+    case SVM_DEMO_REG_START:
+    case SVM_DEMO_REG_ADDR:
+    case SVM_DEMO_REG_CRC:
+    case SVM_DEMO_REG_SIZE:
+    case SVM_DEMO_REG_OPTIONS:
         return 8;
-    case SVM_REG_PASID:
+    case SVM_DEMO_REG_PASID:
         return 4;
     default:
         return 0;
     }
 }
 
-static bool svm_regs_accepts(void *opaque, hwaddr addr, unsigned size,
-                             bool is_write, MemTxAttrs attrs)
+static bool svm_demo_regs_accepts(void *opaque, hwaddr addr, unsigned size,
+                                  bool is_write, MemTxAttrs attrs)
 {
-    return size == svm_reg_width(addr);
+    return size == svm_demo_reg_width(addr);
 }
 
-static uint64_t svm_regs_read(void *opaque, hwaddr addr, unsigned size)
+static uint64_t svm_demo_regs_read(void *opaque, hwaddr addr, unsigned size)
 {
-    SVMState *s = opaque;
+    SVMDemoState *s = opaque;
 
     if (!DEVICE(s)->realized) {
         return UINT64_MAX;
     }
     switch (addr) {
-    case SVM_REG_START:
-        return SVM_ID;
-    case SVM_REG_ADDR:
+    case SVM_DEMO_REG_START:
+        return SVM_DEMO_ID;
+    case SVM_DEMO_REG_ADDR:
         return s->live.result;
     default:
         return 0;
     }
 }
 
-static void svm_regs_write(void *opaque, hwaddr addr, uint64_t val,
-                           unsigned size)
+static void svm_demo_regs_write(void *opaque, hwaddr addr, uint64_t val,
+                                unsigned size)
 {
-    SVMState *s = opaque;
+    SVMDemoState *s = opaque;
 
     if (!DEVICE(s)->realized) {
         return;
     }
     switch (addr) {
-    case SVM_REG_START:
-        svm_start(s, val);
+    case SVM_DEMO_REG_START:
+        svm_demo_start(s, val);
         break;
-    case SVM_REG_ADDR:
+    case SVM_DEMO_REG_ADDR:
         s->live.addr = val;
         break;
-    case SVM_REG_CRC:
+    case SVM_DEMO_REG_CRC:
         s->live.crc = val;
         break;
-    case SVM_REG_SIZE:
+    case SVM_DEMO_REG_SIZE:
         s->live.size = val;
         break;
-    case SVM_REG_OPTIONS:
+    case SVM_DEMO_REG_OPTIONS:
         s->live.options = val;
         break;
-    case SVM_REG_PASID:
-        svm_set_pasid(s, val);
+    case SVM_DEMO_REG_PASID:
+        svm_demo_set_pasid(s, val);
         break;
     }
 }
 
-static const MemoryRegionOps svm_regs_ops = {
-    .read = svm_regs_read,
-    .write = svm_regs_write,
+static const MemoryRegionOps svm_demo_regs_ops = {
+    .read = svm_demo_regs_read,
+    .write = svm_demo_regs_write,
     .endianness = DEVICE_LITTLE_ENDIAN,
     .valid = {
         .min_access_size = 4,
         .max_access_size = 8,
-        .accepts = svm_regs_accepts,
+        .accepts = svm_demo_regs_accepts,
     },
     .impl = {
         .min_access_size = 4,
@@ -373,16 +374,16 @@ static const MemoryRegionOps svm_regs_ops = {
 
 /* ---- Faults on purpose ---- */
 
-static void svm_get_flood(Object *obj, Visitor *v, const char *name,
-                          void *opaque, Error **errp)
+static void svm_demo_get_flood(Object *obj, Visitor *v, const char *name,
+                               void *opaque, Error **errp)
 {
-    visit_type_uint32(v, name, &SVM(obj)->flooded, errp);
+    visit_type_uint32(v, name, &SVM_DEMO(obj)->flooded, errp);
 }
 
-static void svm_set_flood(Object *obj, Visitor *v, const char *name,
-                          void *opaque, Error **errp)
+static void svm_demo_set_flood(Object *obj, Visitor *v, const char *name,
+                               void *opaque, Error **errp)
 {
-    SVMState *s = SVM(obj);
+    SVMDemoState *s = SVM_DEMO(obj);
     uint32_t n;
 
     if (!visit_type_uint32(v, name, &n, errp)) {
@@ -392,16 +393,16 @@ static void svm_set_flood(Object *obj, Visitor *v, const char *name,
         error_setg(errp, "%s: there is no device yet", name);
         return;
     }
-    if (n > SVM_FLOOD_MAX) {
-        error_setg(errp, "%s: at most %d", name, SVM_FLOOD_MAX);
+    if (n > SVM_DEMO_FLOOD_MAX) {
+        error_setg(errp, "%s: at most %d", name, SVM_DEMO_FLOOD_MAX);
         return;
     }
-    s->flooded = pci_ats_dma_flood(s->dma, svm_pasid(s), s->live.addr, n);
+    s->flooded = pci_ats_dma_flood(s->dma, svm_demo_pasid(s), s->live.addr, n);
 }
 
 /* ---- Life ---- */
 
-static void svm_add_ats_capabilities(PCIDevice *pci)
+static void svm_demo_add_ats_capabilities(PCIDevice *pci)
 {
     uint16_t offset = PCI_CONFIG_SPACE_SIZE;
 
@@ -409,27 +410,27 @@ static void svm_add_ats_capabilities(PCIDevice *pci)
     offset += PCI_EXT_CAP_ATS_SIZEOF;
     pcie_pasid_init(pci, offset, PCI_PASID_WIDTH_MAX, false, true);
     offset += PCI_EXT_CAP_PASID_SIZEOF;
-    pcie_pri_init(pci, offset, SVM_PRI_CAPACITY, true);
+    pcie_pri_init(pci, offset, SVM_DEMO_PRI_CAPACITY, true);
 }
 
-static void svm_realize(PCIDevice *pci, Error **errp)
+static void svm_demo_realize(PCIDevice *pci, Error **errp)
 {
-    SVMState *s = SVM(pci);
+    SVMDemoState *s = SVM_DEMO(pci);
 
     if (!pci_bus_is_express(pci_get_bus(pci))) {
-        error_setg(errp, "%s needs a PCI Express bus", TYPE_SVM);
+        error_setg(errp, "%s needs a PCI Express bus", TYPE_SVM_DEMO);
         return;
     }
     if (msi_init(pci, 0, 1, true, false, errp) < 0) {
         return;
     }
     /* Has a place of its own, and cannot fail */
-    pcie_endpoint_cap_init(pci, SVM_PCIE_CAP);
+    pcie_endpoint_cap_init(pci, SVM_DEMO_PCIE_CAP);
     pcie_cap_flr_init(pci);
-    svm_add_ats_capabilities(pci);
+    svm_demo_add_ats_capabilities(pci);
 
-    memory_region_init_io(&s->regs, OBJECT(s), &svm_regs_ops, s, "svm-regs",
-                          SVM_REGS_SIZE);
+    memory_region_init_io(&s->regs, OBJECT(s), &svm_demo_regs_ops, s,
+                          "svm-regs", SVM_DEMO_REGS_SIZE);
     pci_register_bar(pci, 0, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->regs);
 
     s->dma = pci_ats_dma_new(pci, s->atc_entries);
@@ -437,104 +438,104 @@ static void svm_realize(PCIDevice *pci, Error **errp)
     /* Plugged while suspended: nobody tells when the machine wakes up */
     s->vm_running = runstate_is_live(runstate_get());
     s->vm_state = qdev_add_vm_change_state_handler(DEVICE(s),
-                                                   svm_vm_state_change, s);
+                                                   svm_demo_vm_state_change, s);
 }
 
-static void svm_exit(PCIDevice *pci)
+static void svm_demo_exit(PCIDevice *pci)
 {
-    SVMState *s = SVM(pci);
+    SVMDemoState *s = SVM_DEMO(pci);
 
     qemu_del_vm_change_state_handler(s->vm_state);
-    svm_halt(s);
+    svm_demo_halt(s);
     s->live.ended = false;
     pci_ats_dma_close(s->dma);
     pcie_cap_exit(pci);
     msi_uninit(pci);
 }
 
-static void svm_write_config(PCIDevice *pci, uint32_t addr, uint32_t val,
-                             int len)
+static void svm_demo_write_config(PCIDevice *pci, uint32_t addr, uint32_t val,
+                                  int len)
 {
-    SVMState *s = SVM(pci);
+    SVMDemoState *s = SVM_DEMO(pci);
 
     pci_default_write_config(pci, addr, val, len);
     pcie_cap_flr_write_config(pci, addr, val, len);
     pci_ats_dma_recheck(s->dma);
 }
 
-static void svm_reset(DeviceState *qdev)
+static void svm_demo_reset(DeviceState *qdev)
 {
-    SVMState *s = SVM(qdev);
+    SVMDemoState *s = SVM_DEMO(qdev);
 
-    svm_halt(s);
-    s->live.op = (SVMOperation) { };
+    svm_demo_halt(s);
+    s->live.op = (SVMDemoOperation) { };
     s->cancelled = false;
     s->live.ended = false;
     s->live.addr = 0;
     s->live.crc = 0;
     s->live.size = 0;
     s->live.options = 0;
-    s->live.pasid = SVM_PASID_NONE;
-    s->live.result = SVM_RESULT_OK;
+    s->live.pasid = SVM_DEMO_PASID_NONE;
+    s->live.result = SVM_DEMO_RESULT_OK;
 }
 
-static const VMStateDescription vmstate_svm_operation = {
+static const VMStateDescription vmstate_svm_demo_operation = {
     .name = "svm/operation",
     .version_id = 1,
     .minimum_version_id = 1,
     .fields = (const VMStateField[]) {
-        VMSTATE_UINT64(command, SVMOperation),
-        VMSTATE_UINT32(pasid, SVMOperation),
-        VMSTATE_UINT64(addr, SVMOperation),
-        VMSTATE_UINT64(size, SVMOperation),
-        VMSTATE_UINT64(options, SVMOperation),
-        VMSTATE_UINT64(expected_crc, SVMOperation),
-        VMSTATE_UINT64(pos, SVMOperation),
-        VMSTATE_UINT8(crc, SVMOperation),
+        VMSTATE_UINT64(command, SVMDemoOperation),
+        VMSTATE_UINT32(pasid, SVMDemoOperation),
+        VMSTATE_UINT64(addr, SVMDemoOperation),
+        VMSTATE_UINT64(size, SVMDemoOperation),
+        VMSTATE_UINT64(options, SVMDemoOperation),
+        VMSTATE_UINT64(expected_crc, SVMDemoOperation),
+        VMSTATE_UINT64(pos, SVMDemoOperation),
+        VMSTATE_UINT8(crc, SVMDemoOperation),
         VMSTATE_END_OF_LIST()
     }
 };
 
-static bool svm_ended_needed(void *opaque)
+static bool svm_demo_ended_needed(void *opaque)
 {
-    const SVMState *s = opaque;
+    const SVMDemoState *s = opaque;
 
     return s->live.ended;
 }
 
-static const VMStateDescription vmstate_svm_ended = {
+static const VMStateDescription vmstate_svm_demo_ended = {
     .name = "svm/ended",
     .version_id = 1,
     .minimum_version_id = 1,
-    .needed = svm_ended_needed,
+    .needed = svm_demo_ended_needed,
     .fields = (const VMStateField[]) {
-        VMSTATE_BOOL(saved.ended, SVMState),
-        VMSTATE_INT32(saved.ret, SVMState),
+        VMSTATE_BOOL(saved.ended, SVMDemoState),
+        VMSTATE_INT32(saved.ret, SVMDemoState),
         VMSTATE_END_OF_LIST()
     }
 };
 
-static int svm_pre_save(void *opaque)
+static int svm_demo_pre_save(void *opaque)
 {
-    SVMState *s = opaque;
+    SVMDemoState *s = opaque;
 
     s->saved = s->live;
     return 0;
 }
 
 /* A stream need not hold all of it */
-static int svm_pre_load(void *opaque)
+static int svm_demo_pre_load(void *opaque)
 {
-    SVM(opaque)->saved = (SVMGuestState) { };
+    SVM_DEMO(opaque)->saved = (SVMDemoGuestState) { };
     return 0;
 }
 
 /* Returns the name of a field that no machine has saved, or NULL */
-static const char *svm_check_saved(const SVMGuestState *saved)
+static const char *svm_demo_check_saved(const SVMDemoGuestState *saved)
 {
-    const SVMOperation *op = &saved->op;
+    const SVMDemoOperation *op = &saved->op;
 
-    if (op->command > SVM_START_READ) {
+    if (op->command > SVM_DEMO_START_READ) {
         return "op.command";
     }
     /* It may have done all, and wait for the answers to page requests */
@@ -547,20 +548,21 @@ static const char *svm_check_saved(const SVMGuestState *saved)
     if (saved->ended && !op->command) {
         return "ended";
     }
-    if (saved->result != SVM_RESULT_OK && saved->result != SVM_RESULT_ERROR) {
+    if (saved->result != SVM_DEMO_RESULT_OK &&
+        saved->result != SVM_DEMO_RESULT_ERROR) {
         return "result";
     }
     return NULL;
 }
 
 /* The machine is stopped: no job works on the operation */
-static int svm_post_load(void *opaque, int version_id)
+static int svm_demo_post_load(void *opaque, int version_id)
 {
-    SVMState *s = opaque;
-    const char *invalid = svm_check_saved(&s->saved);
+    SVMDemoState *s = opaque;
+    const char *invalid = svm_demo_check_saved(&s->saved);
 
     if (invalid) {
-        error_report("%s: the incoming state has an invalid %s", TYPE_SVM,
+        error_report("%s: the incoming state has an invalid %s", TYPE_SVM_DEMO,
                      invalid);
         return -EINVAL;
     }
@@ -569,76 +571,76 @@ static int svm_post_load(void *opaque, int version_id)
     return 0;
 }
 
-static const VMStateDescription vmstate_svm = {
-    .name = TYPE_SVM,
+static const VMStateDescription vmstate_svm_demo = {
+    .name = TYPE_SVM_DEMO,
     .version_id = 1,
     .minimum_version_id = 1,
-    .pre_save = svm_pre_save,
-    .pre_load = svm_pre_load,
-    .post_load = svm_post_load,
+    .pre_save = svm_demo_pre_save,
+    .pre_load = svm_demo_pre_load,
+    .post_load = svm_demo_post_load,
     .fields = (const VMStateField[]) {
-        VMSTATE_PCI_DEVICE(parent_obj, SVMState),
-        VMSTATE_UINT64(saved.addr, SVMState),
-        VMSTATE_UINT64(saved.crc, SVMState),
-        VMSTATE_UINT64(saved.size, SVMState),
-        VMSTATE_UINT64(saved.options, SVMState),
-        VMSTATE_UINT32(saved.pasid, SVMState),
-        VMSTATE_UINT64(saved.result, SVMState),
-        VMSTATE_STRUCT(saved.op, SVMState, 1, vmstate_svm_operation,
-                       SVMOperation),
+        VMSTATE_PCI_DEVICE(parent_obj, SVMDemoState),
+        VMSTATE_UINT64(saved.addr, SVMDemoState),
+        VMSTATE_UINT64(saved.crc, SVMDemoState),
+        VMSTATE_UINT64(saved.size, SVMDemoState),
+        VMSTATE_UINT64(saved.options, SVMDemoState),
+        VMSTATE_UINT32(saved.pasid, SVMDemoState),
+        VMSTATE_UINT64(saved.result, SVMDemoState),
+        VMSTATE_STRUCT(saved.op, SVMDemoState, 1, vmstate_svm_demo_operation,
+                       SVMDemoOperation),
         VMSTATE_END_OF_LIST()
     },
     .subsections = (const VMStateDescription * const []) {
-        &vmstate_svm_ended,
+        &vmstate_svm_demo_ended,
         NULL
     }
 };
 
-static const Property svm_properties[] = {
-    DEFINE_PROP_UINT32("atc-entries", SVMState, atc_entries, 16384),
+static const Property svm_demo_properties[] = {
+    DEFINE_PROP_UINT32("atc-entries", SVMDemoState, atc_entries, 16384),
 };
 
-static void svm_instance_init(Object *obj)
+static void svm_demo_instance_init(Object *obj)
 {
-    pci_ats_inject_add_properties(obj, &SVM(obj)->inject);
-    object_property_add(obj, "x-flood", "uint32", svm_get_flood, svm_set_flood,
-                        NULL, NULL);
+    pci_ats_inject_add_properties(obj, &SVM_DEMO(obj)->inject);
+    object_property_add(obj, "x-flood", "uint32", svm_demo_get_flood,
+                        svm_demo_set_flood, NULL, NULL);
 }
 
-static void svm_class_init(ObjectClass *klass, void *opaque)
+static void svm_demo_class_init(ObjectClass *klass, void *opaque)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
     PCIDeviceClass *k = PCI_DEVICE_CLASS(klass);
 
-    k->realize = svm_realize;
-    k->exit = svm_exit;
-    k->config_write = svm_write_config;
+    k->realize = svm_demo_realize;
+    k->exit = svm_demo_exit;
+    k->config_write = svm_demo_write_config;
     k->vendor_id = PCI_VENDOR_ID_QEMU;
-    k->device_id = SVM_DEVICE_ID;
-    k->revision = SVM_REVISION;
+    k->device_id = SVM_DEMO_DEVICE_ID;
+    k->revision = SVM_DEMO_REVISION;
     k->class_id = PCI_CLASS_OTHERS;
     dc->desc = "demo device for shared virtual memory";
-    dc->vmsd = &vmstate_svm;
+    dc->vmsd = &vmstate_svm_demo;
     set_bit(DEVICE_CATEGORY_MISC, dc->categories);
-    device_class_set_legacy_reset(dc, svm_reset);
-    device_class_set_props(dc, svm_properties);
+    device_class_set_legacy_reset(dc, svm_demo_reset);
+    device_class_set_props(dc, svm_demo_properties);
 }
 
-static const TypeInfo svm_info = {
-    .name          = TYPE_SVM,
+static const TypeInfo svm_demo_info = {
+    .name          = TYPE_SVM_DEMO,
     .parent        = TYPE_PCI_DEVICE,
-    .instance_size = sizeof(SVMState),
-    .instance_init = svm_instance_init,
-    .class_init    = svm_class_init,
+    .instance_size = sizeof(SVMDemoState),
+    .instance_init = svm_demo_instance_init,
+    .class_init    = svm_demo_class_init,
     .interfaces = (InterfaceInfo[]) {
         { INTERFACE_PCIE_DEVICE },
         { },
     },
 };
 
-static void svm_register_types(void)
+static void svm_demo_register_types(void)
 {
-    type_register_static(&svm_info);
+    type_register_static(&svm_demo_info);
 }
 
-type_init(svm_register_types)
+type_init(svm_demo_register_types)

@@ -8,29 +8,29 @@
  * Both may be called from any thread.
  */
 
-#ifndef HW_MISC_SVM_DATA_H
-#define HW_MISC_SVM_DATA_H
+#ifndef HW_MISC_SVM_DEMO_DATA_H
+#define HW_MISC_SVM_DEMO_DATA_H
 
 /**
- * svm_pattern_fill: write the pattern 0, 1, 2, ... 250, 0, 1, ...
+ * svm_demo_pattern_fill: write the pattern 0, 1, 2, ... 250, 0, 1, ...
  *
  * @data: where to
  * @len: in bytes
  * @pos: distance of @data from the start of the pattern, in bytes
  */
-void svm_pattern_fill(void *data, size_t len, uint64_t pos);
+void svm_demo_pattern_fill(void *data, size_t len, uint64_t pos);
 
 /**
- * svm_crc8: go on with a checksum
+ * svm_demo_crc8: go on with a checksum
  *
  * Polynomial 0xAB, least significant bit first, no final XOR.
  *
- * @crc: of the data before, %SVM_CRC8_INIT if there is none
+ * @crc: of the data before, %SVM_DEMO_CRC8_INIT if there is none
  * @data: the data
  * @len: in bytes
  *
  * Returns: the checksum including @data.
  */
-uint8_t svm_crc8(uint8_t crc, const void *data, size_t len);
+uint8_t svm_demo_crc8(uint8_t crc, const void *data, size_t len);
 
 #endif
