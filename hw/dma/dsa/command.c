@@ -68,11 +68,11 @@ static bool all_wqs_enabled(DSAState *s, uint64_t wqs)
 
 static void command_enable_device(DSAState *s)
 {
-    DSACommandError error = dsa_config_check_device(s);
+    DSACommandError error = dsa_enable_check_device(s);
 
     if (!error) {
         s->state = DSA_ENABLED;
-        dsa_config_apply(s);
+        dsa_enable_assign_groups(s);
         dsa_event_log_start(s);
     }
     command_end(s, error, 0);
@@ -84,7 +84,7 @@ static void command_enable_wq(DSAState *s)
     DSACommandError error = DSA_CMDERR_INVALID_WQ;
 
     if (wq < s->num_wqs) {
-        error = dsa_config_check_wq(s, wq);
+        error = dsa_enable_check_wq(s, wq);
     }
     if (!error) {
         s->wqs[wq].state = DSA_ENABLED;

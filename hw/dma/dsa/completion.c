@@ -10,36 +10,6 @@
 #include "hw/pci/pcie_pri.h"
 #include "dsa-internal.h"
 
-/* ---- Software Error Register (9.2.15) ---- */
-
-/* With the lock; @swerror has everything but Valid */
-static void swerror_record(DSAState *s,
-                           const uint64_t swerror[DSA_SWERROR_QWORDS])
-{
-    if (FIELD_EX64(s->swerror[0], DSA_SWERROR, VALID)) {
-        s->swerror[0] |= R_DSA_SWERROR_OVERFLOW_MASK;
-        return;
-    }
-    memcpy(s->swerror, swerror, sizeof(s->swerror));
-    s->swerror[0] |= R_DSA_SWERROR_VALID_MASK;
-    if (FIELD_EX32(s->genctrl, DSA_GENCTRL, SWERROR_INT)) {
-        dsa_raise_cause(s, R_DSA_INTCAUSE_SWERROR_MASK);
-    }
-}
-
-void dsa_swerror(DSAState *s, DSAStatus error, int wq)
-{
-    uint64_t swerror[DSA_SWERROR_QWORDS] = {
-        (uint64_t)error << R_DSA_SWERROR_ERROR_SHIFT,
-    };
-
-    if (wq >= 0) {
-        swerror[0] |= R_DSA_SWERROR_WQ_VALID_MASK |
-                      (uint64_t)wq << R_DSA_SWERROR_WQ_SHIFT;
-    }
-    swerror_record(s, swerror);
-}
-
 /* ---- Errors of descriptors ---- */
 
 /* Table 5-9; SWERROR has less */
@@ -243,7 +213,7 @@ static bool job_error(DSAJob *job, DSAStatus error)
     }
     describe_error(job, error, swerror);
     QEMU_LOCK_GUARD(&job->s->lock);
-    swerror_record(job->s, swerror);
+    dsa_swerror_record(job->s, swerror);
     return true;
 }
 

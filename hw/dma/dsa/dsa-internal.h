@@ -5,12 +5,13 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A descriptor comes in through a portal (portal.c), waits in a work queue
- * (wq.c) and is executed by the thread of an engine (engine.c), which checks
- * it (descriptor.c), moves data (ops-*.c, memory.c) and completes it
- * (completion.c), with errors going to a register or to a log in memory
+ * A descriptor comes in through a portal (portal.c) and waits in a work queue
+ * (wq.c).  The thread of an engine (engine.c) executes it as a job (job.c),
+ * which checks it (descriptor.c), moves data (ops-*.c, memory.c) and completes
+ * it (completion.c).  Errors go to a register (swerror.c) or to a log in memory
  * (event_log.c).  The guest configures groups and work queues (config.c) and
- * gives administrative commands (command.c).
+ * gives administrative commands (command.c), such as those that enable the
+ * device and its work queues (enable.c).
  *
  * DSAState.lock protects everything that the guest can change and engines look
  * at.  It is taken with or without the BQL, and nothing that can wait, take
@@ -289,16 +290,6 @@ void dsa_config_write(DSAState *s, hwaddr addr, uint64_t val, uint64_t mask);
 void dsa_config_reset(DSAState *s);
 void dsa_config_reset_wq(DSAState *s, unsigned wq);
 
-/* Device Enable Checks and WQ Enable Checks (5.1, 5.2); with the lock */
-DSACommandError dsa_config_check_device(DSAState *s);
-DSACommandError dsa_config_check_wq(DSAState *s, unsigned wq);
-
-/* The first part of the Device Enable Checks; with the lock */
-DSACommandError dsa_config_check_groups(DSAState *s);
-
-/* Tell engines and WQs their groups; with the lock, after the check */
-void dsa_config_apply(DSAState *s);
-
 /*
  * Returns the name of a register with bits that nobody can have set, or NULL;
  * with the lock
@@ -307,6 +298,18 @@ const char *dsa_config_reserved(DSAState *s);
 
 unsigned dsa_num_vectors(const DSAState *s);
 bool dsa_int_handle_valid(const DSAState *s, uint32_t handle);
+
+/* ---- enable.c ---- */
+
+/* Device Enable Checks and WQ Enable Checks (5.1, 5.2); with the lock */
+DSACommandError dsa_enable_check_device(DSAState *s);
+DSACommandError dsa_enable_check_wq(DSAState *s, unsigned wq);
+
+/* The first part of the Device Enable Checks; with the lock */
+DSACommandError dsa_enable_check_groups(DSAState *s);
+
+/* Tell engines and WQs their groups; with the lock, after the check */
+void dsa_enable_assign_groups(DSAState *s);
 
 /* ---- command.c ---- */
 
@@ -365,8 +368,6 @@ void dsa_engines_discard(DSAState *s);
 void dsa_engines_resume(DSAState *s);
 /* Wake an engine that can do the work of a group; with the lock */
 void dsa_engine_wake(DSAState *s, int group);
-/* Has the job to be put aside or abandoned?  No lock; sets @interrupted. */
-bool dsa_job_interrupted(DSAJob *job);
 
 /* ---- descriptor.c ---- */
 
@@ -382,7 +383,10 @@ uint64_t dsa_descriptor_dst_size(const DSADescriptor *desc);
 /* Flags that the check found to be invalid */
 uint32_t dsa_job_invalid_flags(const DSAJob *job);
 
-/* ---- batch.c ---- */
+/* ---- job.c ---- */
+
+/* Has the job to be put aside or abandoned?  No lock; sets @interrupted. */
+bool dsa_job_interrupted(DSAJob *job);
 
 /* Forget an error that does not matter */
 void dsa_job_clear_error(DSAJob *job);
@@ -400,6 +404,12 @@ bool dsa_job_execute(DSAJob *job);
  * interrupted, with nothing reported yet.
  */
 bool dsa_job_complete(DSAJob *job);
+
+/* ---- swerror.c ---- */
+
+/* Record an error, described by all fields but Valid; with the lock */
+void dsa_swerror_record(DSAState *s,
+                        const uint64_t swerror[DSA_SWERROR_QWORDS]);
 /* Record an error of a WQ, or with -1 of none; with the lock */
 void dsa_swerror(DSAState *s, DSAStatus error, int wq);
 
@@ -531,6 +541,7 @@ void dsa_finish_move(DSAJob *job);
 /* Fill @len bytes, the first of which is the one at @pos of a larger range */
 void dsa_fill_pattern(uint8_t *buf, size_t len, uint64_t pattern, uint32_t pos);
 
+extern const DSAOperationType dsa_op_batch, dsa_op_drain;
 extern const DSAOperationType dsa_op_memory_move, dsa_op_fill, dsa_op_dualcast;
 extern const DSAOperationType dsa_op_cache_flush;
 extern const DSAOperationType dsa_op_compare, dsa_op_compare_pattern;

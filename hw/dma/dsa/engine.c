@@ -29,13 +29,6 @@ void dsa_engine_wake(DSAState *s, int group)
     }
 }
 
-bool dsa_job_interrupted(DSAJob *job)
-{
-    job->interrupted |= qatomic_read(&job->engine->abort) ||
-                        !qatomic_read(&job->s->running);
-    return job->interrupted;
-}
-
 /* With the lock */
 static void engine_done(DSAEngine *engine)
 {

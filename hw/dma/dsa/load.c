@@ -269,7 +269,7 @@ const char *dsa_load_check(DSAState *s)
     unsigned i;
 
     /* Rings have room for what a valid configuration tells */
-    if (!invalid && s->state != DSA_DISABLED && dsa_config_check_groups(s)) {
+    if (!invalid && s->state != DSA_DISABLED && dsa_enable_check_groups(s)) {
         invalid = "GRPCFG";
     }
     for (i = 0; !invalid && i < s->num_wqs; i++) {
@@ -304,8 +304,8 @@ void dsa_load_commit(DSAState *s, const DSAState *image)
 
     commit_registers(s, image);
     /*
-     * Arbiters begin a new round (4.1), as dsa_config_apply() has it for
-     * credits: whose turn it was is not state.
+     * Arbiters begin a new round (4.1), as dsa_enable_assign_groups() has it
+     * for credits: whose turn it was is not state.
      */
     for (i = 0; i < s->num_groups; i++) {
         s->groups[i] = image->groups[i];
@@ -318,6 +318,6 @@ void dsa_load_commit(DSAState *s, const DSAState *image)
     }
     dsa_wq_load(s);
     if (s->state != DSA_DISABLED) {
-        dsa_config_apply(s);
+        dsa_enable_assign_groups(s);
     }
 }
