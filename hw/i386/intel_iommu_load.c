@@ -17,6 +17,7 @@
 #include "qemu/error-report.h"
 #include "qemu/host-utils.h"
 #include "hw/qdev-core.h"
+#include "migration/vmstate-invalid.h"
 #include "system/runstate.h"
 #include "intel_iommu_internal.h"
 #include "intel_iommu_load.h"
@@ -60,8 +61,9 @@ int vtd_load_begin(void *opaque)
 static bool check(const char *name, uint64_t val, bool valid)
 {
     if (!valid) {
-        error_report("intel-iommu: the incoming state has an invalid %s: 0x%"
-                     PRIx64, name, val);
+        g_autofree char *field = g_strdup_printf("%s: 0x%" PRIx64, name, val);
+
+        vmstate_report_invalid("intel-iommu", field);
     }
     return valid;
 }

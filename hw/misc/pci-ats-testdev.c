@@ -15,7 +15,6 @@
 
 #include "qemu/osdep.h"
 #include "qemu/drain.h"
-#include "qemu/error-report.h"
 #include "qemu/iova-tree.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
@@ -30,6 +29,7 @@
 #include "hw/pci/pci_device.h"
 #include "hw/qdev-properties.h"
 #include "migration/vmstate.h"
+#include "migration/vmstate-invalid.h"
 #include "qapi/error.h"
 #include "qom/object.h"
 
@@ -1126,9 +1126,7 @@ static int atd_post_load(void *opaque, int version_id)
     int i;
 
     if (invalid) {
-        error_report("%s: the incoming state has an invalid %s",
-                     TYPE_PCI_ATS_TESTDEV, invalid);
-        return -EINVAL;
+        return vmstate_report_invalid(TYPE_PCI_ATS_TESTDEV, invalid);
     }
     QEMU_LOCK_GUARD(&d->listeners_lock);
     /* The thread may have registered some since atd_pre_load() */

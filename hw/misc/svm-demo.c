@@ -23,7 +23,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/error-report.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
@@ -35,6 +34,7 @@
 #include "hw/pci/pci_device.h"
 #include "hw/qdev-properties.h"
 #include "migration/vmstate.h"
+#include "migration/vmstate-invalid.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
 #include "qom/object.h"
@@ -562,9 +562,7 @@ static int svm_demo_post_load(void *opaque, int version_id)
     const char *invalid = svm_demo_check_saved(&s->saved);
 
     if (invalid) {
-        error_report("%s: the incoming state has an invalid %s", TYPE_SVM_DEMO,
-                     invalid);
-        return -EINVAL;
+        return vmstate_report_invalid(TYPE_SVM_DEMO, invalid);
     }
     s->live = s->saved;
     s->cancelled = false;

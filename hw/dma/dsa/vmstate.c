@@ -14,8 +14,8 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/error-report.h"
 #include "hw/pci/msix.h"
+#include "migration/vmstate-invalid.h"
 #include "dsa-internal.h"
 
 /* ---- Descriptors ---- */
@@ -289,16 +289,14 @@ static int dsa_post_load(void *opaque, int version_id)
 {
     DSAState *s = opaque;
     const char *invalid = dsa_load_check(s->image);
+    int ret = invalid ? vmstate_report_invalid(TYPE_DSA, invalid) : 0;
 
-    if (invalid) {
-        error_report("%s: the incoming state has an invalid %s", TYPE_DSA,
-                     invalid);
-    } else {
+    if (!ret) {
         QEMU_LOCK_GUARD(&s->lock);
         dsa_load_commit(s, s->image);
     }
     dsa_image_free(s);
-    return invalid ? -EINVAL : 0;
+    return ret;
 }
 
 const VMStateDescription vmstate_dsa = {
