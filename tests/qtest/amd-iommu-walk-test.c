@@ -15,6 +15,7 @@
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/i386/amd_iommu.h"
 #include "libqos/malloc-pc.h"
+#include "libqos/malloc-zeroed.h"
 #include "libqos/pci-ats-testdev.h"
 
 #define DEVICE      QATD_BDF(0, 4, 0)
@@ -35,10 +36,7 @@ typedef struct Fixture {
 
 static uint64_t new_page(Fixture *f)
 {
-    uint64_t page = guest_alloc(&f->alloc, AMDVI_PAGE_SIZE);
-
-    qtest_memset(f->qts, page, 0, AMDVI_PAGE_SIZE);
-    return page;
+    return guest_alloc_zeroed(&f->alloc, f->qts, AMDVI_PAGE_SIZE);
 }
 
 static void reg_write(Fixture *f, uint64_t reg, uint64_t val)

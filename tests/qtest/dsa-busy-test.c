@@ -21,6 +21,7 @@
 #include "hw/i386/intel_iommu_internal.h"
 #include "libqos/dsa.h"
 #include "libqos/malloc-pc.h"
+#include "libqos/malloc-zeroed.h"
 #include "libqos/pci-ats-testdev.h"
 #include "libqos/vtd-prq.h"
 
@@ -38,9 +39,6 @@
 #define DOMAIN      1
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
-/* IOMMUPRIResponseCode */
-enum { SUCCESS, INVALID, FAILURE = 15 };
-
 #define MACHINE     "-M q35 -nodefaults -m 256 "
 #define SVM_IOMMU   "-device intel-iommu,svm=on "
 
@@ -54,14 +52,6 @@ typedef struct Test {
     uint64_t cr;                /* guest physical address of a page for them */
 } Test;
 
-static uint64_t alloc(Test *t, size_t size)
-{
-    uint64_t addr = guest_alloc(&t->alloc, ROUND_UP(size, PAGE));
-
-    qtest_memset(t->qts, addr, 0, ROUND_UP(size, PAGE));
-    return addr;
-}
-
 /* ---- Setup ---- */
 
 static void init_at(Test *t, uint16_t bdf)
@@ -70,8 +60,9 @@ static void init_at(Test *t, uint16_t bdf)
         qecam_setup_bridge(t->qts, PORT, 1, 1);
     }
     pc_alloc_init(&t->alloc, t->qts, 0);
-    qdsa_init(&t->dsa, t->qts, bdf, alloc(t, PAGE));
-    t->cr = alloc(t, PAGE);
+    qdsa_init(&t->dsa, t->qts, bdf,
+              guest_alloc_zeroed(&t->alloc, t->qts, PAGE));
+    t->cr = guest_alloc_zeroed(&t->alloc, t->qts, PAGE);
 }
 
 static void start_at(Test *t, uint16_t bdf, const char *args)
@@ -178,11 +169,6 @@ static void expect_request(Test *t, uint64_t iova, bool is_write,
     g_assert_cmpint(rq->write, ==, is_write);
 }
 
-static void respond(Test *t, const QVtdPageReq *rq, unsigned code)
-{
-    qvtd_page_response(&t->vtd, rq->sid, rq->pasid, rq->prgi, code);
-}
-
 /* ---- Descriptors ---- */
 
 static uint8_t wait_record(Test *t, unsigned n, uint8_t *record)
@@ -239,7 +225,7 @@ static void start_block(BlockTest *b, bool block)
 
     start_at(t, DEV, SVM_IOMMU "-device dsa,addr=4,id=dsa0");
     attach_iommu(t);
-    b->data = alloc(t, 4 * PAGE);
+    b->data = guest_alloc_zeroed(&t->alloc, t->qts, 4 * PAGE);
     map(t, IOVA_CR, t->cr, PAGE);
     map(t, IOVA_DATA, b->data, PAGE);
     qdsa_start(&t->dsa, wq_bits(block));
@@ -280,7 +266,7 @@ static void test_block(void)
     expect_group(t, IOVA_DATA + PAGE, 2, true, &rq);
     expect_no_record(t, 0);
     map(t, IOVA_DATA + PAGE, b.data + PAGE, 2 * PAGE);
-    respond(t, &rq, SUCCESS);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_SUCCESS);
     expect_record(t, 0, DSA_STATUS_SUCCESS, 0, 0);
     g_assert_cmpuint(qvtd_prq_count(&t->prq), ==, 0);
     expect_filled(t, b.data + 4, PATTERN, 0, 2 * PAGE);
@@ -290,7 +276,7 @@ static void test_block(void)
     submit(t, 0, DSA_OP_CRC, BLOCK, IOVA_DATA, 0, 2 * PAGE);
     expect_request(t, IOVA_DATA + PAGE, false, &rq);
     map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
-    respond(t, &rq, SUCCESS);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_SUCCESS);
     expect_record(t, 0, DSA_STATUS_SUCCESS, 0, 0);
     stop(&b.t);
 }
@@ -336,7 +322,7 @@ static void test_block_copied(void)
         qdsa_submit(&t->dsa, &desc);
         expect_group(t, IOVA_DATA, ops[i].pages, false, &rq);
         stop_machine(t);
-        respond(t, &rq, SUCCESS);
+        qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_SUCCESS);
         cont_machine(t);
         expect_group(t, IOVA_DATA, ops[i].pages, false, &rq);
         stop(t);
@@ -378,22 +364,22 @@ static void test_block_refused(void)
     start_block(&b, true);
     submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA + 4, 3 * PAGE);
     expect_group(t, IOVA_DATA + PAGE, 3, true, &rq);
-    respond(t, &rq, INVALID);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_INVALID);
     expect_request(t, IOVA_DATA + PAGE, true, &rq);
     map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
-    respond(t, &rq, SUCCESS);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_SUCCESS);
     expect_request(t, IOVA_DATA + 2 * PAGE, true, &rq);
-    respond(t, &rq, INVALID);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_INVALID);
     expect_record(t, 0, DSA_STATUS_PAGE_FAULT_IR | DSA_STATUS_WRITE,
                   2 * PAGE - 4, IOVA_DATA + 2 * PAGE);
     unmap_page(t, IOVA_DATA + PAGE);
     submit(t, 0, DSA_OP_CRC, BLOCK, IOVA_DATA, 0, 2 * PAGE);
     expect_request(t, IOVA_DATA + PAGE, false, &rq);
-    respond(t, &rq, INVALID);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_INVALID);
     expect_record(t, 0, DSA_STATUS_PAGE_FAULT_IR, PAGE, IOVA_DATA + PAGE);
     submit(t, 0, DSA_OP_FILL, BLOCK, PATTERN, IOVA_DATA, 2 * PAGE);
     expect_request(t, IOVA_DATA + PAGE, true, &rq);
-    respond(t, &rq, FAILURE);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_FAILURE);
     expect_record(t, 0, DSA_STATUS_TRANSLATION, PAGE, IOVA_DATA + PAGE);
     /* 5.7: PRI Enable is as it was, so that the device goes on */
     qecam_writew(t->qts, t->dsa.bdf, PCI_CACHE_LINE_SIZE, 0);
@@ -413,18 +399,18 @@ static void test_block_record(void)
     submit(t, 0, DSA_OP_NOOP, CR, 0, 0, 0);
     expect_request(t, IOVA_CR, true, &rq);
     map(t, IOVA_CR, t->cr, PAGE);
-    respond(t, &rq, SUCCESS);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_SUCCESS);
     expect_record(t, 0, DSA_STATUS_SUCCESS, 0, 0);
 
     submit(t, 0, DSA_OP_BATCH, CR, IOVA_DATA + PAGE, 0, 2);
     expect_request(t, IOVA_DATA + PAGE, false, &rq);
     map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
-    respond(t, &rq, SUCCESS);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_SUCCESS);
     expect_record(t, 0, DSA_STATUS_SUCCESS, 2, 0);
 
     submit(t, 0, DSA_OP_BATCH, CR, IOVA_DATA + 2 * PAGE, 0, 2);
     expect_request(t, IOVA_DATA + 2 * PAGE, false, &rq);
-    respond(t, &rq, INVALID);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_INVALID);
     expect_record(t, 0, DSA_STATUS_BATCH_FAULT, 0, IOVA_DATA + 2 * PAGE);
     stop(&b.t);
 }
@@ -542,14 +528,13 @@ static void every_start(EveryTest *e)
     attach_iommu(t);
     map(t, IOVA_CR, t->cr, PAGE);
     for (int i = 0; i < CASES; i++) {
-        e->area[i] = alloc(t, AREA_SIZE);
+        e->area[i] = guest_alloc_zeroed(&t->alloc, t->qts, AREA_SIZE);
         map(t, AREA(i), e->area[i], AREA_SIZE);
     }
     qdsa_configure_wq(&t->dsa, 0, 32, DSA_WQ_DEDICATED | wq_bits(true));
     qdsa_writeq(&t->dsa, qdsa_grpcfg(0, DSA_GRPCFG_ENGINES),
                 MAKE_64BIT_MASK(0, CASES + 2));
-    g_assert_cmphex(qdsa_command(&t->dsa, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
-    g_assert_cmphex(qdsa_command(&t->dsa, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+    qdsa_enable(&t->dsa);
     every_prepare(e);
 }
 
@@ -698,14 +683,14 @@ static void every_finish(EveryTest *e, QVtdPageReq *rq, QVtdPageReq *old,
                     R_DSA_CMDSTATUS_ACTIVE_MASK);
     expect_no_record(t, CASES);
     for (int n = 0; n < CASES; n++) {
-        respond(t, &rq[n], SUCCESS);
+        qvtd_prq_respond(&t->prq, &rq[n], VTD_PAGE_RESP_SUCCESS);
     }
     every_check(e);
     g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_CMDSTATUS), ==,
                     R_DSA_CMDSTATUS_ACTIVE_MASK);
     expect_no_record(t, CASES);
     for (int n = 0; n < n_old; n++) {
-        respond(t, &old[n], SUCCESS);
+        qvtd_prq_respond(&t->prq, &old[n], VTD_PAGE_RESP_SUCCESS);
     }
     g_assert_cmphex(wait_record(t, CASES, record), ==, DSA_STATUS_SUCCESS);
     g_assert_cmphex(qdsa_wait_command(&t->dsa), ==, 0);
@@ -725,7 +710,7 @@ static void test_every_stop(void)
     stop_machine(t);
     /* All but one are answered meanwhile */
     for (int n = 1; n < CASES; n++) {
-        respond(t, &old[n], SUCCESS);
+        qvtd_prq_respond(&t->prq, &old[n], VTD_PAGE_RESP_SUCCESS);
     }
     cont_machine(t);
     every_expect_requests(e, rq);
@@ -754,7 +739,7 @@ static void test_every_migrate(void)
     load(t, path, SVM_IOMMU "-device dsa,addr=4,engines=24");
     /* The allocation does not hold all these and those that are asked again */
     for (int n = 1; n < CASES; n++) {
-        respond(t, &old[n], SUCCESS);
+        qvtd_prq_respond(&t->prq, &old[n], VTD_PAGE_RESP_SUCCESS);
     }
     every_expect_requests(e, rq);
     every_finish(e, rq, old, 1);
@@ -776,7 +761,7 @@ static void test_abort(void)
     qdsa_writel(&t->dsa, A_DSA_CMD, DSA_CMD_ABORT_ALL << R_DSA_CMD_CODE_SHIFT);
     g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_CMDSTATUS), ==,
                     R_DSA_CMDSTATUS_ACTIVE_MASK);
-    respond(t, &rq, SUCCESS);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(qdsa_wait_command(&t->dsa), ==, 0);
     expect_no_record(t, 0);
     g_assert_cmpuint(qvtd_prq_count(&t->prq), ==, 0);
@@ -804,7 +789,7 @@ static void abort_and_stop(bool migrates)
     map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
     g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_CMDSTATUS), ==,
                     R_DSA_CMDSTATUS_ACTIVE_MASK);
-    respond(t, &rq, SUCCESS);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(qdsa_wait_command(&t->dsa), ==, 0);
     expect_no_record(t, 0);
     stop(t);
@@ -846,9 +831,9 @@ static void test_migrate_progress(void)
     expect_request(t, IOVA_DATA + PAGE, true, &rq);
     expect_filled(t, b.data, 0, 0, PAGE);
     map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
-    respond(t, &rq, SUCCESS);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_SUCCESS);
     expect_record(t, 0, DSA_STATUS_SUCCESS, 0, 0);
-    respond(t, &old, SUCCESS);
+    qvtd_prq_respond(&t->prq, &old, VTD_PAGE_RESP_SUCCESS);
     expect_record(t, 1, DSA_STATUS_SUCCESS, 0, 0);
     expect_record(t, 2, DSA_STATUS_SUCCESS, 0, 0);
     expect_filled(t, b.data, 0, 0, PAGE);
@@ -933,15 +918,8 @@ static size_t find_descriptor(const char *stream, size_t len, unsigned n,
 static void expect_load(const char *path, const char *stream, size_t len,
                         const char *expected)
 {
-    g_autofree char *end = NULL;
-    QTestState *qts;
-
-    g_assert_true(g_file_set_contents(path, stream, len, NULL));
-    qts = qtest_initf(MACHINE SVM_IOMMU "-device dsa,addr=4,id=dsa0 "
-                      "-incoming defer");
-    end = qatd_try_load_machine(qts, path);
-    g_assert_cmpstr(end, ==, expected);
-    qtest_quit(qts);
+    qatd_expect_load(MACHINE SVM_IOMMU "-device dsa,addr=4,id=dsa0 "
+                     "-incoming defer", path, stream, len, expected);
 }
 
 /* A stream may hold anything: what would lead out of an array is refused */
@@ -1122,7 +1100,7 @@ static void test_stop(void)
     Test t;
 
     start(&t);
-    src = alloc(&t, 2 * BIG_SIZE);
+    src = guest_alloc_zeroed(&t.alloc, t.qts, 2 * BIG_SIZE);
     qtest_memset(t.qts, src, 0x5a, BIG_SIZE);
     for (int round = 0; round < 3; round++) {
         submit_moves(&t, src);
@@ -1175,11 +1153,7 @@ static void system_reset(Test *t)
 
 static void unplug(Test *t)
 {
-    /* Without a guest that agrees, it is unplugged with the next reset */
-    qtest_qmp_assert_success(t->qts, "{ 'execute': 'device_del', "
-                             "'arguments': { 'id': 'dsa0' } }");
-    qtest_qmp_assert_success(t->qts, "{ 'execute': 'system_reset' }");
-    qtest_qmp_eventwait(t->qts, "DEVICE_DELETED");
+    qecam_unplug(t->qts, "dsa0");
 }
 
 static void (*const takers[])(Test *t) = {
@@ -1197,7 +1171,7 @@ static void test_taken_away(void)
         start_at(&t, BEHIND_PORT, "-device pcie-root-port,id=rp,addr=4,"
                  "chassis=1 -device dsa,bus=rp,id=dsa0");
         qdsa_start(&t.dsa, 0);
-        src = alloc(&t, 2 * BIG_SIZE);
+        src = guest_alloc_zeroed(&t.alloc, t.qts, 2 * BIG_SIZE);
         submit_moves(&t, src);
         takers[i](&t);
         qtest_memset(t.qts, src + BIG_SIZE, 0xa5, BIG_SIZE);
@@ -1234,7 +1208,7 @@ static void test_taken_away_blocked(void)
         takers[i](t);
         qtest_memset(t->qts, b.data, 0, PAGE);
         map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
-        respond(t, &rq, SUCCESS);
+        qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_SUCCESS);
         flr(t);
         expect_forgotten(&b);
         stop(t);
@@ -1256,7 +1230,7 @@ static void begin_extreme(BlockTest *b)
     ats = qecam_ext_cap(t->qts, DEV, PCI_EXT_CAP_ID_ATS);
     qecam_writew(t->qts, DEV, ats + PCI_ATS_CTRL, 0);
     qecam_writew(t->qts, DEV, ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 31);
-    b->data = alloc(t, 4 * PAGE);
+    b->data = guest_alloc_zeroed(&t->alloc, t->qts, 4 * PAGE);
     map(t, IOVA_CR, t->cr, PAGE);
     qdsa_start(&t->dsa, wq_bits(true));
     pri = qecam_ext_cap(t->qts, DEV, PCI_EXT_CAP_ID_PRI);
@@ -1283,7 +1257,7 @@ static void test_extreme(void)
         }
         next_request(t, &rq);
         if (rq.last) {
-            respond(t, &rq, INVALID);
+            qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_INVALID);
         }
     }
     expect_record(t, 0, DSA_STATUS_PAGE_FAULT_IR, 0, (1ULL << 43) - PAGE);
@@ -1323,7 +1297,7 @@ static void test_not_ram(void)
     start_at(&t, BEHIND_PORT, "-device pcie-root-port,id=rp,addr=4,chassis=1 "
              "-device dsa,bus=rp,id=dsa0");
     qdsa_start(&t.dsa, 0);
-    src = alloc(&t, PAGE);
+    src = guest_alloc_zeroed(&t.alloc, t.qts, PAGE);
     qtest_writew(t.qts, src, PCI_BRIDGE_CTL_BUS_RESET);
     mmio[0] = BRIDGE_CTL;
     mmio[1] = t.dsa.regs + A_DSA_CMD;
@@ -1346,12 +1320,7 @@ static void test_plug_while_suspended(void)
     t.qts = qtest_initf(MACHINE "-device pcie-root-port,id=rp,addr=4,"
                         "chassis=1");
     qecam_enable(t.qts);
-    qecam_suspend(t.qts);
-    qtest_qmp_device_add(t.qts, "dsa", "dsa0", "{ 'bus': 'rp' }");
-    qtest_qmp_assert_success(t.qts, "{ 'execute': 'system_wakeup' }");
-    qtest_qmp_eventwait(t.qts, "WAKEUP");
-
-    qecam_enable(t.qts);
+    qecam_plug_while_suspended(t.qts, "dsa", "dsa0");
     init_at(&t, BEHIND_PORT);
     qdsa_start(&t.dsa, 0);
     submit(&t, 0, DSA_OP_NOOP, CR, 0, 0, 0);

@@ -16,6 +16,7 @@
 #include "hw/i386/intel_iommu_internal.h"
 #include "libqos/dsa.h"
 #include "libqos/malloc-pc.h"
+#include "libqos/malloc-zeroed.h"
 #include "libqos/pci-ats-testdev.h"
 #include "libqos/vtd-prq.h"
 
@@ -31,9 +32,6 @@
 /* Of both address spaces, and a first-stage entry (VT-d 9.7) */
 #define DOMAIN      1
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
-
-/* IOMMUPRIResponseCode */
-enum { SUCCESS, INVALID };
 
 #define MACHINE     "-M q35 -nodefaults -m 256 "
 #define LOG_DSA     "-device dsa,addr=4,event-log=on "
@@ -56,24 +54,17 @@ typedef struct Test {
     uint64_t log;               /* guest physical */
 } Test;
 
-static uint64_t alloc(Test *t, size_t size)
-{
-    uint64_t addr = guest_alloc(&t->alloc, ROUND_UP(size, PAGE));
-
-    qtest_memset(t->qts, addr, 0, ROUND_UP(size, PAGE));
-    return addr;
-}
-
 static void start_with(Test *t, const char *args)
 {
     *t = (Test) { };
     t->qts = qtest_initf(MACHINE "%s", args);
     qecam_enable(t->qts);
     pc_alloc_init(&t->alloc, t->qts, 0);
-    qdsa_init(&t->dsa, t->qts, DEV, alloc(t, PAGE));
-    t->cr = alloc(t, PAGE);
-    t->data = alloc(t, PAGE);
-    t->log = alloc(t, 2 * PAGE);
+    qdsa_init(&t->dsa, t->qts, DEV,
+              guest_alloc_zeroed(&t->alloc, t->qts, PAGE));
+    t->cr = guest_alloc_zeroed(&t->alloc, t->qts, PAGE);
+    t->data = guest_alloc_zeroed(&t->alloc, t->qts, PAGE);
+    t->log = guest_alloc_zeroed(&t->alloc, t->qts, 2 * PAGE);
 }
 
 static void stop(Test *t)
@@ -423,8 +414,7 @@ static void test_enable_wq(void)
                     DSA_CMDERR_WQ_PRS);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_DISABLE_DEVICE, 0), ==, 0);
     configure_log(&t, IOVA_LOG, LOG_SIZE);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+    qdsa_enable(d);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 1), ==,
                     DSA_CMDERR_WQ_PRS);
     stop(&t);
@@ -526,11 +516,6 @@ static void test_record(void)
     stop(&t);
 }
 
-static void respond(Test *t, const QVtdPageReq *rq, unsigned code)
-{
-    qvtd_page_response(&t->vtd, rq->sid, rq->pasid, rq->prgi, code);
-}
-
 /* 3.13.2, 5.8.1: the same where the page was asked for in vain */
 static void test_record_refused(void)
 {
@@ -541,7 +526,7 @@ static void test_record_refused(void)
     start_iommu(&t, 0);
     submit_noop(&t, 0, IOVA_CR + PAGE);
     qvtd_prq_wait(&t.prq, 10, &rq);
-    respond(&t, &rq, INVALID);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_INVALID);
     e = expect_event(&t, 0, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
     stop(&t);
@@ -560,7 +545,7 @@ static void test_handle_released(void)
     g_assert_cmphex(qdsa_command(&t.dsa, DSA_CMD_RELEASE_INT_HANDLE, HANDLE),
                     ==, 0);
     map(&t, t.root, IOVA_CR + PAGE, t.cr);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
     expect_no_msi(&t, HANDLE);
     g_assert_cmpuint(log_tail(&t), ==, 0);
@@ -948,7 +933,7 @@ static void test_engines(void)
     QDSA *d = &t.dsa;
 
     start_with(&t, LOG_DSA);
-    list = alloc(&t, MEMBERS * DSA_DESC_SIZE);
+    list = guest_alloc_zeroed(&t.alloc, t.qts, MEMBERS * DSA_DESC_SIZE);
     qdsa_desc(&desc, DSA_OP_NOOP, CR, t.cr + 16);
     for (int i = 0; i < MEMBERS; i++) {
         qtest_memwrite(t.qts, list + i * DSA_DESC_SIZE, desc.raw,
@@ -959,12 +944,11 @@ static void test_engines(void)
     for (int round = 0; round < ROUNDS; round++) {
         unsigned seen[MEMBERS] = { };
 
-        t.log = alloc(&t, SIZE * DSA_EVENT_SIZE);
+        t.log = guest_alloc_zeroed(&t.alloc, t.qts, SIZE * DSA_EVENT_SIZE);
         configure_log(&t, t.log, SIZE);
         qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
         qdsa_writeq(d, qdsa_grpcfg(0, DSA_GRPCFG_ENGINES), 0xf);
-        g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
-        g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+        qdsa_enable(d);
         /* Full, so that they wait for each other */
         set_head(&t, 1);
         for (int i = 0; i < ENGINES; i++) {
@@ -1151,18 +1135,13 @@ static void test_migrate_hostile(void)
     }
     place += sizeof(key) - 1;
     for (int i = 0; i < ARRAY_SIZE(bytes); i++) {
-        g_autofree char *end = NULL;
         uint8_t old = stream[place + bytes[i].offset];
-        QTestState *qts;
 
         g_test_message("case %d", i);
         stream[place + bytes[i].offset] = bytes[i].val;
-        g_assert_true(g_file_set_contents(path, stream, len, NULL));
+        qatd_expect_load(MACHINE LOG_DSA "-incoming defer", path, stream, len,
+                         "failed");
         stream[place + bytes[i].offset] = old;
-        qts = qtest_initf(MACHINE LOG_DSA "-incoming defer");
-        end = qatd_try_load_machine(qts, path);
-        g_assert_cmpstr(end, ==, "failed");
-        qtest_quit(qts);
     }
     unlink(path);
     alloc_destroy(&t.alloc);

@@ -17,6 +17,7 @@
 #include "hw/i386/intel_iommu_internal.h"
 #include "libqos/dsa.h"
 #include "libqos/malloc-pc.h"
+#include "libqos/malloc-zeroed.h"
 #include "libqos/pci-ats-testdev.h"
 #include "libqos/vtd.h"
 
@@ -43,22 +44,15 @@ typedef struct Test {
     uint8_t record[DSA_CR_SIZE];
 } Test;
 
-static uint64_t alloc(Test *t, size_t size)
-{
-    uint64_t addr = guest_alloc(&t->alloc, ROUND_UP(size, PAGE));
-
-    qtest_memset(t->qts, addr, 0, ROUND_UP(size, PAGE));
-    return addr;
-}
-
 static void start_with(Test *t, const char *args)
 {
     *t = (Test) { };
     t->qts = qtest_initf("-M q35 -nodefaults -m 256 %s", args);
     qecam_enable(t->qts);
     pc_alloc_init(&t->alloc, t->qts, 0);
-    qdsa_init(&t->dsa, t->qts, DEV, alloc(t, PAGE));
-    t->cr = alloc(t, PAGE);
+    qdsa_init(&t->dsa, t->qts, DEV,
+              guest_alloc_zeroed(&t->alloc, t->qts, PAGE));
+    t->cr = guest_alloc_zeroed(&t->alloc, t->qts, PAGE);
 }
 
 /* Without IOMMU, WQ 0 enabled */
@@ -403,8 +397,7 @@ static void test_enable_privileged(void)
     qecam_writew(t.qts, DEV, pasid + PCI_PASID_CTRL,
                  PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_PRIV);
     qdsa_configure_wq(d, 0, 16, bits);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+    qdsa_enable(d);
     stop(&t);
 }
 
@@ -479,6 +472,23 @@ static uint32_t try_wq(QDSA *d, unsigned qword, uint64_t val)
 /* 5.2: WQ Enable Checks; Table 9-7: what can be written when */
 static void test_enable_wq(void)
 {
+    static const struct {
+        unsigned qword;
+        uint64_t clear;
+        uint64_t set;
+        DSACommandError error;
+    } checks[] = {
+        { 1, R_DSA_WQCFG1_PRIORITY_MASK, 0, DSA_CMDERR_WQ_PRIORITY },
+        { 1, R_DSA_WQCFG1_MODE_MASK, 0, DSA_CMDERR_WQ_PASID },
+        { 1, 0, R_DSA_WQCFG1_PASID_EN_MASK, DSA_CMDERR_WQ_PASID },
+        { 1, 0, R_DSA_WQCFG1_BLOCK_ON_FAULT_MASK,
+          DSA_CMDERR_WQ_BLOCK_ON_FAULT },
+        { 1, R_DSA_WQCFG1_MAX_BATCH_MASK, 0, DSA_CMDERR_WQ_MAX_BATCH },
+        { 1, 0, R_DSA_WQCFG1_MAX_BATCH_MASK, DSA_CMDERR_WQ_MAX_BATCH },
+        { 1, 0, R_DSA_WQCFG1_ATS_DISABLE_MASK, DSA_CMDERR_WQ_ATS },
+        { 1, 0, R_DSA_WQCFG1_PRS_DISABLE_MASK, DSA_CMDERR_WQ_PRS },
+        { 2, 0, R_DSA_WQCFG2_OCC_INT_TABLE_MASK, DSA_CMDERR_WQ_OCC_INT },
+    };
     Test t;
     QDSA *d = &t.dsa;
     uint64_t cfg;
@@ -492,24 +502,14 @@ static void test_enable_wq(void)
                     DSA_CMDERR_INVALID_WQ);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 1), ==,
                     DSA_CMDERR_WQ_SIZE);
-    g_assert_cmphex(try_wq(d, 1, cfg & ~R_DSA_WQCFG1_PRIORITY_MASK), ==,
-                    DSA_CMDERR_WQ_PRIORITY);
-    g_assert_cmphex(try_wq(d, 1, cfg & ~R_DSA_WQCFG1_MODE_MASK), ==,
-                    DSA_CMDERR_WQ_PASID);
-    g_assert_cmphex(try_wq(d, 1, cfg | R_DSA_WQCFG1_PASID_EN_MASK), ==,
-                    DSA_CMDERR_WQ_PASID);
-    g_assert_cmphex(try_wq(d, 1, cfg | R_DSA_WQCFG1_BLOCK_ON_FAULT_MASK), ==,
-                    DSA_CMDERR_WQ_BLOCK_ON_FAULT);
-    g_assert_cmphex(try_wq(d, 1, cfg & ~R_DSA_WQCFG1_MAX_BATCH_MASK), ==,
-                    DSA_CMDERR_WQ_MAX_BATCH);
-    g_assert_cmphex(try_wq(d, 1, cfg | R_DSA_WQCFG1_MAX_BATCH_MASK), ==,
-                    DSA_CMDERR_WQ_MAX_BATCH);
-    g_assert_cmphex(try_wq(d, 1, cfg | R_DSA_WQCFG1_ATS_DISABLE_MASK), ==,
-                    DSA_CMDERR_WQ_ATS);
-    g_assert_cmphex(try_wq(d, 1, cfg | R_DSA_WQCFG1_PRS_DISABLE_MASK), ==,
-                    DSA_CMDERR_WQ_PRS);
-    g_assert_cmphex(try_wq(d, 2, R_DSA_WQCFG2_OCC_INT_TABLE_MASK), ==,
-                    DSA_CMDERR_WQ_OCC_INT);
+    for (int i = 0; i < ARRAY_SIZE(checks); i++) {
+        uint64_t val = qdsa_readq(d, qdsa_wqcfg(0, checks[i].qword));
+
+        g_test_message("case %d", i);
+        g_assert_cmphex(try_wq(d, checks[i].qword,
+                               (val & ~checks[i].clear) | checks[i].set), ==,
+                        checks[i].error);
+    }
     g_assert_cmphex(qdsa_command(d, DSA_CMD_DISABLE_WQ, 1), ==,
                     DSA_CMDERR_WQ_NOT_ENABLED);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_DISABLE_WQ, 1 << 8), ==,
@@ -649,7 +649,7 @@ static void test_move(void)
     uint64_t src;
 
     start(&t);
-    src = alloc(&t, 0x300000) + 0x10000;
+    src = guest_alloc_zeroed(&t.alloc, t.qts, 0x300000) + 0x10000;
     for (int i = 0; i < ARRAY_SIZE(cases); i++) {
         put_pattern(&t, src, cases[i].size, i);
         submit_data(&t, DSA_OP_MEMORY_MOVE, 0, src, src + cases[i].distance,
@@ -669,7 +669,7 @@ static void test_fill(void)
     Test t;
 
     start(&t);
-    dst = alloc(&t, sizeof(expected) + PAGE) + 5;
+    dst = guest_alloc_zeroed(&t.alloc, t.qts, sizeof(expected) + PAGE) + 5;
     for (int i = 0; i < sizeof(expected) - 1; i++) {
         expected[i] = pattern >> (i % 8 * 8);
     }
@@ -701,8 +701,8 @@ static void test_compare(void)
     Test t;
 
     start(&t);
-    a = alloc(&t, 0x20000);
-    b = alloc(&t, 0x20000) + 3;
+    a = guest_alloc_zeroed(&t.alloc, t.qts, 0x20000);
+    b = guest_alloc_zeroed(&t.alloc, t.qts, 0x20000) + 3;
     put_pattern(&t, a, 0x10000, 1);
     put_pattern(&t, b, 0x10000, 1);
     compare(&t, DSA_OP_COMPARE, 0, a, b, 0x10000, 0, DSA_STATUS_SUCCESS);
@@ -765,9 +765,9 @@ static void test_delta(void)
     Test t;
 
     start(&t);
-    a = alloc(&t, size);
-    b = alloc(&t, size);
-    delta = alloc(&t, 0x100000);
+    a = guest_alloc_zeroed(&t.alloc, t.qts, size);
+    b = guest_alloc_zeroed(&t.alloc, t.qts, size);
+    delta = guest_alloc_zeroed(&t.alloc, t.qts, 0x100000);
     create_delta(&t, check, a, b, size, delta, 1000, 1, DSA_STATUS_SUCCESS);
     expect_result(&t, 0, 0);
     g_assert_cmpuint(ldl_le_p(t.record + DSA_CR_DELTA_SIZE), ==, 0);
@@ -813,8 +813,8 @@ static void test_dualcast(void)
     Test t;
 
     start(&t);
-    src = alloc(&t, 0x100000);
-    dst = alloc(&t, 0x400000) + 77;
+    src = guest_alloc_zeroed(&t.alloc, t.qts, 0x100000);
+    dst = guest_alloc_zeroed(&t.alloc, t.qts, 0x400000) + 77;
     for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
         put_pattern(&t, src, sizes[i], 9 + i);
         qdsa_desc(&desc, DSA_OP_DUALCAST, CR, t.cr);
@@ -866,8 +866,8 @@ static void test_crc(void)
     Test t;
 
     start(&t);
-    src = alloc(&t, sizeof(data));
-    dst = alloc(&t, sizeof(data));
+    src = guest_alloc_zeroed(&t.alloc, t.qts, sizeof(data));
+    dst = guest_alloc_zeroed(&t.alloc, t.qts, sizeof(data));
     fill_pattern(data, sizeof(data), 3);
     qtest_memwrite(t.qts, src, data, sizeof(data));
     /* No byte counts but those of the data, however many they are */
@@ -960,9 +960,9 @@ static void test_dif(void)
     Test t;
 
     start(&t);
-    raw = alloc(&t, n * 512);
-    with = alloc(&t, n * 520);
-    out = alloc(&t, n * 520);
+    raw = guest_alloc_zeroed(&t.alloc, t.qts, n * 512);
+    with = guest_alloc_zeroed(&t.alloc, t.qts, n * 520);
+    out = guest_alloc_zeroed(&t.alloc, t.qts, n * 520);
     put_pattern(&t, raw, n * 512, 0);
     dif(&t, DSA_OP_DIF_INSERT, raw, with, n * 512, 0, 0, NULL, &tags,
         DSA_STATUS_SUCCESS);
@@ -1012,7 +1012,7 @@ static void test_cache_flush(void)
     Test t;
 
     start(&t);
-    addr = alloc(&t, 0x10000);
+    addr = guest_alloc_zeroed(&t.alloc, t.qts, 0x10000);
     submit_data(&t, DSA_OP_CACHE_FLUSH, 0, 0, addr + 1, 0xfff0,
                 DSA_STATUS_SUCCESS);
     submit_data(&t, DSA_OP_FILL, DSA_FLAG_CACHE_CONTROL |
@@ -1077,7 +1077,7 @@ static void test_descriptor_checks(void)
     Test t;
 
     start(&t);
-    src = alloc(&t, 2 * PAGE);
+    src = guest_alloc_zeroed(&t.alloc, t.qts, 2 * PAGE);
     for (int i = 0; i < ARRAY_SIZE(cases); i++) {
         DSAOperation op = cases[i].op;
         bool has_dst = op != DSA_OP_BATCH && op != DSA_OP_CRC &&
@@ -1124,7 +1124,7 @@ static void test_overlap(void)
     Test t;
 
     start(&t);
-    a = alloc(&t, 3 * PAGE);
+    a = guest_alloc_zeroed(&t.alloc, t.qts, 3 * PAGE);
     b = a + PAGE;
     c = b + PAGE;
     for (int i = 0; i < 2; i++) {
@@ -1148,7 +1148,7 @@ static void test_swerror(void)
     uint64_t src;
 
     start(&t);
-    src = alloc(&t, PAGE);
+    src = guest_alloc_zeroed(&t.alloc, t.qts, PAGE);
     qdsa_writel(d, A_DSA_GENCTRL, R_DSA_GENCTRL_SWERROR_INT_MASK);
 
     /* Compare has to have a completion record */
@@ -1212,8 +1212,8 @@ static void test_batch(void)
     Test t;
 
     start(&t);
-    list = alloc(&t, n * DSA_DESC_SIZE);
-    data = alloc(&t, PAGE);
+    list = guest_alloc_zeroed(&t.alloc, t.qts, n * DSA_DESC_SIZE);
+    data = guest_alloc_zeroed(&t.alloc, t.qts, PAGE);
     for (int i = 0; i < n; i++) {
         qdsa_desc(&desc, DSA_OP_FILL, 0, 0);
         qdsa_desc_data(&desc, i + 1, data + i * 8, 8);
@@ -1263,9 +1263,8 @@ static void test_drain(void)
     start_with(&t, "-device dsa,addr=4");
     qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
     qdsa_writeq(d, qdsa_grpcfg(0, DSA_GRPCFG_ENGINES), 0xf);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
-    src = alloc(&t, 2 * size);
+    qdsa_enable(d);
+    src = guest_alloc_zeroed(&t.alloc, t.qts, 2 * size);
     for (int i = 0; i < n; i++) {
         qdsa_desc(&desc, DSA_OP_MEMORY_MOVE, CR, t.cr + 32 * (i + 1));
         qdsa_desc_data(&desc, src, src + size, size);
@@ -1379,7 +1378,7 @@ static void test_halt(void)
     uint64_t src;
 
     start(&t);
-    src = alloc(&t, 0x4000000);
+    src = guest_alloc_zeroed(&t.alloc, t.qts, 0x4000000);
     submit_moves(&t, 16, src, 0x2000000);
     qecam_writew(t.qts, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY);
     g_assert_cmphex(qdsa_readl(d, A_DSA_GENSTS), ==,
@@ -1416,7 +1415,7 @@ static void test_busy(void)
     uint64_t src;
 
     start(&t);
-    src = alloc(&t, 0x4000000);
+    src = guest_alloc_zeroed(&t.alloc, t.qts, 0x4000000);
     submit_moves(&t, 16, src, 0x2000000);
     /* WQ full: 16 entries, and those that the engine has taken meanwhile */
     do {
@@ -1549,8 +1548,8 @@ static void test_partial(void)
 
     start_iommu(&t);
     root = new_pasid(&t, PASID);
-    src = alloc(&t, 0x10000);
-    dst = alloc(&t, 0x10000);
+    src = guest_alloc_zeroed(&t.alloc, t.qts, 0x10000);
+    dst = guest_alloc_zeroed(&t.alloc, t.qts, 0x10000);
     put_pattern(&t, src, 0x10000, 4);
     map(&t, root, IOVA_CR, t.cr, PAGE);
     map(&t, root, IOVA_SRC, src, 0x8000);
@@ -1616,14 +1615,13 @@ static void test_shared(void)
     QDSA *d = &t.dsa;
 
     start_iommu(&t);
-    cr2 = alloc(&t, PAGE);
+    cr2 = guest_alloc_zeroed(&t.alloc, t.qts, PAGE);
     root = new_pasid(&t, PASID);
     map(&t, root, IOVA_CR, t.cr, PAGE);
     root = new_pasid(&t, PASID2);
     map(&t, root, IOVA_CR, cr2, PAGE);
     qdsa_configure_wq(d, 0, 16, R_DSA_WQCFG1_PASID_EN_MASK | DSA_WQ_SHARED);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+    qdsa_enable(d);
 
     qdsa_desc(&desc, DSA_OP_NOOP, CR, IOVA_CR);
     g_assert_true(enqueue(&t, PASID, DSA_PORTAL_LIMITED, &desc));

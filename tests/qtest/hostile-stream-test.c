@@ -15,8 +15,10 @@
 #include "hw/i386/intel_iommu_internal.h"
 #include "libqos/dsa.h"
 #include "libqos/malloc-pc.h"
+#include "libqos/malloc-zeroed.h"
 #include "libqos/pci-ats-testdev.h"
 #include "libqos/stream.h"
+#include "libqos/vtd.h"
 
 #define MACHINE "-M q35 -nodefaults -m 16 "
 #define DEV     QATD_BDF(0, 4, 0)
@@ -168,29 +170,24 @@ static void break_snapshot(const char *subsection)
     g_assert_true(g_file_set_contents(DISK, data, len, NULL));
 }
 
-static uint64_t csr(uint64_t offset)
-{
-    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
-}
-
 /* The machine goes on with an IOMMU that has been reset */
 static void test_iommu_failed_load(void)
 {
     const char *args = MACHINE "-device intel-iommu,svm=on";
     QTestState *qts = qtest_init(args);
 
-    qtest_writeq(qts, csr(DMAR_RTADDR_REG), 0x100000 | VTD_RTADDR_SMT);
-    qtest_writel(qts, csr(DMAR_GCMD_REG), VTD_GCMD_SRTP);
-    qtest_writel(qts, csr(DMAR_GCMD_REG), VTD_GCMD_TE);
-    g_assert_cmphex(qtest_readl(qts, csr(DMAR_GSTS_REG)), ==,
+    qvtd_writeq(qts, DMAR_RTADDR_REG, 0x100000 | VTD_RTADDR_SMT);
+    qvtd_writel(qts, DMAR_GCMD_REG, VTD_GCMD_SRTP);
+    qvtd_writel(qts, DMAR_GCMD_REG, VTD_GCMD_TE);
+    g_assert_cmphex(qvtd_readl(qts, DMAR_GSTS_REG), ==,
                     VTD_GSTS_RTPS | VTD_GSTS_TES);
     save_snapshot(qts);
     break_snapshot("iommu-intel/pri");
 
     qts = qtest_init(args);
     fail_to_load_snapshot(qts);
-    g_assert_cmphex(qtest_readl(qts, csr(DMAR_GSTS_REG)), ==, 0);
-    g_assert_cmphex(qtest_readq(qts, csr(DMAR_RTADDR_REG)), ==, 0);
+    g_assert_cmphex(qvtd_readl(qts, DMAR_GSTS_REG), ==, 0);
+    g_assert_cmphex(qvtd_readq(qts, DMAR_RTADDR_REG), ==, 0);
     qtest_quit(qts);
     unlink(DISK);
 }
@@ -262,8 +259,7 @@ static void dsa_start(DSATest *t, const char *args)
     t->qts = qtest_init(args);
     qecam_enable(t->qts);
     pc_alloc_init(&t->alloc, t->qts, 0);
-    page = guest_alloc(&t->alloc, 3 * PAGE);
-    qtest_memset(t->qts, page, 0, 3 * PAGE);
+    page = guest_alloc_zeroed(&t->alloc, t->qts, 3 * PAGE);
     qdsa_init(&t->dsa, t->qts, DEV, page);
     t->cr = page + PAGE;
     t->data = page + 2 * PAGE;

@@ -79,11 +79,6 @@ typedef struct Test {
 
 /* ---- Tables ---- */
 
-static uint64_t csr(uint64_t offset)
-{
-    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
-}
-
 static uint64_t page(Test *t)
 {
     return qvtd_new_table(&t->vtd);
@@ -160,7 +155,7 @@ static void start(Test *t, Mode mode)
 static void stop(Test *t)
 {
     /* A cached answer is not a fault, and neither is the lack of one */
-    g_assert_cmphex(qtest_readl(t->qts, csr(DMAR_FSTS_REG)), ==, 0);
+    g_assert_cmphex(qvtd_readl(t->qts, DMAR_FSTS_REG), ==, 0);
     qtest_quit(t->qts);
     alloc_destroy(&t->alloc);
 }
@@ -285,11 +280,11 @@ static void pasid_cache_global(Test *t)
 /* Registers are for those who do not use the queue (6.5.1) */
 static void reg_command(Test *t, uint64_t offset, uint64_t val, uint64_t busy)
 {
-    qtest_writel(t->qts, csr(DMAR_GCMD_REG), VTD_GCMD_TE);
-    g_assert_cmphex(qtest_readl(t->qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+    qvtd_writel(t->qts, DMAR_GCMD_REG, VTD_GCMD_TE);
+    g_assert_cmphex(qvtd_readl(t->qts, DMAR_GSTS_REG) & VTD_GSTS_QIES, ==,
                     0);
-    qtest_writeq(t->qts, csr(offset), val | busy);
-    g_assert_cmphex(qtest_readq(t->qts, csr(offset)) & busy, ==, 0);
+    qvtd_writeq(t->qts, offset, val | busy);
+    g_assert_cmphex(qvtd_readq(t->qts, offset) & busy, ==, 0);
 }
 
 static void reg_iotlb_global(Test *t)
@@ -305,7 +300,7 @@ static void reg_iotlb_domain(Test *t)
 
 static void reg_iotlb_pages(Test *t)
 {
-    qtest_writeq(t->qts, csr(DMAR_IVA_REG), IOVA);
+    qvtd_writeq(t->qts, DMAR_IVA_REG, IOVA);
     reg_command(t, DMAR_IOTLB_REG, VTD_TLB_PSI_FLUSH | (uint64_t)DOMAIN << 32,
                 VTD_TLB_IVT);
 }
@@ -324,16 +319,16 @@ static void reg_context_device(Test *t)
 /* 11.4.4.1: the root table is another one */
 static void root_table(Test *t)
 {
-    qtest_writel(t->qts, csr(DMAR_GCMD_REG), VTD_GCMD_TE | VTD_GCMD_QIE |
-                                             VTD_GCMD_SRTP);
+    qvtd_writel(t->qts, DMAR_GCMD_REG, VTD_GCMD_TE | VTD_GCMD_QIE |
+                                            VTD_GCMD_SRTP);
 }
 
 /* 11.4.4.1: nothing is translated for a while */
 static void translation_off(Test *t)
 {
-    qtest_writel(t->qts, csr(DMAR_GCMD_REG), VTD_GCMD_QIE);
+    qvtd_writel(t->qts, DMAR_GCMD_REG, VTD_GCMD_QIE);
     ask_nothing(t);
-    qtest_writel(t->qts, csr(DMAR_GCMD_REG), VTD_GCMD_QIE | VTD_GCMD_TE);
+    qvtd_writel(t->qts, DMAR_GCMD_REG, VTD_GCMD_QIE | VTD_GCMD_TE);
 }
 
 /* ---- Changes ---- */

@@ -64,11 +64,6 @@ typedef struct Test {
     QATDResult r[16];
 } Test;
 
-static uint64_t csr(uint64_t offset)
-{
-    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
-}
-
 static void start(Test *t, const char *iommu)
 {
     *t = (Test) { };
@@ -172,31 +167,36 @@ static void ask_page(Test *t, uint32_t pasid, uint64_t addr, uint64_t flags,
 
 static void no_fault(Test *t)
 {
-    g_assert_cmphex(qtest_readl(t->qts, csr(DMAR_FSTS_REG)) & 0x7f, ==, 0);
+    g_assert_cmphex(qvtd_readl(t->qts, DMAR_FSTS_REG) & 0x7f, ==, 0);
 }
 
 /* Expect a fault (11.4.7.6), and clear it */
 static void fault(Test *t, uint8_t reason, unsigned at, uint32_t pasid,
                   uint64_t addr, bool is_write)
 {
-    uint64_t lo = qtest_readq(t->qts, csr(DMAR_FRCD_REG_0_0));
-    uint64_t hi = qtest_readq(t->qts, csr(DMAR_FRCD_REG_0_2));
+    QVtdFault fault;
 
-    g_assert_cmphex(qtest_readl(t->qts, csr(DMAR_FSTS_REG)) & VTD_FSTS_PPF, ==,
+    g_assert_cmphex(qvtd_readl(t->qts, DMAR_FSTS_REG) & VTD_FSTS_PPF, ==,
                     VTD_FSTS_PPF);
-    g_assert_cmphex(hi >> 63, ==, 1);
-    g_assert_cmphex(extract64(hi, 32, 8), ==, reason);
-    g_assert_cmphex(extract64(hi, 60, 2), ==, at);
-    g_assert_cmphex(hi & 0xffff, ==, DEV);
-    g_assert_cmphex(extract64(hi, 31, 1), ==, pasid != QATD_NO_PASID);
+    fault = qvtd_take_fault(t->qts);
+    g_assert_cmphex(fault.reason, ==, reason);
+    g_assert_cmphex(fault.at, ==, at);
+    g_assert_cmphex(fault.sid, ==, DEV);
+    g_assert_cmpint(fault.has_pasid, ==, pasid != QATD_NO_PASID);
     if (pasid != QATD_NO_PASID) {
-        g_assert_cmphex(extract64(hi, 40, 20), ==, pasid);
+        g_assert_cmphex(fault.pasid, ==, pasid);
     }
-    g_assert_cmphex(extract64(hi, 62, 1), ==, !is_write);
-    g_assert_cmphex(lo, ==, addr & ~(KIB4 - 1));
-    qtest_writeq(t->qts, csr(DMAR_FRCD_REG_0_2), 1ULL << 63);
-    qtest_writel(t->qts, csr(DMAR_FSTS_REG), 0x71);
+    g_assert_cmpint(fault.t1, ==, !is_write);
+    g_assert_cmphex(fault.addr, ==, addr & ~(KIB4 - 1));
+    qvtd_writel(t->qts, DMAR_FSTS_REG, 0x71);
     no_fault(t);
+}
+
+/* Request one page without a translation; expect a fault with @reason */
+static void ask_blocked(Test *t, uint32_t pasid, uint64_t addr, uint8_t reason)
+{
+    ask(t, pasid, addr, KIB4, 0, 1, 1);
+    fault(t, reason, 1, pasid, addr, false);
 }
 
 static int64_t dma(Test *t, unsigned command, uint32_t pasid, uint64_t addr,
@@ -314,19 +314,16 @@ static void test_legacy_faults(void)
     /* LCT.4.3 */
     qvtd_attach(&t.vtd, DEV, DOMAIN, 1ULL << 40, true);
     qvtd_inv_global(&t.vtd);
-    ask(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_CONTEXT_ENTRY_INV, 1, QATD_NO_PASID, IOVA, false);
+    ask_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_CONTEXT_ENTRY_INV);
     /* LCT.5 */
     qvtd_attach(&t.vtd, DEV, DOMAIN, t.table, false);
     qvtd_inv_global(&t.vtd);
-    ask(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_CONTEXT_ENTRY_TT, 1, QATD_NO_PASID, IOVA, false);
+    ask_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_CONTEXT_ENTRY_TT);
     /* LCT.2 */
     table = qtest_readq(t.qts, t.vtd.root) & ~(KIB4 - 1);
     qtest_memset(t.qts, table + DEV * 16, 0, 16);
     qvtd_inv_global(&t.vtd);
-    ask(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_CONTEXT_ENTRY_P, 1, QATD_NO_PASID, IOVA, false);
+    ask_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_CONTEXT_ENTRY_P);
     /* 9.3: FPD counts even in an entry that is not present */
     qtest_writeq(t.qts, table + DEV * 16, VTD_CONTEXT_ENTRY_FPD);
     qvtd_inv_global(&t.vtd);
@@ -335,10 +332,9 @@ static void test_legacy_faults(void)
     /* LRT.2, which is not qualified by FPD */
     qtest_writeq(t.qts, t.vtd.root, 0);
     qvtd_inv_global(&t.vtd);
-    ask(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_ROOT_ENTRY_P, 1, QATD_NO_PASID, IOVA, false);
+    ask_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_ROOT_ENTRY_P);
     /* 4.2.1: Unsupported Request and no fault without translation */
-    qtest_writel(t.qts, csr(DMAR_GCMD_REG), VTD_GCMD_QIE);
+    qvtd_writel(t.qts, DMAR_GCMD_REG, VTD_GCMD_QIE);
     ask(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
     no_fault(&t);
     stop(&t);
@@ -394,7 +390,7 @@ static void test_translated_disabled(void)
 
     start_legacy(&t);
     data = page(&t);
-    qtest_writel(t.qts, csr(DMAR_GCMD_REG), VTD_GCMD_QIE);
+    qvtd_writel(t.qts, DMAR_GCMD_REG, VTD_GCMD_QIE);
     translated_blocked(&t, data);
     no_fault(&t);
     /* Untranslated requests pass */
@@ -573,9 +569,9 @@ static void test_wait(void)
             qvtd_submit(&t.vtd, lo, status);
             g_assert_cmphex(qtest_readl(t.qts, status), ==,
                             lo & VTD_INV_DESC_WAIT_SW ? 0xabcd : 0);
-            g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_ICS_REG)), ==,
+            g_assert_cmphex(qvtd_readl(t.qts, DMAR_ICS_REG), ==,
                             !!(lo & VTD_INV_DESC_WAIT_IF));
-            qtest_writel(t.qts, csr(DMAR_ICS_REG), VTD_ICS_IWC);
+            qvtd_writel(t.qts, DMAR_ICS_REG, VTD_ICS_IWC);
         }
         no_fault(&t);
         stop(&t);
@@ -603,9 +599,9 @@ static void test_queue_error(void)
     for (int i = 0; i < ARRAY_SIZE(bad); i++) {
         uint64_t status = page(&t);
         uint64_t at = qvtd_submit_nowait(&t.vtd, bad[i][0], bad[i][1]);
-        uint64_t head = qtest_readq(t.qts, csr(DMAR_IQH_REG));
+        uint64_t head = qvtd_readq(t.qts, DMAR_IQH_REG);
 
-        g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_FSTS_REG)), ==,
+        g_assert_cmphex(qvtd_readl(t.qts, DMAR_FSTS_REG), ==,
                         VTD_FSTS_IQE);
         g_assert_cmphex(t.vtd.iq + head, ==, at);
         /* What is behind has to wait, whatever is written to the tail */
@@ -615,7 +611,7 @@ static void test_queue_error(void)
         /* Correct it: clearing IQE is enough */
         qtest_writeq(t.qts, at, VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_FN);
         qtest_writeq(t.qts, at + 8, 0);
-        qtest_writel(t.qts, csr(DMAR_FSTS_REG), VTD_FSTS_IQE);
+        qvtd_writel(t.qts, DMAR_FSTS_REG, VTD_FSTS_IQE);
         g_assert_cmphex(qtest_readl(t.qts, status), ==, 7);
         no_fault(&t);
     }
@@ -628,14 +624,14 @@ static void test_register_width(void)
     Test t;
 
     start_legacy(&t);
-    qtest_writeq(t.qts, csr(DMAR_FECTL_REG), 0x1234ULL << 32 | 0x80000000);
-    g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_FECTL_REG)), ==, 0x80000000);
-    g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_FEDATA_REG)), ==, 0x1234);
-    qtest_writeq(t.qts, csr(DMAR_IECTL_REG), 0x5678ULL << 32);
-    g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_IECTL_REG)), ==, 0);
-    g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_IEDATA_REG)), ==, 0x5678);
-    qtest_writeq(t.qts, csr(DMAR_IEADDR_REG), 0xfee00000);
-    g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_IEADDR_REG)), ==, 0xfee00000);
+    qvtd_writeq(t.qts, DMAR_FECTL_REG, 0x1234ULL << 32 | 0x80000000);
+    g_assert_cmphex(qvtd_readl(t.qts, DMAR_FECTL_REG), ==, 0x80000000);
+    g_assert_cmphex(qvtd_readl(t.qts, DMAR_FEDATA_REG), ==, 0x1234);
+    qvtd_writeq(t.qts, DMAR_IECTL_REG, 0x5678ULL << 32);
+    g_assert_cmphex(qvtd_readl(t.qts, DMAR_IECTL_REG), ==, 0);
+    g_assert_cmphex(qvtd_readl(t.qts, DMAR_IEDATA_REG), ==, 0x5678);
+    qvtd_writeq(t.qts, DMAR_IEADDR_REG, 0xfee00000);
+    g_assert_cmphex(qvtd_readl(t.qts, DMAR_IEADDR_REG), ==, 0xfee00000);
     stop(&t);
 }
 
@@ -808,8 +804,7 @@ static void test_nested(void)
     /* SSS.3 on the way to a table of the first stage */
     qtest_writeq(t.qts, ss_entry, SS | 1ULL << 7 | 1ULL << 12);
     qvtd_inv_domain(&t.vtd, PE_DID);
-    ask(&t, PASID, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_SS_PAGING_ENTRY_RSVD, 1, PASID, IOVA, false);
+    ask_blocked(&t, PASID, IOVA, VTD_FR_SS_PAGING_ENTRY_RSVD);
     stop(&t);
 }
 
@@ -854,50 +849,40 @@ static void test_scalable_faults(void)
     no_fault(&t);
     /* SPT.3, SPT.4.2, SPT.4.3 */
     pe = qvtd_sm_pasid(&t.vtd, t.dir, PASID + 1, PE_FIRST | 1 << 5, PE1, root);
-    ask(&t, PASID + 1, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_PASID_ENTRY_RSVD, 1, PASID + 1, IOVA, false);
+    ask_blocked(&t, PASID + 1, IOVA, VTD_FR_PASID_ENTRY_RSVD);
     qtest_writeq(t.qts, pe, PE_P | 5ULL << 6);
-    ask(&t, PASID + 1, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_PASID_TABLE_ENTRY_INV, 1, PASID + 1, IOVA, false);
+    ask_blocked(&t, PASID + 1, IOVA, VTD_FR_PASID_TABLE_ENTRY_INV);
     qvtd_sm_pasid(&t.vtd, t.dir, PASID + 1, PE_FIRST, PE1, root | 2 << 2);
-    ask(&t, PASID + 1, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_PASID_TABLE_ENTRY_INV, 1, PASID + 1, IOVA, false);
+    ask_blocked(&t, PASID + 1, IOVA, VTD_FR_PASID_TABLE_ENTRY_INV);
     /* SFS.4 does not block, as what is behind the PASID entry does not */
     qvtd_sm_pasid(&t.vtd, t.dir, PASID + 1, PE_FIRST, PE1, 1ULL << 40);
     ask(&t, PASID + 1, IOVA, KIB4, 0, 1, 1);
     no_fault(&t);
     /* SCT.7, SCT.9 */
-    ask(&t, 8192, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_SM_PASID_TOO_LARGE, 1, 8192, IOVA, false);
-    ask(&t, 0, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_SM_PASID_IS_RID_PASID, 1, 0, IOVA, false);
+    ask_blocked(&t, 8192, IOVA, VTD_FR_SM_PASID_TOO_LARGE);
+    ask_blocked(&t, 0, IOVA, VTD_FR_SM_PASID_IS_RID_PASID);
     /* SCT.6 */
     qtest_writeq(t.qts, ce, t.dir | CE_ATS | 1);
     qvtd_inv_global(&t.vtd);
-    ask(&t, PASID, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_SM_CONTEXT_ENTRY_PASIDE, 1, PASID, IOVA, false);
+    ask_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_PASIDE);
     /* SCT.5, for requests and translated requests */
     qtest_writeq(t.qts, ce, t.dir | CE_PASID | 1);
     qvtd_inv_global(&t.vtd);
-    ask(&t, PASID, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_SM_CONTEXT_ENTRY_DTE, 1, PASID, IOVA, false);
+    ask_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_DTE);
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, 0x5000,
                         ATD_FLAG_TRANSLATED), !=, 0);
     fault(&t, VTD_FR_SM_CONTEXT_ENTRY_DTE, 2, QATD_NO_PASID, 0x5000, false);
     /* SCT.3: PRE is reserved without page requests */
     qtest_writeq(t.qts, ce, t.dir | CE_ATS | CE_PASID | 1 << 8 | 1);
     qvtd_inv_global(&t.vtd);
-    ask(&t, PASID, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_SM_CONTEXT_ENTRY_RSVD, 1, PASID, IOVA, false);
+    ask_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
     /* SCT.2, SRT.2 */
     qtest_writeq(t.qts, ce, 0);
     qvtd_inv_global(&t.vtd);
-    ask(&t, PASID, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_SM_CONTEXT_ENTRY_P, 1, PASID, IOVA, false);
+    ask_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_P);
     qtest_writeq(t.qts, t.vtd.root, 0);
     qvtd_inv_global(&t.vtd);
-    ask(&t, PASID, IOVA, KIB4, 0, 1, 1);
-    fault(&t, VTD_FR_SM_ROOT_ENTRY_P, 1, PASID, IOVA, false);
+    ask_blocked(&t, PASID, IOVA, VTD_FR_SM_ROOT_ENTRY_P);
     stop(&t);
 }
 
@@ -1002,7 +987,7 @@ static void test_untranslated_dirty(void)
 static void wait_fault(Test *t)
 {
     for (int i = 0; i < 10000; i++) {
-        if (qtest_readl(t->qts, csr(DMAR_FSTS_REG)) & VTD_FSTS_PPF) {
+        if (qvtd_readl(t->qts, DMAR_FSTS_REG) & VTD_FSTS_PPF) {
             return;
         }
         g_usleep(1000);
@@ -1020,8 +1005,8 @@ static void test_thread(void)
     root = first_stage(&t, PASID);
     map_first(&t, root, IOVA, KIB4, data | FS);
     /* The fault event interrupt is not masked */
-    qtest_writel(t.qts, csr(DMAR_FEADDR_REG), 0xfee00000);
-    qtest_writel(t.qts, csr(DMAR_FECTL_REG), 0);
+    qvtd_writel(t.qts, DMAR_FEADDR_REG, 0xfee00000);
+    qvtd_writel(t.qts, DMAR_FECTL_REG, 0);
     ask_page(&t, PASID, IOVA, ATD_FLAG_THREAD, data, KIB4, R | W);
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_WRITE, QATD_NO_PASID, data,
                         ATD_FLAG_TRANSLATED | ATD_FLAG_THREAD), ==, 0);
@@ -1134,9 +1119,9 @@ static void test_thread_interrupt(void)
     t.vtd.scalable = true;
     t.dir = qvtd_sm_attach(&t.vtd, DEV, CE_ATS | CE_PASID, 0);
     qvtd_enable(&t.vtd);
-    qtest_writel(t.qts, csr(DMAR_FEADDR_REG), 0xfee00000);
-    qtest_writel(t.qts, csr(DMAR_FEDATA_REG), 4 << 8);
-    qtest_writel(t.qts, csr(DMAR_FECTL_REG), 0);
+    qvtd_writel(t.qts, DMAR_FEADDR_REG, 0xfee00000);
+    qvtd_writel(t.qts, DMAR_FEDATA_REG, 4 << 8);
+    qvtd_writel(t.qts, DMAR_FECTL_REG, 0);
     ask(&t, 8192, IOVA, KIB4, ATD_FLAG_THREAD, 1, 1);
     wait_fault(&t);
     fault(&t, VTD_FR_SM_PASID_TOO_LARGE, 1, 8192, IOVA, false);
@@ -1172,8 +1157,8 @@ static void test_capabilities(void)
     Test t;
 
     start_scalable(&t);
-    cap = qtest_readq(t.qts, csr(DMAR_CAP_REG));
-    ecap = qtest_readq(t.qts, csr(DMAR_ECAP_REG));
+    cap = qvtd_readq(t.qts, DMAR_CAP_REG);
+    ecap = qvtd_readq(t.qts, DMAR_ECAP_REG);
     g_assert_cmphex(cap & VTD_CAP_FS5LP, ==, VTD_CAP_FS5LP);
     g_assert_cmphex(ecap & ecap_new, ==, ecap_new);
     g_assert_cmphex(ecap & (VTD_ECAP_SLTS | VTD_ECAP_FLTS | VTD_ECAP_SRS), ==,
@@ -1181,8 +1166,8 @@ static void test_capabilities(void)
     stop(&t);
 
     start(&t, "x-scalable-mode=on,x-flts=on,x-pasid-mode=on");
-    g_assert_cmphex(qtest_readq(t.qts, csr(DMAR_ECAP_REG)) & ecap_new, ==, 0);
-    g_assert_cmphex(qtest_readq(t.qts, csr(DMAR_CAP_REG)) & VTD_CAP_FS5LP, ==,
+    g_assert_cmphex(qvtd_readq(t.qts, DMAR_ECAP_REG) & ecap_new, ==, 0);
+    g_assert_cmphex(qvtd_readq(t.qts, DMAR_CAP_REG) & VTD_CAP_FS5LP, ==,
                     0);
     /* No translation requests without device-TLBs */
     g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_IOTLB_INFO, 0, 0, 0, 0), ==,
@@ -1190,7 +1175,7 @@ static void test_capabilities(void)
     stop(&t);
 
     start(&t, "x-scalable-mode=on,x-flts=on,device-iotlb=on");
-    g_assert_cmphex(qtest_readq(t.qts, csr(DMAR_ECAP_REG)) & ecap_new, ==, 0);
+    g_assert_cmphex(qvtd_readq(t.qts, DMAR_ECAP_REG) & ecap_new, ==, 0);
     stop(&t);
 }
 

@@ -22,7 +22,6 @@
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/misc/pci-ats-testdev.h"
-#include "hw/pci-host/q35.h"
 #include "libqos/dsa.h"
 #include "libqos/malloc-pc.h"
 #include "libqos/pci-ats-testdev.h"
@@ -179,8 +178,7 @@ static void invalidate(Test *t, uint64_t lo, uint64_t hi)
     put_desc(t, VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_SW |
              (uint64_t)t->vtd.seq << VTD_INV_DESC_WAIT_DATA_SHIFT,
              t->vtd.status);
-    qtest_writeq(t->qts, Q35_HOST_BRIDGE_IOMMU_ADDR + DMAR_IQT_REG,
-                 t->vtd.iq_tail * size);
+    qvtd_writeq(t->qts, DMAR_IQT_REG, t->vtd.iq_tail * size);
     while (qatomic_read((uint32_t *)word(t, t->vtd.status)) != t->vtd.seq) {
         continue;
     }
@@ -221,12 +219,9 @@ static void move_pasid(Test *t, unsigned to)
 /* Through a register, until hardware clears @busy */
 static void command(Test *t, unsigned reg, uint64_t busy, uint64_t val)
 {
-    uint64_t addr = Q35_HOST_BRIDGE_IOMMU_ADDR + reg;
-
-    qtest_writel(t->qts, Q35_HOST_BRIDGE_IOMMU_ADDR + DMAR_GCMD_REG,
-                 VTD_GCMD_TE);
-    qtest_writeq(t->qts, addr, busy | val);
-    while (qtest_readq(t->qts, addr) & busy) {
+    qvtd_writel(t->qts, DMAR_GCMD_REG, VTD_GCMD_TE);
+    qvtd_writeq(t->qts, reg, busy | val);
+    while (qvtd_readq(t->qts, reg) & busy) {
         continue;
     }
 }

@@ -36,11 +36,6 @@ typedef struct Test {
     uint64_t page;              /* memory for its DMA, with MAGIC in it */
 } Test;
 
-static uint64_t csr(uint64_t offset)
-{
-    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
-}
-
 static void start(Test *t, const char *iommu)
 {
     *t = (Test) { };
@@ -107,12 +102,12 @@ static int64_t dma_read(Test *t, uint64_t addr)
 
 static uint32_t fault_status(Test *t)
 {
-    return qtest_readl(t->qts, csr(DMAR_FSTS_REG));
+    return qvtd_readl(t->qts, DMAR_FSTS_REG);
 }
 
 static bool fault_event_pending(Test *t)
 {
-    return qtest_readl(t->qts, csr(DMAR_FECTL_REG)) & VTD_FECTL_IP;
+    return qvtd_readl(t->qts, DMAR_FECTL_REG) & VTD_FECTL_IP;
 }
 
 static void cause_fault(Test *t)
@@ -129,13 +124,13 @@ static void test_event_pending(void)
     start_legacy(&t, "");
     cause_fault(&t);
     g_assert_true(fault_event_pending(&t));
-    qtest_writeq(t.qts, csr(DMAR_FRCD_REG_0_2), VTD_FRCD_F);
+    qvtd_writeq(t.qts, DMAR_FRCD_REG_0_2, VTD_FRCD_F);
     g_assert_cmphex(fault_status(&t) & VTD_FSTS_PPF, ==, 0);
     g_assert_false(fault_event_pending(&t));
 
     cause_fault(&t);
     g_assert_true(fault_event_pending(&t));
-    qtest_writel(t.qts, csr(DMAR_FRCD_REG_0_3), VTD_FRCD_F >> 32);
+    qvtd_writel(t.qts, DMAR_FRCD_REG_0_3, VTD_FRCD_F >> 32);
     g_assert_false(fault_event_pending(&t));
     stop(&t);
 }
@@ -150,11 +145,11 @@ static void test_event_pending_queue_error(void)
     cause_fault(&t);
     desc = qvtd_submit_nowait(&t.vtd, 0xf, 0);
     g_assert_cmphex(fault_status(&t) & VTD_FSTS_IQE, ==, VTD_FSTS_IQE);
-    qtest_writeq(t.qts, csr(DMAR_FRCD_REG_0_2), VTD_FRCD_F);
+    qvtd_writeq(t.qts, DMAR_FRCD_REG_0_2, VTD_FRCD_F);
     g_assert_true(fault_event_pending(&t));
 
     qtest_writeq(t.qts, desc, VTD_INV_DESC_IEC);
-    qtest_writel(t.qts, csr(DMAR_FSTS_REG), VTD_FSTS_IQE);
+    qvtd_writel(t.qts, DMAR_FSTS_REG, VTD_FSTS_IQE);
     g_assert_false(fault_event_pending(&t));
     stop(&t);
 }
@@ -169,10 +164,10 @@ static void test_event_data(void)
 
     for (unsigned i = 0; i < ARRAY_SIZE(regs); i++) {
         /* Behind the control register, and with it in one quadword (11.2) */
-        qtest_writel(qts, csr(regs[i]), UINT32_MAX);
-        g_assert_cmphex(qtest_readl(qts, csr(regs[i])), ==, UINT16_MAX);
-        qtest_writeq(qts, csr(regs[i] - 4), 0xabcd1234ULL << 32);
-        g_assert_cmphex(qtest_readl(qts, csr(regs[i])), ==, 0x1234);
+        qvtd_writel(qts, regs[i], UINT32_MAX);
+        g_assert_cmphex(qvtd_readl(qts, regs[i]), ==, UINT16_MAX);
+        qvtd_writeq(qts, regs[i] - 4, 0xabcd1234ULL << 32);
+        g_assert_cmphex(qvtd_readl(qts, regs[i]), ==, 0x1234);
     }
     qtest_quit(qts);
 }
@@ -184,15 +179,12 @@ static void no_fault(Test *t)
 
 static void expect_fault(Test *t, uint8_t reason, bool is_write, uint64_t addr)
 {
-    uint64_t hi = qtest_readq(t->qts, csr(DMAR_FRCD_REG_0_2));
-    uint64_t lo = qtest_readq(t->qts, csr(DMAR_FRCD_REG_0_0));
+    QVtdFault fault = qvtd_take_fault(t->qts);
 
-    g_assert_cmphex(hi & VTD_FRCD_F, ==, VTD_FRCD_F);
-    g_assert_cmphex(extract64(hi, 32, 8), ==, reason);
-    g_assert_cmphex(hi & VTD_FRCD_T, ==, is_write ? 0 : VTD_FRCD_T);
-    g_assert_cmphex(hi & VTD_FRCD_SID_MASK, ==, t->dev.bdf);
-    g_assert_cmphex(lo, ==, addr & VTD_PAGE_MASK_4K);
-    qtest_writeq(t->qts, csr(DMAR_FRCD_REG_0_2), VTD_FRCD_F);
+    g_assert_cmphex(fault.reason, ==, reason);
+    g_assert_cmpint(fault.t1, ==, !is_write);
+    g_assert_cmphex(fault.sid, ==, t->dev.bdf);
+    g_assert_cmphex(fault.addr, ==, addr & VTD_PAGE_MASK_4K);
     no_fault(t);
 }
 
@@ -237,9 +229,7 @@ static void broken(Test *t, uint64_t addr, uint64_t bits, uint8_t reason)
 /* 11.4.5, 11.4.4: with translation on, the root table is another one */
 static void set_root(Test *t, uint64_t root)
 {
-    qtest_writeq(t->qts, csr(DMAR_RTADDR_REG), root);
-    qtest_writel(t->qts, csr(DMAR_GCMD_REG),
-                 VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_SRTP);
+    qvtd_set_root(t->qts, root);
     /* No descriptor is valid in a mode that is not (6.5.2.11, table 26) */
     if (!(root & (2 << 10))) {
         qvtd_inv_global(&t->vtd);
@@ -283,7 +273,7 @@ static void test_pass_context(void)
         bool prs;
 
         start_pass_through(&t, scalable_modes[i]);
-        prs = qtest_readq(t.qts, csr(DMAR_ECAP_REG)) & VTD_ECAP_PRS;
+        prs = qvtd_readq(t.qts, DMAR_ECAP_REG) & VTD_ECAP_PRS;
         expect_pass(&t);
         broken(&t, t.vtd.root, 1 << 4, VTD_FR_SM_ROOT_ENTRY_RSVD);
         broken(&t, t.context, 1 << 5, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
@@ -357,8 +347,8 @@ static void test_pass_fpd(void)
 
 static void enable(Test *t, bool on)
 {
-    qtest_writel(t->qts, csr(DMAR_GCMD_REG),
-                 VTD_GCMD_QIE | (on ? VTD_GCMD_TE : 0));
+    qvtd_writel(t->qts, DMAR_GCMD_REG,
+                VTD_GCMD_QIE | (on ? VTD_GCMD_TE : 0));
 }
 
 /*

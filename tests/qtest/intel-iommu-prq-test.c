@@ -56,29 +56,24 @@ typedef struct Test {
     uint64_t dir2;
 } Test;
 
-static uint64_t csr(uint64_t offset)
-{
-    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
-}
-
 static uint32_t readl(Test *t, uint64_t reg)
 {
-    return qtest_readl(t->qts, csr(reg));
+    return qvtd_readl(t->qts, reg);
 }
 
 static uint64_t readq(Test *t, uint64_t reg)
 {
-    return qtest_readq(t->qts, csr(reg));
+    return qvtd_readq(t->qts, reg);
 }
 
 static void writel(Test *t, uint64_t reg, uint32_t val)
 {
-    qtest_writel(t->qts, csr(reg), val);
+    qvtd_writel(t->qts, reg, val);
 }
 
 static void writeq(Test *t, uint64_t reg, uint64_t val)
 {
-    qtest_writeq(t->qts, csr(reg), val);
+    qvtd_writeq(t->qts, reg, val);
 }
 
 /* ---- Setup ---- */
@@ -218,19 +213,16 @@ static void no_fault(Test *t)
 /* The fault of a page request: T1 is clear and T2 is set (11.4.7.6) */
 static void fault(Test *t, uint8_t reason, uint32_t pasid, uint64_t addr)
 {
-    uint64_t lo = readq(t, DMAR_FRCD_REG_0_0);
-    uint64_t hi = readq(t, DMAR_FRCD_REG_0_2);
+    QVtdFault fault = qvtd_take_fault(t->qts);
 
-    g_assert_cmphex(hi >> 63, ==, 1);
-    g_assert_cmphex(extract64(hi, 32, 8), ==, reason);
-    g_assert_cmphex(extract64(hi, 62, 1), ==, 0);
-    g_assert_cmphex(extract64(hi, 28, 1), ==, 1);
-    g_assert_cmphex(extract64(hi, 60, 2), ==, 0);
-    g_assert_cmphex(hi & 0xffff, ==, DEV);
-    g_assert_cmphex(extract64(hi, 31, 1), ==, pasid != NONE);
-    g_assert_cmphex(extract64(hi, 40, 20), ==, pasid != NONE ? pasid : 0);
-    g_assert_cmphex(lo, ==, addr & ~(KIB4 - 1));
-    writeq(t, DMAR_FRCD_REG_0_2, 1ULL << 63);
+    g_assert_cmphex(fault.reason, ==, reason);
+    g_assert_false(fault.t1);
+    g_assert_true(fault.t2);
+    g_assert_cmphex(fault.at, ==, 0);
+    g_assert_cmphex(fault.sid, ==, DEV);
+    g_assert_cmpint(fault.has_pasid, ==, pasid != NONE);
+    g_assert_cmphex(fault.pasid, ==, pasid != NONE ? pasid : 0);
+    g_assert_cmphex(fault.addr, ==, addr & ~(KIB4 - 1));
     no_fault(t);
 }
 

@@ -48,11 +48,6 @@ typedef struct Queue {
     unsigned tail;
 } Queue;
 
-static uint64_t csr(uint64_t offset)
-{
-    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
-}
-
 static unsigned desc_size(const Queue *q)
 {
     return q->dw ? 32 : 16;
@@ -65,10 +60,10 @@ static uint64_t desc_addr(const Queue *q, unsigned index)
 
 static void global_command(Queue *q, uint32_t bit)
 {
-    uint32_t on = qtest_readl(q->qts, csr(DMAR_GSTS_REG)) &
+    uint32_t on = qvtd_readl(q->qts, DMAR_GSTS_REG) &
                   ~(uint32_t)VTD_GSTS_RTPS;
 
-    qtest_writel(q->qts, csr(DMAR_GCMD_REG), on | bit);
+    qvtd_writel(q->qts, DMAR_GCMD_REG, on | bit);
 }
 
 /* Program the root table and the queue, of 2^@qs pages (6.5.2) */
@@ -76,12 +71,12 @@ static void setup(Queue *q, QTestState *qts, uint64_t rtaddr, bool dw,
                   unsigned qs)
 {
     *q = (Queue) { .qts = qts, .dw = dw, .entries = 1u << (8 + qs - dw) };
-    qtest_writeq(qts, csr(DMAR_RTADDR_REG), rtaddr);
+    qvtd_writeq(qts, DMAR_RTADDR_REG, rtaddr);
     global_command(q, VTD_GCMD_SRTP);
-    qtest_writeq(qts, csr(DMAR_IQA_REG),
-                 QUEUE | (dw ? VTD_IQA_DW_MASK : 0) | qs);
+    qvtd_writeq(qts, DMAR_IQA_REG,
+                QUEUE | (dw ? VTD_IQA_DW_MASK : 0) | qs);
     global_command(q, VTD_GCMD_QIE);
-    g_assert_cmphex(qtest_readl(qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+    g_assert_cmphex(qvtd_readl(qts, DMAR_GSTS_REG) & VTD_GSTS_QIES, ==,
                     VTD_GSTS_QIES);
     qtest_writel(qts, STATUS, 0);
 }
@@ -118,7 +113,7 @@ static void put_wait(Queue *q)
 
 static void ring(Queue *q)
 {
-    qtest_writeq(q->qts, csr(DMAR_IQT_REG), q->tail * desc_size(q));
+    qvtd_writeq(q->qts, DMAR_IQT_REG, q->tail * desc_size(q));
 }
 
 static uint32_t status(Queue *q)
@@ -128,24 +123,24 @@ static uint32_t status(Queue *q)
 
 static unsigned head(Queue *q)
 {
-    return qtest_readq(q->qts, csr(DMAR_IQH_REG)) / desc_size(q);
+    return qvtd_readq(q->qts, DMAR_IQH_REG) / desc_size(q);
 }
 
 static void expect_error(Queue *q, unsigned at, VTDInvQueueError iqei)
 {
-    g_assert_cmphex(qtest_readl(q->qts, csr(DMAR_FSTS_REG)), ==, VTD_FSTS_IQE);
+    g_assert_cmphex(qvtd_readl(q->qts, DMAR_FSTS_REG), ==, VTD_FSTS_IQE);
     g_assert_cmpuint(head(q), ==, at);
-    g_assert_cmphex(qtest_readq(q->qts, csr(DMAR_IQERCD_REG)), ==, iqei);
+    g_assert_cmphex(qvtd_readq(q->qts, DMAR_IQERCD_REG), ==, iqei);
 }
 
 static void clear_error(Queue *q)
 {
-    qtest_writel(q->qts, csr(DMAR_FSTS_REG), VTD_FSTS_IQE);
+    qvtd_writel(q->qts, DMAR_FSTS_REG, VTD_FSTS_IQE);
 }
 
 static void expect_done(Queue *q)
 {
-    g_assert_cmphex(qtest_readl(q->qts, csr(DMAR_FSTS_REG)), ==, 0);
+    g_assert_cmphex(qvtd_readl(q->qts, DMAR_FSTS_REG), ==, 0);
     g_assert_cmpuint(head(q), ==, q->tail);
     g_assert_cmphex(status(q), ==, DONE);
     qtest_writel(q->qts, STATUS, 0);
@@ -360,7 +355,7 @@ static void test_width_unsupported(void)
     Queue q;
 
     start(&q, LEGACY, TTM_LEGACY, false);
-    qtest_writeq(q.qts, csr(DMAR_IQA_REG), QUEUE | VTD_IQA_DW_MASK);
+    qvtd_writeq(q.qts, DMAR_IQA_REG, QUEUE | VTD_IQA_DW_MASK);
     put(&q, iec);
     ring(&q);
     expect_error(&q, 0, VTD_IQEI_WIDTH);
@@ -398,7 +393,7 @@ static void test_tail(void)
     put(&q, iec);
     put_wait(&q);
     /* Beyond the end of the queue */
-    qtest_writeq(q.qts, csr(DMAR_IQT_REG), q.entries * desc_size(&q));
+    qvtd_writeq(q.qts, DMAR_IQT_REG, q.entries * desc_size(&q));
     expect_error(&q, 0, VTD_IQEI_TAIL);
     g_assert_cmphex(status(&q), ==, 0);
     ring(&q);
@@ -408,7 +403,7 @@ static void test_tail(void)
     /* In the middle of a descriptor */
     put(&q, iec);
     put_wait(&q);
-    qtest_writeq(q.qts, csr(DMAR_IQT_REG), q.tail * desc_size(&q) - 16);
+    qvtd_writeq(q.qts, DMAR_IQT_REG, q.tail * desc_size(&q) - 16);
     expect_error(&q, 2, VTD_IQEI_TAIL_ALIGN);
     clear_error(&q);
     ring(&q);
@@ -426,13 +421,13 @@ static void test_fetch(void)
     put_wait(&q);
     ring(&q);
     expect_done(&q);
-    qtest_writel(q.qts, csr(DMAR_GCMD_REG), 0);
-    g_assert_cmphex(qtest_readl(q.qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+    qvtd_writel(q.qts, DMAR_GCMD_REG, 0);
+    g_assert_cmphex(qvtd_readl(q.qts, DMAR_GSTS_REG) & VTD_GSTS_QIES, ==,
                     0);
-    qtest_writeq(q.qts, csr(DMAR_IQT_REG), 0);
-    qtest_writeq(q.qts, csr(DMAR_IQA_REG), NOWHERE | VTD_IQA_DW_MASK);
+    qvtd_writeq(q.qts, DMAR_IQT_REG, 0);
+    qvtd_writeq(q.qts, DMAR_IQA_REG, NOWHERE | VTD_IQA_DW_MASK);
     global_command(&q, VTD_GCMD_QIE);
-    qtest_writeq(q.qts, csr(DMAR_IQT_REG), desc_size(&q));
+    qvtd_writeq(q.qts, DMAR_IQT_REG, desc_size(&q));
     expect_error(&q, 0, VTD_IQEI_FETCH);
     qtest_quit(q.qts);
 }
@@ -570,7 +565,7 @@ static void wait_error(Long *t, unsigned at, VTDInvQueueError iqei)
 {
     gint64 end = g_get_monotonic_time() + STUCK * G_TIME_SPAN_SECOND;
 
-    while (!qtest_readl(t->qts, csr(DMAR_FSTS_REG))) {
+    while (!qvtd_readl(t->qts, DMAR_FSTS_REG)) {
         expect_machine(t, "running");
         g_assert_cmpint(g_get_monotonic_time(), <, end);
     }
@@ -748,12 +743,12 @@ static void test_late_tail(void)
     put_wait(&t.q);
     ring(&t.q);
     expect_done(&t.q);
-    qtest_writel(t.qts, csr(DMAR_GCMD_REG), 0);
-    qtest_writeq(t.qts, csr(DMAR_IQT_REG), 0);
+    qvtd_writel(t.qts, DMAR_GCMD_REG, 0);
+    qvtd_writeq(t.qts, DMAR_IQT_REG, 0);
     long_setup_queue(&t, LARGEST - 1);
 
     at = first_slice(&t);
-    qtest_writeq(t.qts, csr(DMAR_IQT_REG), t.q.entries * desc_size(&t.q));
+    qvtd_writeq(t.qts, DMAR_IQT_REG, t.q.entries * desc_size(&t.q));
     expect_halted(&t, at);
     machine(&t, "cont");
     wait_error(&t, at, VTD_IQEI_TAIL);
@@ -771,13 +766,13 @@ static void test_disable(void)
 
     long_start(&t, PASIDS);
     first_slice(&t);
-    qtest_writel(t.qts, csr(DMAR_GCMD_REG), VTD_GCMD_TE);
-    g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+    qvtd_writel(t.qts, DMAR_GCMD_REG, VTD_GCMD_TE);
+    g_assert_cmphex(qvtd_readl(t.qts, DMAR_GSTS_REG) & VTD_GSTS_QIES, ==,
                     VTD_GSTS_QIES);
     machine(&t, "cont");
     /* IQH is 0 when the queue is disabled */
     wait_head(&t, 0);
-    g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+    g_assert_cmphex(qvtd_readl(t.qts, DMAR_GSTS_REG) & VTD_GSTS_QIES, ==,
                     0);
     g_assert_cmphex(status(&t.q), ==, DONE);
     long_stop(&t);
@@ -792,15 +787,15 @@ static void test_disable_refused(void)
     put_wait(&q);
     put(&q, types[0].good);
     ring(&q);
-    qtest_writel(q.qts, csr(DMAR_GCMD_REG), 0);
-    g_assert_cmphex(qtest_readl(q.qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+    qvtd_writel(q.qts, DMAR_GCMD_REG, 0);
+    g_assert_cmphex(qvtd_readl(q.qts, DMAR_GSTS_REG) & VTD_GSTS_QIES, ==,
                     VTD_GSTS_QIES);
     qtest_writel(q.qts, STATUS, 0);
     /* The command has no effect later either */
     put_wait(&q);
     ring(&q);
     expect_done(&q);
-    g_assert_cmphex(qtest_readl(q.qts, csr(DMAR_GSTS_REG)) & VTD_GSTS_QIES, ==,
+    g_assert_cmphex(qvtd_readl(q.qts, DMAR_GSTS_REG) & VTD_GSTS_QIES, ==,
                     VTD_GSTS_QIES);
     qtest_quit(q.qts);
 }
@@ -814,7 +809,7 @@ static void test_system_reset(void)
     first_slice(&t);
     machine(&t, "cont");
     qtest_system_reset(t.qts);
-    g_assert_cmphex(qtest_readl(t.qts, csr(DMAR_GSTS_REG)), ==, 0);
+    g_assert_cmphex(qvtd_readl(t.qts, DMAR_GSTS_REG), ==, 0);
     g_assert_cmpuint(head(&t.q), ==, 0);
     long_setup_queue(&t, LARGEST);
     put_wait(&t.q);

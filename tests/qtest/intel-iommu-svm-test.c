@@ -31,11 +31,6 @@
 #define SVM_CAP     0x11d2008c222f0606
 #define SVM_ECAP    0x403cd9ea4f00f4eULL
 
-static uint64_t csr(uint64_t offset)
-{
-    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
-}
-
 typedef struct Registers {
     const char *args;
     uint64_t cap;
@@ -48,8 +43,8 @@ static void check_registers(const Registers *r, size_t n)
         QTestState *qts = qtest_initf("-nodefaults %s", r[i].args);
 
         g_test_message("%s", r[i].args);
-        g_assert_cmphex(qtest_readq(qts, csr(DMAR_CAP_REG)), ==, r[i].cap);
-        g_assert_cmphex(qtest_readq(qts, csr(DMAR_ECAP_REG)), ==, r[i].ecap);
+        g_assert_cmphex(qvtd_readq(qts, DMAR_CAP_REG), ==, r[i].cap);
+        g_assert_cmphex(qvtd_readq(qts, DMAR_ECAP_REG), ==, r[i].ecap);
         qtest_quit(qts);
     }
 }
@@ -216,16 +211,16 @@ static void test_reset(void)
     uint8_t before[DMAR_REG_SIZE], after[DMAR_REG_SIZE];
     QTestState *qts = qtest_init("-M q35 -device intel-iommu,svm=on");
 
-    qtest_memread(qts, csr(0), before, sizeof(before));
-    qtest_writeq(qts, csr(DMAR_RTADDR_REG), 0x1000);
-    qtest_writeq(qts, csr(DMAR_IQA_REG), 0x2000);
-    qtest_writel(qts, csr(DMAR_IEADDR_REG), 0x12345678);
-    qtest_writel(qts, csr(DMAR_GCMD_REG), VTD_GCMD_QIE);
-    qtest_memread(qts, csr(0), after, sizeof(after));
+    qtest_memread(qts, Q35_HOST_BRIDGE_IOMMU_ADDR, before, sizeof(before));
+    qvtd_writeq(qts, DMAR_RTADDR_REG, 0x1000);
+    qvtd_writeq(qts, DMAR_IQA_REG, 0x2000);
+    qvtd_writel(qts, DMAR_IEADDR_REG, 0x12345678);
+    qvtd_writel(qts, DMAR_GCMD_REG, VTD_GCMD_QIE);
+    qtest_memread(qts, Q35_HOST_BRIDGE_IOMMU_ADDR, after, sizeof(after));
     g_assert_cmpint(memcmp(before, after, sizeof(before)), !=, 0);
     qtest_qmp_assert_success(qts, "{ 'execute': 'system_reset' }");
     qtest_qmp_eventwait(qts, "RESET");
-    qtest_memread(qts, csr(0), after, sizeof(after));
+    qtest_memread(qts, Q35_HOST_BRIDGE_IOMMU_ADDR, after, sizeof(after));
     g_assert_cmpmem(before, sizeof(before), after, sizeof(after));
     qtest_quit(qts);
 }

@@ -20,6 +20,8 @@
 #define DEV         QATD_BDF(0, 4, 0)
 #define PASID       5
 #define IOVA        0x12340000ULL
+/* Where the registers are, which is not memory */
+#define REGISTERS   Q35_HOST_BRIDGE_IOMMU_ADDR
 /* Below the address width, and no memory */
 #define NOWHERE     (1ULL << 40)
 
@@ -41,11 +43,6 @@ typedef struct Test {
     uint64_t context;           /* context entry of the device */
     bool bad_mode;              /* no descriptor is valid (6.5.2.11) */
 } Test;
-
-static uint64_t csr(uint64_t offset)
-{
-    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
-}
 
 static void start(Test *t, const char *props)
 {
@@ -88,19 +85,16 @@ static void stop(Test *t)
 
 static void no_fault(Test *t)
 {
-    g_assert_cmphex(qtest_readl(t->qts, csr(DMAR_FSTS_REG)) & VTD_FSTS_PPF, ==,
-                    0);
+    g_assert_cmphex(qvtd_readl(t->qts, DMAR_FSTS_REG) & VTD_FSTS_PPF, ==, 0);
 }
 
 static void expect_fault(Test *t, uint8_t reason, unsigned at)
 {
-    uint64_t hi = qtest_readq(t->qts, csr(DMAR_FRCD_REG_0_2));
+    QVtdFault fault = qvtd_take_fault(t->qts);
 
-    g_assert_cmphex(hi >> 63, ==, 1);
-    g_assert_cmphex(extract64(hi, 32, 8), ==, reason);
-    g_assert_cmphex(extract64(hi, 60, 2), ==, at);
-    g_assert_cmphex(hi & 0xffff, ==, DEV);
-    qtest_writeq(t->qts, csr(DMAR_FRCD_REG_0_2), 1ULL << 63);
+    g_assert_cmphex(fault.reason, ==, reason);
+    g_assert_cmphex(fault.at, ==, at);
+    g_assert_cmphex(fault.sid, ==, DEV);
     no_fault(t);
 }
 
@@ -150,14 +144,6 @@ static void broken(Test *t, uint64_t addr, uint64_t val, uint32_t pasid,
     qtest_writeq(t->qts, addr, good);
 }
 
-/* 11.4.6: with translation on, the root table is another one */
-static void set_root(Test *t, uint64_t root)
-{
-    qtest_writeq(t->qts, csr(DMAR_RTADDR_REG), root);
-    qtest_writel(t->qts, csr(DMAR_GCMD_REG),
-                 VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_SRTP);
-}
-
 /* 9.1, 9.3 */
 static void test_legacy(void)
 {
@@ -181,7 +167,7 @@ static void test_legacy(void)
     /* Pass-through and no device-TLB: a good entry, for other requests */
     broken(&t, t.context, (lo & ~VTD_CONTEXT_ENTRY_TT) |
            VTD_CONTEXT_TT_PASS_THROUGH, QATD_NO_PASID, VTD_FR_CONTEXT_ENTRY_TT);
-    set_root(&t, NOWHERE);
+    qvtd_set_root(t.qts, NOWHERE);
     translation_faults(&t, QATD_NO_PASID, VTD_FR_ROOT_TABLE_INV);
     stop(&t);
 }
@@ -201,7 +187,7 @@ static void test_scalable(void)
     broken(&t, t.context + 16, 1, PASID, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
     /* RID_PASID for which the directory has no room */
     broken(&t, t.context + 8, 8192, PASID, VTD_FR_SM_CONTEXT_ENTRY_INV);
-    set_root(&t, NOWHERE | VTD_RTADDR_SMT);
+    qvtd_set_root(t.qts, NOWHERE | VTD_RTADDR_SMT);
     translation_faults(&t, PASID, VTD_FR_SM_ROOT_TABLE_INV);
     stop(&t);
 }
@@ -237,7 +223,7 @@ static void test_mode(void)
     Test t;
 
     start_legacy(&t);
-    set_root(&t, t.vtd.root | 1 << 11);
+    qvtd_set_root(t.qts, t.vtd.root | 1 << 11);
     t.bad_mode = true;
     translation_faults(&t, QATD_NO_PASID, VTD_FR_RTADDR_INV_TTM);
     translated_faults(&t, VTD_FR_RTADDR_INV_TTM);
@@ -288,26 +274,26 @@ static void test_registers(void)
     Test t;
 
     start_legacy(&t);
-    qtest_writeq(t.qts, t.table, VTD_SL_RW_MASK | csr(0));
+    qtest_writeq(t.qts, t.table, VTD_SL_RW_MASK | REGISTERS);
     untranslated_faults(&t, VTD_FR_PAGING_ENTRY_INV);
 
     good = qtest_readq(t.qts, t.root);
-    qtest_writeq(t.qts, t.root, VTD_ROOT_ENTRY_P | csr(0));
+    qtest_writeq(t.qts, t.root, VTD_ROOT_ENTRY_P | REGISTERS);
     untranslated_faults(&t, VTD_FR_CONTEXT_TABLE_INV);
     qtest_writeq(t.qts, t.root, good);
 
-    set_root(&t, csr(0));
+    qvtd_set_root(t.qts, REGISTERS);
     untranslated_faults(&t, VTD_FR_ROOT_TABLE_INV);
     stop(&t);
 
     start_scalable(&t);
     good = qtest_readq(t.qts, t.context);
-    qtest_writeq(t.qts, t.context, (good & 0xfff) | csr(0));
+    qtest_writeq(t.qts, t.context, (good & 0xfff) | REGISTERS);
     untranslated_faults(&t, VTD_FR_PASID_DIR_ACCESS_ERR);
     qtest_writeq(t.qts, t.context, good);
 
     good = qtest_readq(t.qts, t.table);
-    qtest_writeq(t.qts, t.table, VTD_PASID_ENTRY_P | csr(0));
+    qtest_writeq(t.qts, t.table, VTD_PASID_ENTRY_P | REGISTERS);
     untranslated_faults(&t, VTD_FR_PASID_TABLE_ACCESS_ERR);
     stop(&t);
 }

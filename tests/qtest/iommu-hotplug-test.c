@@ -18,6 +18,7 @@
 #include "hw/i386/amd_iommu.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "libqos/malloc-pc.h"
+#include "libqos/malloc-zeroed.h"
 #include "libqos/pci-ats-testdev.h"
 #include "libqos/viommu.h"
 #include "libqos/vtd.h"
@@ -163,10 +164,7 @@ static void amd_write(Fixture *f, uint64_t reg, uint64_t val)
 
 static uint64_t zeroed(Fixture *f, uint64_t size)
 {
-    uint64_t addr = guest_alloc(&f->alloc, size);
-
-    qtest_memset(f->qts, addr, 0, size);
-    return addr;
+    return guest_alloc_zeroed(&f->alloc, f->qts, size);
 }
 
 static void amd_start(Fixture *f)

@@ -42,9 +42,6 @@
 
 #define SLOT_ON     (PCI_EXP_SLTCTL_PWR_IND_ON | PCI_EXP_SLTCTL_ATTN_IND_OFF)
 
-/* IOMMUPRIResponseCode */
-enum { SUCCESS };
-
 /* Operations of svm: one that ends where it is started, and a long one */
 #define SHORT       64
 #define LONG        (KIB4 + 64)
@@ -139,7 +136,7 @@ static void map(Test *t, uint64_t addr)
 static void answer(Test *t, const QVtdPageReq *rq)
 {
     map(t, rq->addr);
-    qvtd_page_response(&t->vtd, rq->sid, rq->pasid, rq->prgi, SUCCESS);
+    qvtd_prq_respond(&t->prq, rq, VTD_PAGE_RESP_SUCCESS);
 }
 
 /* ---- svm ---- */

@@ -533,9 +533,7 @@ static void test_unplug(void)
               "-device pci-ats-testdev,id=dev,bus=rp,addr=0");
     query(&t);
     g_assert_false(absent(&t, "0"));
-    qtest_qmp_device_del_send(t.qts, "dev");
-    qtest_system_reset_nowait(t.qts);
-    qtest_qmp_eventwait(t.qts, "DEVICE_DELETED");
+    qecam_unplug(t.qts, "dev");
     query(&t);
     g_assert_true(absent(&t, "0"));
     stop(&t);

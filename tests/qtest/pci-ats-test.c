@@ -43,6 +43,18 @@ static void start_dev(QATD *d, const char *props)
     qatd_init(d, qts, DEV_BDF, 0);
 }
 
+/* A device below a root port, which can be unplugged */
+static void start_below_port(QATD *d, const char *args)
+{
+    QTestState *qts = start("%s -device pcie-root-port,id=rp,addr=5,chassis=1,"
+                            "power_controller_present=off "
+                            "-device pci-ats-testdev,id=dev,bus=rp,addr=0",
+                            args);
+
+    qecam_setup_bridge(qts, PORT_BDF, 1, 1);
+    qatd_init(d, qts, QATD_BDF(1, 0, 0), 0);
+}
+
 static uint16_t readw(QATD *d, uint16_t reg)
 {
     return qecam_readw(d->qts, d->bdf, reg);
@@ -324,17 +336,14 @@ static void test_flr(void)
 /* 6.6.1: hot reset, by Secondary Bus Reset of the port above */
 static void test_hot_reset(void)
 {
-    QTestState *qts = start("-device pcie-root-port,id=rp,addr=5,chassis=1 "
-                            "-device pci-ats-testdev,bus=rp,addr=0");
     QATD d;
 
-    qecam_setup_bridge(qts, PORT_BDF, 1, 1);
-    qatd_init(&d, qts, QATD_BDF(1, 0, 0), 0);
+    start_below_port(&d, "");
     make_dirty(&d);
-    qecam_writew(qts, PORT_BDF, PCI_BRIDGE_CONTROL, PCI_BRIDGE_CTL_BUS_RESET);
-    qecam_writew(qts, PORT_BDF, PCI_BRIDGE_CONTROL, 0);
+    qecam_writew(d.qts, PORT_BDF, PCI_BRIDGE_CONTROL, PCI_BRIDGE_CTL_BUS_RESET);
+    qecam_writew(d.qts, PORT_BDF, PCI_BRIDGE_CONTROL, 0);
     assert_reset(&d);
-    qtest_quit(qts);
+    qtest_quit(d.qts);
 }
 
 /* 6.6.1: fundamental reset */
@@ -681,20 +690,14 @@ static void test_conventional_bus(void)
 /* Unplugging with a command in progress, and without ever being used */
 static void test_unplug(void)
 {
-    QTestState *qts = start("-device pcie-root-port,id=rp,addr=5,chassis=1,"
-                            "power_controller_present=off "
-                            "-device pci-ats-testdev,id=dev,bus=rp,addr=0");
     QATD d;
 
-    qecam_setup_bridge(qts, PORT_BDF, 1, 1);
-    qatd_init(&d, qts, QATD_BDF(1, 0, 0), 0);
+    start_below_port(&d, "");
     qatd_enable_all(&d, 1);
     qatd_start(&d, ATD_CMD_SVM_READ, QATD_NO_PASID, 0x100000, 0x10000,
                ATD_FLAG_ASYNC);
-    qtest_qmp_device_del_send(qts, "dev");
-    qtest_system_reset_nowait(qts);
-    qtest_qmp_eventwait(qts, "DEVICE_DELETED");
-    qtest_quit(qts);
+    qecam_unplug(d.qts, "dev");
+    qtest_quit(d.qts);
 }
 
 /* docs/specs/pci-ats-testdev.rst: registers that read back, and all others */
@@ -761,25 +764,19 @@ static void test_device_repeat(void)
 /* A second command does not touch the first; unplugging ends it */
 static void test_device_busy(void)
 {
-    QTestState *qts = start("-device pcie-root-port,id=rp,addr=5,chassis=1,"
-                            "power_controller_present=off "
-                            "-device pci-ats-testdev,id=dev,bus=rp,addr=0");
     QATD d;
 
-    qecam_setup_bridge(qts, PORT_BDF, 1, 1);
-    qatd_init(&d, qts, QATD_BDF(1, 0, 0), 0);
+    start_below_port(&d, "");
     qatd_write(&d, ATD_REPEAT, UINT64_MAX);
     qatd_start(&d, ATD_CMD_SVM_READ, QATD_NO_PASID, 0x100000, 4,
                ATD_FLAG_THREAD);
-    qtest_writel(qts, 0x200000, 0);
-    qtest_writel(qts, d.data, 0x1234);
+    qtest_writel(d.qts, 0x200000, 0);
+    qtest_writel(d.qts, d.data, 0x1234);
     qatd_start(&d, ATD_CMD_DMA_WRITE, QATD_NO_PASID, 0x200000, 4, 0);
     g_assert_cmpuint(qatd_read(&d, ATD_BUSY), ==, 1);
-    g_assert_cmphex(qtest_readl(qts, 0x200000), ==, 0);
-    qtest_qmp_device_del_send(qts, "dev");
-    qtest_system_reset_nowait(qts);
-    qtest_qmp_eventwait(qts, "DEVICE_DELETED");
-    qtest_quit(qts);
+    g_assert_cmphex(qtest_readl(d.qts, 0x200000), ==, 0);
+    qecam_unplug(d.qts, "dev");
+    qtest_quit(d.qts);
 }
 
 /* Commands that do not exist, or cannot be run */
@@ -888,20 +885,13 @@ static void test_device_listener_kinds(void)
 /* Unplugging while notifiers are registered */
 static void test_unplug_listening(void)
 {
-    QTestState *qts = start("-device intel-iommu,device-iotlb=on "
-                            "-device pcie-root-port,id=rp,addr=5,chassis=1,"
-                            "power_controller_present=off "
-                            "-device pci-ats-testdev,id=dev,bus=rp,addr=0");
     QATD d;
 
-    qecam_setup_bridge(qts, PORT_BDF, 1, 1);
-    qatd_init(&d, qts, QATD_BDF(1, 0, 0), 0);
+    start_below_port(&d, "-device intel-iommu,device-iotlb=on");
     g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, QATD_NO_PASID, 0,
                                  0, 0), ==, 0);
-    qtest_qmp_device_del_send(qts, "dev");
-    qtest_system_reset_nowait(qts);
-    qtest_qmp_eventwait(qts, "DEVICE_DELETED");
-    qtest_quit(qts);
+    qecam_unplug(d.qts, "dev");
+    qtest_quit(d.qts);
 }
 
 /*

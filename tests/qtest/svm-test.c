@@ -45,8 +45,8 @@
 #define LONG        (KIB4 + 64)
 static uint64_t fault_size = SHORT;
 
-/* IOMMUPRIResponseCode */
-enum { SUCCESS, INVALID, FAILURE = 15 };
+#define MACHINE     "-M q35 -nodefaults -device intel-iommu,svm=on "       \
+                    "-device svm,addr=4,id=svm0 "
 
 typedef struct Test {
     QTestState *qts;
@@ -132,15 +132,22 @@ static void guest_init(Test *t, uint32_t pri_alloc)
     conf_enable(t, pri_alloc);
 }
 
-static void start_with(Test *t, uint32_t pri_alloc, const char *args)
+static void boot(Test *t, uint32_t pri_alloc)
 {
-    *t = (Test) { .bdf = DEV };
-    t->qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
-                         "-device svm,addr=4,id=svm0 %s", args);
     qecam_enable(t->qts);
+    if (t->bdf == BEHIND_PORT) {
+        qecam_setup_bridge(t->qts, PORT, 1, 1);
+    }
     pc_alloc_init(&t->alloc, t->qts, 0);
     qvtd_init(&t->vtd, t->qts, &t->alloc);
     guest_init(t, pri_alloc);
+}
+
+static void start_with(Test *t, uint32_t pri_alloc, const char *args)
+{
+    *t = (Test) { .bdf = DEV };
+    t->qts = qtest_initf(MACHINE "%s", args);
+    boot(t, pri_alloc);
 }
 
 static void start(Test *t)
@@ -294,11 +301,6 @@ static void expect_request(Test *t, uint64_t addr, bool is_write,
     g_assert_false(rq->exec);
 }
 
-static void respond(Test *t, const QVtdPageReq *rq, unsigned code)
-{
-    qvtd_page_response(&t->vtd, rq->sid, rq->pasid, rq->prgi, code);
-}
-
 /* Start a write at ADDR, where nothing is, and take the request for it */
 static void begin_and_fault(Test *t, QVtdPageReq *rq)
 {
@@ -330,14 +332,24 @@ static void inject(Test *t, const char *name, unsigned value)
                              "}", name, value);
 }
 
+static QDict *get_property(Test *t, const char *name)
+{
+    return qtest_qmp(t->qts, "{ 'execute': 'qom-get', 'arguments': "
+                     "{ 'path': 'svm0', 'property': %s } }", name);
+}
+
 static unsigned injected(Test *t, const char *name)
 {
-    QDict *rsp = qtest_qmp(t->qts, "{ 'execute': 'qom-get', 'arguments': "
-                           "{ 'path': 'svm0', 'property': %s } }", name);
-    unsigned value = qdict_get_int(rsp, "return");
+    g_autoptr(QDict) rsp = get_property(t, name);
 
-    qobject_unref(rsp);
-    return value;
+    return qdict_get_int(rsp, "return");
+}
+
+static bool injected_switch(Test *t, const char *name)
+{
+    g_autoptr(QDict) rsp = get_property(t, name);
+
+    return qdict_get_bool(rsp, "return");
 }
 
 /* ---- Configuration space and registers ---- */
@@ -555,7 +567,7 @@ static void test_privileged(void)
     begin(&t, SVM_DEMO_START_WRITE, ADDR, 16);
     expect_request(&t, ADDR, true, &rq);
     g_assert_false(rq.priv);
-    respond(&t, &rq, INVALID);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_INVALID);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     check_untouched(&t, gpa, 16);
 
@@ -617,7 +629,7 @@ static void test_page_request(void)
     g_assert_true(rq.last);
     gpa = map(&t, ADDR, FS);
     g_assert_false(msi_arrived(&t, 0));
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa + 5, 16, 0);
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
@@ -637,14 +649,14 @@ static void test_page_request_permission(void)
     expect_request(&t, ADDR, true, &rq);
     check_untouched(&t, gpa, 16);
     gpa = map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 16, 0);
 
     wr(&t, SVM_DEMO_REG_CRC, 0);
     begin(&t, SVM_DEMO_START_READ, ADDR + KIB4, 16);
     expect_request(&t, ADDR + KIB4, false, &rq);
-    respond(&t, &rq, INVALID);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_INVALID);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     stop(&t);
 }
@@ -652,14 +664,16 @@ static void test_page_request_permission(void)
 /* 10.4.2.1: every answer but Success ends the operation */
 static void test_page_request_refused(void)
 {
-    static const unsigned codes[] = { INVALID, FAILURE, 7 };
+    static const unsigned codes[] = {
+        VTD_PAGE_RESP_INVALID, VTD_PAGE_RESP_FAILURE, 7,
+    };
     QVtdPageReq rq;
     Test t;
 
     start(&t);
     for (int i = 0; i < ARRAY_SIZE(codes); i++) {
         begin_and_fault(&t, &rq);
-        respond(&t, &rq, codes[i]);
+        qvtd_prq_respond(&t.prq, &rq, codes[i]);
         g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
         /* Response Failure has disabled the interface: enable it again */
         conf_writew(&t, t.pri + PCI_PRI_CTRL, 0);
@@ -679,11 +693,11 @@ static void test_page_request_again(void)
     start(&t);
     begin_and_fault(&t, &rq);
     for (int i = 0; i < 40; i++) {
-        respond(&t, &rq, SUCCESS);
+        qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
         expect_request(&t, ADDR, true, &rq);
     }
     gpa = map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     stop(&t);
@@ -715,9 +729,9 @@ static void test_overlap(void)
     check_pattern(&t, gpa[0], KIB4, 0);
 
     gpa[3] = map(&t, ADDR + 3 * KIB4, FS);
-    respond(&t, &rq[1], SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq[1], VTD_PAGE_RESP_SUCCESS);
     gpa[1] = map(&t, ADDR + KIB4, FS);
-    respond(&t, &rq[0], SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq[0], VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     for (int i = 0; i < 5; i++) {
         check_pattern(&t, gpa[i], KIB4, i * KIB4);
@@ -749,7 +763,7 @@ static void test_allocation(void)
         for (unsigned i = 0; i < n; i++) {
             map(&t, ADDR + (done + i) * KIB4, FS);
         }
-        respond(&t, &rq, SUCCESS);
+        qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
         done += n;
     }
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
@@ -775,7 +789,7 @@ static void test_groups(void)
     g_assert_cmpuint(groups, >, 1);
     while (groups) {
         g_assert_false(msi_arrived(&t, 0));
-        respond(&t, &last[--groups], SUCCESS);
+        qvtd_prq_respond(&t.prq, &last[--groups], VTD_PAGE_RESP_SUCCESS);
     }
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     g_assert_false(has_requests(&t, 1));
@@ -815,11 +829,11 @@ static void test_overflow(void)
             if (!gpa[i]) {
                 gpa[i] = map(&t, rq.addr, FS);
             }
-            respond(&t, &rq, SUCCESS);
+            qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
         }
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);
-        qtest_writel(t.qts, Q35_HOST_BRIDGE_IOMMU_ADDR + DMAR_PRS_REG,
-                     VTD_PRS_PRO);
+        qvtd_writel(t.qts, DMAR_PRS_REG,
+                    VTD_PRS_PRO);
         g_usleep(100);
     }
     g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_OK);
@@ -870,7 +884,7 @@ static void test_at_once_with_page_request(void)
     g_assert_true(has_requests(&t, 1));
     qvtd_prq_next(&t.prq, &rq);
     gpa = map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_true(msi_arrived(&t, 0));
     g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
@@ -880,18 +894,17 @@ static void test_at_once_with_page_request(void)
 /* The interrupt is remapped (VT-d 5.1) while the queue is being read */
 static void test_at_once_remapped(void)
 {
-    const uint64_t vtd = Q35_HOST_BRIDGE_IOMMU_ADDR;
     uint8_t msi;
     QVtdPageReq rq;
     Test t;
 
     start(&t);
     /* All entries of the table are not present, which can be seen */
-    qtest_writeq(t.qts, vtd + DMAR_IRTA_REG, page(&t));
-    qtest_writel(t.qts, vtd + DMAR_GCMD_REG,
-                 VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_SIRTP);
-    qtest_writel(t.qts, vtd + DMAR_GCMD_REG,
-                 VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_IRE);
+    qvtd_writeq(t.qts, DMAR_IRTA_REG, page(&t));
+    qvtd_writel(t.qts, DMAR_GCMD_REG,
+                VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_SIRTP);
+    qvtd_writel(t.qts, DMAR_GCMD_REG,
+                VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_IRE);
     msi = qecam_cap(t.qts, t.bdf, PCI_CAP_ID_MSI);
     qecam_writel(t.qts, t.bdf, msi + PCI_MSI_ADDRESS_LO,
                  VTD_INTERRUPT_ADDR_FIRST | 1 << 4);
@@ -899,9 +912,9 @@ static void test_at_once_remapped(void)
 
     begin_and_fault(&t, &rq);
     map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_OK);
-    g_assert_cmphex(qtest_readq(t.qts, vtd + DMAR_FRCD_REG_0_2), ==,
+    g_assert_cmphex(qvtd_readq(t.qts, DMAR_FRCD_REG_0_2), ==,
                     VTD_FRCD_F | VTD_FRCD_FR(VTD_FR_IR_ENTRY_P) |
                     VTD_FRCD_SID(DEV));
     stop(&t);
@@ -925,7 +938,7 @@ static void test_start_while_busy(void)
     wr(&t, SVM_DEMO_REG_START, SVM_DEMO_START_WRITE);
     wr(&t, SVM_DEMO_REG_START, SVM_DEMO_START_READ);
     gpa = map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     check_untouched(&t, other, 64);
@@ -977,7 +990,7 @@ static void test_pasid_while_busy(void)
     wr(&t, SVM_DEMO_REG_PASID, PASID + 1);
     /* The end comes with the answer (6.20.1), which comes too late */
     gpa = map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     wr(&t, SVM_DEMO_REG_PASID, PASID);
     check_alive(&t);
@@ -998,7 +1011,7 @@ static void check_off_while_busy(Test *t, uint16_t reg, uint16_t on)
         wait_until(t, has_failed, 0);
     }
     gpa = map(t, ADDR, FS);
-    respond(t, &rq, SUCCESS);
+    qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_SUCCESS);
     wait_until(t, has_failed, 0);
     conf_writew(t, reg, on);
     check_alive(t);
@@ -1023,7 +1036,7 @@ static void test_off_while_busy(void)
 
         begin_and_fault(&t, &rq);
         conf_writew(&t, PCI_COMMAND, command & ~PCI_COMMAND_MASTER);
-        respond(&t, &rq, SUCCESS);
+        qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
         wait_until(&t, has_failed, 0);
         /* An MSI is a memory write, too */
         g_assert_false(msi_arrived(&t, 0));
@@ -1083,17 +1096,9 @@ static void test_unplug_while_busy(void)
     t.qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
                         "-device pcie-root-port,id=rp,addr=4,chassis=1 "
                         "-device svm,bus=rp,id=svm0");
-    qecam_enable(t.qts);
-    qecam_setup_bridge(t.qts, PORT, 1, 1);
-    pc_alloc_init(&t.alloc, t.qts, 0);
-    qvtd_init(&t.vtd, t.qts, &t.alloc);
-    guest_init(&t, 32);
+    boot(&t, 32);
     begin_and_fault(&t, &rq);
-    /* Without a guest that agrees, it is unplugged with the next reset */
-    qtest_qmp_assert_success(t.qts, "{ 'execute': 'device_del', "
-                             "'arguments': { 'id': 'svm0' } }");
-    qtest_qmp_assert_success(t.qts, "{ 'execute': 'system_reset' }");
-    qtest_qmp_eventwait(t.qts, "DEVICE_DELETED");
+    qecam_unplug(t.qts, "svm0");
     stop(&t);
 }
 
@@ -1114,7 +1119,7 @@ static void test_invalidation(void)
     unmap(&t, ADDR);
     begin(&t, SVM_DEMO_START_WRITE, ADDR, 16);
     expect_request(&t, ADDR, true, &rq);
-    respond(&t, &rq, INVALID);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_INVALID);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     check_untouched(&t, gpa, 16);
     stop(&t);
@@ -1151,7 +1156,7 @@ static void test_inject_deny(void)
     /* Just this one */
     begin_and_fault(&t, &rq);
     map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     stop(&t);
 }
@@ -1165,7 +1170,7 @@ static void test_inject_drop(void)
     inject(&t, "x-drop-responses", 1);
     begin_and_fault(&t, &rq);
     map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmpuint(injected(&t, "x-drop-responses"), ==, 0);
     /* The guest is done with it, the device is not until it is told */
     g_assert_false(msi_arrived(&t, 0));
@@ -1186,7 +1191,7 @@ static void test_inject_delay(void)
     inject(&t, "x-delay-responses", 5000);
     begin_and_fault(&t, &rq);
     gpa = map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     /* The virtual clock is the test's */
     qtest_clock_step(t.qts, 4999LL * 1000 * 1000);
     check_no_msi(&t);
@@ -1209,8 +1214,8 @@ static void test_inject_flood(void)
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 10);
     inject(&t, "x-flood", 2000);
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, room);
-    g_assert_cmphex(qtest_readl(t.qts, Q35_HOST_BRIDGE_IOMMU_ADDR +
-                                DMAR_PRS_REG) & VTD_PRS_PRO, !=, 0);
+    g_assert_cmphex(qvtd_readl(t.qts,
+                               DMAR_PRS_REG) & VTD_PRS_PRO, !=, 0);
     check_alive(&t);
     stop(&t);
 }
@@ -1226,16 +1231,6 @@ static void check_refused(QTestState *qts, const char *name, const char *value,
 
     g_assert_nonnull(strstr(qdict_get_str(error, "desc"), why));
     qobject_unref(error);
-}
-
-static bool injected_switch(Test *t, const char *name)
-{
-    QDict *rsp = qtest_qmp(t->qts, "{ 'execute': 'qom-get', 'arguments': "
-                           "{ 'path': 'svm0', 'property': %s } }", name);
-    bool value = qdict_get_bool(rsp, "return");
-
-    qobject_unref(rsp);
-    return value;
 }
 
 static void test_inject_properties(void)
@@ -1289,10 +1284,18 @@ static void test_realize(void)
 
 /* ---- Migration ---- */
 
+static void migrate(Test *t)
+{
+    g_autofree char *path = qatd_save_machine(t->qts);
+
+    t->qts = qtest_init(MACHINE "-incoming defer");
+    t->vtd.qts = t->qts;
+    qatd_load_machine(t->qts, path);
+}
+
 /* The operation goes on where it was, and the interrupt comes */
 static void test_migration_while_busy(void)
 {
-    g_autofree char *path = NULL;
     QVtdPageReq old, rq;
     uint64_t gpa;
     Test t;
@@ -1304,19 +1307,14 @@ static void test_migration_while_busy(void)
     wait_until(&t, page_has_pattern, gpa);
     /* Shows whether the destination begins again */
     qtest_memset(t.qts, gpa, 0, KIB4);
-    path = qatd_save_machine(t.qts);
-
-    t.qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
-                        "-device svm,addr=4,id=svm0 -incoming defer");
-    t.vtd.qts = t.qts;
-    qatd_load_machine(t.qts, path);
+    migrate(&t);
     expect_request(&t, ADDR + KIB4, true, &rq);
     check_untouched(&t, gpa, KIB4);
     gpa = map(&t, ADDR + KIB4, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     /* As for a machine that was only stopped */
     check_no_msi(&t);
-    respond(&t, &old, SUCCESS);
+    qvtd_prq_respond(&t.prq, &old, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, KIB4);
     stop(&t);
@@ -1325,21 +1323,15 @@ static void test_migration_while_busy(void)
 /* The same for an operation whose address space was taken away before */
 static void test_migration_cancelled(void)
 {
-    g_autofree char *path = NULL;
     QVtdPageReq rq;
     Test t;
 
     start(&t);
     begin_and_fault(&t, &rq);
     wr(&t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
-    path = qatd_save_machine(t.qts);
-
-    t.qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
-                        "-device svm,addr=4,id=svm0 -incoming defer");
-    t.vtd.qts = t.qts;
-    qatd_load_machine(t.qts, path);
+    migrate(&t);
     check_no_msi(&t);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     wr(&t, SVM_DEMO_REG_PASID, PASID);
     check_alive(&t);
@@ -1365,15 +1357,7 @@ static char *find_operation(char *stream, size_t len)
 static void expect_load(const char *path, const char *stream, size_t len,
                         const char *expected)
 {
-    g_autofree char *end = NULL;
-    QTestState *qts;
-
-    g_assert_true(g_file_set_contents(path, stream, len, NULL));
-    qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
-                      "-device svm,addr=4,id=svm0 -incoming defer");
-    end = qatd_try_load_machine(qts, path);
-    g_assert_cmpstr(end, ==, expected);
-    qtest_quit(qts);
+    qatd_expect_load(MACHINE "-incoming defer", path, stream, len, expected);
 }
 
 /* A stream may hold anything: an operation that cannot be is refused */
@@ -1420,7 +1404,7 @@ static void test_suspend_while_busy(void)
     qecam_suspend(t.qts);
     check_no_msi(&t);
     gpa = map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     stop(&t);
@@ -1436,16 +1420,8 @@ static void test_plug_while_suspended(void)
     t.qts = qtest_initf("-M q35 -nodefaults -device intel-iommu,svm=on "
                         "-device pcie-root-port,id=rp,addr=4,chassis=1");
     qecam_enable(t.qts);
-    qecam_suspend(t.qts);
-    qtest_qmp_device_add(t.qts, "svm", "svm0", "{ 'bus': 'rp' }");
-    qtest_qmp_assert_success(t.qts, "{ 'execute': 'system_wakeup' }");
-    qtest_qmp_eventwait(t.qts, "WAKEUP");
-
-    qecam_enable(t.qts);
-    qecam_setup_bridge(t.qts, PORT, 1, 1);
-    pc_alloc_init(&t.alloc, t.qts, 0);
-    qvtd_init(&t.vtd, t.qts, &t.alloc);
-    guest_init(&t, 32);
+    qecam_plug_while_suspended(t.qts, "svm", "svm0");
+    boot(&t, 32);
     gpa = map(&t, ADDR, FS);
     g_assert_cmphex(run_write(&t, ADDR, 64), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
@@ -1463,7 +1439,7 @@ static void test_stop_while_busy(void)
     begin_and_fault(&t, &rq);
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
     gpa = map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     check_untouched(&t, gpa, 64);
     g_assert_false(msi_arrived(&t, 0));
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
@@ -1489,9 +1465,9 @@ static void test_stop_and_ask_again(void)
     expect_request(&t, ADDR, true, &rq);
     g_assert_cmpint(rq.prgi, !=, old.prgi);
     gpa = map(&t, ADDR, FS);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     check_no_msi(&t);
-    respond(&t, &old, SUCCESS);
+    qvtd_prq_respond(&t.prq, &old, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa, 64, 0);
     stop(&t);
@@ -1510,7 +1486,7 @@ static void test_stop_cancelled(void)
     check_no_msi(&t);
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
     check_no_msi(&t);
-    respond(&t, &rq, SUCCESS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     stop(&t);
 }
@@ -1566,12 +1542,13 @@ static void chaos_respond(Chaos *c)
     while (has_requests(&c->t, 1)) {
         qvtd_prq_next(&c->t.prq, &rq);
         if (rq.last) {
-            respond(&c->t, &rq, g_test_rand_int_range(0, 8) ? SUCCESS :
-                                                              INVALID);
+            qvtd_prq_respond(&c->t.prq, &rq, g_test_rand_int_range(0, 8)
+                             ? VTD_PAGE_RESP_SUCCESS
+                             : VTD_PAGE_RESP_INVALID);
         }
     }
-    qtest_writel(c->t.qts, Q35_HOST_BRIDGE_IOMMU_ADDR + DMAR_PRS_REG,
-                 VTD_PRS_PRO);
+    qvtd_writel(c->t.qts, DMAR_PRS_REG,
+                VTD_PRS_PRO);
 }
 
 static void chaos_switch(Chaos *c)

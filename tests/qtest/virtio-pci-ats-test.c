@@ -22,6 +22,7 @@
 #include "standard-headers/linux/virtio_iommu.h"
 #include "standard-headers/linux/virtio_net.h"
 #include "libqos/malloc-pc.h"
+#include "libqos/malloc-zeroed.h"
 #include "libqos/pci-ats-testdev.h"
 #include "libqos/pci-pc.h"
 #include "libqos/vhost-user-iotlb.h"
@@ -932,10 +933,7 @@ typedef struct AmdVi {
 
 static uint64_t zeroed_pages(Guest *g, unsigned n)
 {
-    uint64_t addr = guest_alloc(&g->alloc, n * SIZE_4K);
-
-    qtest_memset(g->qts, addr, 0, n * SIZE_4K);
-    return addr;
+    return guest_alloc_zeroed(&g->alloc, g->qts, n * SIZE_4K);
 }
 
 /* 2.2.3, I/O page tables: a 4 KiB page at level 1, 2 MiB at level 2 */

@@ -12,6 +12,7 @@
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_ring.h"
 #include "libqos/malloc-pc.h"
+#include "libqos/malloc-zeroed.h"
 #include "libqos/pci-pc.h"
 #include "libqos/virtio-pci.h"
 #include "libqos/vtd.h"
@@ -162,8 +163,7 @@ static void test_used_element_across_pages(void)
     g_assert_cmphex(vq->used & (SIZE_4K - 1), ==, 0);
 
     second = vq->used + SIZE_4K;
-    other = guest_alloc(&g.alloc, SIZE_4K);
-    qtest_memset(g.qts, other, 0, SIZE_4K);
+    other = guest_alloc_zeroed(&g.alloc, g.qts, SIZE_4K);
     buffer = guest_alloc(&g.alloc, SIZE_4K);
     qvtd_init(&vtd, g.qts, &g.alloc);
     map_but_one(&g, &vtd, second, other);

@@ -148,11 +148,16 @@ void qdsa_configure_wq(QDSA *d, unsigned wq, unsigned size, uint64_t bits)
                 10ULL << R_DSA_WQCFG1_MAX_BATCH_SHIFT);
 }
 
+void qdsa_enable(QDSA *d)
+{
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+}
+
 void qdsa_start(QDSA *d, uint64_t bits)
 {
     qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED | bits);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==, 0);
+    qdsa_enable(d);
 }
 
 uint64_t qdsa_portal(QDSA *d, unsigned wq, unsigned kind)

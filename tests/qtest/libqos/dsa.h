@@ -97,6 +97,12 @@ void qdsa_wait_swerror(QDSA *d, uint8_t code);
 void qdsa_configure_wq(QDSA *d, unsigned wq, unsigned size, uint64_t bits);
 
 /**
+ * qdsa_enable() - enable the device and WQ 0, which are configured
+ * @d: the driver
+ */
+void qdsa_enable(QDSA *d);
+
+/**
  * qdsa_start() - configure WQ 0 for dedicated mode and enable it
  * @d: the driver
  * @bits: further bits of the second quadword of WQCFG

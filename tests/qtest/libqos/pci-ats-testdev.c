@@ -83,6 +83,23 @@ void qecam_suspend(QTestState *qts)
     qtest_qmp_eventwait(qts, "SUSPEND");
 }
 
+void qecam_plug_while_suspended(QTestState *qts, const char *driver,
+                                const char *id)
+{
+    qecam_suspend(qts);
+    qtest_qmp_device_add(qts, driver, id, "{ 'bus': 'rp' }");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'system_wakeup' }");
+    qtest_qmp_eventwait(qts, "WAKEUP");
+    qecam_enable(qts);
+}
+
+void qecam_unplug(QTestState *qts, const char *id)
+{
+    qtest_qmp_device_del_send(qts, id);
+    qtest_system_reset_nowait(qts);
+    qtest_qmp_eventwait(qts, "DEVICE_DELETED");
+}
+
 uint16_t qecam_ext_cap(QTestState *qts, uint16_t bdf, uint16_t id)
 {
     uint16_t pos = 0x100;
@@ -264,6 +281,18 @@ char *qatd_try_load_machine(QTestState *qts, const char *path)
                              "'arguments': { 'uri': %s, "
                              "'exit-on-error': false } }", uri);
     return migration_end(qts);
+}
+
+void qatd_expect_load(const char *args, const char *path, const char *stream,
+                      size_t len, const char *expected)
+{
+    QTestState *qts = qtest_init(args);
+    g_autofree char *end = NULL;
+
+    g_assert_true(g_file_set_contents(path, stream, len, NULL));
+    end = qatd_try_load_machine(qts, path);
+    g_assert_cmpstr(end, ==, expected);
+    qtest_quit(qts);
 }
 
 void qatd_load_machine(QTestState *qts, const char *path)

@@ -82,6 +82,26 @@ uint16_t qecam_ext_cap(QTestState *qts, uint16_t bdf, uint16_t id);
 void qecam_suspend(QTestState *qts);
 
 /**
+ * qecam_plug_while_suspended() - plug a device while a q35 machine sleeps
+ * @qts: the emulator, after qecam_enable()
+ * @driver: type of the device
+ * @id: its id
+ *
+ * The machine must have a root port with the id "rp".  It is awake afterwards.
+ */
+void qecam_plug_while_suspended(QTestState *qts, const char *driver,
+                                const char *id);
+
+/**
+ * qecam_unplug() - unplug a device by resetting the machine
+ * @qts: the emulator; no guest runs in it that would agree to the unplugging
+ * @id: id of the device
+ *
+ * Returns when the device has been deleted.
+ */
+void qecam_unplug(QTestState *qts, const char *id);
+
+/**
  * qecam_setup_bridge() - number the buses of a bridge and open its window
  * @qts: the emulator
  * @bdf: the bridge
@@ -201,6 +221,17 @@ void qatd_load_machine(QTestState *qts, const char *path);
  * Returns: "completed" or "failed", to be freed.
  */
 char *qatd_try_load_machine(QTestState *qts, const char *path);
+
+/**
+ * qatd_expect_load() - load a stream that a test has changed
+ * @args: arguments of the emulator, with -incoming defer
+ * @path: of a file, which is overwritten and not deleted
+ * @stream: the stream
+ * @len: its length, in bytes
+ * @expected: "completed" or "failed"
+ */
+void qatd_expect_load(const char *args, const char *path, const char *stream,
+                      size_t len, const char *expected);
 
 /**
  * qatd_add_snapshot_disk() - give a machine a disk for qatd_snapshot()

@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_prq.h"
+#include "malloc-zeroed.h"
 #include "vtd-prq.h"
 
 #define PAGE_SIZE_4K 0x1000u
@@ -17,11 +18,6 @@
 
 /* Supervisor Request Enable, in the third quadword of a PASID entry (9.6) */
 #define PE2_SRE 1ULL
-
-static uint64_t reg(uint64_t offset)
-{
-    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
-}
 
 uint64_t qvtd_sm_attach_process(QVtd *vtd, uint16_t bdf, uint32_t pasid,
                                 uint16_t domain, uint64_t *root0)
@@ -46,17 +42,16 @@ void qvtd_prq_init(QVtdPrq *q, QVtd *vtd, unsigned pqs)
 
     q->vtd = vtd;
     q->size = PAGE_SIZE_4K << pqs;
-    q->base = guest_alloc(vtd->alloc, q->size);
-    qtest_memset(qts, q->base, 0, q->size);
-    qtest_writeq(qts, reg(DMAR_PQH_REG), 0);
-    qtest_writeq(qts, reg(DMAR_PQT_REG), 0);
-    qtest_writeq(qts, reg(DMAR_PQA_REG), q->base | pqs);
+    q->base = guest_alloc_zeroed(vtd->alloc, qts, q->size);
+    qvtd_writeq(qts, DMAR_PQH_REG, 0);
+    qvtd_writeq(qts, DMAR_PQT_REG, 0);
+    qvtd_writeq(qts, DMAR_PQA_REG, q->base | pqs);
 }
 
 unsigned qvtd_prq_count(QVtdPrq *q)
 {
-    uint64_t head = qtest_readq(q->vtd->qts, reg(DMAR_PQH_REG));
-    uint64_t tail = qtest_readq(q->vtd->qts, reg(DMAR_PQT_REG));
+    uint64_t head = qvtd_readq(q->vtd->qts, DMAR_PQH_REG);
+    uint64_t tail = qvtd_readq(q->vtd->qts, DMAR_PQT_REG);
 
     return ((tail - head) & (q->size - 1)) / VTD_PRQ_DESC_SIZE;
 }
@@ -64,15 +59,15 @@ unsigned qvtd_prq_count(QVtdPrq *q)
 void qvtd_prq_next(QVtdPrq *q, QVtdPageReq *req)
 {
     QTestState *qts = q->vtd->qts;
-    uint64_t head = qtest_readq(qts, reg(DMAR_PQH_REG));
+    uint64_t head = qvtd_readq(qts, DMAR_PQH_REG);
     uint64_t d[VTD_PRQ_DESC_QUADS];
 
     g_assert_cmpuint(qvtd_prq_count(q), >, 0);
     for (unsigned i = 0; i < VTD_PRQ_DESC_QUADS; i++) {
         d[i] = qtest_readq(qts, q->base + head + i * 8);
     }
-    qtest_writeq(qts, reg(DMAR_PQH_REG),
-                 (head + VTD_PRQ_DESC_SIZE) & (q->size - 1));
+    qvtd_writeq(qts, DMAR_PQH_REG,
+                (head + VTD_PRQ_DESC_SIZE) & (q->size - 1));
 
     /* RsvdZ, and the fields that are undefined without PASID */
     g_assert_cmphex(d[0] & 0xffc000000000fe00ULL, ==, 0);
@@ -114,6 +109,11 @@ void qvtd_page_response(QVtd *vtd, uint16_t sid, uint32_t pasid, uint16_t prgi,
         lo |= VTD_INV_DESC_PAGE_RESP_PP | (uint64_t)pasid << 32;
     }
     qvtd_submit(vtd, lo, (uint64_t)prgi << 3);
+}
+
+void qvtd_prq_respond(QVtdPrq *q, const QVtdPageReq *req, unsigned code)
+{
+    qvtd_page_response(q->vtd, req->sid, req->pasid, req->prgi, code);
 }
 
 void qvtd_prq_drain(QVtdPrq *q, uint16_t sid, uint32_t pasid, uint16_t did)

@@ -100,6 +100,14 @@ void qvtd_page_response(QVtd *vtd, uint16_t sid, uint32_t pasid, uint16_t prgi,
                         unsigned code);
 
 /**
+ * qvtd_prq_respond() - respond to a page request group
+ * @q: the queue
+ * @req: the last request of the group
+ * @code: response code, VTD_PAGE_RESP_*
+ */
+void qvtd_prq_respond(QVtdPrq *q, const QVtdPageReq *req, unsigned code);
+
+/**
  * qvtd_prq_drain() - drain page requests and responses (7.10)
  * @q: the queue
  * @sid: source id

@@ -7,6 +7,7 @@
 
 #include "qemu/osdep.h"
 #include "hw/i386/intel_iommu_internal.h"
+#include "malloc-zeroed.h"
 #include "vtd.h"
 
 #define PAGE_SIZE_4K 0x1000ULL
@@ -21,21 +22,58 @@
 /* Granularity of a PASID-cache invalidation: global (6.5.2.2) */
 #define PC_GLOBAL (3ULL << 4)
 
-
 /* Second-stage entry: page size bit (9.8) */
 #define SS_PS (1ULL << 7)
 
-static uint64_t reg(uint64_t offset)
+uint32_t qvtd_readl(QTestState *qts, unsigned reg)
 {
-    return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
+    return qtest_readl(qts, Q35_HOST_BRIDGE_IOMMU_ADDR + reg);
+}
+
+uint64_t qvtd_readq(QTestState *qts, unsigned reg)
+{
+    return qtest_readq(qts, Q35_HOST_BRIDGE_IOMMU_ADDR + reg);
+}
+
+void qvtd_writel(QTestState *qts, unsigned reg, uint32_t val)
+{
+    qtest_writel(qts, Q35_HOST_BRIDGE_IOMMU_ADDR + reg, val);
+}
+
+void qvtd_writeq(QTestState *qts, unsigned reg, uint64_t val)
+{
+    qtest_writeq(qts, Q35_HOST_BRIDGE_IOMMU_ADDR + reg, val);
+}
+
+QVtdFault qvtd_take_fault(QTestState *qts)
+{
+    uint64_t lo = qvtd_readq(qts, DMAR_FRCD_REG_0_0);
+    uint64_t hi = qvtd_readq(qts, DMAR_FRCD_REG_0_2);
+
+    g_assert_cmphex(hi & VTD_FRCD_F, ==, VTD_FRCD_F);
+    qvtd_writeq(qts, DMAR_FRCD_REG_0_2, VTD_FRCD_F);
+    return (QVtdFault) {
+        .reason = extract64(hi, 32, 8),
+        .at = extract64(hi, 60, 2),
+        .sid = extract64(hi, 0, 16),
+        .has_pasid = extract64(hi, 31, 1),
+        .pasid = extract64(hi, 40, 20),
+        .addr = lo,
+        .t1 = extract64(hi, 62, 1),
+        .t2 = extract64(hi, 28, 1),
+    };
+}
+
+void qvtd_set_root(QTestState *qts, uint64_t root)
+{
+    qvtd_writeq(qts, DMAR_RTADDR_REG, root);
+    qvtd_writel(qts, DMAR_GCMD_REG,
+                VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_SRTP);
 }
 
 uint64_t qvtd_new_table(QVtd *vtd)
 {
-    uint64_t addr = guest_alloc(vtd->alloc, PAGE_SIZE_4K);
-
-    qtest_memset(vtd->qts, addr, 0, PAGE_SIZE_4K);
-    return addr;
+    return guest_alloc_zeroed(vtd->alloc, vtd->qts, PAGE_SIZE_4K);
 }
 
 void qvtd_init(QVtd *vtd, QTestState *qts, QGuestAllocator *alloc)
@@ -49,21 +87,21 @@ void qvtd_init(QVtd *vtd, QTestState *qts, QGuestAllocator *alloc)
 /* One command at a time; the bits that are on stay on (11.4.4) */
 static void global_command(QVtd *vtd, uint32_t bit)
 {
-    uint32_t on = qtest_readl(vtd->qts, reg(DMAR_GSTS_REG)) &
+    uint32_t on = qvtd_readl(vtd->qts, DMAR_GSTS_REG) &
                   ~(uint32_t)VTD_GSTS_RTPS;
 
-    qtest_writel(vtd->qts, reg(DMAR_GCMD_REG), on | bit);
-    g_assert_cmphex(qtest_readl(vtd->qts, reg(DMAR_GSTS_REG)) & bit, ==, bit);
+    qvtd_writel(vtd->qts, DMAR_GCMD_REG, on | bit);
+    g_assert_cmphex(qvtd_readl(vtd->qts, DMAR_GSTS_REG) & bit, ==, bit);
 }
 
 void qvtd_enable(QVtd *vtd)
 {
-    qtest_writeq(vtd->qts, reg(DMAR_RTADDR_REG),
-                 vtd->root | (vtd->scalable ? VTD_RTADDR_SMT : 0));
+    qvtd_writeq(vtd->qts, DMAR_RTADDR_REG,
+                vtd->root | (vtd->scalable ? VTD_RTADDR_SMT : 0));
     global_command(vtd, VTD_GCMD_SRTP);
 
-    qtest_writeq(vtd->qts, reg(DMAR_IQA_REG),
-                 vtd->iq | (vtd->scalable ? VTD_IQA_DW_MASK : 0));
+    qvtd_writeq(vtd->qts, DMAR_IQA_REG,
+                vtd->iq | (vtd->scalable ? VTD_IQA_DW_MASK : 0));
     global_command(vtd, VTD_GCMD_QIE);
     qvtd_inv_global(vtd);
 
@@ -154,7 +192,7 @@ static uint64_t put_desc(QVtd *vtd, uint64_t lo, uint64_t hi)
 
 static void ring(QVtd *vtd)
 {
-    qtest_writeq(vtd->qts, reg(DMAR_IQT_REG), vtd->iq_tail * desc_size(vtd));
+    qvtd_writeq(vtd->qts, DMAR_IQT_REG, vtd->iq_tail * desc_size(vtd));
 }
 
 /* Put a wait descriptor (6.5.2.9) behind what is there and run all of it */

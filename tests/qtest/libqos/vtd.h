@@ -49,6 +49,55 @@ typedef struct QVtd {
  */
 void qvtd_init(QVtd *vtd, QTestState *qts, QGuestAllocator *alloc);
 
+/*
+ * qvtd_read*(), qvtd_write*() - access a register of a q35 machine's VT-d unit
+ * @qts: the emulator
+ * @reg: offset, DMAR_*_REG
+ */
+uint32_t qvtd_readl(QTestState *qts, unsigned reg);
+uint64_t qvtd_readq(QTestState *qts, unsigned reg);
+void qvtd_writel(QTestState *qts, unsigned reg, uint32_t val);
+void qvtd_writeq(QTestState *qts, unsigned reg, uint64_t val);
+
+/**
+ * struct QVtdFault - a fault that the unit has recorded (11.4.7.6)
+ * @reason: fault reason
+ * @at: address type of the request
+ * @sid: source id
+ * @has_pasid: the request had a PASID
+ * @pasid: the PASID, 0 without one
+ * @addr: address of the page
+ * @t1: T1, clear for a write or a page request
+ * @t2: T2, set for a page request
+ */
+typedef struct QVtdFault {
+    uint8_t reason;
+    unsigned at;
+    uint16_t sid;
+    bool has_pasid;
+    uint32_t pasid;
+    uint64_t addr;
+    bool t1;
+    bool t2;
+} QVtdFault;
+
+/**
+ * qvtd_take_fault() - read fault recording register 0 and clear it
+ * @qts: the emulator
+ *
+ * Returns: the fault.  The test fails if none has been recorded.
+ */
+QVtdFault qvtd_take_fault(QTestState *qts);
+
+/**
+ * qvtd_set_root() - use another root table while translation is enabled
+ * @qts: the emulator
+ * @root: value of RTADDR_REG (11.4.5)
+ *
+ * Nothing is invalidated.
+ */
+void qvtd_set_root(QTestState *qts, uint64_t root);
+
 /**
  * qvtd_enable() - switch on queued invalidation and translation
  * @vtd: the driver
