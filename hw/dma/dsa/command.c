@@ -5,9 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A command that has to wait for descriptors stays active until the last of
- * them has ended, and their interrupts have been sent; the bottom half then
- * does what is left to do.
+ * A command that waits for descriptors stays active until all of them have
+ * ended and their interrupts have been sent.  The bottom half then finishes the
+ * command.
  */
 
 #include "qemu/osdep.h"
@@ -26,7 +26,7 @@ static void command_end(DSAState *s, DSACommandError error, uint16_t result)
     }
 }
 
-/* The WQs that the operand names; false if one of them does not exist */
+/* Sets @wqs to the WQs of the operand; false if one of them does not exist */
 static bool command_wqs(DSAState *s, uint64_t *wqs)
 {
     unsigned first = FIELD_EX32(OPERAND(&s->cmd), DSA_CMD_WQS, GROUP) * 16;
@@ -115,7 +115,7 @@ static void command_int_handle(DSAState *s, bool request)
 
 /* ---- Commands that wait ---- */
 
-/* Has the bottom half to send some yet? */
+/* Returns whether the bottom half has interrupts to send */
 static bool interrupts_pending(const DSAState *s)
 {
     return !buffer_is_zero(s->raised, sizeof(s->raised));

@@ -12,7 +12,7 @@
 
 /* ---- Errors of descriptors ---- */
 
-/* Table 5-9; SWERROR has less */
+/* Errors whose event log entry has a completion record (Table 5-9) */
 static bool has_completion(DSAStatus error)
 {
     return error == DSA_STATUS_INT_HANDLE || error == DSA_STATUS_CR_FAULT ||
@@ -31,7 +31,7 @@ static uint32_t error_info(const DSAJob *job, DSAStatus error)
     }
 }
 
-/* What SWERROR, without Valid, and an entry of the event log begin with */
+/* The common part of SWERROR, without Valid, and of an event log entry */
 static void describe_error(const DSAJob *job, DSAStatus error,
                            uint64_t swerror[DSA_SWERROR_QWORDS])
 {
@@ -72,7 +72,7 @@ static bool is_success(DSAStatus status)
            status == DSA_STATUS_BATCH_ERROR;
 }
 
-/* Errors that are not told to whom the completion record belongs */
+/* Errors that the completion record does not report */
 static bool is_discarded(DSAStatus status)
 {
     return status == DSA_STATUS_CR_ALIGN || status == DSA_STATUS_PRIV;
@@ -89,7 +89,7 @@ static void job_fill_cr(const DSAJob *job, uint8_t *cr)
     memcpy(cr + DSA_CR_SPECIFIC, job->specific, sizeof(job->specific));
 }
 
-/* What the job has come to stays as it is, whatever comes of this */
+/* Write the completion record; the outcome of the job does not change */
 static bool job_write_cr(DSAJob *job, const uint8_t *cr)
 {
     uint64_t addr = job->desc.completion_addr;
@@ -97,7 +97,7 @@ static bool job_write_cr(DSAJob *job, const uint8_t *cr)
     bool fault_write = job->fault_write;
     uint8_t status = job->status;
 
-    /* The guest polls the status: it comes last, and with the first quadword */
+    /* The guest polls the status: the quadword that has it is written last */
     if (dsa_write_blocking(job, addr + 8, cr + 8, DSA_CR_SIZE - 8) &&
         dsa_write_blocking(job, addr, cr, 8)) {
         return true;
@@ -147,7 +147,7 @@ static uint32_t event_info(const DSAJob *job, DSAStatus error, bool first)
            (first ? R_DSA_EVENT_INFO_FIRST_IN_BATCH_MASK : 0);
 }
 
-/* False if interrupted; an engine executes one batch at a time */
+/* Returns false if interrupted.  An engine executes one batch at a time. */
 static bool job_log(DSAJob *job, DSAStatus error)
 {
     DSAJob *batch = job->in_batch ? &job->engine->job : NULL;
@@ -187,7 +187,7 @@ static bool page_requests_are_off(const DSAJob *job)
     return job->work->prs_disabled || !pcie_pri_enabled(PCI_DEVICE(job->s));
 }
 
-/* The error code with which a completion goes to the event log, or none */
+/* The code of a completion that the event log has to report, or NONE */
 static DSAStatus job_completes_in_log(const DSAJob *job)
 {
     if (!job->work->event_log || !(job_needs_cr(job) || job_interrupts(job))) {
@@ -203,7 +203,7 @@ static DSAStatus job_completes_in_log(const DSAJob *job)
 
 /* ---- Reporting ---- */
 
-/* False if interrupted */
+/* Returns false if interrupted */
 static bool job_error(DSAJob *job, DSAStatus error)
 {
     uint64_t swerror[DSA_SWERROR_QWORDS];
@@ -217,7 +217,7 @@ static bool job_error(DSAJob *job, DSAStatus error)
     return true;
 }
 
-/* False if interrupted; the guest is to find the record once */
+/* Write the record, once at most.  Returns false if interrupted. */
 static bool job_try_cr(DSAJob *job)
 {
     uint8_t cr[DSA_CR_SIZE] = { };
@@ -230,8 +230,8 @@ static bool job_try_cr(DSAJob *job)
 }
 
 /*
- * False if interrupted, with the rest still to be reported.  Sets @interrupts
- * if it is up to the device to raise the completion interrupt.
+ * Returns false if interrupted; the next call reports the rest.  Sets
+ * @interrupts if the device has to raise the completion interrupt.
  */
 static bool job_report(DSAJob *job, bool *interrupts)
 {
@@ -272,7 +272,7 @@ bool dsa_job_complete(DSAJob *job)
     if (!job_report(job, &interrupts)) {
         return false;
     }
-    /* The permission may have gone while the record waited for its page */
+    /* The guest may have revoked the permission while the job was parked */
     if (interrupts && job_interrupts(job)) {
         unsigned vector = job->desc.int_handle;
 

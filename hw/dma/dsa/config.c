@@ -30,7 +30,7 @@
 #define WQCFG2_WRITABLE_DISABLED                                            \
     (R_DSA_WQCFG2_OCC_INT_HANDLE_MASK | R_DSA_WQCFG2_OCC_INT_TABLE_MASK)
 
-/* The bits that WQCFG keeps, but for Occupancy and State */
+/* The writable bits of WQCFG; Occupancy and State are not stored there */
 static const uint64_t wqcfg_bits[DSA_WQCFG_QWORDS] = {
     R_DSA_WQCFG0_SIZE_MASK | R_DSA_WQCFG0_THRESHOLD_MASK,
     WQCFG1_WRITABLE,
@@ -45,8 +45,8 @@ unsigned dsa_num_vectors(const DSAState *s)
 }
 
 /*
- * Request Interrupt Handle hands out the index of the vector; a handle is
- * valid from then on until it is released.
+ * Request Interrupt Handle returns the index of the vector.  The handle is
+ * valid until it is released.
  */
 bool dsa_int_handle_valid(const DSAState *s, uint32_t handle)
 {
@@ -344,7 +344,7 @@ void dsa_config_write(DSAState *s, hwaddr addr, uint64_t val, uint64_t mask)
     }
 }
 
-/* ---- Bits that registers cannot have ---- */
+/* ---- Bits that software cannot set ---- */
 
 static bool wq_has_reserved(const DSAWQ *wq)
 {

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Both work on eight bytes at once: table @n holds the remainders of a byte
- * that @n bytes of zeroes follow, and the remainders of eight bytes add up.
+ * Both checks process eight bytes at once: table n holds the remainders of a
+ * byte followed by n zero bytes, and the remainders of eight bytes are added.
  */
 
 #include "qemu/osdep.h"
@@ -68,7 +68,7 @@ uint32_t dsa_crc32c_generic(uint32_t crc, const void *data, size_t len)
     return crc;
 }
 
-/* x86 processors with AVX2 have the CRC32 instruction as well */
+/* All x86 processors with AVX2 have the CRC32 instruction */
 #if defined(CPUINFO_AVX2) && HOST_LONG_BITS == 64
 #define HAVE_CRC32_INSTRUCTION 1
 #else

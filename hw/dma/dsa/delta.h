@@ -9,32 +9,35 @@
 #ifndef HW_DMA_DSA_DELTA_H
 #define HW_DMA_DSA_DELTA_H
 
-/* What two buffers are compared by, and a delta: 16 bits of offset, data */
+/*
+ * Bytes per comparison, and bytes of a delta, which has a 16-bit offset in such
+ * units and the data
+ */
 #define DSA_DELTA_UNIT      8
 #define DSA_DELTA_SIZE      10
 
 /**
- * dsa_delta_create: find the differences between two buffers
+ * dsa_delta_create: record the differences between two buffers
  *
  * @a: the first buffer
- * @b: the second one, whose data goes into the record
- * @len: of both in bytes, a multiple of DSA_DELTA_UNIT
- * @offset: of the first byte in what the record is about, in units
- * @record: the deltas
- * @room: for them, in bytes
- * @size: set to their size in bytes, a multiple of DSA_DELTA_SIZE
+ * @b: the second buffer, whose data goes into the record
+ * @len: length of each buffer in bytes, a multiple of DSA_DELTA_UNIT
+ * @offset: offset of both buffers in the operands, in DSA_DELTA_UNIT bytes
+ * @record: set to the deltas
+ * @room: space in @record, in bytes
+ * @size: set to the size of the deltas in bytes, a multiple of DSA_DELTA_SIZE
  *
- * Returns: the number of bytes that were compared; less than @len if there was
- * no room for the difference that follows.
+ * Returns: the number of bytes compared; less than @len if @record has no space
+ * for the next difference.
  */
 size_t dsa_delta_create(const uint8_t *a, const uint8_t *b, size_t len,
                         uint16_t offset, uint8_t *record, size_t room,
                         size_t *size);
 
 /**
- * dsa_delta_offset: the offset in a delta
+ * dsa_delta_offset: get the offset of a delta
  *
- * @delta: DSA_DELTA_SIZE bytes; the data is at @delta + 2
+ * @delta: the delta, DSA_DELTA_SIZE bytes
  *
  * Returns: the offset in bytes.
  */

@@ -29,7 +29,7 @@
 #define CRCS    (DSA_FLAG_READ_CRC_SEED | DSA_FLAG_BYPASS_CRC_INVERSION |   \
                  DSA_FLAG_BYPASS_DATA_REFLECTION | DSA_FLAG_ADDR3_TC)
 
-/* A bit for each byte of the descriptor from @from to @to */
+/* A bit for each byte of the descriptor from @from to @to, inclusive */
 #define BYTES(from, to) MAKE_64BIT_MASK(from, (to) - (from) + 1)
 
 typedef struct OperationRules {
@@ -309,7 +309,7 @@ static DSAStatus check_reserved(const DSAJob *job)
 
 /* ---- Fields of single operations ---- */
 
-/* Ranges may wrap around the end of the address space */
+/* Ranges may wrap at the end of the address space */
 static bool overlap(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
 {
     return b - a < a_len || a - b < b_len;

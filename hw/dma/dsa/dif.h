@@ -9,7 +9,7 @@
 #ifndef HW_DMA_DSA_DIF_H
 #define HW_DMA_DSA_DIF_H
 
-/* Guard, Application Tag and Reference Tag, that follow a block */
+/* Guard, Application Tag and Reference Tag, which follow a block */
 #define DSA_DIF_SIZE 8
 
 typedef struct DSADIFTags {
@@ -18,7 +18,7 @@ typedef struct DSADIFTags {
     uint16_t app;
 } DSADIFTags;
 
-/* The fields of a descriptor; the seeds are those of the first block */
+/* DIF fields of a descriptor; the tags are those of the first block */
 typedef struct DSADIFConfig {
     uint8_t flags;
     uint8_t src_flags;
@@ -37,14 +37,14 @@ typedef struct DSADIFConfig {
 uint32_t dsa_dif_block_size(uint8_t flags);
 
 /**
- * dsa_dif_tags: tags of a block, unless they are passed through
+ * dsa_dif_tags: tags of a block whose tags are not passed through
  *
- * @first: those of the first block
+ * @first: tags of the first block
  * @flags: Source DIF Flags or Destination DIF Flags (8.3.17.2, 8.3.17.3), which
- *         have the flags that matter here in common
- * @index: of the block, 0 for the first
+ *         share the flags that this function uses
+ * @index: index of the block, 0 for the first
  *
- * Returns: the tags; the mask has not been applied.
+ * Returns: the tags; the mask is not applied.
  */
 DSADIFTags dsa_dif_tags(const DSADIFTags *first, uint8_t flags,
                         uint32_t index);
@@ -52,9 +52,9 @@ DSADIFTags dsa_dif_tags(const DSADIFTags *first, uint8_t flags,
 /**
  * dsa_dif_check: check the DIF of a block
  *
- * @config: the descriptor
+ * @config: the DIF fields of the descriptor
  * @block: dsa_dif_block_size() bytes of data, DSA_DIF_SIZE bytes of DIF
- * @index: of the block, 0 for the first
+ * @index: index of the block, 0 for the first
  *
  * Returns: DSA_DIF_STATUS_*, 0 if there is no error.
  */
@@ -62,13 +62,14 @@ uint8_t dsa_dif_check(const DSADIFConfig *config, const uint8_t *block,
                       uint32_t index);
 
 /**
- * dsa_dif_generate: make the DIF of a block of the destination
+ * dsa_dif_generate: generate the DIF of a block of the destination
  *
- * @config: the descriptor
- * @data: dsa_dif_block_size() bytes
- * @src_dif: DIF of the source, to pass through what the flags say, or NULL
- * @index: of the block, 0 for the first
- * @dif: the result, DSA_DIF_SIZE bytes
+ * @config: the DIF fields of the descriptor
+ * @data: the block, dsa_dif_block_size() bytes
+ * @src_dif: DIF of the source, from which the flags select the fields that are
+ *           passed through, or NULL
+ * @index: index of the block, 0 for the first
+ * @dif: set to the DIF, DSA_DIF_SIZE bytes
  */
 void dsa_dif_generate(const DSADIFConfig *config, const uint8_t *data,
                       const uint8_t *src_dif, uint32_t index, uint8_t *dif);

@@ -1,5 +1,5 @@
 /*
- * Intel Data Streaming Accelerator (DSA): what the parts of the model share
+ * Intel Data Streaming Accelerator (DSA): internal interfaces of the model
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -13,13 +13,14 @@
  * gives administrative commands (command.c), such as those that enable the
  * device and its work queues (enable.c).
  *
- * DSAState.lock protects everything that the guest can change and engines look
- * at.  It is taken with or without the BQL, and nothing that can wait, take
- * the BQL, or call the PCI layer for DMA or interrupts is done with it held:
- * interrupts, and the ends of commands that had to wait, are left to a bottom
- * half.  An engine executes a descriptor without any lock, on a copy of what
- * concerns it.  It never waits for the BQL: whoever holds it can wait for the
- * engines: when the machine stops, at a reset, and when the device goes.
+ * DSAState.lock protects all state that the guest can change and the engines
+ * read.  It is taken with or without the BQL.  Code that holds it neither
+ * waits, nor takes the BQL, nor calls the PCI layer for DMA or interrupts: a
+ * bottom half sends interrupts and finishes commands that had to wait.  An
+ * engine executes a descriptor without any lock, on copies of the descriptor
+ * and of its configuration.  An engine never waits for the BQL, because the
+ * main loop waits for the engines with the BQL held: when the machine stops,
+ * at a reset, and when the device is unplugged.
  *
  * Section numbers are those of the Intel DSA Architecture Specification,
  * revision 3.0.
@@ -41,38 +42,38 @@
 #define TYPE_DSA "dsa"
 OBJECT_DECLARE_SIMPLE_TYPE(DSAState, DSA)
 
-/* What the registers and the bitmaps of this model have room for */
+/* Limits of the registers and the bitmaps of this model */
 #define DSA_MAX_ENGINES     64
 #define DSA_MAX_GROUPS      64
 #define DSA_MAX_WQS         64
 #define DSA_MAX_VECTORS     (DSA_MAX_WQS + 1)
 
-/* log2 of what GENCAP offers */
+/* log2 of the maximum values in GENCAP */
 #define DSA_MAX_TRANSFER    31
 #define DSA_MAX_BATCH       10
 
 #define DSA_READ_BUFFERS    96
 
-/* Data that an engine holds at once of each of two operands */
+/* Size of each of the two buffers of an engine, in bytes */
 #define DSA_CHUNK           (32 * KiB)
 
-/* Data of each operand whose pages are asked for before work on them begins */
-#define DSA_AHEAD           (1 * MiB)
+/* Bytes of each operand that are prefetched at once */
+#define DSA_PREFETCH           (1 * MiB)
 
-/* Descriptors of a batch that are read at once */
+/* Descriptors of a batch that are read in one access */
 #define DSA_BATCH_FETCH     16
 
-/* A descriptor as it was submitted, and what its WQ was configured with */
+/* A submitted descriptor, and the configuration of its WQ at that time */
 typedef struct DSAWork {
     uint8_t raw[DSA_DESC_SIZE];
-    uint64_t seq;               /* order of submission */
+    uint64_t seq;               /* sequence number, in order of submission */
     uint32_t pasid;             /* or PCI_NO_PASID */
     bool priv;
     bool shared;
-    bool block_on_fault;        /* is allowed */
-    bool user_int;              /* interrupts are allowed */
-    bool event_log;             /* is enabled */
-    bool prs_disabled;          /* page requests are, for this WQ */
+    bool block_on_fault;        /* Block on Fault is allowed */
+    bool user_int;              /* completion interrupts are allowed */
+    bool event_log;             /* the event log is enabled */
+    bool prs_disabled;          /* the WQ sends no page requests */
     uint8_t wq;
     uint8_t max_transfer;       /* log2 */
     uint8_t max_batch;          /* log2 */
@@ -90,16 +91,16 @@ typedef struct DSADescriptor {
     uint16_t int_handle;
 } DSADescriptor;
 
-/* How far a descriptor is; it goes on there when it has been interrupted */
+/* Progress of a job; an interrupted job continues in the same phase */
 typedef enum DSAPhase {
     DSA_PHASE_CHECK,
     DSA_PHASE_RUN,
     DSA_PHASE_READBACK,
     DSA_PHASE_REPORT,
-    DSA_PHASE_SETTLE,           /* has ended but for its page requests */
+    DSA_PHASE_SETTLE,           /* waits only for page request responses */
 } DSAPhase;
 
-/* A descriptor that is being executed */
+/* A descriptor in execution */
 typedef struct DSAJob {
     DSAState *s;
     struct DSAEngine *engine;
@@ -107,16 +108,16 @@ typedef struct DSAJob {
     DSADescriptor desc;
     bool in_batch;
     uint16_t batch_index;
-    bool error_logged;          /* of a descriptor of the batch */
-    bool record_logged;         /* the completion record of one */
-    bool record_written;
+    bool error_logged;          /* the log has an error of a batch member */
+    bool record_logged;         /* the log has the record of a batch member */
+    bool record_written;        /* the completion record is in memory */
     uint8_t phase;              /* DSAPhase */
-    bool interrupted;           /* by a pause, or an abort */
-    /* What the next step of the operation has to know of those before */
+    bool interrupted;           /* by a pause or an abort */
+    /* State of the operation between two steps */
     uint32_t crc;
-    uint32_t delta;             /* size of the record, or least next offset */
-    bool batch_failed;
-    uint32_t asked;             /* Bytes Completed to ask for pages again at */
+    uint32_t delta;             /* record size, or lowest allowed offset */
+    bool batch_failed;          /* a member has failed */
+    uint32_t prefetch_at;       /* Bytes Completed at the next prefetch */
     /* The completion record */
     uint8_t status;             /* DSAStatus, without DSA_STATUS_WRITE */
     bool fault_write;
@@ -127,32 +128,32 @@ typedef struct DSAJob {
 } DSAJob;
 
 /*
- * What an engine works on belongs to its thread while it is @executing, and
- * else to the lock.
+ * The thread of the engine owns @work, @job, @child and @list while @executing
+ * is set; otherwise DSAState.lock protects them.
  */
 typedef struct DSAEngine {
     DSAState *s;
     QemuThread thread;
-    uint8_t *buf[2];            /* DSA_CHUNK each; of the thread */
-    DSAWork work;               /* not changed while @busy */
+    uint8_t *buf[2];            /* DSA_CHUNK bytes each, for the thread only */
+    DSAWork work;               /* constant while @busy */
     DSAJob job;
-    DSAJob child;               /* of the batch @job */
+    DSAJob child;               /* the current member of the batch @job */
     bool has_child;
-    uint32_t list_first;        /* of the descriptors of the batch in @list */
-    uint32_t list_len;
+    uint32_t list_first;        /* index in the batch of the first in @list */
+    uint32_t list_len;          /* descriptors in @list */
     uint8_t list[DSA_BATCH_FETCH][DSA_DESC_SIZE];
-    /* Under the lock */
+    /* Protected by DSAState.lock */
     QemuCond wakeup;
     int group;                  /* or -1 */
     bool idle;                  /* waits for @wakeup, without work */
-    bool busy;                  /* has @work, which has not ended */
-    bool was_put_aside;         /* its page requests may still be open */
-    bool executing;             /* is not with the lock */
-    /* Written under the lock, read by the thread at any time */
+    bool busy;                  /* @work has not ended */
+    bool was_suspended;         /* page requests may still be outstanding */
+    bool executing;             /* the thread executes without the lock */
+    /* Written with DSAState.lock held, read by the thread at any time */
     bool abort;                 /* abandon @work */
 } DSAEngine;
 
-/* Under the lock */
+/* Protected by DSAState.lock */
 typedef struct DSAWQ {
     uint64_t cfg[DSA_WQCFG_QWORDS]; /* without Occupancy and State */
     uint32_t state;             /* DSADeviceState */
@@ -160,43 +161,43 @@ typedef struct DSAWQ {
     unsigned credit;            /* descriptors left in this round (4.1) */
     uint32_t head;
     uint32_t occupancy;
-    uint32_t capacity;          /* as many entries as all WQs share */
+    uint32_t capacity;          /* entries of @ring: those that all WQs share */
     DSAWork *ring;
 } DSAWQ;
 
-/* Under the lock */
+/* Protected by DSAState.lock */
 typedef struct DSAGroup {
     uint64_t wqs[4];
     uint64_t engines;
     uint64_t flags;
-    unsigned next_wq;           /* that the arbiter looks at first */
+    unsigned next_wq;           /* the first WQ in the next arbitration */
 } DSAGroup;
 
-/* The descriptors that a command is about */
+/* Selects the descriptors that a command aborts or waits for */
 typedef struct DSAFilter {
-    uint64_t wqs;
-    uint32_t pasid;             /* with @by_pasid */
+    uint64_t wqs;               /* bitmap */
+    uint32_t pasid;             /* valid with @by_pasid */
     bool by_pasid;
-    uint64_t end;               /* sequence numbers below it */
+    uint64_t end;               /* sequence numbers are below @end */
 } DSAFilter;
 
-/* Under the lock */
+/* Protected by DSAState.lock */
 typedef struct DSACommand {
     uint32_t reg;
     bool waits;                 /* for the descriptors of @filter */
-    bool done;                  /* waiting, until the bottom half has seen it */
+    bool done;                  /* they have ended; the bottom half is due */
     DSAFilter filter;
 } DSACommand;
 
-/* Under the lock */
+/* Protected by DSAState.lock */
 typedef struct DSAEventLog {
     uint64_t cfg[DSA_EVLCFG_QWORDS];
     uint64_t status;
-    bool writing;               /* an engine is, the entry at the tail */
-    bool loaded;                /* in an image: the stream has it */
+    bool writing;               /* an engine writes the entry at the tail */
+    bool loaded;                /* in an image: the stream has the log */
 } DSAEventLog;
 
-/* What the guest must not switch while the device is not disabled */
+/* Controls that the guest must not change unless the device is disabled */
 typedef struct DSAPCIControls {
     bool bus_master;
     bool ats;
@@ -221,18 +222,19 @@ struct DSAState {
     PCIATSDMA *dma;
     QEMUBH *bh;
     VMChangeStateEntry *vm_state;
-    DSAPCIControls controls;    /* under the BQL */
+    DSAPCIControls controls;    /* protected by the BQL */
     /*
-     * What vmstate_dsa is about, under the BQL: the device itself to save it;
-     * what has been loaded and not been checked yet; else NULL.  Only what a
-     * stream holds matters in it.
+     * The state that vmstate_dsa saves or loads: the device itself while it is
+     * saved, a copy that has not been checked yet while it is loaded, NULL
+     * otherwise.  Only the migrated fields of a copy are valid.  Protected by
+     * the BQL.
      */
     DSAState *image;
 
     QemuMutex lock;
-    /* Written with the BQL under @lock, read by engines at any time */
-    bool running;               /* the machine is */
-    /* Under @lock */
+    /* Written with the BQL and @lock held, read by engines at any time */
+    bool running;               /* the machine runs */
+    /* Protected by @lock */
     uint32_t state;             /* DSADeviceState */
     uint32_t reset_type;
     uint32_t gencfg;
@@ -242,57 +244,66 @@ struct DSAState {
     uint64_t swerror[DSA_SWERROR_QWORDS];
     DSAEventLog event_log;
     uint32_t msixperm[DSA_MAX_VECTORS];
-    bool int_handles[DSA_MAX_VECTORS];  /* that were requested */
-    bool raised[DSA_MAX_VECTORS];       /* for the bottom half */
+    bool int_handles[DSA_MAX_VECTORS];  /* requested handles */
+    bool raised[DSA_MAX_VECTORS];       /* vectors that @bh has to send */
     DSACommand cmd;
     uint64_t next_seq;
-    QemuCond completed;         /* an engine has ended or put aside its work */
-    bool paused;                /* engines go on with nothing */
-    bool stopping;              /* unrealized; written with the BQL, too */
+    QemuCond completed;         /* an engine has ended or suspended its work */
+    bool paused;                /* engines begin and continue no work */
+    bool stopping;              /* unrealized; written with the BQL held, too */
     DSAGroup groups[DSA_MAX_GROUPS];
     DSAWQ wqs[DSA_MAX_WQS];
     DSAEngine engines[DSA_MAX_ENGINES];
 };
 
-/* All functions below take the lock themselves, unless it says otherwise */
+/*
+ * "The lock" is DSAState.lock.  Functions without a remark take it themselves,
+ * or do not need it.
+ */
 
 /* ---- state.c ---- */
 
-/* Have the bottom half raise an MSI-X vector; with the lock */
+/* Let the bottom half send an MSI-X vector.  Called with the lock held. */
 void dsa_raise(DSAState *s, unsigned vector);
 
-/* Set a bit of INTCAUSE and raise vector 0; with the lock */
+/* Set a bit of INTCAUSE and raise vector 0.  Called with the lock held. */
 void dsa_raise_cause(DSAState *s, uint32_t cause);
 
 /*
- * The bottom half: raises interrupts, ends commands; with the BQL.  A message
- * that it sends can unplug the device, which its bus then keeps in memory until
- * an RCU callback, with the BQL, drops it.
+ * The bottom half, which sends interrupts and finishes commands.  Called with
+ * the BQL held.  An interrupt message can unplug the device; the device then
+ * stays in memory until an RCU callback, with the BQL held, drops it.
  */
 void dsa_bh(void *opaque);
 
-/* Enter the Halt State, unless the device is disabled (5.7); with the BQL */
+/*
+ * Enter the Halt State, unless the device is disabled (5.7).  Called with the
+ * BQL held.
+ */
 void dsa_halt(DSAState *s);
 
-/* FLR; with the BQL */
+/* Function Level Reset.  Called with the BQL held. */
 void dsa_reset_state(DSAState *s);
 
-/* The machine stops, or goes on; with the BQL */
+/* The machine stops or continues.  Called with the BQL held. */
 void dsa_set_running(DSAState *s, bool running);
 
 /* ---- config.c ---- */
 
-/* Registers other than CMD; with the lock.  @addr is a multiple of 8. */
+/*
+ * Access registers other than CMD.  @addr is a multiple of 8.  Called with the
+ * lock held.
+ */
 uint64_t dsa_config_read(DSAState *s, hwaddr addr);
 void dsa_config_write(DSAState *s, hwaddr addr, uint64_t val, uint64_t mask);
 
-/* Initial values (Table 9-3); with the lock */
+/* Set the initial values (Table 9-3).  Called with the lock held. */
 void dsa_config_reset(DSAState *s);
 void dsa_config_reset_wq(DSAState *s, unsigned wq);
 
 /*
- * Returns the name of a register with bits that nobody can have set, or NULL;
- * with the lock
+ * Returns the name of a register in which a bit is set that software cannot
+ * set, or NULL.  Called with the lock held.
  */
 const char *dsa_config_reserved(DSAState *s);
 
@@ -301,25 +312,39 @@ bool dsa_int_handle_valid(const DSAState *s, uint32_t handle);
 
 /* ---- enable.c ---- */
 
-/* Device Enable Checks and WQ Enable Checks (5.1, 5.2); with the lock */
+/*
+ * Device Enable Checks and WQ Enable Checks (5.1, 5.2).  Called with the lock
+ * held.
+ */
 DSACommandError dsa_enable_check_device(DSAState *s);
 DSACommandError dsa_enable_check_wq(DSAState *s, unsigned wq);
 
-/* The first part of the Device Enable Checks; with the lock */
+/*
+ * The Device Enable Checks of WQ sizes and groups only.  Called with the lock
+ * held.
+ */
 DSACommandError dsa_enable_check_groups(DSAState *s);
 
-/* Tell engines and WQs their groups; with the lock, after the check */
+/*
+ * Assign engines and WQs to their groups, after the checks.  Called with the
+ * lock held.
+ */
 void dsa_enable_assign_groups(DSAState *s);
 
 /* ---- command.c ---- */
 
-/* CMD has been written; with the lock */
+/* Execute a write of CMD.  Called with the lock held. */
 void dsa_command_submit(DSAState *s, uint32_t val);
 
-/* A descriptor has ended: does the command have to wait on?  With the lock */
+/*
+ * Schedule the bottom half if the active command waits for no more descriptors.
+ * Called with the lock held, when a descriptor has ended.
+ */
 void dsa_command_poll(DSAState *s);
 
-/* Finish a command whose wait is over; with the BQL and the lock */
+/*
+ * Finish a command whose wait is over.  Called with the BQL and the lock held.
+ */
 void dsa_command_finish(DSAState *s);
 
 /* ---- portal.c ---- */
@@ -333,15 +358,19 @@ bool dsa_portal_enqueue_store(DirectStoreTarget *target, MemoryRegion *mr,
 
 /* ---- wq.c ---- */
 
-/* All with the lock */
+/* All are called with the lock held */
+
+/* Append a descriptor; false if the WQ is full */
 bool dsa_wq_push(DSAState *s, unsigned wq, const void *raw);
+/* Take the next descriptor for an engine (4.1); false if there is none */
 bool dsa_wq_pop(DSAState *s, DSAEngine *engine);
-/* Set, in all descriptors, what no migration stream holds */
+/* Derive the fields of all descriptors that no migration stream holds */
 void dsa_wq_load(DSAState *s);
-/* Is there a descriptor that has not ended? */
+/* Returns whether a matching descriptor has not ended */
 bool dsa_wq_outstanding(DSAState *s, const DSAFilter *filter);
-/* Discard those that wait, have engines abandon the others */
+/* Discard matching descriptors in WQs, and let engines abandon the others */
 void dsa_wq_abort(DSAState *s, const DSAFilter *filter);
+/* Raise the WQ Occupancy Interrupt if it is due (9.2.24) */
 void dsa_wq_check_occupancy_int(DSAState *s, unsigned wq);
 #define DSA_WQ_FIELD(wq, n, field)                                          \
     extract64((wq)->cfg[n], R_DSA_WQCFG ## n ## _ ## field ## _SHIFT,       \
@@ -351,171 +380,195 @@ void dsa_wq_check_occupancy_int(DSAState *s, unsigned wq);
 
 void dsa_engines_start(DSAState *s);
 /*
- * End them, and drop all further accesses to the device.  With the BQL, for
- * which no engine waits, not with the lock; does not wait for the guest.
+ * End all engines, and drop further accesses to the device.  Called with the
+ * BQL held, without the lock.  Does not wait for the guest.
  */
 void dsa_engines_stop(DSAState *s);
 /*
- * Have all engines put aside or abandon what they execute.  When this returns
- * none accesses memory; what has not been aborted goes on from where it is
- * after dsa_engines_resume().  With the BQL, for which no engine waits, not
- * with the lock.
+ * Let all engines suspend or abandon their descriptors.  No engine accesses
+ * memory when this returns.  Descriptors that are not aborted continue after
+ * dsa_engines_resume().  Called with the BQL held, without the lock.
  */
 void dsa_engines_pause(DSAState *s);
-/* Forget what was put aside, after dsa_engines_pause(); with the lock */
+/*
+ * Drop the descriptors that were suspended.  Called with the lock held, after
+ * dsa_engines_pause().
+ */
 void dsa_engines_discard(DSAState *s);
-/* The same; does nothing while the machine is stopped */
+/*
+ * Let the engines continue, unless the machine is stopped.  Called with the BQL
+ * held, without the lock.
+ */
 void dsa_engines_resume(DSAState *s);
-/* Wake an engine that can do the work of a group; with the lock */
+/* Wake an idle engine of a group.  Called with the lock held. */
 void dsa_engine_wake(DSAState *s, int group);
 
 /* ---- descriptor.c ---- */
 
 void dsa_descriptor_decode(DSADescriptor *desc, const uint8_t *raw);
-/* Descriptor Checks (5.4); false after setting the status of @job */
+/* Descriptor Checks (5.4); on failure sets the status of @job */
 bool dsa_descriptor_check(DSAJob *job);
-/* Those of them that operations rely on */
+/* Only the Descriptor Checks that the operations rely on */
 bool dsa_descriptor_can_run(const DSAJob *job);
-/* May the descriptor use its Completion Interrupt Handle? (Table 5-2) */
+/* Returns whether the completion interrupt is permitted (Table 5-2) */
 bool dsa_descriptor_int_valid(const DSAJob *job);
-/* Bytes that an operation writes to its destination at most */
+/* Maximum number of bytes that the operation writes to its destination */
 uint64_t dsa_descriptor_dst_size(const DSADescriptor *desc);
-/* Flags that the check found to be invalid */
+/* Flags that dsa_descriptor_check() has found invalid */
 uint32_t dsa_job_invalid_flags(const DSAJob *job);
 
 /* ---- job.c ---- */
 
-/* Has the job to be put aside or abandoned?  No lock; sets @interrupted. */
+/*
+ * Returns whether the job has to be suspended or abandoned, which @interrupted
+ * records.  Called by the thread of the engine, with or without the lock.
+ */
 bool dsa_job_interrupted(DSAJob *job);
 
-/* Forget an error that does not matter */
+/* Clear an error that is not to be reported */
 void dsa_job_clear_error(DSAJob *job);
 
 /*
- * Execute a descriptor, and complete it; in the thread of an engine.  False if
- * it was interrupted: the next call goes on with it.
+ * Execute a descriptor and complete it.  Called by the thread of the engine,
+ * without the lock.  Returns false if the job was interrupted; the next call
+ * continues it.
  */
 bool dsa_job_execute(DSAJob *job);
 
 /* ---- completion.c ---- */
 
 /*
- * Write the completion record, report errors, raise the interrupt.  False if
- * interrupted, with nothing reported yet.
+ * Write the completion record, report errors, raise the interrupt.  Called by
+ * the thread of the engine, without the lock.  Returns false, with nothing
+ * reported, if the job was interrupted.
  */
 bool dsa_job_complete(DSAJob *job);
 
 /* ---- swerror.c ---- */
 
-/* Record an error, described by all fields but Valid; with the lock */
+/*
+ * Record an error.  @swerror is the register without Valid.  Called with the
+ * lock held.
+ */
 void dsa_swerror_record(DSAState *s,
                         const uint64_t swerror[DSA_SWERROR_QWORDS]);
-/* Record an error of a WQ, or with -1 of none; with the lock */
+/*
+ * Record an error of a WQ, or of no WQ if @wq is -1.  Called with the lock
+ * held.
+ */
 void dsa_swerror(DSAState *s, DSAStatus error, int wq);
 
 /* ---- event_log.c ---- */
 
 /*
- * dsa_event_log_enabled: is the event log used while the device is enabled?
+ * dsa_event_log_enabled: whether an enabled device uses the event log
  *
- * Called with the lock.
+ * Called with the lock held.
  */
 bool dsa_event_log_enabled(const DSAState *s);
 
 /*
  * dsa_event_log_read: read EVLCFG or EVLSTATUS (9.2.16, 9.2.17)
  *
- * Called with the lock.
+ * Called with the lock held.
  *
- * @addr: of a quadword of the two
+ * @addr: address of a quadword of either register
  *
- * Returns: its value; 0 without event log
+ * Returns: the value; 0 without event log
  */
 uint64_t dsa_event_log_read(const DSAState *s, hwaddr addr);
 
 /*
  * dsa_event_log_write: write to EVLCFG or EVLSTATUS
  *
- * Called with the lock.  Signals @completed to engines that wait because the
- * log was full.
+ * Called with the lock held.  Signals @completed to engines that wait for
+ * space in the log.
  *
- * @addr: of a quadword of the two
+ * @addr: address of a quadword of either register
  * @val: the value
  * @mask: bits of @val that are written
  */
 void dsa_event_log_write(DSAState *s, hwaddr addr, uint64_t val, uint64_t mask);
 
 /*
- * dsa_event_log_check: that part of the Device Enable Checks (5.1)
+ * dsa_event_log_check: the Device Enable Checks of the event log (5.1)
  *
- * Called with the lock.
+ * Called with the lock held.
  *
  * Returns: DSA_CMDERR_EVENT_LOG if the log is too small or reaches beyond the
- * end of the address space, DSA_CMDERR_PASID if it is written to with what
- * the PASID capability has not enabled, else 0
+ * end of the address space; DSA_CMDERR_PASID if the log needs a PASID or
+ * privilege that the PASID capability has not enabled; 0 otherwise
  */
 DSACommandError dsa_event_log_check(const DSAState *s);
 
-/* The device has been enabled; with the lock */
+/* Start the log of a device that was enabled.  Called with the lock held. */
 void dsa_event_log_start(DSAState *s);
 
-/* Reset Device (Table 9-3); with the lock */
+/* Reset Device (Table 9-3).  Called with the lock held. */
 void dsa_event_log_reset_config(DSAState *s);
 
-/* FLR, while no engine executes anything; with the lock */
+/* FLR.  Called with the lock held, while no engine executes a descriptor. */
 void dsa_event_log_reset(DSAState *s);
 
 /*
  * dsa_event_log_append: append an entry (5.9)
  *
- * Called by the thread of an engine, without the lock.  Waits for room, and
- * for other engines; asks for no pages.  An entry that cannot be written is
- * lost and recorded in SWERROR.
+ * Called by the thread of an engine, without the lock.  Waits for space in the
+ * log and for other engines; sends no page requests.  An entry that cannot be
+ * written is lost, which SWERROR records.
  *
- * @job: what the engine executes
+ * @job: the job of the engine
  * @entry: DSA_EVENT_SIZE bytes
  *
- * Returns: false if @job was interrupted and nothing has been appended
+ * Returns: false if @job was interrupted and no entry was appended
  */
 bool dsa_event_log_append(DSAJob *job, const uint8_t *entry);
 
 /*
- * dsa_event_log_check_load: check what a migration stream holds
+ * dsa_event_log_check_load: check the event log of an incoming state
  *
- * @s: what has been loaded, with all its registers
+ * @s: the incoming state, complete with all registers
  *
- * Returns: NULL, or the name of what is invalid
+ * Returns: NULL, or the name of a field that is invalid
  */
 const char *dsa_event_log_check_load(const DSAState *s);
 
 /* ---- memory.c ---- */
 
 /*
- * Move data, as the job's work and flags tell, and set @moved to how much.
- * False if this is not all: the job has been interrupted, or its status and
- * fault address have been set.  Nothing of the job is touched otherwise.  A
- * range that reaches the end of the address space goes on at its beginning.
+ * The functions below are called by the thread of the engine, without the lock.
+ *
+ * Move data between @buf and memory, with the PASID, privilege and flags of the
+ * job, and set @moved to the number of bytes.  Return false if @moved is less
+ * than @len: the job was interrupted, or its status and fault address are set.
+ * Otherwise the job is unchanged.  A range that reaches the end of the address
+ * space continues at address 0.
  */
 bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,
               size_t *moved);
 bool dsa_write(DSAJob *job, uint64_t addr, const void *buf, size_t len,
                size_t *moved);
 /*
- * Visit what is left of the operands, which begin at @ranges; @fn gets the job
- * and advances Bytes Completed.  True if there is more, at the end of the
- * address space; false at the end of the operands, and as above.
+ * Visit the operands, which begin at @ranges, from Bytes Completed on.  The
+ * opaque pointer of @fn is the job, of which @fn advances Bytes Completed.
+ * Returns true if an operand continues at address 0; false at the end of the
+ * operands, if the job was interrupted, or if its status and fault address are
+ * set.
  */
 bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
                PCIATSDMAVisitRanges *fn);
 /*
- * Operations that work on a copy of their data would ask for few pages at a
- * time.  At times this tells them to use dsa_bring_in(), each time for the next
- * DSA_AHEAD bytes.
+ * Operations that copy their data into a buffer would send page requests for
+ * few pages at a time.  Returns whether such an operation has to prefetch its
+ * next DSA_PREFETCH bytes with dsa_prefetch().
  */
-bool dsa_should_bring_in(DSAJob *job);
-/* Ask for all missing pages of a range; errors show when it is accessed */
-void dsa_bring_in(DSAJob *job, uint64_t addr, uint64_t len, DMADirection dir);
-/* As dsa_read(), for what is not data: page requests whatever the flags say */
+bool dsa_should_prefetch(DSAJob *job);
+/* Prefetch a range; errors are reported when the range is accessed */
+void dsa_prefetch(DSAJob *job, uint64_t addr, uint64_t len, DMADirection dir);
+/*
+ * Like dsa_read() and dsa_write(), but with page requests regardless of the
+ * flags: for descriptors and completion records (3.13.1).
+ */
 bool dsa_read_blocking(DSAJob *job, uint64_t addr, void *buf, size_t len);
 bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,
                         size_t len);
@@ -523,11 +576,11 @@ bool dsa_write_blocking(DSAJob *job, uint64_t addr, const void *buf,
 /* ---- ops-*.c ---- */
 
 /*
- * An operation is done in steps.  Each does a part of it from where the job
- * says that the last one has come to; it may have been less than it was to be
- * if the job has been interrupted, which each notices after 256 KiB.
+ * An operation is carried out in steps.  Each step continues where the job
+ * records the end of the step before, and notices within 256 KiB of data that
+ * the job was interrupted.
  *
- * @step: returns false if there is no more to be done, or not possible
+ * @step: performs one step; returns false after the last one, or on an error
  * @finish: called once, after the last step of a job that was not interrupted
  */
 typedef struct DSAOperationType {
@@ -535,10 +588,10 @@ typedef struct DSAOperationType {
     void (*finish)(DSAJob *job);
 } DSAOperationType;
 
-/* Bytes Completed and Result have a meaning only when not all has been done */
+/* Clear Bytes Completed and Result, which are defined on an error only */
 void dsa_finish_move(DSAJob *job);
 
-/* Fill @len bytes, the first of which is the one at @pos of a larger range */
+/* Fill @len bytes, which begin at offset @pos of a larger range */
 void dsa_fill_pattern(uint8_t *buf, size_t len, uint64_t pattern, uint32_t pos);
 
 extern const DSAOperationType dsa_op_batch, dsa_op_drain;
@@ -551,9 +604,9 @@ extern const DSAOperationType dsa_op_crc, dsa_op_copy_crc, dsa_op_dif;
 /* ---- load.c ---- */
 
 /*
- * dsa_load_check: check what a migration stream holds, before it is used
+ * dsa_load_check: check an incoming state before it is used
  *
- * @image: what has been loaded.  Its engines' jobs are decoded from their
+ * @image: the incoming state.  The jobs of its engines are decoded from their
  *         descriptors.
  *
  * Returns: NULL, or the name of a field that is invalid
@@ -561,11 +614,11 @@ extern const DSAOperationType dsa_op_crc, dsa_op_copy_crc, dsa_op_dif;
 const char *dsa_load_check(DSAState *image);
 
 /*
- * dsa_load_commit: take over what has been checked
+ * dsa_load_commit: adopt an incoming state
  *
- * Called with the lock, while no engine executes anything.
+ * Called with the lock held, while no engine executes a descriptor.
  *
- * @image: what dsa_load_check() has found to be valid
+ * @image: a state that has passed dsa_load_check()
  */
 void dsa_load_commit(DSAState *s, const DSAState *image);
 
@@ -573,7 +626,7 @@ void dsa_load_commit(DSAState *s, const DSAState *image);
 
 extern const VMStateDescription vmstate_dsa;
 
-/* Forget what has been loaded and not been taken over; with the BQL */
+/* Free an incoming state that was not adopted.  Called with the BQL held. */
 void dsa_image_free(DSAState *s);
 
 #endif

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What a guest sees is described in docs/specs/dsa.rst.
+ * docs/specs/dsa.rst describes the interface to the guest.
  */
 
 #include "qemu/osdep.h"
@@ -86,7 +86,7 @@ static DSAPCIControls dsa_controls(DSAState *s)
         .bus_master = pcie_bus_master_enabled(pci),
         .ats = pcie_ats_enabled(pci),
         .pasid = pcie_pasid_enabled(pci),
-        /* Not pcie_pri_enabled(), which a Response Failure changes, too */
+        /* A Response Failure changes pcie_pri_enabled(), but not Enable */
         .pri = pci_get_word(pci->config + pci->exp.pri_cap + PCI_PRI_CTRL) &
                PCI_PRI_CTRL_ENABLE,
     };
@@ -113,9 +113,9 @@ static void dsa_write_config(PCIDevice *pci, uint32_t addr, uint32_t val,
     pcie_cap_flr_write_config(pci, addr, val, len);
 }
 
-/* ---- Life ---- */
+/* ---- Life cycle ---- */
 
-/* FLR or a reset of the bus */
+/* Function Level Reset or reset of the bus */
 static void dsa_reset(DeviceState *qdev)
 {
     DSAState *s = DSA(qdev);
@@ -209,7 +209,7 @@ static void dsa_realize(PCIDevice *pci, Error **errp)
         s->wqs[i].ring = g_new0(DSAWork, s->total_wq_size);
     }
     dsa_config_reset(s);
-    /* Plugged while suspended: nobody tells when the machine wakes up */
+    /* A device plugged while suspended is not notified of the wakeup */
     s->running = runstate_is_live(runstate_get());
     s->vm_state = qdev_add_vm_change_state_handler(DEVICE(s),
                                                    dsa_vm_state_change, s);
@@ -235,8 +235,8 @@ static void dsa_exit(PCIDevice *pci)
 }
 
 /*
- * A processor that has found the device may access it until the object goes,
- * and sees @stopping then.
+ * A processor may access the device until the object is finalized, and checks
+ * @stopping with the lock held.
  */
 static void dsa_instance_init(Object *obj)
 {

@@ -1,5 +1,5 @@
 /*
- * Intel Data Streaming Accelerator (DSA): enabling the device and WQs (5.1, 5.2)
+ * Intel Data Streaming Accelerator (DSA): enable checks (5.1, 5.2)
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -11,7 +11,7 @@
 #include "hw/pci/pcie_pri.h"
 #include "dsa-internal.h"
 
-/* Read Buffers that an engine needs at least (4.3) */
+/* Minimum number of Read Buffers per engine (4.3) */
 #define READ_BUFFERS_PER_ENGINE 4
 
 /* ---- Device Enable Checks (5.1) ---- */
@@ -101,7 +101,7 @@ DSACommandError dsa_enable_check_groups(DSAState *s)
     return check_sizes(s) ?: check_groups(s);
 }
 
-/* The register: pcie_pri_get_req_alloc() never exceeds the capacity */
+/* Reads the register, as pcie_pri_get_req_alloc() never exceeds the capacity */
 static bool check_allocation(const DSAState *s)
 {
     const PCIDevice *pci = &s->parent_obj;

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Each engine is a thread that takes descriptors from the WQs of its group.
- * While the machine is stopped it keeps the one that it has begun with.
+ * Each engine is a thread that takes descriptors from the WQs of its group.  An
+ * engine keeps the descriptor in execution while the machine is stopped.
  */
 
 #include "qemu/osdep.h"
@@ -29,7 +29,7 @@ void dsa_engine_wake(DSAState *s, int group)
     }
 }
 
-/* With the lock */
+/* Called with DSAState.lock held */
 static void engine_done(DSAEngine *engine)
 {
     engine->busy = false;
@@ -37,8 +37,8 @@ static void engine_done(DSAEngine *engine)
 }
 
 /*
- * Execute the descriptor, and then see that its page requests are answered:
- * those that were open when it was put aside.  Returns whether they are.
+ * Execute the descriptor, then settle the page requests that were outstanding
+ * when it was suspended.  Returns whether both are complete.
  */
 static bool engine_work(DSAEngine *engine)
 {
@@ -48,11 +48,11 @@ static bool engine_work(DSAEngine *engine)
         return false;
     }
     job->phase = DSA_PHASE_SETTLE;
-    return !engine->was_put_aside ||
+    return !engine->was_suspended ||
            pci_ats_dma_settle(engine->s->dma, engine->work.pasid);
 }
 
-/* With the lock, which is given up */
+/* Called with DSAState.lock held, which is released meanwhile */
 static void engine_execute(DSAEngine *engine)
 {
     DSAState *s = engine->s;
@@ -66,12 +66,12 @@ static void engine_execute(DSAEngine *engine)
     if (ended) {
         engine_done(engine);
     } else {
-        engine->was_put_aside = true;
+        engine->was_suspended = true;
     }
     qemu_cond_broadcast(&s->completed);
 }
 
-/* All that is left of the descriptor are its page requests; with the lock */
+/* Keep only the page requests of the descriptor.  Called with the lock held. */
 static void engine_abandon(DSAEngine *engine)
 {
     engine->job.phase = DSA_PHASE_SETTLE;
@@ -80,7 +80,7 @@ static void engine_abandon(DSAEngine *engine)
     qemu_cond_broadcast(&engine->s->completed);
 }
 
-/* With the lock */
+/* Called with DSAState.lock held */
 static bool engine_get_work(DSAEngine *engine)
 {
     if (!engine->s->running || engine->s->paused) {
@@ -96,7 +96,7 @@ static bool engine_get_work(DSAEngine *engine)
         engine->has_child = false;
         engine->list_len = 0;
         engine->busy = true;
-        engine->was_put_aside = false;
+        engine->was_suspended = false;
         qatomic_set(&engine->abort, false);
     }
     return engine->busy;
@@ -143,7 +143,7 @@ void dsa_engines_start(DSAState *s)
     }
 }
 
-/* With the lock */
+/* Called with DSAState.lock held */
 static bool engine_is_settled(const DSAEngine *engine)
 {
     return !engine->executing && !(engine->busy && engine->abort);

@@ -5,17 +5,17 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A ring in memory: engines append entries, one after the other, and the guest
- * takes them out.  Only engines append: what is not an error of a descriptor in
- * execution stays with SWERROR.  Event Log Overflow is not supported: an engine
- * that has something for a full log waits for the guest.
+ * The log is a ring in memory: engines append entries, one after the other, and
+ * the guest removes them.  Only engines append entries; an error that does not
+ * belong to a descriptor in execution goes to SWERROR.  Event Log Overflow is
+ * not supported: an engine waits while the log is full.
  */
 
 #include "qemu/osdep.h"
 #include "hw/pci/pcie_ats.h"
 #include "dsa-internal.h"
 
-/* Of the Event Log Size (9.2.16) */
+/* Minimum Event Log Size, in entries (9.2.16) */
 #define EVENT_LOG_MIN_SIZE  64
 
 static const uint64_t evlcfg_writable[DSA_EVLCFG_QWORDS] = {
@@ -34,7 +34,7 @@ static uint32_t log_tail(const DSAState *s)
     return FIELD_EX64(s->event_log.status, DSA_EVLSTATUS, TAIL);
 }
 
-/* Where the tail moves to */
+/* The tail after the next entry */
 static uint32_t log_next(const DSAState *s)
 {
     return log_tail(s) + 1 < log_size(s) ? log_tail(s) + 1 : 0;
@@ -126,7 +126,7 @@ const char *dsa_event_log_check_load(const DSAState *s)
                             R_DSA_EVLSTATUS_INT_PENDING_MASK;
 
     if (s->event_log.loaded != s->has_event_log) {
-        return "event log, which the property event-log tells of";
+        return "event log: the property event-log differs";
     }
     if ((s->event_log.cfg[0] & ~evlcfg_writable[0]) ||
         (s->event_log.cfg[1] & ~evlcfg_writable[1])) {
@@ -142,14 +142,18 @@ const char *dsa_event_log_check_load(const DSAState *s)
 
 /* ---- Appending ---- */
 
-/* With the lock */
+/* Called with DSAState.lock held */
 static bool log_is_full(const DSAState *s)
 {
     return log_next(s) ==
            FIELD_EX64(s->event_log.status, DSA_EVLSTATUS, HEAD);
 }
 
-/* With the lock, which is given up while it waits; false if interrupted */
+/*
+ * Wait until the engine may write the entry at the tail.  Called with
+ * DSAState.lock held, which is released meanwhile.  Returns false if
+ * interrupted.
+ */
 static bool log_begin(DSAJob *job)
 {
     DSAState *s = job->s;
@@ -164,7 +168,10 @@ static bool log_begin(DSAJob *job)
     return false;
 }
 
-/* With the lock, which is given up meanwhile; returns 0 or -errno */
+/*
+ * Called with DSAState.lock held, which is released meanwhile.  Returns 0 or
+ * -errno.
+ */
 static int log_write(DSAState *s, const uint8_t *entry)
 {
     const uint64_t *cfg = s->event_log.cfg;
@@ -185,7 +192,7 @@ static int log_write(DSAState *s, const uint8_t *entry)
     return ret;
 }
 
-/* The guest may look at the entry at the tail; with the lock */
+/* Pass the entry at the tail to the guest.  Called with DSAState.lock held. */
 static void log_publish(DSAState *s)
 {
     uint64_t *status = &s->event_log.status;
@@ -208,7 +215,7 @@ bool dsa_event_log_append(DSAJob *job, const uint8_t *entry)
         return false;
     }
     ret = log_write(s, entry);
-    /* Nobody has been told of the entry: it can be written again */
+    /* The guest has not seen the entry, which can be written again */
     if (dsa_job_interrupted(job)) {
         return false;
     }

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A job goes from one phase to the next: check, run, read back, report.  It
- * keeps its phase when it is interrupted.
+ * A job has four phases: check, run, read back, report.  A job that is
+ * interrupted continues in the same phase.
  */
 
 #include "qemu/osdep.h"
@@ -63,10 +63,10 @@ static bool job_run(DSAJob *job)
     while (more) {
         more = !dsa_job_interrupted(job) && op->step(job);
         if (job->interrupted) {
-            /* What the step has found may be different next time */
+            /* The result of the step may differ the next time */
             dsa_job_clear_error(job);
             job->result = 0;
-            job->asked = 0;
+            job->prefetch_at = 0;
             return false;
         }
     }
@@ -75,7 +75,7 @@ static bool job_run(DSAJob *job)
     return true;
 }
 
-/* Where what was written to each destination ends; returns their number */
+/* Sets @end to the end of each destination; returns their number */
 static unsigned job_destinations(const DSAJob *job, uint64_t *end)
 {
     const DSADescriptor *desc = &job->desc;

@@ -1,12 +1,12 @@
 /*
- * Intel Data Streaming Accelerator (DSA): what a migration stream holds
+ * Intel Data Streaming Accelerator (DSA): checks of an incoming state
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Each function that checks returns NULL, or the name of a field that is
- * invalid, as vmstate.c or the specification has it.
+ * Each check returns NULL, or the name that vmstate.c or the specification has
+ * for a field that is invalid.
  */
 
 #include "qemu/osdep.h"
@@ -37,7 +37,7 @@ static const char *check_work(const DSAState *s, const DSAWork *work)
     return NULL;
 }
 
-/* Has no error been found, which is so until the operation has ended? */
+/* An operation has no error until it ends */
 static bool job_has_no_error(const DSAJob *job)
 {
     return !job->status && !job->result && !job->fault_write &&
@@ -51,7 +51,7 @@ static bool job_has_not_begun(const DSAJob *job)
            buffer_is_zero(job->specific, sizeof(job->specific));
 }
 
-/* How far the operation can have come without having ended */
+/* Returns whether Bytes Completed can belong to an unfinished operation */
 static bool job_progress_is_valid(const DSAJob *job)
 {
     const uint8_t *raw = job->desc.raw;
@@ -84,14 +84,14 @@ static const char *check_running_job(const DSAJob *job)
     return job_progress_is_valid(job) ? NULL : "job.bytes_completed";
 }
 
-/* What the job keeps of its surroundings is not in the stream */
+/* Set the pointers and the prefetch state, which the stream does not hold */
 static void link_job(DSAEngine *engine, DSAJob *job, bool in_batch)
 {
     job->s = engine->s;
     job->engine = engine;
     job->work = &engine->work;
     job->in_batch = in_batch;
-    job->asked = 0;
+    job->prefetch_at = 0;
 }
 
 static const char *check_job(DSAEngine *engine, DSAJob *job, bool in_batch)
@@ -144,7 +144,7 @@ static const char *check_engine(DSAState *s, DSAEngine *engine)
     if (!engine->busy) {
         return NULL;
     }
-    /* Halting abandons all descriptors, disabling waits for their ends */
+    /* Halt abandons all descriptors; Disable waits until they have ended */
     if (s->state == DSA_DISABLED ||
         (s->state == DSA_HALTED && engine->job.phase != DSA_PHASE_SETTLE)) {
         return "engine.busy";
@@ -167,13 +167,13 @@ static void commit_engine(DSAEngine *engine, const DSAEngine *from)
     link_job(engine, &engine->child, true);
     engine->abort = false;
     engine->list_len = 0;
-    /* Its page requests may have come along */
-    engine->was_put_aside = true;
+    /* The stream may hold outstanding page requests of the descriptor */
+    engine->was_suspended = true;
 }
 
 /* ---- Work queues ---- */
 
-/* What the WQ Enable Checks (5.2) have found, and cannot have changed since */
+/* The WQ Enable Checks (5.2) of fields that are constant while enabled */
 static const char *check_enabled_wq(const DSAState *s, const DSAWQ *wq)
 {
     if (s->state == DSA_DISABLED ||
@@ -221,7 +221,7 @@ static void commit_wq(DSAWQ *wq, const DSAWQ *from)
 
 /* ---- Commands ---- */
 
-/* A command that disables the device waits for all descriptors, for no more */
+/* A command that disables the device waits for exactly all descriptors */
 static bool command_is_of_all(const DSAState *s)
 {
     const DSAFilter *filter = &s->cmd.filter;
@@ -268,7 +268,7 @@ const char *dsa_load_check(DSAState *s)
     const char *invalid = check_state(s) ?: dsa_config_reserved(s);
     unsigned i;
 
-    /* Rings have room for what a valid configuration tells */
+    /* The rings are large enough for every valid configuration */
     if (!invalid && s->state != DSA_DISABLED && dsa_enable_check_groups(s)) {
         invalid = "GRPCFG";
     }
@@ -304,8 +304,8 @@ void dsa_load_commit(DSAState *s, const DSAState *image)
 
     commit_registers(s, image);
     /*
-     * Arbiters begin a new round (4.1), as dsa_enable_assign_groups() has it
-     * for credits: whose turn it was is not state.
+     * The arbiters begin a new round (4.1): neither credits, which
+     * dsa_enable_assign_groups() clears, nor the next WQ migrate.
      */
     for (i = 0; i < s->num_groups; i++) {
         s->groups[i] = image->groups[i];

@@ -31,13 +31,13 @@ static PCIATSDMAOrigin memory_origin(const DSAJob *job, bool block)
     };
 }
 
-/* Bytes up to the end of the address space; UINT64_MAX is far enough */
+/* Bytes up to the end of the address space; UINT64_MAX for address 0 */
 static uint64_t memory_room(uint64_t addr)
 {
     return addr ? -addr : UINT64_MAX;
 }
 
-/* A request has ended with @ret; false if the job cannot go on */
+/* A transfer has ended with @ret; returns false if the job cannot continue */
 static bool memory_done(DSAJob *job, int ret, uint64_t addr, DMADirection dir,
                         bool block)
 {
@@ -105,21 +105,21 @@ bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
            job->bytes_completed < job->desc.size;
 }
 
-bool dsa_should_bring_in(DSAJob *job)
+bool dsa_should_prefetch(DSAJob *job)
 {
-    if (!job_blocks(job) || job->bytes_completed < job->asked) {
+    if (!job_blocks(job) || job->bytes_completed < job->prefetch_at) {
         return false;
     }
-    job->asked = job->bytes_completed + DSA_AHEAD;
+    job->prefetch_at = job->bytes_completed + DSA_PREFETCH;
     return true;
 }
 
-static bool bring_in_piece(void *opaque, void *const *data, size_t len)
+static bool prefetch_piece(void *opaque, void *const *data, size_t len)
 {
     return true;
 }
 
-void dsa_bring_in(DSAJob *job, uint64_t addr, uint64_t len, DMADirection dir)
+void dsa_prefetch(DSAJob *job, uint64_t addr, uint64_t len, DMADirection dir)
 {
     const PCIATSDMAOrigin origin = memory_origin(job, true);
     const PCIATSDMARange range = { addr, dir };
@@ -127,7 +127,7 @@ void dsa_bring_in(DSAJob *job, uint64_t addr, uint64_t len, DMADirection dir)
     unsigned failed;
 
     pci_ats_dma_visit_ranges(job->s->dma, &origin, &range, 1,
-                             MIN(len, memory_room(addr)), bring_in_piece, NULL,
+                             MIN(len, memory_room(addr)), prefetch_piece, NULL,
                              &visited, &failed);
 }
 

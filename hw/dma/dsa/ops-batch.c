@@ -5,14 +5,14 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * An engine executes the descriptors of a batch one after the other, so that
- * a Fence has only errors to look at (3.9).
+ * An engine executes the descriptors of a batch one after the other, so that a
+ * Fence only checks for errors (3.9).
  */
 
 #include "qemu/osdep.h"
 #include "dsa-internal.h"
 
-/* The descriptor whose turn it is, or NULL */
+/* Returns the next descriptor of the batch, or NULL on an error */
 static const uint8_t *batch_next(DSAJob *batch)
 {
     DSAEngine *engine = batch->engine;
@@ -31,7 +31,7 @@ static const uint8_t *batch_next(DSAJob *batch)
     return engine->list[index - engine->list_first];
 }
 
-/* False if the batch ends before its next descriptor */
+/* Returns false if the batch ends before its next descriptor */
 static bool batch_begin_child(DSAJob *batch)
 {
     DSAEngine *engine = batch->engine;

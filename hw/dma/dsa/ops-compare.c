@@ -12,7 +12,7 @@
 /* A multiple of the pattern */
 #define COMPARE_BLOCK 512
 
-/* Returns @n if there is none; both may change at any time */
+/* Returns @n if there is none.  The guest may change the data meanwhile. */
 static size_t first_difference(const uint8_t *a, const uint8_t *b, size_t n)
 {
     size_t i;
@@ -40,7 +40,7 @@ static void compare_finish(DSAJob *job)
     }
 }
 
-/* @same bytes of @len are; false at a difference */
+/* Record that @same of @len bytes are equal; returns false on a difference */
 static bool compare_done(DSAJob *job, size_t same, size_t len)
 {
     job->bytes_completed += same;
@@ -84,7 +84,7 @@ static bool compare_pattern_piece(void *opaque, void *const *data, size_t len)
     return compare_done(job, i, len);
 }
 
-/* The second operand is the pattern */
+/* The second address of the descriptor is the pattern */
 static bool compare_pattern_step(DSAJob *job)
 {
     const PCIATSDMARange src = { job->desc.src, DMA_DIRECTION_TO_DEVICE };

@@ -10,9 +10,9 @@
 #include "delta.h"
 #include "dsa-internal.h"
 
-/* Bytes compared at once: their deltas fit into a buffer of the engine */
+/* Bytes compared in one step: their deltas fit into a buffer of the engine */
 #define CREATE_CHUNK    (8 * KiB)
-/* Bytes of a delta record that are applied at once */
+/* Bytes of a delta record that are applied in one step */
 #define APPLY_CHUNK     (DSA_CHUNK / DSA_DELTA_SIZE * DSA_DELTA_SIZE)
 
 QEMU_BUILD_BUG_ON(CREATE_CHUNK / DSA_DELTA_UNIT * DSA_DELTA_SIZE > DSA_CHUNK);
@@ -25,8 +25,8 @@ enum {
 };
 
 /*
- * Write the deltas of a chunk.  If not all can be written, what has been
- * compared ends before the first difference that is not in the record.
+ * Write the deltas of a chunk.  If not all can be written, Bytes Completed ends
+ * before the first difference that is missing in the record.
  */
 static bool create_write(DSAJob *job, const uint8_t *record, size_t size)
 {
@@ -42,15 +42,15 @@ static bool create_write(DSAJob *job, const uint8_t *record, size_t size)
     return ok;
 }
 
-/* Not of the record, whose size is not known yet */
-static void create_bring_in(DSAJob *job)
+/* Prefetch the sources only: the size of the record is not known yet */
+static void create_prefetch(DSAJob *job)
 {
     const DSADescriptor *desc = &job->desc;
     uint32_t pos = job->bytes_completed;
-    size_t ahead = MIN(desc->size - pos, DSA_AHEAD);
+    size_t ahead = MIN(desc->size - pos, DSA_PREFETCH);
 
-    dsa_bring_in(job, desc->src + pos, ahead, DMA_DIRECTION_TO_DEVICE);
-    dsa_bring_in(job, desc->dst + pos, ahead, DMA_DIRECTION_TO_DEVICE);
+    dsa_prefetch(job, desc->src + pos, ahead, DMA_DIRECTION_TO_DEVICE);
+    dsa_prefetch(job, desc->dst + pos, ahead, DMA_DIRECTION_TO_DEVICE);
 }
 
 static bool create_step(DSAJob *job)
@@ -63,8 +63,8 @@ static bool create_step(DSAJob *job)
     size_t size, compared;
     bool ok;
 
-    if (dsa_should_bring_in(job)) {
-        create_bring_in(job);
+    if (dsa_should_prefetch(job)) {
+        create_prefetch(job);
     }
     ok = dsa_read(job, desc->src + job->bytes_completed, a, n, &n);
     ok &= dsa_read(job, desc->dst + job->bytes_completed, b, n, &n);
@@ -76,7 +76,7 @@ static bool create_step(DSAJob *job)
     }
     job->bytes_completed += compared;
     if (compared < n) {
-        /* A fault behind that place does not matter */
+        /* A fault behind the overflow is not reported */
         dsa_job_clear_error(job);
         job->result = DELTA_OVERFLOW;
         return false;
@@ -106,7 +106,7 @@ const DSAOperationType dsa_op_create_delta = {
     .finish = create_finish,
 };
 
-/* Deltas come in the order of their offsets */
+/* The offsets of the deltas must increase */
 static bool apply_one(DSAJob *job, const uint8_t *delta)
 {
     uint32_t offset = dsa_delta_offset(delta);
@@ -150,10 +150,10 @@ static bool apply_step(DSAJob *job)
     bool ok;
 
     size -= size % DSA_DELTA_SIZE;
-    /* Which pages of the destination it is about is not known yet */
-    if (dsa_should_bring_in(job)) {
-        dsa_bring_in(job, desc->src + job->bytes_completed,
-                     MIN(size - job->bytes_completed, DSA_AHEAD),
+    /* The pages of the destination are not known before the record is read */
+    if (dsa_should_prefetch(job)) {
+        dsa_prefetch(job, desc->src + job->bytes_completed,
+                     MIN(size - job->bytes_completed, DSA_PREFETCH),
                      DMA_DIRECTION_TO_DEVICE);
     }
     n = MIN(size - job->bytes_completed, APPLY_CHUNK);

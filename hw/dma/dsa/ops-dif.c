@@ -16,8 +16,8 @@ typedef struct DIFRun {
     DSADIFConfig config;
     uint32_t block;
     uint32_t in;                /* bytes of a block in the source */
-    uint32_t out;               /* and in the destination, or 0 */
-    uint32_t done;              /* blocks */
+    uint32_t out;               /* bytes of a block in the destination, or 0 */
+    uint32_t done;              /* completed blocks */
     bool checks;
 } DIFRun;
 
@@ -57,7 +57,7 @@ static void dif_init(DIFRun *run, const DSAJob *job)
     run->done = job->bytes_completed / run->in;
 }
 
-/* Returns how many of @n blocks are right */
+/* Returns the number of blocks, of @n, before the first error */
 static uint32_t dif_check_blocks(DSAJob *job, DIFRun *run, const uint8_t *src,
                                  uint32_t n)
 {
@@ -68,7 +68,7 @@ static uint32_t dif_check_blocks(DSAJob *job, DIFRun *run, const uint8_t *src,
                                       run->done + i);
 
         if (error) {
-            /* A fault that follows it does not matter */
+            /* A fault behind the error is not reported */
             dsa_job_clear_error(job);
             job->status = DSA_STATUS_DIF_ERROR;
             job->result = error;
@@ -95,18 +95,18 @@ static void dif_make_blocks(DIFRun *run, const uint8_t *src, uint8_t *dst,
     }
 }
 
-static void dif_bring_in(DSAJob *job, const DIFRun *run, uint32_t blocks)
+static void dif_prefetch(DSAJob *job, const DIFRun *run, uint32_t blocks)
 {
     const DSADescriptor *desc = &job->desc;
-    uint64_t n = MIN(blocks, DSA_AHEAD / run->in);
+    uint64_t n = MIN(blocks, DSA_PREFETCH / run->in);
 
-    dsa_bring_in(job, desc->src + (uint64_t)run->done * run->in, n * run->in,
+    dsa_prefetch(job, desc->src + (uint64_t)run->done * run->in, n * run->in,
                  DMA_DIRECTION_TO_DEVICE);
-    dsa_bring_in(job, desc->dst + (uint64_t)run->done * run->out, n * run->out,
+    dsa_prefetch(job, desc->dst + (uint64_t)run->done * run->out, n * run->out,
                  DMA_DIRECTION_FROM_DEVICE);
 }
 
-/* False if these were the last blocks that can be done */
+/* Returns false after the last block, or on an error */
 static bool dif_run_blocks(DSAJob *job, DIFRun *run, uint32_t n)
 {
     const DSADescriptor *desc = &job->desc;
@@ -142,8 +142,8 @@ static bool dif_step(DSAJob *job)
     dif_init(&run, job);
     total = job->desc.size / run.in;
     at_once = DSA_CHUNK / MAX(run.in, run.out);
-    if (dsa_should_bring_in(job)) {
-        dif_bring_in(job, &run, total - run.done);
+    if (dsa_should_prefetch(job)) {
+        dif_prefetch(job, &run, total - run.done);
     }
     more = dif_run_blocks(job, &run, MIN(total - run.done, at_once));
     job->bytes_completed = run.done * run.in;

@@ -6,8 +6,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Memory Move, Fill, Memory Copy with Dualcast, Cache Flush (8.3.4, 8.3.5,
- * 8.3.10, 8.3.26).  Data goes from memory to memory, and Bytes Completed counts
- * what is there.
+ * 8.3.10, 8.3.26).  Data is moved without a buffer where possible, and Bytes
+ * Completed counts the bytes that have been written.
  */
 
 #include "qemu/osdep.h"
@@ -33,7 +33,7 @@ static bool move_piece(void *opaque, void *const *data, size_t len)
 {
     DSAJob *job = opaque;
 
-    /* They may be the same memory */
+    /* Both addresses may map the same memory */
     memmove(data[1], data[0], len);
     job->bytes_completed += len;
     return true;
@@ -49,7 +49,7 @@ static bool move_forward(DSAJob *job)
     return dsa_visit(job, ranges, ARRAY_SIZE(ranges), move_piece);
 }
 
-/* Bytes up to @end that lie in one page of either buffer */
+/* Bytes below both ends that lie in one page of each buffer */
 static size_t backward_piece(uint64_t src_end, uint64_t dst_end, size_t left)
 {
     size_t src = (src_end - 1) % PAGE + 1;
@@ -59,9 +59,9 @@ static size_t backward_piece(uint64_t src_end, uint64_t dst_end, size_t left)
 }
 
 /*
- * The destination begins inside of the source: begin at the end.  A piece lies
- * in one page, and is moved as a whole or not at all, because what a part of
- * it overwrites may be the source of the rest.
+ * The destination begins within the source: move the end of the buffers first.
+ * A piece lies in one page and is moved completely or not at all, because a
+ * part of it may overwrite the source of the rest.
  */
 static bool move_backward(DSAJob *job)
 {
@@ -71,12 +71,12 @@ static bool move_backward(DSAJob *job)
     size_t n = backward_piece(desc->src + left, desc->dst + left, left);
     size_t moved;
 
-    if (dsa_should_bring_in(job)) {
-        size_t ahead = MIN(left, DSA_AHEAD);
+    if (dsa_should_prefetch(job)) {
+        size_t ahead = MIN(left, DSA_PREFETCH);
 
-        dsa_bring_in(job, desc->src + left - ahead, ahead,
+        dsa_prefetch(job, desc->src + left - ahead, ahead,
                      DMA_DIRECTION_TO_DEVICE);
-        dsa_bring_in(job, desc->dst + left - ahead, ahead,
+        dsa_prefetch(job, desc->dst + left - ahead, ahead,
                      DMA_DIRECTION_FROM_DEVICE);
     }
     job->result = 1;
@@ -169,7 +169,7 @@ const DSAOperationType dsa_op_dualcast = {
 
 /* ---- Cache Flush ---- */
 
-/* The host's caches are coherent: what is left is to find the pages */
+/* The host's caches are coherent: the operation only translates addresses */
 static bool flush_piece(void *opaque, void *const *data, size_t len)
 {
     DSAJob *job = opaque;

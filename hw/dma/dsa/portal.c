@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A descriptor arrives as a store of 64 bytes in one piece.  Everything else
- * that is written to a portal is ignored, and portals read as 0.
+ * A descriptor arrives as a store of 64 bytes in one piece.  Other writes to a
+ * portal are ignored, and portals read as 0.
  */
 
 #include "qemu/osdep.h"
@@ -18,7 +18,7 @@ typedef struct DSAPortal {
     bool limited;
 } DSAPortal;
 
-/* False if there is no portal: interrupt message storage is not supported */
+/* Returns false without a portal; interrupt message storage is not supported */
 static bool portal_find(DSAState *s, hwaddr addr, DSAPortal *portal)
 {
     unsigned kind = addr / DSA_PORTAL_SIZE % DSA_PORTALS_PER_WQ;
@@ -48,7 +48,7 @@ bool dsa_portal_direct_store(DirectStoreTarget *target, MemoryRegion *mr,
     return true;
 }
 
-/* The same of a deferrable memory write */
+/* Descriptor Submission Checks (5.3) of a deferrable memory write */
 bool dsa_portal_enqueue_store(DirectStoreTarget *target, MemoryRegion *mr,
                               hwaddr addr, const void *data, MemTxAttrs attrs)
 {

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What the threads of the engines have the main loop do, and what stops them.
+ * The bottom half of the engines, and the events that stop engines.
  */
 
 #include "qemu/osdep.h"
@@ -13,7 +13,7 @@
 #include "hw/pci/msix.h"
 #include "dsa-internal.h"
 
-/* ---- Interrupts, and the ends of commands ---- */
+/* ---- The bottom half ---- */
 
 void dsa_raise(DSAState *s, unsigned vector)
 {
@@ -43,13 +43,13 @@ void dsa_bh(void *opaque)
         memset(s->raised, 0, sizeof(s->raised));
         done = s->cmd.done;
     }
-    /* Each message may be what unplugs the device */
+    /* Each message may unplug the device */
     for (i = 0; i < dsa_num_vectors(s) && !s->stopping; i++) {
         if (raised[i]) {
             msix_notify(PCI_DEVICE(s), i);
         }
     }
-    /* The interrupts of the descriptors that it waited for have been sent */
+    /* All interrupts of the descriptors of the command have been sent */
     QEMU_LOCK_GUARD(&s->lock);
     if (done && s->cmd.done && !s->stopping) {
         dsa_command_finish(s);
@@ -63,7 +63,7 @@ static const DSAFilter dsa_everything = {
     .end = UINT64_MAX,
 };
 
-/* With the lock */
+/* Called with DSAState.lock held */
 static void dsa_discard(DSAState *s, DSADeviceState state)
 {
     unsigned i;
@@ -99,7 +99,7 @@ void dsa_reset_state(DSAState *s)
     WITH_QEMU_LOCK_GUARD(&s->lock) {
         dsa_discard(s, DSA_DISABLED);
     }
-    /* Until here an engine may have reported something */
+    /* Until here an engine may have reported an error */
     dsa_engines_pause(s);
     WITH_QEMU_LOCK_GUARD(&s->lock) {
         s->reset_type = 0;
@@ -109,7 +109,7 @@ void dsa_reset_state(DSAState *s)
         dsa_event_log_reset(s);
         dsa_config_reset(s);
         memset(s->raised, 0, sizeof(s->raised));
-        /* The function has forgotten its page requests */
+        /* The reset has dropped the page requests of the function */
         dsa_engines_discard(s);
     }
     dsa_engines_resume(s);
@@ -128,7 +128,7 @@ void dsa_set_running(DSAState *s, bool running)
     }
     if (running) {
         dsa_engines_resume(s);
-        /* For what it was not to do meanwhile */
+        /* The bottom half had no effect while the machine was stopped */
         qemu_bh_schedule(s->bh);
     } else {
         dsa_engines_pause(s);

@@ -5,12 +5,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The machine is stopped, and no engine executes anything: what it had begun
- * with is saved as it was put aside, and goes on from there.
+ * The machine is stopped, and no engine executes a descriptor: a descriptor
+ * that was suspended is saved in its phase, and continues there.
  *
- * A stream may hold anything, and end anywhere.  It is therefore loaded into an
- * image of the device, which load.c checks: the device itself is as it was
- * until all is found to be valid.
+ * A stream may hold any values, and end anywhere.  Therefore it is loaded into
+ * an image of the device, which load.c checks.  The device itself does not
+ * change before the complete image has been found valid.
  */
 
 #include "qemu/osdep.h"
@@ -90,7 +90,7 @@ static const VMStateDescription vmstate_dsa_group = {
     }
 };
 
-/* The ring is saved from its first entry on */
+/* Let the ring begin with its first entry, as the stream holds it */
 static int wq_pre_save(void *opaque)
 {
     DSAWQ *wq = opaque;

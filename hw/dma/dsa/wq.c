@@ -14,14 +14,14 @@ static DSAWork *wq_entry(DSAWQ *wq, unsigned i)
     return &wq->ring[(wq->head + i) % wq->capacity];
 }
 
-/* What follows from the configuration as long as there is the descriptor */
+/* Derive the fields that depend on a configuration that cannot change */
 static void wq_apply(DSAState *s, DSAWork *work)
 {
     work->event_log = s->state != DSA_DISABLED && dsa_event_log_enabled(s);
     work->prs_disabled = DSA_WQ_FIELD(&s->wqs[work->wq], 1, PRS_DISABLE);
 }
 
-/* What has to be known of the WQ while the descriptor is executed */
+/* Copy the configuration of the WQ that the execution needs */
 static void wq_fill_work(DSAState *s, unsigned index, DSAWork *work)
 {
     DSAWQ *wq = &s->wqs[index];
@@ -96,7 +96,7 @@ void dsa_wq_check_occupancy_int(DSAState *s, unsigned index)
     }
 }
 
-/* The WQ whose turn it is (4.1), or -1 */
+/* Returns the next WQ of the group (4.1), or -1 */
 static int group_next_wq(DSAState *s, DSAGroup *group)
 {
     unsigned i;

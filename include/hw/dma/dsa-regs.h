@@ -6,8 +6,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Names and section numbers are those of the Intel Data Streaming Accelerator
- * Architecture Specification, revision 3.0; the device is of version 1.0, or
- * of 2.0 with the event log.
+ * Architecture Specification, revision 3.0.  The device has version 1.0, or 2.0
+ * with the event log.
  */
 
 #ifndef HW_DMA_DSA_REGS_H
@@ -22,7 +22,7 @@
 #define DSA_MMIO_SIZE               0x10000
 #define DSA_PORTAL_BAR              2
 
-/* Tables in BAR 0, where the Table Offsets register tells */
+/* Tables in BAR 0, at the offsets in the Table Offsets register */
 #define DSA_GRPCFG_OFFSET           0x1000
 #define DSA_WQCFG_OFFSET            0x2000
 #define DSA_MSIXPERM_OFFSET         0x3000
@@ -126,7 +126,7 @@ REG64(DSA_SWERROR, 0xc0)
     FIELD(DSA_SWERROR, WQ, 16, 8)
     FIELD(DSA_SWERROR, OPERATION, 32, 8)
     FIELD(DSA_SWERROR, PASID, 40, 20)
-/* Its second quadword */
+/* The second quadword of the register */
     FIELD(DSA_SWERROR1, BATCH_INDEX, 0, 16)
     FIELD(DSA_SWERROR1, ERROR_INFO, 32, 32)
 
@@ -135,7 +135,7 @@ REG64(DSA_EVLCFG, 0xe0)
     FIELD(DSA_EVLCFG, PASID_EN, 0, 1)
     FIELD(DSA_EVLCFG, PRIV, 1, 1)
     FIELD(DSA_EVLCFG, BASE, 12, 52)
-/* Its second quadword */
+/* The second quadword of the register */
     FIELD(DSA_EVLCFG1, SIZE, 0, 16)
     FIELD(DSA_EVLCFG1, PASID, 16, 20)
 
@@ -195,7 +195,7 @@ REG64(DSA_EVLSTATUS, 0xf0)
 #define DSA_WQ_SHARED               0
 #define DSA_WQ_DEDICATED            1
 
-/* Device State, and WQ State without the last */
+/* Device State; WQ State has the same values, without the last */
 typedef enum DSADeviceState {
     DSA_DISABLED = 0,
     DSA_ENABLED  = 1,
@@ -212,7 +212,7 @@ typedef enum DSADeviceState {
 #define DSA_PORTALS_PER_WQ          4
 #define DSA_PORTAL_UNLIMITED        0
 #define DSA_PORTAL_LIMITED          1
-#define DSA_PORTAL_IMS              2       /* added to one of the two */
+#define DSA_PORTAL_IMS              2       /* flag, added to either portal */
 
 /* ---- Administrative commands (9.2.12) ---- */
 
@@ -440,15 +440,15 @@ typedef enum DSAStatus {
 /*
  * ---- Event Log entry (5.9.1) ----
  *
- * Its first three quadwords are those of SWERROR without Valid and Overflow,
- * and with what follows.
+ * The first three quadwords are those of SWERROR, without Valid and Overflow,
+ * with the fields below.
  */
 
 #define DSA_EVENT_SIZE              64
 #define DSA_EVENT_CR                32      /* the completion record */
 
     FIELD(DSA_EVENT, BATCH_ID, 24, 8)
-/* Error Information where there is a completion, or was to be an interrupt */
+/* Error Information of an entry with a completion record or an interrupt */
     FIELD(DSA_EVENT_INFO, INT_HANDLE, 0, 16)
     FIELD(DSA_EVENT_INFO, INT_REQUIRED, 16, 1)
     FIELD(DSA_EVENT_INFO, CR_REQUIRED, 18, 1)
