@@ -1,38 +1,42 @@
 /*
- * Wait until those who are inside have left
+ * Drain: wait until concurrent users of a resource have left
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Who is inside is counted, in one of two phases.  A waiter turns to the other
- * phase, in which newcomers are counted from then on, and waits until none is
- * left in the one before.  Each phase has several counters, so that threads do
- * not contend for one cache line; a thread leaves by the counter that it has
- * entered by.
+ * Threads inside the drain are counted in one of two phases.  A waiter switches
+ * to the other phase, which counts all later entries, and waits until the count
+ * of the previous phase is zero.  Each phase has several counters, so that
+ * threads do not contend for one cache line.  A thread leaves by the counter by
+ * which it has entered.
  *
- * Ordering.  drain_wait() promises: a thread that enters sees what the waiter
- * wrote before, or is waited for.
+ * Ordering.  drain_wait() guarantees that a thread which enters either sees the
+ * preceding writes of the waiter, or is waited for.
  *
- *  - The thread counts itself, issues a full barrier, then reads.  The waiter
- *    writes, issues a full barrier, then reads the counters, those of both
- *    phases.  One of the two sees the other: if the thread does not read what
- *    was written, its increment comes before each read of that counter by the
+ *  - The thread increments its counter, issues a full barrier, then reads.  The
+ *    waiter writes, issues a full barrier, then reads the counters of both
+ *    phases.  Therefore one of the two sees the other: if the thread does not
+ *    read the write, its increment precedes each read of its counter by the
  *    waiter.
  *  - The waiter returns only after it has read 0 from each counter.  A 0 that
- *    comes after the thread's increment comes after its decrement, too.  That
- *    is a release, and all changes of a counter are atomic read-modify-write
- *    operations, so that the waiter's load, an acquire, synchronizes with each
- *    decrement before it: what the thread did inside happened before.
+ *    follows the increment of the thread also follows its decrement.  The
+ *    decrement is a release, all changes of a counter are atomic
+ *    read-modify-write operations, and the read of the waiter is an acquire.
+ *    Therefore the read synchronizes with each preceding decrement, and the
+ *    accesses of the thread inside the drain happen before the return of the
+ *    waiter.
  *
- * This does not depend on the phases.  They see to it that waiting ends: no
- * thread that reads @phase after the turn is counted in the phase that is
- * waited for.  A thread that has read it before the turn, but counts itself
- * only afterwards, may be; it does so once.  Thus the other phase may hold such
- * stragglers of the last turn when a waiter comes, and is waited for first.
+ * This guarantee does not depend on the phases, which ensure that the wait
+ * ends: no thread that reads @phase after the switch is counted in the phase
+ * for which the waiter waits.  A thread that reads @phase before the switch but
+ * increments its counter after it may be counted there, once.  Therefore the
+ * other phase may hold a few late threads of the last switch when a waiter
+ * arrives, and the waiter waits for that phase first.
  *
  * The same barriers order @sleeping and the counters: the waiter sets the flag
- * and then reads the counter, the thread decrements it and then reads the flag.
+ * and then reads the counter; the thread decrements the counter and then reads
+ * the flag.
  */
 
 #include "qemu/osdep.h"
@@ -47,7 +51,7 @@
 #define STRIPES     (DRAIN_TOKENS / PHASES)
 #define CACHE_LINE  64
 
-/* Times to look at a counter before sleeping */
+/* Number of reads of a counter before the waiter sleeps */
 #define SPINS       1000
 
 typedef struct DrainStripe {
@@ -56,10 +60,10 @@ typedef struct DrainStripe {
 
 struct Drain {
     DrainStripe stripes[STRIPES];
-    /* Read by everyone, written by who holds @wait_lock */
+    /* Read by all threads, written with @wait_lock held */
     QEMU_ALIGNED(CACHE_LINE) uint32_t phase;
     bool sleeping;
-    /* Held while waiting; taken by nobody who is inside */
+    /* Serializes waiters; a thread inside the drain never takes it */
     QemuMutex wait_lock;
     QemuEvent left;
 };
@@ -99,7 +103,7 @@ static bool drain_counter_is_zero(Drain *d, unsigned token)
     return !qatomic_load_acquire(drain_counter(d, token));
 }
 
-/* With @wait_lock */
+/* Called with @wait_lock held */
 static void drain_wait_for_counter(Drain *d, unsigned token)
 {
     for (unsigned i = 0; i < SPINS; i++) {
@@ -117,7 +121,7 @@ static void drain_wait_for_counter(Drain *d, unsigned token)
     qatomic_set(&d->sleeping, false);
 }
 
-/* With @wait_lock */
+/* Called with @wait_lock held */
 static void drain_wait_for_phase(Drain *d, unsigned phase)
 {
     for (unsigned i = 0; i < STRIPES; i++) {
@@ -137,7 +141,7 @@ static bool drain_is_empty(Drain *d)
 
 void drain_wait(Drain *d)
 {
-    /* What the caller has written comes before the counters are read */
+    /* Order the writes of the caller before the reads of the counters */
     smp_mb();
     if (drain_is_empty(d)) {
         return;

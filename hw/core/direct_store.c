@@ -13,8 +13,9 @@
 #include "hw/direct_store.h"
 
 /*
- * The device that may take a store of 64 bytes to @addr, or NULL.  RCU keeps
- * it, and the region, alive.
+ * Returns the device that may accept a store of 64 bytes to @addr, or NULL.
+ * Called within an RCU critical section, which keeps the device and the region
+ * alive.
  */
 static DirectStoreTarget *find_target(AddressSpace *as, hwaddr addr,
                                       MemTxAttrs attrs, MemoryRegion **mr,
@@ -32,7 +33,7 @@ static DirectStoreTarget *find_target(AddressSpace *as, hwaddr addr,
                                                     TYPE_DIRECT_STORE_TARGET);
 }
 
-/* Returns: false if nobody took it */
+/* Returns false if no device has accepted the store */
 static bool store_to_target(AddressSpace *as, hwaddr addr, const void *data,
                             MemTxAttrs attrs, bool enqueue)
 {

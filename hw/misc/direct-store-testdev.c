@@ -5,8 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Keeps what arrives, so that a test can tell in how many pieces it did.  The
- * interface is described in docs/specs/direct-store-testdev.rst.
+ * The device counts and records stores, so that a test can check the number of
+ * pieces in which a store arrives.  docs/specs/direct-store-testdev.rst
+ * describes the interface.
  */
 
 #include "qemu/osdep.h"
@@ -19,7 +20,7 @@
 #define TYPE_DIRECT_STORE_TESTDEV "direct-store-testdev"
 OBJECT_DECLARE_SIMPLE_TYPE(DirectStoreTestDev, DIRECT_STORE_TESTDEV)
 
-/* All under the BQL */
+/* Protected by the BQL */
 struct DirectStoreTestDev {
     PCIDevice parent_obj;
     MemoryRegion bar;

@@ -5,12 +5,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Every call that a device model can make to its IOMMU, as registers.  The
- * interface is described in docs/specs/pci-ats-testdev.rst.
+ * The registers expose every call that a device model can make to its IOMMU.
+ * docs/specs/pci-ats-testdev.rst describes the interface.
  *
  * The thread is joined with the BQL held when the device is unrealized.
- * Therefore no command may wait for the BQL there, and pci_ats_dma_suspend()
- * ends those that wait for the guest.
+ * Therefore no command in the thread may wait for the BQL, and
+ * pci_ats_dma_suspend() ends commands that wait for the guest.
  */
 
 #include "qemu/osdep.h"
@@ -41,7 +41,7 @@ struct PCIATSTestDevClass {
     DeviceRealize parent_dc_realize;
 };
 
-/* What the COMMAND register runs with */
+/* The command and its arguments */
 typedef struct ATDRequest {
     uint32_t command;
     uint32_t pasid;
@@ -52,10 +52,10 @@ typedef struct ATDRequest {
     uint64_t max_results;
     uint64_t repeat;
     uint64_t step;
-    uint32_t resets;            /* of the device, when it began */
+    uint32_t resets;            /* PCIATSTestDev.resets at the start */
 } ATDRequest;
 
-/* A PASID whose invalidations or responses are recorded */
+/* Records the invalidations or responses of a PASID */
 typedef struct ATDListener {
     struct PCIATSTestDev *dev;
     uint32_t pasid;
@@ -65,7 +65,7 @@ typedef struct ATDListener {
     IOMMUPRINotifier pri;
 } ATDListener;
 
-/* What migrates of it: registered only once it has been checked */
+/* The migrated part of a listener, which is checked before it is registered */
 typedef struct ATDSavedListener {
     uint32_t pasid;
     uint32_t has_iotlb;
@@ -106,12 +106,12 @@ struct PCIATSTestDev {
     bool pri_response_pasid;
     uint32_t atc_entries;
 
-    /* Written by the guest, under the BQL */
+    /* Written by the guest; protected by the BQL */
     ATDRequest req;
     uint64_t inv_index;
     uint64_t resp_index;
 
-    /* All with the BQL */
+    /* Protected by the BQL */
     ATDMapPart map_parts[ATD_MAP_PARTS];
     unsigned num_map_parts;
     IOVATree *mappings;
@@ -119,7 +119,7 @@ struct PCIATSTestDev {
     uint64_t map_errors;
     uint64_t map_entries;
 
-    /* Results of the command that ran last */
+    /* Results of the last command */
     int64_t ret;
     uint64_t err_count;
     uint64_t addr_width;
@@ -128,16 +128,16 @@ struct PCIATSTestDev {
     IOMMUTLBEntry *results;
     uint8_t *data;
 
-    /* Held while @listeners changes, by the thread or under the BQL */
+    /* Protects @listeners, which the thread and the main loop change */
     QemuMutex listeners_lock;
     ATDListener listeners[ATD_LISTENERS];
     PCIATSDMA *dma;
-    Drain *accesses;            /* by the thread, without @dma */
-    uint32_t resets;            /* written with the BQL */
+    Drain *accesses;            /* of the thread that do not use @dma */
+    uint32_t resets;            /* written with the BQL held */
 
     QemuThread thread;
     QemuCond cond;
-    /* Protects what follows, and the results while @busy */
+    /* Protects the fields below, and the results while @busy */
     QemuMutex lock;
     bool busy;
     bool stopping;
@@ -180,9 +180,13 @@ static void atd_responded(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
     };
 }
 
-/* ---- Listeners; with @listeners_lock, or once the thread has ended ---- */
+/*
+ * ---- Listeners ----
+ *
+ * Called with @listeners_lock held, or after the thread has ended.
+ */
 
-/* The listener of @pasid; else, if @add, a free one; else NULL */
+/* Returns the listener of @pasid; else a free listener if @add; else NULL */
 static ATDListener *atd_listener(PCIATSTestDev *d, uint32_t pasid, bool add)
 {
     ATDListener *unused = NULL;
@@ -496,8 +500,8 @@ static int64_t atd_dma_once(PCIATSTestDev *d, const ATDRequest *req,
 }
 
 /*
- * By the thread: what the guest or a reset forbids is seen here, or
- * atd_wait_for_accesses() waits for it
+ * Called by the thread.  Either the thread sees that the guest or a reset has
+ * forbidden the access, or atd_wait_for_accesses() waits for the access.
  */
 static int64_t atd_dma_in_thread(PCIATSTestDev *d, const ATDRequest *req,
                                  DMADirection dir)
@@ -529,7 +533,7 @@ static int64_t atd_dma(PCIATSTestDev *d, const ATDRequest *req,
                         : atd_dma_in_thread(d, req, dir);
 }
 
-/* No access to memory that is not allowed any more is under way afterwards */
+/* Returns when all accesses that are no longer permitted have ended */
 static void atd_wait_for_accesses(PCIATSTestDev *d)
 {
     pci_ats_dma_recheck(d->dma);
@@ -611,7 +615,7 @@ static bool atd_has_failed(const ATDRequest *req, int64_t ret)
     return is_dma ? ret != MEMTX_OK : ret < 0;
 }
 
-/* Run it as often as it says, for as long as it succeeds */
+/* Repeat the command as requested, until it fails */
 static int64_t atd_run_repeatedly(PCIATSTestDev *d, ATDRequest req)
 {
     int64_t start = get_clock();
@@ -642,7 +646,7 @@ static void atd_finish(PCIATSTestDev *d, int64_t ret)
     d->busy = false;
 }
 
-/* The device may have been unrealized */
+/* Called by the thread of @dma; the device may have been unrealized */
 static void atd_svm_done(void *opaque, int ret)
 {
     PCIATSTestDev *d = opaque;
@@ -706,7 +710,7 @@ static void atd_start(PCIATSTestDev *d)
                              : DMA_DIRECTION_FROM_DEVICE, atd_svm_done, d);
         return;
     }
-    /* With the BQL held, work is bounded by not being repeated */
+    /* The BQL is held: do not repeat the command */
     once = *req;
     once.repeat = 1;
     atd_finish(d, atd_run_repeatedly(d, once));
@@ -715,8 +719,8 @@ static void atd_start(PCIATSTestDev *d)
 /*
  * ---- Registers ----
  *
- * A processor may access them until the object goes: it has found the device
- * before that was unrealized, and then waited for the BQL.
+ * A processor that has found the device before it was unrealized, and then
+ * waited for the BQL, may access the registers until the object is finalized.
  */
 
 static uint64_t atd_enables(PCIATSTestDev *d)
@@ -914,7 +918,7 @@ static const MemoryRegionOps atd_regs_ops = {
     },
 };
 
-/* ---- Life ---- */
+/* ---- Life cycle ---- */
 
 static void atd_add_capabilities(PCIATSTestDev *d)
 {
@@ -984,7 +988,7 @@ static void atd_exit(PCIDevice *pci)
     }
     pci_ats_dma_suspend(d->dma);
     qemu_thread_join(&d->thread);
-    /* The next one may come while the RAM of this one is still in use */
+    /* Another device may be realized while this RAM is still in use */
     vmstate_unregister_ram(&d->data_region, DEVICE(d));
     pci_ats_dma_close(d->dma);
     drain_free(d->accesses);
@@ -1008,12 +1012,12 @@ static void atd_write_config(PCIDevice *pci, uint32_t addr, uint32_t val,
     atd_wait_for_accesses(PCI_ATS_TESTDEV(pci));
 }
 
-/* Listeners stay: they are told of the page requests that a reset drops */
+/* Listeners stay registered, to record the responses to dropped requests */
 static void atd_reset(DeviceState *qdev)
 {
     PCIATSTestDev *d = PCI_ATS_TESTDEV(qdev);
 
-    /* The guest's controls are reset only later */
+    /* The control registers are reset afterwards */
     qatomic_inc(&d->resets);
     pci_ats_dma_cancel(d->dma);
     atd_wait_for_accesses(d);
@@ -1054,7 +1058,7 @@ static int atd_pre_save(void *opaque)
     return 0;
 }
 
-/* Those of the machine as it was before loadvm */
+/* Drop the listeners of the state before loadvm */
 static int atd_pre_load(void *opaque)
 {
     PCIATSTestDev *d = opaque;
@@ -1070,7 +1074,7 @@ static bool atd_saved_is_used(const ATDSavedListener *saved)
     return saved->has_iotlb || saved->has_pri;
 }
 
-/* Each PASID that is there has one listener */
+/* Each PASID has one listener at most */
 static bool atd_saved_pasid_is_valid(const PCIATSTestDev *d, int i)
 {
     uint32_t pasid = d->saved[i].pasid;
@@ -1087,7 +1091,7 @@ static bool atd_saved_pasid_is_valid(const PCIATSTestDev *d, int i)
     return pasid <= PCI_PASID_MAX || pasid == PCI_NO_PASID;
 }
 
-/* Returns the name of a field that no device has saved, or NULL */
+/* Returns the name of a field that is invalid, or NULL */
 static const char *atd_check_saved(const PCIATSTestDev *d)
 {
     int i;
@@ -1106,7 +1110,7 @@ static const char *atd_check_saved(const PCIATSTestDev *d)
     return NULL;
 }
 
-/* What the guest has disabled since is not registered again */
+/* Registration fails if the guest has disabled ATS, PRI or PASID since */
 static void atd_load_listener(PCIATSTestDev *d, const ATDSavedListener *saved)
 {
     ATDListener *l = atd_listener(d, saved->pasid, true);
@@ -1129,7 +1133,7 @@ static int atd_post_load(void *opaque, int version_id)
         return vmstate_report_invalid(TYPE_PCI_ATS_TESTDEV, invalid);
     }
     QEMU_LOCK_GUARD(&d->listeners_lock);
-    /* The thread may have registered some since atd_pre_load() */
+    /* The thread may have registered listeners since atd_pre_load() */
     atd_unregister_all(d);
     for (i = 0; i < ATD_LISTENERS; i++) {
         if (atd_saved_is_used(&d->saved[i])) {
@@ -1166,7 +1170,7 @@ static const VMStateDescription vmstate_atd = {
     }
 };
 
-/* Requests in progress outlive the realized device, and use the lock */
+/* Asynchronous DMA uses the lock after the device has been unrealized */
 static void atd_instance_init(Object *obj)
 {
     PCIATSTestDev *d = PCI_ATS_TESTDEV(obj);

@@ -5,10 +5,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Both work from tables: the pattern is copied in pieces from one that fits
- * into the first-level cache, and the checksum takes sixteen bytes at a time,
- * with one table for each place, so that only one of sixteen look-ups has to
- * wait for the result of those before.
+ * The pattern is copied in pieces from a table that fits into the first-level
+ * cache.  The checksum processes sixteen bytes at a time, with one table for
+ * each position, so that only one of sixteen look-ups depends on the previous
+ * result.
  */
 
 #include "qemu/osdep.h"
@@ -20,7 +20,7 @@
 
 static uint8_t pattern[SVM_DEMO_PATTERN_PERIOD * PATTERN_REPEATS];
 
-/* crc_table[n][b]: checksum of the byte b with n zero bytes behind it */
+/* crc_table[n][b]: checksum of the byte b followed by n zero bytes */
 static uint8_t crc_table[CRC_SLICES][256];
 
 static uint8_t crc8_byte(uint8_t byte)
@@ -62,9 +62,9 @@ void svm_demo_pattern_fill(void *data, size_t len, uint64_t pos)
 }
 
 /*
- * The checksum with sixteen bytes more.  Written out, because compilers do not
- * unroll such a loop, and in two halves, because only the first look-up has to
- * wait for @crc.
+ * Extend the checksum by sixteen bytes.  The expression is written out because
+ * compilers do not unroll the loop, and has two parts because only the first
+ * look-up depends on @crc.
  */
 static inline uint8_t crc8_slice(uint8_t crc, const uint8_t *p)
 {

@@ -5,21 +5,22 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Writes a pattern to memory, or checks the CRC of memory, at addresses of a
- * process.  The interface is described in docs/specs/svm.rst.
+ * The device writes a pattern to memory, or checks the CRC of memory, at
+ * addresses of a process.  docs/specs/svm.rst describes the interface.
  *
- * Registers and operations belong to the BQL.  The data is worked on by the
- * device's PCIATSDMA, as a job: in its thread, which takes the BQL to end the
- * operation; or at once, if it is a short one.  An operation that is stopped
- * disowns its job first.
+ * The BQL protects registers and operations.  An operation gives its data to
+ * the PCIATSDMA of the device as a job.  A short job runs at once; otherwise
+ * the thread of the PCIATSDMA runs the job, and takes the BQL to end the
+ * operation.  An operation that is stopped abandons its job.
  *
- * A job holds a reference to the device: its end may come when the device has
- * been unplugged, and may be what unplugs it, if the guest has aimed the
- * interrupt at the hot-plug controller.
+ * A job holds a reference to the device, because it may end after the device
+ * has been unplugged, and because its interrupt may unplug the device, if the
+ * guest has aimed the interrupt at the hot-plug controller.
  *
- * When an operation has ended the guest may take the address space away, so no
- * page request may be open then, not even one of a disowned job: the end waits
- * until all jobs have ended, which they do when theirs are answered.
+ * The guest may destroy the address space when an operation has ended.
+ * Therefore no page request may be outstanding then, not even one of an
+ * abandoned job: an operation ends after all jobs have ended, and a job ends
+ * after the responses to its page requests.
  */
 
 #include "qemu/osdep.h"
@@ -46,28 +47,28 @@ OBJECT_DECLARE_SIMPLE_TYPE(SVMDemoState, SVM_DEMO)
 
 #define SVM_DEMO_PCIE_CAP       0x80
 #define SVM_DEMO_PRI_CAPACITY   2048
-/* At most in one go, for it is done with the BQL */
+/* Maximum number of page requests, as the BQL is held meanwhile */
 #define SVM_DEMO_FLOOD_MAX      65536
 
-/* What an operation was started with, and how far it is */
+/* The arguments and the progress of an operation */
 typedef struct SVMDemoOperation {
-    uint64_t command;           /* SVM_DEMO_START_*, 0 if there is none */
-    uint32_t pasid;             /* PCI_NO_PASID or what the guest wrote */
+    uint64_t command;           /* SVM_DEMO_START_*, or 0: no operation */
+    uint32_t pasid;             /* or PCI_NO_PASID */
     uint64_t addr;
     uint64_t size;
     uint64_t options;
     uint64_t expected_crc;
-    uint64_t pos;               /* bytes done */
-    uint8_t crc;                /* of these bytes */
+    uint64_t pos;               /* completed bytes */
+    uint8_t crc;                /* checksum of the completed bytes */
 } SVMDemoOperation;
 
-/* What the thread works on: reference counted, one owner each side */
+/* The data of an operation; the device and the PCIATSDMA hold a reference */
 typedef struct SVMDemoJob {
     SVMDemoState *s;
     SVMDemoOperation op;
 } SVMDemoJob;
 
-/* What the guest has written and reads, and the operation: all that migrates */
+/* The migrated state: registers and operation */
 typedef struct SVMDemoGuestState {
     uint64_t addr;
     uint64_t crc;
@@ -76,7 +77,7 @@ typedef struct SVMDemoGuestState {
     uint32_t pasid;
     uint64_t result;
     SVMDemoOperation op;
-    bool ended;                 /* @op, with @ret, but for SVMDemoState.jobs */
+    bool ended;                 /* @op has ended with @ret; jobs may remain */
     int32_t ret;
 } SVMDemoGuestState;
 
@@ -85,17 +86,17 @@ struct SVMDemoState {
     MemoryRegion regs;
     uint32_t atc_entries;
     PCIATSInject inject;
-    uint32_t flooded;           /* page requests taken of the last flood */
+    uint32_t flooded;           /* page requests sent by the last flood */
     PCIATSDMA *dma;
     VMChangeStateEntry *vm_state;
     bool vm_running;
 
     SVMDemoGuestState live;
-    bool cancelled;             /* @live.op; its end is still to come */
-    SVMDemoJob *job;            /* NULL: none, or it has ended or is disowned */
-    unsigned jobs;              /* that have not ended, disowned or not */
+    bool cancelled;             /* @live.op was cancelled, but has not ended */
+    SVMDemoJob *job;            /* of @live.op; NULL if ended or abandoned */
+    unsigned jobs;              /* not ended, including abandoned jobs */
 
-    /* For migration only: what is loaded is checked before it is @live */
+    /* For migration only: an incoming state is checked before it is @live */
     SVMDemoGuestState saved;
 };
 
@@ -106,7 +107,7 @@ static bool svm_demo_is_write(const SVMDemoOperation *op)
     return op->command == SVM_DEMO_START_WRITE;
 }
 
-/* Some data of the operation */
+/* Process a piece of the data */
 static void svm_demo_visit(void *opaque, void *data, size_t len)
 {
     SVMDemoJob *job = opaque;
@@ -120,7 +121,7 @@ static void svm_demo_visit(void *opaque, void *data, size_t len)
     op->pos += len;
 }
 
-/* End the operation, with a result and an interrupt */
+/* End the operation with a result and an interrupt */
 static void svm_demo_end(SVMDemoState *s, int ret)
 {
     PCIDevice *pci = PCI_DEVICE(s);
@@ -139,7 +140,7 @@ static void svm_demo_end(SVMDemoState *s, int ret)
     }
 }
 
-/* End as soon as all page requests are answered and the machine runs */
+/* End the operation if all jobs have ended and the machine runs */
 static void svm_demo_end_when_idle(SVMDemoState *s)
 {
     if (s->live.ended && !s->jobs && s->vm_running) {
@@ -171,8 +172,8 @@ static void svm_demo_job_done(void *opaque, int ret)
 }
 
 /*
- * Go on with the operation where it is; @flags: of the request for its data.
- * For one that has ended, wait for the answers to its page requests.
+ * Continue the operation, with @flags for the transfer.  If it has ended, only
+ * wait for the responses to its page requests.
  */
 static void svm_demo_run(SVMDemoState *s, unsigned flags)
 {
@@ -195,8 +196,8 @@ static void svm_demo_run(SVMDemoState *s, unsigned flags)
 }
 
 /*
- * Take the operation away from the thread: when this returns, no memory is
- * accessed any more, and op.pos tells how far it came.
+ * Abandon the job of the operation.  When this returns, all accesses to memory
+ * have ended, and op.pos is the progress of the operation.
  */
 static void svm_demo_halt(SVMDemoState *s)
 {
@@ -248,9 +249,9 @@ static void svm_demo_start(SVMDemoState *s, uint64_t command)
 }
 
 /*
- * The guest takes its address space away: what runs in it has to end.  No
- * memory is accessed any more when this returns; the end of the operation
- * comes when the guest has answered all page requests.
+ * The guest is about to destroy the address space.  When this returns, all
+ * accesses to memory have ended.  The operation ends when the guest has
+ * responded to all page requests.
  */
 static void svm_demo_set_pasid(SVMDemoState *s, uint32_t pasid)
 {
@@ -261,7 +262,7 @@ static void svm_demo_set_pasid(SVMDemoState *s, uint32_t pasid)
     }
 }
 
-/* No memory is accessed while the machine is stopped */
+/* The device does not access memory while the machine is stopped */
 static void svm_demo_vm_state_change(void *opaque, bool running, RunState state)
 {
     SVMDemoState *s = opaque;
@@ -284,8 +285,8 @@ static void svm_demo_vm_state_change(void *opaque, bool running, RunState state)
 /*
  * ---- Registers ----
  *
- * A processor may access them until the object goes: it has found the device
- * before that was unrealized, and then waited for the BQL.
+ * A processor that has found the device before it was unrealized, and then
+ * waited for the BQL, may access the registers until the object is finalized.
  */
 
 static unsigned svm_demo_reg_width(hwaddr addr)
@@ -372,7 +373,7 @@ static const MemoryRegionOps svm_demo_regs_ops = {
     },
 };
 
-/* ---- Faults on purpose ---- */
+/* ---- Fault injection ---- */
 
 static void svm_demo_get_flood(Object *obj, Visitor *v, const char *name,
                                void *opaque, Error **errp)
@@ -390,7 +391,7 @@ static void svm_demo_set_flood(Object *obj, Visitor *v, const char *name,
         return;
     }
     if (!DEVICE(s)->realized) {
-        error_setg(errp, "%s: there is no device yet", name);
+        error_setg(errp, "%s: the device is not realized yet", name);
         return;
     }
     if (n > SVM_DEMO_FLOOD_MAX) {
@@ -400,7 +401,7 @@ static void svm_demo_set_flood(Object *obj, Visitor *v, const char *name,
     s->flooded = pci_ats_dma_flood(s->dma, svm_demo_pasid(s), s->live.addr, n);
 }
 
-/* ---- Life ---- */
+/* ---- Life cycle ---- */
 
 static void svm_demo_add_ats_capabilities(PCIDevice *pci)
 {
@@ -424,7 +425,7 @@ static void svm_demo_realize(PCIDevice *pci, Error **errp)
     if (msi_init(pci, 0, 1, true, false, errp) < 0) {
         return;
     }
-    /* Has a place of its own, and cannot fail */
+    /* Cannot fail: no other capability uses the offset */
     pcie_endpoint_cap_init(pci, SVM_DEMO_PCIE_CAP);
     pcie_cap_flr_init(pci);
     svm_demo_add_ats_capabilities(pci);
@@ -435,7 +436,7 @@ static void svm_demo_realize(PCIDevice *pci, Error **errp)
 
     s->dma = pci_ats_dma_new(pci, s->atc_entries);
     pci_ats_dma_set_inject(s->dma, &s->inject);
-    /* Plugged while suspended: nobody tells when the machine wakes up */
+    /* A device plugged while suspended is not notified of the wakeup */
     s->vm_running = runstate_is_live(runstate_get());
     s->vm_state = qdev_add_vm_change_state_handler(DEVICE(s),
                                                    svm_demo_vm_state_change, s);
@@ -523,14 +524,14 @@ static int svm_demo_pre_save(void *opaque)
     return 0;
 }
 
-/* A stream need not hold all of it */
+/* A stream may lack the subsection */
 static int svm_demo_pre_load(void *opaque)
 {
     SVM_DEMO(opaque)->saved = (SVMDemoGuestState) { };
     return 0;
 }
 
-/* Returns the name of a field that no machine has saved, or NULL */
+/* Returns the name of a field that is invalid, or NULL */
 static const char *svm_demo_check_saved(const SVMDemoGuestState *saved)
 {
     const SVMDemoOperation *op = &saved->op;
@@ -538,7 +539,7 @@ static const char *svm_demo_check_saved(const SVMDemoGuestState *saved)
     if (op->command > SVM_DEMO_START_READ) {
         return "op.command";
     }
-    /* It may have done all, and wait for the answers to page requests */
+    /* A complete operation may wait for the responses to page requests */
     if (op->pos > op->size) {
         return "op.pos";
     }
@@ -555,7 +556,7 @@ static const char *svm_demo_check_saved(const SVMDemoGuestState *saved)
     return NULL;
 }
 
-/* The machine is stopped: no job works on the operation */
+/* The machine is stopped, so that the operation has no job */
 static int svm_demo_post_load(void *opaque, int version_id)
 {
     SVMDemoState *s = opaque;

@@ -5,16 +5,16 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * An accelerator takes its commands as 64 bytes that arrive in one piece,
- * more than MemoryRegionOps can carry.  There are two kinds of such stores:
+ * An accelerator receives a command as 64 bytes in one piece, more than
+ * MemoryRegionOps can carry.  There are two kinds of these stores:
  *
- * - a direct store is posted: the processor gets no answer (MOVDIR64B; on
+ * - a direct store is posted: the processor gets no completion (MOVDIR64B; on
  *   PCIe a memory write of 64 bytes);
- * - an enqueue store is answered by the device with "accepted" or "retry"
- *   (ENQCMD and ENQCMDS; on PCIe a deferrable memory write).
+ * - an enqueue store completes with the status "accepted" or "retry" (ENQCMD
+ *   and ENQCMDS; on PCIe a deferrable memory write).
  *
- * A device that takes them implements TYPE_DIRECT_STORE_TARGET and is the
- * owner of the memory regions that they go to.
+ * A device that accepts these stores implements TYPE_DIRECT_STORE_TARGET and
+ * owns the memory regions that they address.
  */
 
 #ifndef HW_DIRECT_STORE_H
@@ -48,17 +48,17 @@ struct DirectStoreTargetClass {
 
     /*
      * A direct store arrives.  Returns false if the registers at @addr do not
-     * take 64 bytes in one piece; the store is then carried out as ordinary
-     * writes.  NULL: none of the device's registers does.
+     * accept 64 bytes in one piece; ordinary writes then replace the store.
+     * NULL if no register of the device accepts direct stores.
      */
     bool (*direct_store)(DirectStoreTarget *target, MemoryRegion *mr,
                          hwaddr addr, const void *data, MemTxAttrs attrs);
 
     /*
-     * An enqueue store arrives.  PASID (bits 19:0) and privilege (bit 31) are
-     * in the first four bytes of @data.  Returns true if the command has been
-     * accepted, false if the issuer has to try again, or if there is no
-     * enqueue register at @addr.  NULL: the device has no enqueue registers.
+     * An enqueue store arrives.  The first four bytes of @data hold the PASID
+     * (bits 19:0) and the privilege (bit 31).  Returns true if the device has
+     * accepted the command, false if the issuer has to retry, or if @addr is
+     * not an enqueue register.  NULL if the device has no enqueue registers.
      */
     bool (*enqueue_store)(DirectStoreTarget *target, MemoryRegion *mr,
                           hwaddr addr, const void *data, MemTxAttrs attrs);
@@ -67,18 +67,18 @@ struct DirectStoreTargetClass {
 /**
  * direct_store: carry out a direct store
  *
- * A region that does not take 64 bytes in one piece, RAM among them, gets
- * ordinary writes, eight bytes each or less where the region wants that.
+ * A region that does not accept 64 bytes in one piece, RAM included, gets
+ * ordinary writes of eight bytes, or of the maximum size of the region.
  *
- * Any thread, with or without the BQL.
+ * Callable from any thread, with or without the BQL.
  *
  * @as: the address space of the store
- * @addr: where to, a multiple of DIRECT_STORE_SIZE
+ * @addr: destination, a multiple of DIRECT_STORE_SIZE
  * @data: DIRECT_STORE_SIZE bytes
  * @attrs: the attributes of the store
  *
- * Returns: what address_space_write() returns; MEMTX_OK if a
- * TYPE_DIRECT_STORE_TARGET took it.
+ * Returns: MEMTX_OK if a TYPE_DIRECT_STORE_TARGET has accepted the store;
+ * otherwise the result of address_space_write().
  */
 MemTxResult direct_store(AddressSpace *as, hwaddr addr, const void *data,
                          MemTxAttrs attrs);
@@ -86,17 +86,17 @@ MemTxResult direct_store(AddressSpace *as, hwaddr addr, const void *data,
 /**
  * enqueue_store: carry out an enqueue store
  *
- * Where there is no enqueue register, RAM included, the store is dropped and
- * the answer is "retry" (Intel SDM volume 2, "ENQCMD").
+ * A store to a destination without an enqueue register, RAM included, is
+ * dropped and completes with "retry" (Intel SDM volume 2, "ENQCMD").
  *
- * Any thread, with or without the BQL.
+ * Callable from any thread, with or without the BQL.
  *
  * @as: the address space of the store
- * @addr: where to, a multiple of DIRECT_STORE_SIZE
- * @data: the command, DIRECT_STORE_SIZE bytes, PASID and privilege filled in
+ * @addr: destination, a multiple of DIRECT_STORE_SIZE
+ * @data: the command, DIRECT_STORE_SIZE bytes, with PASID and privilege
  * @attrs: the attributes of the store
  *
- * Returns: true if a device accepted the command, false for "retry".
+ * Returns: true if a device has accepted the command, false for "retry".
  */
 bool enqueue_store(AddressSpace *as, hwaddr addr, const void *data,
                    MemTxAttrs attrs);

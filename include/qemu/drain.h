@@ -1,18 +1,18 @@
 /*
- * Wait until those who are inside have left
+ * Drain: wait until concurrent users of a resource have left
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Many threads use something for a short time, such as a translation; now and
- * then somebody takes it away, and has to know when nobody uses it any more.
- * A thread enters the drain before it looks at what may be taken away, and
- * leaves when it has finished with it.  Who takes it away does so first, and
- * then waits.
+ * Many threads use a resource, such as a translation, for short times.  From
+ * time to time another thread revokes the resource and has to know when the
+ * last use has ended.  A thread enters the drain before it checks that it may
+ * use the resource, and leaves the drain afterwards.  The revoking thread first
+ * revokes the resource and then waits.
  *
- * Entering and leaving take no lock and never wait.  A waiter waits for those
- * who entered before, and not for those who enter meanwhile.
+ * Entering and leaving take no lock and never wait.  A waiter waits for all
+ * threads that have entered before, but not for those that enter meanwhile.
  */
 
 #ifndef QEMU_DRAIN_H
@@ -20,60 +20,61 @@
 
 typedef struct Drain Drain;
 
-/* What drain_enter() returns is less than this */
+/* drain_enter() returns a token less than this */
 #define DRAIN_TOKENS 16
 
 /**
  * drain_new: create a drain
  *
- * Returns: the drain, with nobody inside; to be freed with drain_free().
+ * Returns: the drain, which no thread has entered; free it with drain_free().
  */
 Drain *drain_new(void);
 
 /**
  * drain_free: free a drain
  *
- * Every drain_enter(), drain_leave() and drain_wait() has to have returned:
- * that drain_wait() has returned says nothing about drain_leave().
+ * All calls of drain_enter(), drain_leave() and drain_wait() must have
+ * returned.  A drain_leave() may still be running when drain_wait() returns.
  *
  * @d: the drain, or NULL
  */
 void drain_free(Drain *d);
 
 /**
- * drain_enter: begin to use what the drain is about
+ * drain_enter: begin to use the resource
  *
- * Callable from any thread, without any lock, by many at once, and more than
- * once by the same thread.  Until it leaves, the thread must neither call
- * drain_wait(), nor wait for anything that a thread in drain_wait() may hold,
- * such as the BQL.
+ * Callable from any thread, without any lock, by many threads concurrently, and
+ * more than once by the same thread.  Until the thread leaves, it must neither
+ * call drain_wait() nor wait for anything that a thread in drain_wait() may
+ * hold, such as the BQL.
  *
- * What another thread has written before drain_wait() is seen from here on, or
- * else drain_wait() waits for this thread.
+ * After this call the thread sees all writes that precede a drain_wait() of
+ * another thread, or that drain_wait() waits for this thread.
  *
  * @d: the drain
  *
- * Returns: a token for drain_leave(), less than %DRAIN_TOKENS.  Threads that
- * are inside at the same time tend to have different ones.
+ * Returns: a token for drain_leave(), less than %DRAIN_TOKENS.  Concurrent
+ * threads tend to have different tokens.
  */
 unsigned drain_enter(Drain *d);
 
 /**
- * drain_leave: stop using it
+ * drain_leave: stop using the resource
  *
- * What the thread has read and written so far is over, and seen, when a
- * drain_wait() that waits for it returns.
+ * All previous reads and writes of the thread happen before the return of a
+ * drain_wait() that waits for this thread.  Callable from any thread.
  *
  * @d: the drain
- * @token: from drain_enter()
+ * @token: the token from drain_enter()
  */
 void drain_leave(Drain *d, unsigned token);
 
 /**
- * drain_wait: wait until all have left who are inside now
+ * drain_wait: wait until all threads that have entered have left
  *
- * Callable from any thread that is not inside, by many at once, with or without
- * the BQL.  It takes as long as the longest stay of those who are inside.
+ * Callable from any thread that has not entered the drain, by many threads
+ * concurrently, with or without the BQL.  Threads that enter meanwhile do not
+ * prolong the wait.
  *
  * @d: the drain
  */

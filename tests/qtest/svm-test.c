@@ -1277,7 +1277,7 @@ static void test_realize(void)
     check_no_device(qts, "'bus': 'br', 'addr': '1'",
                     "svm needs a PCI Express bus");
     check_no_device(qts, "'bus': 'rp', 'x-flood': 1",
-                    "x-flood: there is no device yet");
+                    "x-flood: the device is not realized yet");
     qtest_qmp_device_add(qts, "svm", "svm0", "{ 'bus': 'rp' }");
     qtest_quit(qts);
 }

@@ -5,7 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * See docs/specs/direct-store-testdev.rst.  Tests include this file, too.
+ * docs/specs/direct-store-testdev.rst describes the registers.  The device and
+ * its tests include this file.
  */
 
 #ifndef HW_MISC_DIRECT_STORE_TESTDEV_H
@@ -14,7 +15,7 @@
 #define DST_VENDOR_ID           0x1234
 #define DST_DEVICE_ID           0x11eb
 
-/* BAR 0: a page that takes stores, then a page of registers, 32 bits each */
+/* BAR 0: a page that accepts stores, then a page of 32-bit registers */
 #define DST_PORTAL              0x0000
 #define DST_REGS                0x1000
 #define DST_BAR_SIZE            0x2000

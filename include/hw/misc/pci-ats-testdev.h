@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Described in docs/specs/pci-ats-testdev.rst.  Used by the device and by
- * tests.
+ * docs/specs/pci-ats-testdev.rst describes the registers.  The device and its
+ * tests include this file.
  */
 
 #ifndef HW_MISC_PCI_ATS_TESTDEV_H
@@ -95,14 +95,14 @@ enum {
     ATD_CMD_UNREGISTER_MAP,
 };
 
-/* PASIDs that can be listened to at once, and notifications that are kept */
+/* Number of listeners, and of recorded notifications of each kind */
 #define ATD_LISTENERS           32
 #define ATD_LOG                 256
 
 /* Parts of an IOMMU's memory region that have a MAP notifier at once */
 #define ATD_MAP_PARTS           4
 
-/* BAR 2: the data of DMA, and the results of translation requests */
+/* BAR 2: the DMA buffer, and the results of translation requests */
 #define ATD_DATA_SIZE           0x20000
 #define ATD_BUFFER_SIZE         0x10000
 #define ATD_RESULTS_OFFSET      0x10000

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Both may be called from any thread.
+ * Both functions are callable from any thread.
  */
 
 #ifndef HW_MISC_SVM_DEMO_DATA_H
@@ -14,20 +14,20 @@
 /**
  * svm_demo_pattern_fill: write the pattern 0, 1, 2, ... 250, 0, 1, ...
  *
- * @data: where to
- * @len: in bytes
- * @pos: distance of @data from the start of the pattern, in bytes
+ * @data: destination
+ * @len: length of @data, in bytes
+ * @pos: offset of @data from the start of the pattern, in bytes
  */
 void svm_demo_pattern_fill(void *data, size_t len, uint64_t pos);
 
 /**
- * svm_demo_crc8: go on with a checksum
+ * svm_demo_crc8: extend a checksum
  *
  * Polynomial 0xAB, least significant bit first, no final XOR.
  *
- * @crc: of the data before, %SVM_DEMO_CRC8_INIT if there is none
+ * @crc: checksum of the preceding data, or %SVM_DEMO_CRC8_INIT
  * @data: the data
- * @len: in bytes
+ * @len: length of @data, in bytes
  *
  * Returns: the checksum including @data.
  */

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Used by the model, hw/misc/svm-demo.c, and by its tests; the interface is
- * described in docs/specs/svm.rst.
+ * docs/specs/svm.rst describes the registers.  The model (hw/misc/svm-demo.c)
+ * and its tests include this file.
  */
 
 #ifndef HW_MISC_SVM_DEMO_H
@@ -16,9 +16,9 @@
 #define SVM_DEMO_REVISION        0x10
 #define SVM_DEMO_REGS_SIZE       0x100000
 
-/* 64 bits, except for PASID with 32; accessed as a whole */
-#define SVM_DEMO_REG_START       0x00    /* on reading: SVM_DEMO_ID */
-#define SVM_DEMO_REG_ADDR        0x08    /* on reading: SVM_DEMO_RESULT_* */
+/* PASID has 32 bits, the others 64; each access must have the full width */
+#define SVM_DEMO_REG_START       0x00    /* reads as SVM_DEMO_ID */
+#define SVM_DEMO_REG_ADDR        0x08    /* reads as SVM_DEMO_RESULT_* */
 #define SVM_DEMO_REG_CRC         0x10
 #define SVM_DEMO_REG_SIZE        0x18
 #define SVM_DEMO_REG_OPTIONS     0x20
@@ -40,7 +40,7 @@
 /* PASID */
 #define SVM_DEMO_PASID_NONE      (1u << 20)
 
-/* What the device does with the data */
+/* Pattern and checksum */
 #define SVM_DEMO_PATTERN_PERIOD  251
 #define SVM_DEMO_CRC8_POLYNOMIAL 0xab   /* least significant bit first */
 #define SVM_DEMO_CRC8_INIT       0xff

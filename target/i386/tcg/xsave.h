@@ -15,7 +15,7 @@
 #define XCOMP_BV_COMPACTED (1ULL << 63)
 
 /**
- * xsave_component_offset: where a state component is in an XSAVE area
+ * xsave_component_offset: get the offset of a state component in an XSAVE area
  *
  * @bit: the component, 2 or above
  * @xcomp_bv: XCOMP_BV of the area's header, 0 for the standard format
@@ -25,14 +25,14 @@
 uint32_t xsave_component_offset(int bit, uint64_t xcomp_bv);
 
 /**
- * xsave_pasid: the PASID state in an XSAVE area
+ * xsave_pasid: get the PASID state of an XSAVE area
  *
  * @ac: access to the area
  * @ptr: the area
  * @xstate_bv: XSTATE_BV of the area's header
  * @xcomp_bv: XCOMP_BV of the area's header
  *
- * Returns: the value for IA32_PASID, 0 if the area has none.
+ * Returns: the value for IA32_PASID, 0 if the area has no PASID state.
  */
 uint64_t xsave_pasid(X86Access *ac, target_ulong ptr, uint64_t xstate_bv,
                      uint64_t xcomp_bv);
@@ -44,7 +44,7 @@ uint64_t xsave_pasid(X86Access *ac, target_ulong ptr, uint64_t xstate_bv,
  *
  * @env: the processor
  * @ptr: the area, 64-byte aligned
- * @rfbm: the components that the instruction asks for
+ * @rfbm: the components that the instruction requests
  * @enabled: the components that the instruction may load
  * @ra: return address of the helper
  */
@@ -54,7 +54,7 @@ void do_xrstor_compacted(CPUX86State *env, target_ulong ptr, uint64_t rfbm,
 /**
  * xsave_write_xss: WRMSR to IA32_XSS
  *
- * Ignored without XSAVES, like other MSRs that are not there.
+ * The write is ignored without XSAVES, like that of other missing MSRs.
  *
  * @env: the processor
  * @val: the value
@@ -64,14 +64,14 @@ void do_xrstor_compacted(CPUX86State *env, target_ulong ptr, uint64_t rfbm,
 bool xsave_write_xss(CPUX86State *env, uint64_t val);
 
 /**
- * xsave_check_incoming: check what a migration stream says of state components
+ * xsave_check_incoming: check the state components of an incoming state
  *
- * Called with the BQL, when the processor's state has been loaded.
+ * Called with the BQL held, after the state of the processor has been loaded.
  *
  * @env: the processor
  *
- * Returns: false, after an error report, if XCR0, IA32_XSS or IA32_PASID hold
- * what XSETBV and WRMSR refuse: the areas of components that do not exist may
+ * Returns: false, after reporting an error, if XSETBV or WRMSR would refuse the
+ * value of XCR0, IA32_XSS or IA32_PASID.  The area of a missing component may
  * be larger than any access.
  */
 bool xsave_check_incoming(const CPUX86State *env);

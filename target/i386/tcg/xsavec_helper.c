@@ -37,7 +37,7 @@ uint64_t xsave_pasid(X86Access *ac, target_ulong ptr, uint64_t xstate_bv,
                                                        xcomp_bv));
 }
 
-/* 13.10 and 13.11: there is no rule on what an area held before */
+/* 13.10 and 13.11: the previous contents of the area do not matter */
 static void save_compacted(CPUX86State *env, target_ulong ptr, uint64_t rfbm,
                            uintptr_t ra)
 {
@@ -109,7 +109,7 @@ void do_xrstor_compacted(CPUX86State *env, target_ulong ptr, uint64_t rfbm,
         raise_exception_ra(env, EXCP0D_GPF, ra);
     }
 
-    /* What lies behind the last component that is loaded is not accessed */
+    /* The area behind the last loaded component is not accessed */
     rfbm &= enabled;
     loaded = rfbm & xstate_bv;
     if (loaded) {
@@ -117,7 +117,7 @@ void do_xrstor_compacted(CPUX86State *env, target_ulong ptr, uint64_t rfbm,
         size = xsave_area_size(layout, true);
         access_prepare(&ac, env, ptr, size, MMU_DATA_LOAD, ra);
     }
-    /* What WRMSR refuses is refused before anything is loaded */
+    /* Refuse a value that WRMSR refuses before any component is loaded */
     if (xsave_pasid(&ac, ptr, loaded, xcomp_bv) & MSR_IA32_PASID_RESERVED) {
         raise_exception_ra(env, EXCP0D_GPF, ra);
     }
@@ -165,7 +165,7 @@ bool xsave_check_incoming(const CPUX86State *env)
     uint64_t xcr0 = env->features[FEAT_XSAVE_XCR0_HI] << 32 |
                     env->features[FEAT_XSAVE_XCR0_LO];
 
-    /* It has the bit from reset on, with XSAVE or without */
+    /* XCR0 has this bit after a reset, even without XSAVE */
     return check_incoming("XCR0", env->xcr0, xcr0 | XSTATE_FP_MASK) &&
            check_incoming("IA32_XSS", env->xss, supported_xss(env)) &&
            check_incoming("IA32_PASID", env->pasid, ~MSR_IA32_PASID_RESERVED);

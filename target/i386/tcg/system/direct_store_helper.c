@@ -22,7 +22,7 @@
 #define COMMAND_PASID       0x000fffff
 #define COMMAND_RESERVED    0x7ff00000
 
-/* Where a store goes: RAM if host is there, else a physical address */
+/* Destination of a store: RAM at @host, or a physical address if it is NULL */
 typedef struct StoreTarget {
     void *host;
     AddressSpace *as;
@@ -37,7 +37,7 @@ static void check_aligned(CPUX86State *env, target_ulong dst, uintptr_t ra)
     }
 }
 
-/* The source needs no alignment and need not be read in one piece */
+/* The source may be unaligned, and may be read in several pieces */
 static void load_source(CPUX86State *env, target_ulong src, uint8_t *data,
                         uintptr_t ra)
 {
@@ -49,7 +49,7 @@ static void load_source(CPUX86State *env, target_ulong src, uint8_t *data,
     }
 }
 
-/* Raises the exceptions of a store to dst */
+/* Raises the exceptions of a store to @dst */
 static StoreTarget probe_target(CPUX86State *env, target_ulong dst,
                                 uintptr_t ra)
 {
@@ -70,7 +70,7 @@ static StoreTarget probe_target(CPUX86State *env, target_ulong dst,
     return target;
 }
 
-/* The flags of a probe do not tell whether I/O memory is watched */
+/* The flags of a probe do not include watchpoints of I/O memory */
 static void check_watchpoint(CPUX86State *env, target_ulong dst,
                              const StoreTarget *target, uintptr_t ra)
 {
@@ -79,9 +79,9 @@ static void check_watchpoint(CPUX86State *env, target_ulong dst,
 }
 
 /*
- * No other processor may see a part of what is stored to RAM.  This comes
- * before watchpoints of either operand: their interrupt would keep the
- * instruction from being run again.
+ * No other processor may see a part of a store to RAM.  Called before the
+ * watchpoints of either operand are checked: their interrupt would prevent the
+ * restart of the instruction.
  */
 static void serialize(CPUX86State *env, target_ulong dst, uintptr_t ra)
 {

@@ -27,7 +27,7 @@ void helper_movdir64b(CPUX86State *env, target_ulong dst, target_ulong src)
     }
     access_prepare(&from, env, src, 64, MMU_DATA_LOAD, ra);
     to = probe_write(env, dst, 64, MMU_USER_IDX, ra);
-    /* No other thread may see a part of it */
+    /* No other thread may see a part of the store */
     if (tcg_cflags_has(cs, CF_PARALLEL) && !cpu_in_exclusive_context(cs)) {
         cpu_loop_exit_atomic(cs, ra);
     }
