@@ -12,16 +12,16 @@
 #include "../libqtest.h"
 #include "hw/dma/dsa-regs.h"
 
-/* The interrupt message of a vector is a write of its data to RAM */
+/* Data of the interrupt message of a vector, which is a write to RAM */
 #define QDSA_MSI_DATA(vector) (0xd5a00000 | (vector))
 
 /**
- * struct QDSA - a DSA
+ * struct QDSA - the driver of a DSA
  * @qts: the emulator
  * @bdf: bus, device and function number
  * @regs: guest physical address of BAR 0
  * @portals: guest physical address of BAR 2
- * @msi: guest physical address of 8 bytes for each vector
+ * @msi: guest physical address of the interrupt messages, 8 bytes per vector
  */
 typedef struct QDSA {
     QTestState *qts;
@@ -31,17 +31,17 @@ typedef struct QDSA {
     uint64_t msi;
 } QDSA;
 
-/* A descriptor, to be filled in with the functions below */
+/* A descriptor, which qdsa_desc() and qdsa_desc_data() fill in */
 typedef struct QDSADesc {
     uint8_t raw[DSA_DESC_SIZE];
 } QDSADesc;
 
 /**
- * qdsa_init() - find the device, place its BARs, enable bus mastering, MSI-X
+ * qdsa_init() - map the BARs, enable bus mastering and MSI-X
  * @d: the driver to fill in
  * @qts: the emulator, after qecam_enable()
  * @bdf: bus, device and function number
- * @msi: guest memory for interrupt messages, 8 bytes for each vector
+ * @msi: guest physical address for interrupt messages, 8 bytes per vector
  */
 void qdsa_init(QDSA *d, QTestState *qts, uint16_t bdf, uint64_t msi);
 
@@ -62,16 +62,16 @@ unsigned qdsa_grpcfg(unsigned group, unsigned offset);
 unsigned qdsa_msixperm(unsigned vector);
 
 /**
- * qdsa_command() - issue an administrative command and wait until it has ended
+ * qdsa_command() - issue an administrative command and wait for its end
  * @d: the driver
  * @code: DSA_CMD_*
- * @operand: its operand
+ * @operand: operand of the command
  *
- * Returns: CMDSTATUS.  Fails the test after ten seconds.
+ * Returns: CMDSTATUS.  The test fails after ten seconds.
  */
 uint32_t qdsa_command(QDSA *d, DSACommandCode code, uint32_t operand);
 
-/* Wait until the command has ended that was given last; returns CMDSTATUS */
+/* Wait for the end of the last command; returns CMDSTATUS */
 uint32_t qdsa_wait_command(QDSA *d);
 
 /* The first quadword of the software error register (SWERROR) */
@@ -80,19 +80,19 @@ uint64_t qdsa_swerror(QDSA *d);
 /**
  * qdsa_wait_swerror() - wait until the device has recorded an error
  * @d: the driver
- * @code: that it has to be
+ * @code: the expected error code
  *
- * Fails the test after ten seconds.
+ * The test fails after ten seconds.
  */
 void qdsa_wait_swerror(QDSA *d, uint8_t code);
 
 /**
- * qdsa_configure_wq() - configure a WQ, in group 0, with engine 0
+ * qdsa_configure_wq() - configure a WQ in group 0, which has engine 0
  * @d: the driver
- * @wq: its index
- * @size: its size
- * @bits: bits of the second quadword of WQCFG; transfers up to 2 GiB, batches
- *        up to 1024 and priority 1 are added
+ * @wq: index of the WQ
+ * @size: size of the WQ, in entries
+ * @bits: bits of the second quadword of WQCFG, to which the function adds
+ *        transfers up to 2 GiB, batches up to 1024 and priority 1
  */
 void qdsa_configure_wq(QDSA *d, unsigned wq, unsigned size, uint64_t bits);
 
@@ -103,21 +103,21 @@ void qdsa_configure_wq(QDSA *d, unsigned wq, unsigned size, uint64_t bits);
 void qdsa_enable(QDSA *d);
 
 /**
- * qdsa_start() - configure WQ 0 for dedicated mode and enable it
+ * qdsa_start() - configure WQ 0 for dedicated mode, enable the device and WQ 0
  * @d: the driver
  * @bits: further bits of the second quadword of WQCFG
  */
 void qdsa_start(QDSA *d, uint64_t bits);
 
 /**
- * qdsa_portal() - guest physical address of a portal
+ * qdsa_portal() - get the guest physical address of a portal
  * @d: the driver
- * @wq: the WQ
+ * @wq: index of the WQ
  * @kind: DSA_PORTAL_*
  */
 uint64_t qdsa_portal(QDSA *d, unsigned wq, unsigned kind);
 
-/* Descriptors */
+/* Initialize a descriptor; set its addresses and its transfer size */
 void qdsa_desc(QDSADesc *desc, DSAOperation op, uint32_t flags, uint64_t cr);
 void qdsa_desc_data(QDSADesc *desc, uint64_t src, uint64_t dst, uint32_t size);
 
@@ -129,12 +129,12 @@ void qdsa_desc_data(QDSADesc *desc, uint64_t src, uint64_t dst, uint32_t size);
 void qdsa_submit(QDSA *d, const QDSADesc *desc);
 
 /**
- * qdsa_wait() - wait for a completion record, which was 0
+ * qdsa_wait() - wait for a completion record, which was 0 before
  * @d: the driver
- * @cr: its guest physical address
- * @record: set to it, DSA_CR_SIZE bytes
+ * @cr: guest physical address of the record
+ * @record: set to the record, DSA_CR_SIZE bytes
  *
- * Returns: its status.  Fails the test after ten seconds.
+ * Returns: the status.  The test fails after ten seconds.
  */
 uint8_t qdsa_wait(QDSA *d, uint64_t cr, uint8_t *record);
 

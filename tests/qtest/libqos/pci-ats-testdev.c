@@ -13,7 +13,7 @@
 
 #define ECAM_BASE       0xb0000000
 #define Q35_PCIEXBAR    0x60
-/* Where all BARs are; every bridge forwards it */
+/* The window of all BARs, which every bridge forwards */
 #define WINDOW_BASE     0xd0000000
 #define WINDOW_LIMIT    0xdfffffff
 #define BAR_STRIDE      0x00080000
@@ -76,7 +76,7 @@ void qecam_suspend(QTestState *qts)
 {
     const uint16_t lpc = QATD_BDF(0, 31, 0);
 
-    /* What firmware has done by then */
+    /* Firmware enables ACPI before a guest can suspend */
     qecam_writel(qts, lpc, 0x40, 0x600 | 1);    /* PMBASE */
     qecam_writeb(qts, lpc, 0x44, 0x80);         /* ACPI_CNTL: ACPI_EN */
     qtest_outw(qts, 0x604, 1 << 13 | 1 << 10);  /* PM1_CNT: SLP_EN, S3 */
@@ -237,7 +237,7 @@ int64_t qatd_page_request(QATD *d, uint32_t pasid, uint64_t addr,
     return qatd_command(d, ATD_CMD_PAGE_REQUEST, pasid, addr, 0, flags);
 }
 
-/* Wait for the end of a migration, and return how it ended */
+/* Wait for the end of a migration, and return its status */
 static char *migration_end(QTestState *qts)
 {
     char *end = NULL;
@@ -305,7 +305,7 @@ void qatd_load_machine(QTestState *qts, const char *path)
     unlink(path);
 }
 
-/* Wait for a job; returns whether it has succeeded */
+/* Wait for the end of the job; returns whether it has succeeded */
 static bool finish_job(QTestState *qts)
 {
     bool concluded = false, failed = false;

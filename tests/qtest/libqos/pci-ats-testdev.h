@@ -15,7 +15,7 @@
 #define QATD_NO_PASID UINT32_MAX
 
 /**
- * struct QATD - a pci-ats-testdev
+ * struct QATD - the driver of a pci-ats-testdev
  * @qts: the emulator; a test may set it to the destination of a migration
  * @bdf: bus, device and function number
  * @regs: guest physical address of BAR 0
@@ -37,7 +37,7 @@ typedef struct QATD {
 #define QATD_BDF(bus, slot, fn) ((bus) << 8 | (slot) << 3 | (fn))
 
 /**
- * qecam_enable() - enable and locate extended configuration space of a q35
+ * qecam_enable() - enable and map extended configuration space of a q35 machine
  * @qts: the emulator
  */
 void qecam_enable(QTestState *qts);
@@ -56,12 +56,12 @@ void qecam_writew(QTestState *qts, uint16_t bdf, uint16_t reg, uint16_t val);
 void qecam_writel(QTestState *qts, uint16_t bdf, uint16_t reg, uint32_t val);
 
 /**
- * qecam_cap() - find a capability; the test fails if there is none
+ * qecam_cap() - find a capability; the test fails if it is missing
  * @qts: the emulator
  * @bdf: bus, device and function number
  * @id: PCI_CAP_ID_*
  *
- * Returns: its offset.
+ * Returns: the offset of the capability.
  */
 uint8_t qecam_cap(QTestState *qts, uint16_t bdf, uint8_t id);
 
@@ -71,30 +71,30 @@ uint8_t qecam_cap(QTestState *qts, uint16_t bdf, uint8_t id);
  * @bdf: bus, device and function number
  * @id: PCI_EXT_CAP_ID_*
  *
- * Returns: its offset, or 0.
+ * Returns: the offset of the capability, 0 if it is missing.
  */
 uint16_t qecam_ext_cap(QTestState *qts, uint16_t bdf, uint16_t id);
 
 /**
- * qecam_suspend() - have a q35 machine sleep (ACPI S3), as a guest asks for it
+ * qecam_suspend() - suspend a q35 machine (ACPI S3), as a guest does
  * @qts: the emulator
  */
 void qecam_suspend(QTestState *qts);
 
 /**
- * qecam_plug_while_suspended() - plug a device while a q35 machine sleeps
+ * qecam_plug_while_suspended() - plug a device while a q35 machine is suspended
  * @qts: the emulator, after qecam_enable()
  * @driver: type of the device
- * @id: its id
+ * @id: id of the device
  *
- * The machine must have a root port with the id "rp".  It is awake afterwards.
+ * The machine needs a root port with the id "rp", and runs afterwards.
  */
 void qecam_plug_while_suspended(QTestState *qts, const char *driver,
                                 const char *id);
 
 /**
  * qecam_unplug() - unplug a device by resetting the machine
- * @qts: the emulator; no guest runs in it that would agree to the unplugging
+ * @qts: the emulator, without a guest that handles the unplug request
  * @id: id of the device
  *
  * Returns when the device has been deleted.
@@ -102,37 +102,37 @@ void qecam_plug_while_suspended(QTestState *qts, const char *driver,
 void qecam_unplug(QTestState *qts, const char *id);
 
 /**
- * qecam_setup_bridge() - number the buses of a bridge and open its window
+ * qecam_setup_bridge() - set the bus numbers and the memory window of a bridge
  * @qts: the emulator
- * @bdf: the bridge
- * @secondary: number of the bus behind it
- * @subordinate: highest number of a bus behind it
+ * @bdf: bus, device and function number of the bridge
+ * @secondary: number of the bus behind the bridge
+ * @subordinate: highest number of a bus behind the bridge
  */
 void qecam_setup_bridge(QTestState *qts, uint16_t bdf, uint8_t secondary,
                         uint8_t subordinate);
 
 /**
- * qatd_init() - find the device, place its BARs, enable bus mastering
+ * qatd_init() - map the BARs of a device and enable bus mastering
  * @d: the driver to fill in
  * @qts: the emulator, after qecam_enable()
  * @bdf: bus, device and function number
- * @index: 0 to 255, different for each device of the machine
+ * @index: 0 to 255, unique for each device of the machine
  */
 void qatd_init(QATD *d, QTestState *qts, uint16_t bdf, unsigned index);
 
 /**
- * qatd_enable_all() - enable those of ATS, PRI and PASID that the device has
+ * qatd_enable_all() - enable the ATS, PRI and PASID capabilities of the device
  * @d: the driver
  * @pri_alloc: Outstanding Page Request Allocation
  */
 void qatd_enable_all(QATD *d, uint32_t pri_alloc);
 
-/* Registers, ATD_* */
+/* Access a register, ATD_* */
 uint64_t qatd_read(QATD *d, unsigned reg);
 void qatd_write(QATD *d, unsigned reg, uint64_t val);
 
 /**
- * qatd_command() - run a command and wait until it has ended
+ * qatd_command() - run a command and wait for its end
  * @d: the driver
  * @command: ATD_CMD_*
  * @pasid: the PASID, or QATD_NO_PASID
@@ -140,22 +140,22 @@ void qatd_write(QATD *d, unsigned reg, uint64_t val);
  * @length: length
  * @flags: ATD_FLAG_*
  *
- * Returns: what it returned.
+ * Returns: the result of the command.  The test fails after ten seconds.
  */
 int64_t qatd_command(QATD *d, unsigned command, uint32_t pasid, uint64_t addr,
                      uint64_t length, uint64_t flags);
 
 /**
- * qatd_start() - run a command, without waiting
+ * qatd_start() - start a command, with the arguments of qatd_command()
  */
 void qatd_start(QATD *d, unsigned command, uint32_t pasid, uint64_t addr,
                 uint64_t length, uint64_t flags);
 
 /**
- * qatd_wait() - wait until the command has ended
+ * qatd_wait() - wait for the end of the command
  * @d: the driver
  *
- * Returns: what it returned.  Fails the test after ten seconds.
+ * Returns: the result of the command.  The test fails after ten seconds.
  */
 int64_t qatd_wait(QATD *d);
 
@@ -171,7 +171,7 @@ typedef struct QATDResult {
 } QATDResult;
 
 /**
- * qatd_translate() - ATD_CMD_TRANSLATE
+ * qatd_translate() - run ATD_CMD_TRANSLATE
  * @d: the driver
  * @pasid: the PASID, or QATD_NO_PASID
  * @addr: first address
@@ -180,86 +180,87 @@ typedef struct QATDResult {
  * @results: filled in
  * @max_results: elements in @results
  *
- * Returns: what pci_ats_request_translation() returned.
+ * Returns: the result of pci_ats_request_translation().
  */
 int64_t qatd_translate(QATD *d, uint32_t pasid, uint64_t addr, uint64_t length,
                        uint64_t flags, QATDResult *results, size_t max_results);
 
 /**
- * qatd_page_request() - ATD_CMD_PAGE_REQUEST
+ * qatd_page_request() - run ATD_CMD_PAGE_REQUEST
  * @d: the driver
  * @pasid: the PASID, or QATD_NO_PASID
  * @addr: address
  * @prgi: page request group index
  * @flags: ATD_FLAG_*
  *
- * Returns: what pci_pri_request_page() returned.
+ * Returns: the result of pci_pri_request_page().
  */
 int64_t qatd_page_request(QATD *d, uint32_t pasid, uint64_t addr,
                           uint16_t prgi, uint64_t flags);
 
 /**
- * qatd_save_machine() - migrate a machine into a file, and end the emulator
- * @qts: the emulator; not usable any more
+ * qatd_save_machine() - migrate a machine into a file and quit the emulator
+ * @qts: the emulator, which is invalid afterwards
  *
- * Returns: the path of the file, for qatd_load_machine(); to be freed.
+ * Returns: the path of the file, for qatd_load_machine(); free it with
+ * g_free().
  */
 char *qatd_save_machine(QTestState *qts);
 
 /**
- * qatd_load_machine() - go on with a machine that was saved
+ * qatd_load_machine() - load a machine that was saved, and let it run
  * @qts: an emulator started with the same devices and -incoming defer
- * @path: of the file, which is deleted
+ * @path: path of the file, which is deleted
  */
 void qatd_load_machine(QTestState *qts, const char *path);
 
 /**
- * qatd_try_load_machine() - the same, where the machine may not fit
+ * qatd_try_load_machine() - load a machine, which may fail
  * @qts: an emulator started with -incoming defer
- * @path: of the file, which is not deleted
+ * @path: path of the file, which is not deleted
  *
- * Returns: "completed" or "failed", to be freed.
+ * Returns: "completed" or "failed"; free it with g_free().
  */
 char *qatd_try_load_machine(QTestState *qts, const char *path);
 
 /**
  * qatd_expect_load() - load a stream that a test has changed
  * @args: arguments of the emulator, with -incoming defer
- * @path: of a file, which is overwritten and not deleted
+ * @path: path of a file, which is overwritten and not deleted
  * @stream: the stream
- * @len: its length, in bytes
+ * @len: length of @stream, in bytes
  * @expected: "completed" or "failed"
  */
 void qatd_expect_load(const char *args, const char *path, const char *stream,
                       size_t len, const char *expected);
 
 /**
- * qatd_add_snapshot_disk() - give a machine a disk for qatd_snapshot()
+ * qatd_add_snapshot_disk() - add a disk for qatd_snapshot() to a machine
  * @qts: the emulator
- * @path: of an empty file, which the caller deletes
+ * @path: path of an empty file, which the caller deletes
  */
 void qatd_add_snapshot_disk(QTestState *qts, const char *path);
 
 /**
- * qatd_attach_snapshot_disk() - give another machine the same disk
+ * qatd_attach_snapshot_disk() - add the same disk to another machine
  * @qts: the emulator
- * @path: of the file, which qatd_add_snapshot_disk() has filled
+ * @path: path of the file, after qatd_add_snapshot_disk()
  */
 void qatd_attach_snapshot_disk(QTestState *qts, const char *path);
 
 /**
- * qatd_snapshot() - save the machine on its disk, or go back to what was saved
+ * qatd_snapshot() - save or load a snapshot of the machine
  * @qts: the emulator, after qatd_add_snapshot_disk()
  * @command: "snapshot-save" or "snapshot-load"
  */
 void qatd_snapshot(QTestState *qts, const char *command);
 
 /**
- * qatd_try_snapshot() - the same, where the emulator may refuse it
+ * qatd_try_snapshot() - save or load a snapshot, which may fail
  * @qts: the emulator, after qatd_add_snapshot_disk()
  * @command: "snapshot-save" or "snapshot-load"
  *
- * Returns: false if it has been refused; then the machine is stopped.
+ * Returns: false on failure; the machine is stopped then.
  */
 bool qatd_try_snapshot(QTestState *qts, const char *command);
 

@@ -1,12 +1,12 @@
 /*
- * libqos: migration streams that a test changes
+ * libqos: migration streams that a test modifies
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A stream describes itself: behind the state, in JSON, it lists the fields of
- * each device with their sizes.
+ * A stream ends with a description in JSON, which lists the fields of each
+ * device and their sizes.
  */
 
 #include "qemu/osdep.h"
@@ -17,7 +17,7 @@
 #include "pci-ats-testdev.h"
 #include "stream.h"
 
-/* Of migration/savevm.h, which is not for tests */
+/* Section types of migration/savevm.h, which tests cannot include */
 enum {
     SECTION_FULL = 0x04,
     SUBSECTION = 0x05,
@@ -66,7 +66,7 @@ static size_t element_size(QDict *field)
            qdict_get_try_int(field, "array_len", 1);
 }
 
-/* Is @field what the first part of @path names? */
+/* Returns whether the first part of @path is the name of @field */
 static bool field_matches(QDict *field, const char *path)
 {
     size_t len = strcspn(path, ":");
@@ -83,7 +83,7 @@ static bool field_matches(QDict *field, const char *path)
 
 static size_t description_size(QDict *vmsd);
 
-/* Name and version precede the fields of a subsection */
+/* Size of type, name and version, which precede the fields of a subsection */
 static size_t subsection_header(QDict *vmsd)
 {
     return 2 + strlen(qdict_get_str(vmsd, "vmsd_name")) + 4;
@@ -136,7 +136,7 @@ static QDict *find_subsection(QDict *vmsd, size_t *place, const char *path)
     g_error("no %s in the stream", path);
 }
 
-/* Advances @place, where @vmsd begins, to the field, and returns the field */
+/* Advances @place from the start of @vmsd to the field; returns the field */
 static QDict *find_field(QDict *vmsd, size_t *place, const char *path)
 {
     size_t len = strcspn(path, ":");
@@ -155,7 +155,7 @@ static QDict *find_field(QDict *vmsd, size_t *place, const char *path)
     return find_subsection(vmsd, place, path);
 }
 
-/* Where the state of a device begins, behind the header of its section */
+/* Returns the offset of the state of a device, behind its section header */
 static size_t find_section(const QStream *s, const char *name)
 {
     size_t len = strlen(name);
@@ -169,7 +169,7 @@ static size_t find_section(const QStream *s, const char *name)
     g_error("no %s in the stream", name);
 }
 
-/* Those of PCI devices have an address in front */
+/* The names of PCI devices begin with an address */
 static bool device_matches(const char *name, const char *device)
 {
     const char *behind = strrchr(name, '/');

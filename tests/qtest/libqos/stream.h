@@ -1,5 +1,5 @@
 /*
- * libqos: migration streams that a test changes
+ * libqos: migration streams that a test modifies
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -14,9 +14,9 @@
 
 /**
  * struct QStream - a migration stream
- * @data: its bytes, which a test may change
- * @len: their number
- * @vmdesc: what it says about itself at its end
+ * @data: the stream, which a test may modify
+ * @len: length of @data, in bytes
+ * @vmdesc: the description at the end of the stream
  */
 typedef struct QStream {
     uint8_t *data;
@@ -25,36 +25,36 @@ typedef struct QStream {
 } QStream;
 
 /**
- * qstream_save() - migrate a machine into a stream, and end the emulator
- * @qts: the emulator; not usable any more
+ * qstream_save() - migrate a machine into a stream and quit the emulator
+ * @qts: the emulator, which is invalid afterwards
  *
- * Returns: the stream, to be freed by qstream_free().
+ * Returns: the stream; free it with qstream_free().
  */
 QStream *qstream_save(QTestState *qts);
 
 void qstream_free(QStream *s);
 
 /**
- * qstream_field() - find a field; the test fails if there is none
+ * qstream_field() - find a field; the test fails if it is missing
  * @s: the stream
- * @device: name of the device's section, without its address: "svm"
- * @path: names of structures or subsections and then of a field, separated by
- *        colons: "iommu-intel/pri:pri:saved_regs".  Element N of an array
- *        whose structures differ in size is "name#N", but the last "name".
+ * @device: name of the section of the device, without an address: "svm"
+ * @path: names of structures or subsections and of the field, separated by
+ *        colons: "iommu-intel/pri:pri:saved_regs".  Element N of an array of
+ *        structures with different sizes is "name#N", the last one "name".
  *
- * Returns: where the field is, in big-endian byte order.
+ * Returns: the field, in big-endian byte order.
  */
 uint8_t *qstream_field(QStream *s, const char *device, const char *path);
 
 /**
  * qstream_add_subsection() - add a subsection behind all others
- * @s: the stream; what qstream_field() has returned is invalid from here on
+ * @s: the stream; pointers from qstream_field() become invalid
  * @device: as for qstream_field()
- * @path: of a structure of the device, as for qstream_field(), which the
- *        subsection belongs to; NULL for the device itself
- * @name: of the subsection, whose version is 1
- * @data: its fields
- * @len: of @data, in bytes
+ * @path: path of the structure to which the subsection belongs, as for
+ *        qstream_field(); NULL for the device
+ * @name: name of the subsection, whose version is 1
+ * @data: fields of the subsection
+ * @len: length of @data, in bytes
  */
 void qstream_add_subsection(QStream *s, const char *device, const char *path,
                             const char *name, const void *data, size_t len);
@@ -62,9 +62,9 @@ void qstream_add_subsection(QStream *s, const char *device, const char *path,
 /**
  * qstream_expect() - load the stream into an emulator
  * @s: the stream
- * @args: arguments of the emulator: the same devices
- * @error: NULL if the stream has to be accepted; else the emulator has to
- *         refuse it, to go on, and to print an error that contains this
+ * @args: arguments of the emulator, with the same devices
+ * @error: NULL if the emulator must accept the stream; otherwise the emulator
+ *         must refuse it, print an error that contains this text, and not exit
  */
 void qstream_expect(QStream *s, const char *args, const char *error);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libqos vhost-user back-end that moves no data but keeps an IOTLB
+ * libqos vhost-user back-end that has an IOTLB and transfers no data
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -91,7 +91,7 @@ struct QVhostUserIotlb {
     int stop_fds[2];
     GThread *thread;
 
-    /* All below is protected by lock; cond tells of every change */
+    /* @lock protects the fields below; @cond is signalled on every change */
     GMutex lock;
     GCond cond;
     int backend_fd;
@@ -109,12 +109,12 @@ static void reply(int fd, Message *msg, uint32_t size)
                     sizeof(msg->hdr) + size);
 }
 
-/* Entries that share a byte with the range go */
+/* Drop all entries that overlap the range */
 static void tlb_drop(QVhostUserIotlb *be, uint64_t iova, uint64_t size)
 {
     unsigned i = 0;
 
-    /* What backends in the field do not survive */
+    /* Existing back-ends do not survive these messages */
     g_assert_cmphex(size, !=, 0);
     g_assert_cmphex(iova + size, >, iova);
 
@@ -177,7 +177,7 @@ static uint64_t protocol_features(QVhostUserIotlb *be)
            (be->queue_pairs > 1 ? 1ULL << PROTOCOL_F_MQ : 0);
 }
 
-/* Returns true if a descriptor in @fds was kept */
+/* Returns true if the back-end keeps a descriptor of @fds */
 static bool handle(QVhostUserIotlb *be, int fd, Message *msg,
                    int *fds, int nfds)
 {
@@ -202,7 +202,7 @@ static bool handle(QVhostUserIotlb *be, int fd, Message *msg,
         reply(fd, msg, sizeof(msg->payload.state));
         return false;
     case GET_CONFIG:
-        /* 12 bytes of offset, size, flags; then the contents */
+        /* 12 bytes of offset, size and flags precede the contents */
         memset(msg->payload.raw + 12, 0, msg->hdr.size - 12);
         reply(fd, msg, msg->hdr.size);
         return false;
@@ -265,7 +265,7 @@ static bool receive(int fd, Message *msg, int *fds, int *nfds)
            msg->hdr.size;
 }
 
-/* Returns false when the back-end is to stop */
+/* Returns false if the back-end has to stop */
 static bool wait_readable(QVhostUserIotlb *be, int fd)
 {
     struct pollfd pfd[2] = {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libqos vhost-user back-end that moves no data but keeps an IOTLB
+ * libqos vhost-user back-end that has an IOTLB and transfers no data
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
- * Rules are those of docs/interop/vhost-user.rst, "IOMMU support".
+ * The back-end follows docs/interop/vhost-user.rst, "IOMMU support".
  */
 
 #ifndef LIBQOS_VHOST_USER_IOTLB_H
@@ -14,30 +14,30 @@ typedef struct QVhostUserIotlb QVhostUserIotlb;
 
 /**
  * qvhost_user_iotlb_new() - start a back-end
- * @queue_pairs: queue pairs that it offers, 1 or more; above 1 it offers
- *               multiqueue
- * @has_config: whether it holds the configuration space (as for block devices,
- *              not for network devices); it is all 0
+ * @queue_pairs: number of queue pairs, 1 or more; the back-end offers
+ *               multiqueue above 1
+ * @has_config: the back-end holds the configuration space (as for block
+ *              devices, not for network devices), which is all 0
  *
  * The back-end listens on a socket of its own and serves one front-end at a
- * time in a thread.  It negotiates VIRTIO_F_IOMMU_PLATFORM, keeps what the
- * front-end sends as IOTLB updates and drops what it invalidates.
+ * time in a thread.  It negotiates VIRTIO_F_IOMMU_PLATFORM, stores the IOTLB
+ * updates of the front-end and drops invalidated entries.
  *
- * Returns: the back-end, to be given to qvhost_user_iotlb_free().
+ * Returns: the back-end; free it with qvhost_user_iotlb_free().
  */
 QVhostUserIotlb *qvhost_user_iotlb_new(unsigned queue_pairs, bool has_config);
 
 /**
  * qvhost_user_iotlb_free() - stop a back-end
- * @be: the back-end; its front-end must be gone
+ * @be: the back-end, whose front-end must have quit
  */
 void qvhost_user_iotlb_free(QVhostUserIotlb *be);
 
 /**
- * qvhost_user_iotlb_path() - where a back-end listens
+ * qvhost_user_iotlb_path() - get the socket of a back-end
  * @be: the back-end
  *
- * Returns: path of a UNIX socket, valid as long as @be is.
+ * Returns: path of the UNIX socket, valid until qvhost_user_iotlb_free().
  */
 const char *qvhost_user_iotlb_path(QVhostUserIotlb *be);
 
@@ -46,26 +46,28 @@ const char *qvhost_user_iotlb_path(QVhostUserIotlb *be);
  * @be: the back-end
  * @n: number of rings; 0 waits until all are disabled
  *
- * Fails the test after 10 seconds.
+ * The test fails after ten seconds.
  */
 void qvhost_user_iotlb_wait_rings(QVhostUserIotlb *be, unsigned n);
 
 /**
- * qvhost_user_iotlb_fetch() - have the front-end translate an address
- * @be: the back-end, which must run
+ * qvhost_user_iotlb_fetch() - let the front-end translate an address
+ * @be: the back-end, which must be connected
  * @iova: the address
  *
- * Reports an IOTLB miss and waits for the update.  Fails the test if there
- * is none within 10 seconds.
+ * Reports an IOTLB miss and waits for the update.  The test fails after ten
+ * seconds.
  *
- * Returns: the guest physical address that @iova is mapped to.
+ * Returns: the guest physical address to which @iova is mapped.
  */
 uint64_t qvhost_user_iotlb_fetch(QVhostUserIotlb *be, uint64_t iova);
 
 /**
- * qvhost_user_iotlb_has() - would the back-end access an address unasked?
+ * qvhost_user_iotlb_has() - look up an address in the IOTLB
  * @be: the back-end
  * @iova: the address
+ *
+ * Returns: whether the IOTLB has an entry for @iova.
  */
 bool qvhost_user_iotlb_has(QVhostUserIotlb *be, uint64_t iova);
 

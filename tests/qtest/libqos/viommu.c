@@ -46,7 +46,7 @@ void qviommu_cleanup(QViommu *v)
     qpci_free_pc(v->pci);
 }
 
-/* @request ends with a tail, which is what the device writes */
+/* @request ends with a tail, which the device writes */
 static uint8_t request_send(QViommu *v, const void *request, size_t size)
 {
     struct virtio_iommu_req_tail tail;

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Sections are those of VIRTIO 1.3.  Every function that sends a request
- * returns its status, VIRTIO_IOMMU_S_*.
+ * Section numbers are those of VIRTIO 1.3.  Every function that sends a request
+ * returns the status of the request, VIRTIO_IOMMU_S_*.
  */
 
 #ifndef LIBQOS_VIOMMU_H
@@ -26,14 +26,15 @@ typedef struct QViommu {
  * qviommu_init() - start the driver
  * @v: the driver to fill in
  * @qts: a q35 machine
- * @alloc: its memory
+ * @alloc: allocator of guest memory
  * @devfn: device and function number of the virtio-iommu-pci
  */
 void qviommu_init(QViommu *v, QTestState *qts, QGuestAllocator *alloc,
                   int devfn);
 
 /**
- * qviommu_cleanup() - free the driver, before the machine ends
+ * qviommu_cleanup() - free the driver, before the emulator quits
+ * @v: the driver
  */
 void qviommu_cleanup(QViommu *v);
 
@@ -42,7 +43,7 @@ void qviommu_cleanup(QViommu *v);
  * @v: the driver
  * @domain: the domain
  * @endpoint: bus, device and function number
- * @reserved: what the reserved field holds
+ * @reserved: value of the reserved field
  */
 uint8_t qviommu_attach(QViommu *v, uint32_t domain, uint32_t endpoint,
                        uint32_t reserved);

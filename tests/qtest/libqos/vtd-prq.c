@@ -13,7 +13,7 @@
 
 #define PAGE_SIZE_4K 0x1000u
 
-/* All of the address space, as the address of a device-TLB invalidation */
+/* Address of a device-TLB invalidation of the whole address space */
 #define ALL_ADDRESSES 0x7ffffffffffff000ULL
 
 /* Supervisor Request Enable, in the third quadword of a PASID entry (9.6) */
@@ -69,7 +69,7 @@ void qvtd_prq_next(QVtdPrq *q, QVtdPageReq *req)
     qvtd_writeq(qts, DMAR_PQH_REG,
                 (head + VTD_PRQ_DESC_SIZE) & (q->size - 1));
 
-    /* RsvdZ, and the fields that are undefined without PASID */
+    /* RsvdZ bits, and fields that are undefined without PASID */
     g_assert_cmphex(d[0] & 0xffc000000000fe00ULL, ==, 0);
     g_assert_cmphex(d[0] & 0xff, ==, 1);
     g_assert_cmphex(d[2], ==, 0);

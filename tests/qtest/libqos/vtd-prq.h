@@ -19,7 +19,7 @@
  * struct QVtdPrq - the page request queue of a VT-d unit
  * @vtd: the unit
  * @base: guest physical address of the queue
- * @size: of the queue, in bytes
+ * @size: size of the queue, in bytes
  */
 typedef struct QVtdPrq {
     QVtd *vtd;
@@ -43,10 +43,11 @@ typedef struct QVtdPageReq {
 } QVtdPageReq;
 
 /**
- * qvtd_sm_attach_process() - give a function a process's address space
- * @vtd: the driver; scalable mode is chosen
+ * qvtd_sm_attach_process() - attach the address space of a process to a
+ * function
+ * @vtd: the driver, which is set to scalable mode
  * @bdf: bus, device and function number
- * @pasid: 1 to 8191; requests with it may be privileged
+ * @pasid: 1 to 8191; requests with @pasid may be privileged
  * @domain: domain id of both address spaces
  * @root0: set to the first-stage tables of requests without PASID, which are
  *         empty and have 4 levels
@@ -67,23 +68,23 @@ uint64_t qvtd_sm_attach_process(QVtd *vtd, uint16_t bdf, uint32_t pasid,
 void qvtd_prq_init(QVtdPrq *q, QVtd *vtd, unsigned pqs);
 
 /**
- * qvtd_prq_count() - how many descriptors are between PQH and PQT
+ * qvtd_prq_count() - count the descriptors between PQH and PQT
  * @q: the queue
  */
 unsigned qvtd_prq_count(QVtdPrq *q);
 
 /**
- * qvtd_prq_next() - take the descriptor at PQH out of the queue
+ * qvtd_prq_next() - remove the descriptor at PQH from the queue
  * @q: the queue; the test fails if it is empty
- * @req: filled in.  The test fails if the type is not that of a page request,
- *       or a reserved bit is set.
+ * @req: filled in; the test fails if the type is not a page request, or if a
+ *       reserved bit is set
  */
 void qvtd_prq_next(QVtdPrq *q, QVtdPageReq *req);
 
 /**
- * qvtd_prq_wait() - take the next descriptor out of the queue when it has come
+ * qvtd_prq_wait() - wait for a descriptor and remove it from the queue
  * @q: the queue
- * @seconds: after which the test fails
+ * @seconds: timeout after which the test fails
  * @req: filled in, as by qvtd_prq_next()
  */
 void qvtd_prq_wait(QVtdPrq *q, unsigned seconds, QVtdPageReq *req);
@@ -114,8 +115,8 @@ void qvtd_prq_respond(QVtdPrq *q, const QVtdPageReq *req, unsigned code);
  * @pasid: PASID
  * @did: domain id of the PASID
  *
- * A fence, an IOTLB and a device-TLB invalidation, and a wait descriptor with
- * Page-request Drain, as Linux does.
+ * Submits a fence, an IOTLB and a device-TLB invalidation, and a wait
+ * descriptor with Page-request Drain, as Linux does.
  */
 void qvtd_prq_drain(QVtdPrq *q, uint16_t sid, uint32_t pasid, uint16_t did);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libqos VT-d driver: legacy and scalable mode tables, the invalidation queue
+ * libqos VT-d driver: tables of legacy and scalable mode, invalidation queue
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -84,7 +84,7 @@ void qvtd_init(QVtd *vtd, QTestState *qts, QGuestAllocator *alloc)
     vtd->status = qvtd_new_table(vtd);
 }
 
-/* One command at a time; the bits that are on stay on (11.4.4) */
+/* One command at a time; all enabled bits remain enabled (11.4.4) */
 static void global_command(QVtd *vtd, uint32_t bit)
 {
     uint32_t on = qvtd_readl(vtd->qts, DMAR_GSTS_REG) &
@@ -195,7 +195,7 @@ static void ring(QVtd *vtd)
     qvtd_writeq(vtd->qts, DMAR_IQT_REG, vtd->iq_tail * desc_size(vtd));
 }
 
-/* Put a wait descriptor (6.5.2.9) behind what is there and run all of it */
+/* Append a wait descriptor (6.5.2.9) and process the queue */
 static void run_and_wait(QVtd *vtd)
 {
     vtd->seq++;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libqos VT-d driver: legacy and scalable mode tables, the invalidation queue
+ * libqos VT-d driver: tables of legacy and scalable mode, invalidation queue
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -14,18 +14,17 @@
 #include "libqos-malloc.h"
 
 /**
- * struct QVtd - a VT-d unit
- * @qts: the emulator that has it; a test may set it to the destination of a
- *       migration and go on
- * @alloc: where the tables come from
+ * struct QVtd - the driver of a VT-d unit
+ * @qts: the emulator; a test may set it to the destination of a migration
+ * @alloc: allocator of guest memory for the tables
  * @root: guest physical address of the root table
  * @iq: guest physical address of the invalidation queue
  * @iq_tail: index of the next free descriptor
- * @status: guest physical address that wait descriptors write to
- * @seq: status of the last wait descriptor
+ * @status: guest physical address of the status of wait descriptors
+ * @seq: status data of the last wait descriptor
  * @scalable: use scalable mode; a test sets it before qvtd_enable()
  *
- * Nothing here is safe from several threads.
+ * The driver is not thread-safe.
  */
 typedef struct QVtd {
     QTestState *qts;
@@ -42,10 +41,10 @@ typedef struct QVtd {
  * qvtd_init() - prepare the driver of the VT-d unit of a q35 machine
  * @vtd: the driver to fill in
  * @qts: the emulator
- * @alloc: guest memory; what is taken from it is not given back
+ * @alloc: allocator of guest memory, which is never freed
  *
- * Allocates an empty root table and an invalidation queue.  No register is
- * touched.
+ * Allocates an empty root table and an invalidation queue.  Does not access
+ * registers.
  */
 void qvtd_init(QVtd *vtd, QTestState *qts, QGuestAllocator *alloc);
 
@@ -110,7 +109,7 @@ void qvtd_enable(QVtd *vtd);
  * qvtd_new_table() - allocate an empty page for a table
  * @vtd: the driver
  *
- * Returns: its guest physical address; all entries are 0.
+ * Returns: the guest physical address of the page; all entries are 0.
  */
 uint64_t qvtd_new_table(QVtd *vtd);
 
@@ -120,8 +119,8 @@ uint64_t qvtd_new_table(QVtd *vtd);
  * @bdf: bus, device and function number
  * @did: domain id, 1 to 65535
  * @sspt: guest physical address of a 4-level second-stage table
- * @device_tlb: true for translation type 01b (device-TLB requests are
- *              served), false for 00b
+ * @device_tlb: true for translation type 01b (translation requests are
+ *              permitted), false for 00b
  *
  * The context cache is not invalidated.
  */
@@ -132,17 +131,17 @@ void qvtd_attach(QVtd *vtd, uint16_t bdf, uint16_t did, uint64_t sspt,
  * qvtd_map() - map a page in a 4-level second-stage table (9.8)
  * @vtd: the driver
  * @sspt: guest physical address of the table
- * @iova: address that the device uses, below 2^48, multiple of @size
- * @gpa: guest physical address, multiple of @size
+ * @iova: input address, below 2^48, a multiple of @size
+ * @gpa: guest physical address, a multiple of @size
  * @size: 4 KiB or 2 MiB, in bytes
  *
- * The page can be read and written.  Nothing is invalidated.
+ * The page is readable and writable.  Nothing is invalidated.
  */
 void qvtd_map(QVtd *vtd, uint64_t sspt, uint64_t iova, uint64_t gpa,
               uint64_t size);
 
 /**
- * qvtd_unmap() - take a page that qvtd_map() mapped out of its table
+ * qvtd_unmap() - remove a page from the table to which qvtd_map() has added it
  * @vtd: the driver
  * @sspt: guest physical address of the table
  * @iova: any address in the page
@@ -152,11 +151,12 @@ void qvtd_map(QVtd *vtd, uint64_t sspt, uint64_t iova, uint64_t gpa,
 void qvtd_unmap(QVtd *vtd, uint64_t sspt, uint64_t iova);
 
 /**
- * qvtd_inv_global() - invalidate the context cache and the IOTLB, all of both
+ * qvtd_inv_global() - invalidate the context cache, PASID cache and IOTLB
+ * globally
  * @vtd: the driver
  *
- * Like all functions below, submits the descriptor (6.5.2) with a wait
- * descriptor behind it and fails the test if the latter does not complete.
+ * This function and the functions below submit descriptors (6.5.2) followed by
+ * a wait descriptor.  The test fails if the wait descriptor does not complete.
  */
 void qvtd_inv_global(QVtd *vtd);
 
@@ -185,7 +185,7 @@ void qvtd_inv_pages(QVtd *vtd, uint16_t did, uint64_t iova, unsigned am);
 void qvtd_inv_pasid(QVtd *vtd, uint16_t did, uint32_t pasid);
 
 /**
- * qvtd_inv_pasid_pages() - the same for a range (6.5.2.4)
+ * qvtd_inv_pasid_pages() - invalidate a range of a PASID in the IOTLB (6.5.2.4)
  * @vtd: the driver, in scalable mode
  * @did: domain id
  * @pasid: 0 to 0xfffff
@@ -205,7 +205,7 @@ void qvtd_inv_pasid_pages(QVtd *vtd, uint16_t did, uint32_t pasid,
 void qvtd_inv_device_tlb(QVtd *vtd, uint16_t bdf, uint64_t addr, bool s);
 
 /**
- * qvtd_submit() - submit a descriptor (6.5.2) and wait for it
+ * qvtd_submit() - submit a descriptor (6.5.2) and wait for its completion
  * @vtd: the driver
  * @lo: first quadword
  * @hi: second quadword
@@ -213,7 +213,7 @@ void qvtd_inv_device_tlb(QVtd *vtd, uint16_t bdf, uint64_t addr, bool s);
 void qvtd_submit(QVtd *vtd, uint64_t lo, uint64_t hi);
 
 /**
- * qvtd_submit_nowait() - submit a descriptor with nothing behind it
+ * qvtd_submit_nowait() - submit a descriptor without a wait descriptor
  * @vtd: the driver
  * @lo: first quadword
  * @hi: second quadword
@@ -223,23 +223,23 @@ void qvtd_submit(QVtd *vtd, uint64_t lo, uint64_t hi);
 uint64_t qvtd_submit_nowait(QVtd *vtd, uint64_t lo, uint64_t hi);
 
 /**
- * qvtd_submit_all_nowait() - like qvtd_submit_nowait(), with all quadwords
+ * qvtd_submit_all_nowait() - submit a descriptor of 256 bits without waiting
  * @vtd: the driver, in scalable mode
- * @val: the descriptor, of 256 bits
+ * @val: the descriptor
  *
  * Returns: guest physical address of the descriptor.
  */
 uint64_t qvtd_submit_all_nowait(QVtd *vtd, const uint64_t val[4]);
 
 /**
- * qvtd_map_entry() - put an entry into a paging structure (9.7, 9.8)
+ * qvtd_map_entry() - write an entry of a paging structure (9.7, 9.8)
  * @vtd: the driver
  * @root: guest physical address of the top table
  * @levels: number of levels, 3 to 5
  * @addr: input address
  * @size: size of the page: 4 KiB, 2 MiB or 1 GiB
- * @entry: the entry; the page size bit is added
- * @table_bits: permission bits of entries that refer to tables that are missing
+ * @entry: the entry, to which the page size bit is added
+ * @table_bits: permission bits of entries for tables that have to be allocated
  *
  * Returns: guest physical address of the entry.
  */
@@ -254,18 +254,18 @@ uint64_t qvtd_map_entry(QVtd *vtd, uint64_t root, unsigned levels,
  * @bits: bits to set in the first quadword besides P
  * @rid_pasid: PASID of requests without PASID
  *
- * Returns: guest physical address of the PASID directory, which has room for
- * PASIDs up to 8191 (PDTS is 0).
+ * Returns: guest physical address of the PASID directory, for PASIDs up to 8191
+ * (PDTS is 0).
  */
 uint64_t qvtd_sm_attach(QVtd *vtd, uint16_t bdf, uint64_t bits,
                         uint32_t rid_pasid);
 
 /**
- * qvtd_sm_context() - locate the scalable-mode context entry of a function
+ * qvtd_sm_context() - find the scalable-mode context entry of a function
  * @vtd: the driver
  * @bdf: bus, device and function number, after qvtd_sm_attach()
  *
- * Returns: its guest physical address.
+ * Returns: guest physical address of the entry.
  */
 uint64_t qvtd_sm_context(QVtd *vtd, uint16_t bdf);
 
