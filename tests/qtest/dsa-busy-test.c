@@ -5,11 +5,11 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What happens to descriptors in progress, and to those that wait, when the
- * machine stops or migrates, when the device is reset or unplugged, and when
- * pages are missing.  The test is the guest: it has the page tables of the
- * process, and answers page requests.  Section numbers are those of the Intel
- * DSA Architecture Specification, revision 3.0.
+ * The machine stops or migrates, the device is reset or unplugged, or pages are
+ * missing while descriptors are in progress or queued.  The test acts as the
+ * guest: it owns the page tables of the process and responds to page requests.
+ * Section numbers are those of the Intel DSA Architecture Specification,
+ * revision 3.0.
  */
 
 #include "qemu/osdep.h"
@@ -31,11 +31,11 @@
 #define PAGE        0x1000
 #define PASID       5
 
-/* Flags of nearly all descriptors here */
+/* Flags of most descriptors */
 #define CR          (DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR)
 #define BLOCK       (CR | DSA_FLAG_BLOCK_ON_FAULT)
 
-/* Of the process, and a first-stage entry (VT-d 9.7) */
+/* Domain id of the process; first-stage entry (VT-d 9.7) */
 #define DOMAIN      1
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
@@ -49,7 +49,7 @@ typedef struct Test {
     QVtd vtd;
     QVtdPrq prq;
     uint64_t root;              /* first-stage tables of PASID */
-    uint64_t cr;                /* guest physical address of a page for them */
+    uint64_t cr;                /* guest physical address of records, a page */
 } Test;
 
 /* ---- Setup ---- */
@@ -73,7 +73,7 @@ static void start_at(Test *t, uint16_t bdf, const char *args)
     init_at(t, bdf);
 }
 
-/* Without IOMMU, WQ 0 enabled */
+/* Start a machine without IOMMU, and enable WQ 0 */
 static void start(Test *t)
 {
     start_at(t, DEV, "-device dsa,addr=4");
@@ -149,7 +149,7 @@ static void expect_any_request(Test *t, QVtdPageReq *rq)
     g_assert_true(rq->last);
 }
 
-/* For @n pages, which are asked for at once; sets @rq to the last request */
+/* Expect one group with requests for @n pages; sets @rq to the last request */
 static void expect_group(Test *t, uint64_t iova, unsigned n, bool is_write,
                          QVtdPageReq *rq)
 {
@@ -193,7 +193,7 @@ static void expect_no_record(Test *t, unsigned n)
     g_assert_cmphex(qtest_readb(t->qts, t->cr + n * DSA_CR_SIZE), ==, 0);
 }
 
-/* Submit to WQ 0; its completion record is number @n */
+/* Submit a descriptor with completion record @n to WQ 0 */
 static void submit(Test *t, unsigned n, DSAOperation op, uint32_t flags,
                    uint64_t src, uint64_t dst, uint32_t size)
 {
@@ -215,10 +215,10 @@ static unsigned occupancy(Test *t)
 
 typedef struct BlockTest {
     Test t;
-    uint64_t data;              /* what IOVA_DATA is mapped to, 4 pages */
+    uint64_t data;              /* guest physical, of IOVA_DATA, 4 pages */
 } BlockTest;
 
-/* The page at IOVA_DATA is there, those behind it are not */
+/* Map the page at IOVA_DATA, but not the pages behind it */
 static void start_block(BlockTest *b, bool block)
 {
     Test *t = &b->t;
@@ -246,7 +246,7 @@ static void expect_filled(Test *t, uint64_t addr, uint64_t pattern,
 
 #define PATTERN 0x0123456789abcdefULL
 
-/* Have an engine wait for the second of two pages */
+/* Let an engine wait for the second of two pages */
 static void begin_block(BlockTest *b, QVtdPageReq *rq)
 {
     start_block(b, true);
@@ -254,7 +254,7 @@ static void begin_block(BlockTest *b, QVtdPageReq *rq)
     expect_request(&b->t, IOVA_DATA + PAGE, true, rq);
 }
 
-/* 3.13.2: with Block on Fault the engine waits for the pages */
+/* 3.13.2: with Block on Fault the engine waits for missing pages */
 static void test_block(void)
 {
     QVtdPageReq rq;
@@ -271,7 +271,7 @@ static void test_block(void)
     g_assert_cmpuint(qvtd_prq_count(&t->prq), ==, 0);
     expect_filled(t, b.data + 4, PATTERN, 0, 2 * PAGE);
 
-    /* Reading asks for reading */
+    /* A read operation requests read permission */
     unmap_page(t, IOVA_DATA + PAGE);
     submit(t, 0, DSA_OP_CRC, BLOCK, IOVA_DATA, 0, 2 * PAGE);
     expect_request(t, IOVA_DATA + PAGE, false, &rq);
@@ -282,8 +282,8 @@ static void test_block(void)
 }
 
 /*
- * Operations that do not work in place ask for many pages at once, too, and do
- * so again when the machine goes on.
+ * Operations that copy their data prefetch many pages at once, and repeat the
+ * requests when the machine continues.
  */
 static void test_block_copied(void)
 {
@@ -293,7 +293,7 @@ static void test_block_copied(void)
         uint32_t size;
         unsigned pages;
     } ops[] = {
-        /* Backwards: the source, and then the page behind it */
+        /* Backward: the source, and the page behind it */
         { DSA_OP_MEMORY_MOVE, PAGE, 16 * PAGE, 16 },
         { DSA_OP_DIF_INSERT, 32 * PAGE, 16 * PAGE, 16 },
         { DSA_OP_DIF_CHECK, 0, 520 * 128, 17 },
@@ -329,7 +329,7 @@ static void test_block_copied(void)
     }
 }
 
-/* 3.13.3, 5.8.1: without, it reports how far it came, and asks for nothing */
+/* 3.13.3, 5.8.1: without it, partial completion and no page requests */
 static void test_no_block(void)
 {
     BlockTest b;
@@ -352,8 +352,8 @@ static void test_no_block(void)
 }
 
 /*
- * 3.13.2, 5.8.1: answers other than Success.  Which page of several it is about
- * shows when each is asked for by itself.
+ * 3.13.2, 5.8.1: responses other than Success.  After a failed response to a
+ * group, demand page requests find the page that is invalid.
  */
 static void test_block_refused(void)
 {
@@ -381,13 +381,13 @@ static void test_block_refused(void)
     expect_request(t, IOVA_DATA + PAGE, true, &rq);
     qvtd_prq_respond(&t->prq, &rq, VTD_PAGE_RESP_FAILURE);
     expect_record(t, 0, DSA_STATUS_TRANSLATION, PAGE, IOVA_DATA + PAGE);
-    /* 5.7: PRI Enable is as it was, so that the device goes on */
+    /* 5.7: PRI Enable has not changed, so that the device does not halt */
     qecam_writew(t->qts, t->dsa.bdf, PCI_CACHE_LINE_SIZE, 0);
     g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_GENSTS), ==, DSA_ENABLED);
     stop(&b.t);
 }
 
-/* 3.13.1: lists and completion records are asked for in any case */
+/* 3.13.1: page requests for batch lists and records ignore the flag */
 static void test_block_record(void)
 {
     QVtdPageReq rq;
@@ -420,7 +420,7 @@ static void test_block_record(void)
 #define AREA_SIZE   0x10000
 #define AREA(i)     (0x4000000000ULL + (i) * 0x100000ULL)
 
-/* An operation on an area, and the page of it that is missing for a while */
+/* An operation on an area in which one page is temporarily missing */
 typedef struct Case {
     DSAOperation op;
     uint32_t src;
@@ -431,16 +431,16 @@ typedef struct Case {
 
 static const Case cases[] = {
     { DSA_OP_MEMORY_MOVE, 3, 0x5005, 0x3123, 0x6000 },
-    /* Backwards */
+    /* Backward */
     { DSA_OP_MEMORY_MOVE, 0x800, 0x1100, 0x3000, 0x2000 },
     { DSA_OP_FILL, 0, 0x5004, 0x2123, 0x6000 },
     { DSA_OP_COMPARE, 1, 0x5001, 0x3000, 0x6000 },
     { DSA_OP_COMPARE_PATTERN, 5, 0, 0x3001, 0x2000 },
-    /* The record is at 0x8000 */
+    /* The delta record is at 0x8000 */
     { DSA_OP_CREATE_DELTA, 0, 0x4000, 0x3000, 0x9000 },
     { DSA_OP_CREATE_DELTA, 0, 0x4000, 0x3000, 0x5000 },
     { DSA_OP_APPLY_DELTA, 0x8000, 0x4000, 0x3000, 0x5000 },
-    /* The second destination is 0x4000 behind the first one */
+    /* The second destination is 0x4000 above the first one */
     { DSA_OP_DUALCAST, 7, 0x4008, 0x2800, 0x9000 },
     { DSA_OP_CRC, 3, 0, 0x2fff, 0x2000 },
     { DSA_OP_COPY_CRC, 3, 0x4001, 0x2fff, 0x5000 },
@@ -449,9 +449,9 @@ static const Case cases[] = {
     { DSA_OP_DIF_STRIP, 0, 0x4000, 16 * 520, 0x5000 },
     { DSA_OP_DIF_UPDATE, 0, 0x4000, 16 * 520, 0x1000 },
     { DSA_OP_CACHE_FLUSH, 0, 0x4000, 0x3000, 0x6000 },
-    /* Of three descriptors, see put_batch(); a page of the second is missing */
+    /* Three descriptors, see put_batch(); a page of the second is missing */
     { DSA_OP_BATCH, 0, 0, 3, 0x6000 },
-    /* The completion record is in the area */
+    /* The completion record is in the area, too */
     { DSA_OP_NOOP, 0, 0, 0, 0x6000 },
 };
 
@@ -459,7 +459,7 @@ static const Case cases[] = {
 
 typedef struct EveryTest {
     Test t;
-    uint64_t area[CASES];       /* guest physical */
+    uint64_t area[CASES];       /* guest physical address */
     uint8_t record[CASES][DSA_CR_SIZE];
     uint8_t memory[CASES][AREA_SIZE];
 } EveryTest;
@@ -479,7 +479,7 @@ static void put_batch(uint8_t *list, uint64_t area)
     memcpy(list + 2 * DSA_DESC_SIZE, desc.raw, DSA_DESC_SIZE);
 }
 
-/* What is in an area before the operation */
+/* Initial contents of an area */
 static void every_fill_area(uint8_t *p, int i)
 {
     const Case *c = &cases[i];
@@ -584,7 +584,7 @@ static void every_submit(EveryTest *e, int i)
     }
     if (c->op == DSA_OP_DIF_CHECK || c->op == DSA_OP_DIF_STRIP ||
         c->op == DSA_OP_DIF_UPDATE) {
-        /* Nothing is checked: there are no DIFs */
+        /* Disable all checks, as the data has no DIFs */
         desc.raw[DSA_DESC_SRC_DIF_FLAGS] = R_DSA_SRC_DIF_NO_GUARD_CHECK_MASK |
                                            R_DSA_SRC_DIF_NO_REF_CHECK_MASK;
         stw_le_p(desc.raw + DSA_DESC_SRC_DIF_TAGS + 4, 0xffff);
@@ -602,7 +602,7 @@ static void every_wait(EveryTest *e, int i, uint8_t *record)
     }
 }
 
-/* The record and the memory that an operation leaves, undisturbed */
+/* Record the results of the operations without missing pages */
 static void every_learn(EveryTest *e)
 {
     for (int i = 0; i < CASES; i++) {
@@ -630,7 +630,7 @@ static void every_check(EveryTest *e)
     }
 }
 
-/* One request for each operation, in any order */
+/* Expect one request for each operation, in any order */
 static void every_expect_requests(EveryTest *e, QVtdPageReq *rq)
 {
     for (int n = 0; n < CASES; n++) {
@@ -646,7 +646,7 @@ static void every_expect_requests(EveryTest *e, QVtdPageReq *rq)
     }
 }
 
-/* Have all operations wait for a page, and a drain and a command for them */
+/* Let all operations wait for a page, and a drain and a command for them */
 static void every_begin(EveryTest *e, QVtdPageReq *rq)
 {
     Test *t = &e->t;
@@ -667,8 +667,8 @@ static void every_begin(EveryTest *e, QVtdPageReq *rq)
 }
 
 /*
- * @rq: for what the operations wait now; @old: those from before that are not
- * answered yet, which the drains wait for, too
+ * Respond to @rq, for which the operations wait, and to the earlier requests
+ * @old, for which the drain and the command wait, too.
  */
 static void every_finish(EveryTest *e, QVtdPageReq *rq, QVtdPageReq *old,
                          unsigned n_old)
@@ -697,7 +697,7 @@ static void every_finish(EveryTest *e, QVtdPageReq *rq, QVtdPageReq *old,
     g_assert_cmphex(qdsa_readq(&t->dsa, A_DSA_SWERROR), ==, 0);
 }
 
-/* The machine stops and goes on: pages are asked for again */
+/* After a stop, the page requests are repeated */
 static void test_every_stop(void)
 {
     g_autofree EveryTest *e = g_new0(EveryTest, 1);
@@ -708,7 +708,7 @@ static void test_every_stop(void)
     every_learn(e);
     every_begin(e, old);
     stop_machine(t);
-    /* All but one are answered meanwhile */
+    /* Respond to all but one meanwhile */
     for (int n = 1; n < CASES; n++) {
         qvtd_prq_respond(&t->prq, &old[n], VTD_PAGE_RESP_SUCCESS);
     }
@@ -737,7 +737,7 @@ static void test_every_migrate(void)
     every_begin(e, old);
     path = qatd_save_machine(t->qts);
     load(t, path, SVM_IOMMU "-device dsa,addr=4,engines=24");
-    /* The allocation does not hold all these and those that are asked again */
+    /* The allocation is too small for these and the repeated requests */
     for (int n = 1; n < CASES; n++) {
         qvtd_prq_respond(&t->prq, &old[n], VTD_PAGE_RESP_SUCCESS);
     }
@@ -746,9 +746,9 @@ static void test_every_migrate(void)
     stop(t);
 }
 
-/* ---- What is abandoned while it waits for pages ---- */
+/* ---- Jobs that are abandoned while parked ---- */
 
-/* 3.15: it asks for nothing more, but what it has asked for is waited for */
+/* 3.15: an aborted job sends no further requests and settles the others */
 static void test_abort(void)
 {
     QVtdPageReq rq;
@@ -768,7 +768,7 @@ static void test_abort(void)
     stop(t);
 }
 
-/* The same if the machine stops, or migrates, before that is answered */
+/* The machine stops or migrates before the response to an aborted job */
 static void abort_and_stop(bool migrates)
 {
     g_autofree char *path = NULL;
@@ -785,7 +785,7 @@ static void abort_and_stop(bool migrates)
         stop_machine(t);
         cont_machine(t);
     }
-    /* The page is there now, but this does not count */
+    /* The page is mapped now, but the response is still missing */
     map(t, IOVA_DATA + PAGE, b.data + PAGE, PAGE);
     g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_CMDSTATUS), ==,
                     R_DSA_CMDSTATUS_ACTIVE_MASK);
@@ -807,7 +807,7 @@ static void test_abort_migrate(void)
 
 /* ---- Stop and migration without an IOMMU ---- */
 
-/* Nothing is done twice, and nothing while the machine is stopped */
+/* No data is written twice, or while the machine is stopped */
 static void test_migrate_progress(void)
 {
     g_autofree char *path = NULL;
@@ -822,7 +822,7 @@ static void test_migrate_progress(void)
     expect_request(t, IOVA_DATA + PAGE, true, &old);
     expect_filled(t, b.data + 4, PATTERN, 0, PAGE - 4);
     g_assert_cmpuint(occupancy(t), ==, 2);
-    /* Shows whether the destination begins again */
+    /* Detect whether the destination restarts the operation */
     qtest_memset(t->qts, b.data, 0, PAGE);
     path = qatd_save_machine(t->qts);
 
@@ -841,7 +841,7 @@ static void test_migrate_progress(void)
     stop(&b.t);
 }
 
-/* Registers, tables, MSI-X and handles arrive */
+/* Registers, tables, MSI-X and interrupt handles migrate */
 static void test_migrate_idle(void)
 {
     const uint32_t perm = PASID << R_DSA_MSIXPERM_PASID_SHIFT |
@@ -878,7 +878,7 @@ static void test_migrate_idle(void)
     stop(&t);
 }
 
-/* Properties that change what the guest sees have to be the same */
+/* Properties that are visible to the guest must match */
 static void test_migrate_mismatch(void)
 {
     static const char *const args[] = {
@@ -900,7 +900,7 @@ static void test_migrate_mismatch(void)
     }
 }
 
-/* Returns where the descriptor with completion record @n is in a stream */
+/* Find the descriptor with completion record @n in a stream */
 static size_t find_descriptor(const char *stream, size_t len, unsigned n,
                               DSAOperation op)
 {
@@ -922,15 +922,15 @@ static void expect_load(const char *path, const char *stream, size_t len,
                      "-incoming defer", path, stream, len, expected);
 }
 
-/* A stream may hold anything: what would lead out of an array is refused */
+/* Streams with invalid fields are refused */
 static void test_migrate_hostile(void)
 {
-    /* Of the descriptor that is executed, as vmstate.c saves it */
+    /* Offsets from the descriptor in execution, as vmstate.c saves it */
     static const struct {
         unsigned offset;
         uint8_t val;
     } bytes[] = {
-        { 64 + 7, 2 },          /* sequence number: it is yet to come */
+        { 64 + 7, 2 },          /* sequence number, not assigned yet */
         { 80, 200 },            /* WQ */
         { 81, 40 },             /* Maximum Transfer Size */
         { 83 + DSA_DESC_OPERATION, 0xff },
@@ -939,9 +939,9 @@ static void test_migrate_hostile(void)
         { 83 + DSA_DESC_TRANSFER_SIZE + 3, 0xff },
         { 149, 5 },             /* phase */
         { 162, 0xff },          /* Bytes Completed */
-        /* It has made progress, and so was checked before */
+        /* A job with progress is not in phase CHECK */
         { 149, 0 },
-        /* Errors are found when it has ended */
+        /* A job in phase RUN has no error */
         { 159, 1 },             /* status */
         { 160, 1 },             /* direction of the fault */
         { 161, 1 },             /* Result */
@@ -967,7 +967,7 @@ static void test_migrate_hostile(void)
         expect_load(path, stream, len, "failed");
         stream[place + bytes[i].offset] = old;
     }
-    /* The Occupancy in front of the WQ's first entry */
+    /* The Occupancy precedes the first entry of the WQ */
     place = find_descriptor(stream, len, 1, DSA_OP_NOOP);
     g_assert_cmphex(ldl_be_p(stream + place - 4), ==, 1);
     stl_be_p(stream + place - 4, 129);
@@ -976,10 +976,10 @@ static void test_migrate_hostile(void)
     alloc_destroy(&t->alloc);
 }
 
-/* Deltas are created and applied one after the other */
+/* Bytes Completed of delta operations is a multiple of their unit */
 static void test_migrate_hostile_delta(void)
 {
-    /* Bytes Completed of what has not begun */
+    /* The operations wait for their first page */
     static const struct {
         DSAOperation op;
         uint8_t bytes;
@@ -1021,10 +1021,10 @@ static void test_migrate_hostile_delta(void)
     }
 }
 
-/* Nor does a command end before the descriptors that it waits for */
+/* A command cannot end before the descriptors for which it waits */
 static void test_migrate_hostile_command(void)
 {
-    /* Of Reset Device, and what follows it, as vmstate.c saves it */
+    /* Offsets from Reset Device, as vmstate.c saves it */
     static const struct {
         unsigned offset;
         uint8_t val;
@@ -1063,13 +1063,13 @@ static void test_migrate_hostile_command(void)
         expect_load(path, stream, len, "failed");
         stream[place + bytes[i].offset] = old;
     }
-    /* Drain All waits for no more than there is, either */
+    /* Drain All cannot wait for sequence numbers that are not assigned */
     stream[place + 1] = DSA_CMD_DRAIN_ALL << (R_DSA_CMD_CODE_SHIFT - 16);
     expect_load(path, stream, len, "completed");
     stream[place + 26] = 2;
     expect_load(path, stream, len, "failed");
     stream[place + 26] = 1;
-    /* The last sequence number that there is comes after all others */
+    /* The next sequence number is below 2^63 */
     stream[place + 19] = stream[place + 27] = 0x80;
     expect_load(path, stream, len, "failed");
     unlink(path);
@@ -1078,7 +1078,7 @@ static void test_migrate_hostile_command(void)
 
 #define BIG_SIZE    0x2000000
 
-/* A page of each MiB */
+/* Check one page of each MiB */
 static void expect_big(Test *t, uint64_t addr, uint8_t byte)
 {
     for (size_t i = 0; i < BIG_SIZE; i += MiB) {
@@ -1093,7 +1093,7 @@ static void submit_moves(Test *t, uint64_t src)
     }
 }
 
-/* No descriptor is lost or done while the machine is stopped */
+/* No descriptor is lost, or executed while the machine is stopped */
 static void test_stop(void)
 {
     uint64_t src;
@@ -1111,7 +1111,7 @@ static void test_stop(void)
         for (int i = 0; i < 16; i++) {
             expect_record(&t, i, DSA_STATUS_SUCCESS, 0, 0);
         }
-        /* The others may have been done before the machine stopped */
+        /* The first round may have ended before the machine stopped */
         submit(&t, 0, DSA_OP_MEMORY_MOVE, CR, src, src + BIG_SIZE, BIG_SIZE);
         expect_record(&t, 0, DSA_STATUS_SUCCESS, 0, 0);
         expect_big(&t, src + BIG_SIZE, 0x5a);
@@ -1119,7 +1119,7 @@ static void test_stop(void)
     stop(&t);
 }
 
-/* ---- Reset, and what else takes memory away ---- */
+/* ---- Reset, bus mastering and unplug ---- */
 
 static void flr(Test *t)
 {
@@ -1160,7 +1160,7 @@ static void (*const takers[])(Test *t) = {
     flr, master_off, master_off_on, hot_reset, system_reset, unplug,
 };
 
-/* No write to memory from the moment on at which the guest was answered */
+/* The device does not write to memory after the guest's access returns */
 static void test_taken_away(void)
 {
     uint64_t src;
@@ -1182,7 +1182,7 @@ static void test_taken_away(void)
     }
 }
 
-/* After a reset the device works, and goes on with nothing from before */
+/* After a reset the device works, and has dropped all earlier work */
 static void expect_forgotten(BlockTest *b)
 {
     Test *t = &b->t;
@@ -1196,7 +1196,7 @@ static void expect_forgotten(BlockTest *b)
     expect_filled(t, b->data, 0, 0, 2 * PAGE);
 }
 
-/* The same for an engine that waits for a page; then the device works */
+/* Reset, or bus mastering cleared, while an engine waits for a page */
 static void test_taken_away_blocked(void)
 {
     QVtdPageReq rq;
@@ -1216,8 +1216,8 @@ static void test_taken_away_blocked(void)
 }
 
 /*
- * PCIe 5.0, 10.5.1.3 and 10.5.2.5: the largest STU, an allocation beyond the
- * capacity, and a move across a unit, whose pages are not there
+ * PCIe 5.0, 10.5.1.3 and 10.5.2.5: the largest STU, an allocation above the
+ * capacity, and a move from missing pages that crosses an STU boundary
  */
 static void begin_extreme(BlockTest *b)
 {
@@ -1264,7 +1264,7 @@ static void test_extreme(void)
     stop(t);
 }
 
-/* 3.15: a reset while the machine is stopped and descriptors are put aside */
+/* 3.15: a reset while the machine is stopped and descriptors are suspended */
 static void test_stop_reset(void)
 {
     QVtdPageReq rq;
@@ -1280,14 +1280,14 @@ static void test_stop_reset(void)
     stop(t);
 }
 
-/* ---- Memory that is not RAM ---- */
+/* ---- MMIO ---- */
 
 #define ECAM        0xb0000000ULL
 #define BRIDGE_CTL  (ECAM + ((uint64_t)PORT << 12) + PCI_BRIDGE_CONTROL)
 
 /*
- * Registers are not accessed: an engine that resets its own device, or removes
- * it, would wait for itself
+ * An engine does not access MMIO: if it reset or unplugged its own device, it
+ * would wait for itself.
  */
 static void test_not_ram(void)
 {
@@ -1312,7 +1312,7 @@ static void test_not_ram(void)
     stop(&t);
 }
 
-/* A device that comes while the machine is suspended works afterwards */
+/* A device that is plugged while the machine is suspended works afterwards */
 static void test_plug_while_suspended(void)
 {
     Test t = { };
@@ -1335,11 +1335,12 @@ int main(int argc, char **argv)
         g_test_skip("no dsa or intel-iommu device");
         return 0;
     }
-    qtest_add_func("/dsa/block/success", test_block);
-    qtest_add_func("/dsa/block/copied", test_block_copied);
-    qtest_add_func("/dsa/block/off", test_no_block);
-    qtest_add_func("/dsa/block/refused", test_block_refused);
-    qtest_add_func("/dsa/block/record", test_block_record);
+    qtest_add_func("/dsa/block-on-fault/success", test_block);
+    qtest_add_func("/dsa/block-on-fault/prefetch-copied-data",
+                   test_block_copied);
+    qtest_add_func("/dsa/block-on-fault/off", test_no_block);
+    qtest_add_func("/dsa/block-on-fault/failed-response", test_block_refused);
+    qtest_add_func("/dsa/block-on-fault/record-and-list", test_block_record);
     qtest_add_func("/dsa/busy/every-operation/stop", test_every_stop);
     qtest_add_func("/dsa/busy/every-operation/migrate", test_every_migrate);
     qtest_add_func("/dsa/busy/abort", test_abort);
@@ -1348,16 +1349,16 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/busy/migrate", test_migrate_progress);
     qtest_add_func("/dsa/busy/stop", test_stop);
     qtest_add_func("/dsa/busy/stop-reset", test_stop_reset);
-    qtest_add_func("/dsa/busy/taken-away", test_taken_away);
-    qtest_add_func("/dsa/busy/taken-away-blocked", test_taken_away_blocked);
-    qtest_add_func("/dsa/busy/extreme-units", test_extreme);
+    qtest_add_func("/dsa/busy/reset-or-unplug", test_taken_away);
+    qtest_add_func("/dsa/busy/reset-while-parked", test_taken_away_blocked);
+    qtest_add_func("/dsa/busy/largest-stu", test_extreme);
     qtest_add_func("/dsa/migrate/idle", test_migrate_idle);
     qtest_add_func("/dsa/migrate/mismatch", test_migrate_mismatch);
     qtest_add_func("/dsa/migrate/hostile", test_migrate_hostile);
     qtest_add_func("/dsa/migrate/hostile-delta", test_migrate_hostile_delta);
     qtest_add_func("/dsa/migrate/hostile-command",
                    test_migrate_hostile_command);
-    qtest_add_func("/dsa/not-ram", test_not_ram);
+    qtest_add_func("/dsa/mmio-operand", test_not_ram);
     qtest_add_func("/dsa/plug-while-suspended", test_plug_while_suspended);
     return g_test_run();
 }

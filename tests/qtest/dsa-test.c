@@ -26,7 +26,7 @@
 #define PASID       5
 #define PASID2      6
 
-/* Flags of nearly all descriptors here */
+/* Flags of most descriptors */
 #define CR          (DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR)
 
 /* First-stage entries and PASID-table entries (VT-d 9.6, 9.7) */
@@ -40,7 +40,7 @@ typedef struct Test {
     QDSA dsa;
     QVtd vtd;
     uint64_t dir;               /* PASID directory */
-    uint64_t cr;                /* guest physical address of a record */
+    uint64_t cr;                /* guest physical address of records */
     uint8_t record[DSA_CR_SIZE];
 } Test;
 
@@ -55,7 +55,7 @@ static void start_with(Test *t, const char *args)
     t->cr = guest_alloc_zeroed(&t->alloc, t->qts, PAGE);
 }
 
-/* Without IOMMU, WQ 0 enabled */
+/* Start a machine without IOMMU, and enable WQ 0 */
 static void start(Test *t)
 {
     start_with(t, "-device dsa,addr=4");
@@ -68,7 +68,7 @@ static void stop(Test *t)
     alloc_destroy(&t->alloc);
 }
 
-/* Submit, wait, and expect a status */
+/* Submit a descriptor, wait for its record and expect @status */
 static void run(Test *t, const QDSADesc *desc, uint8_t status)
 {
     uint8_t zeroes[DSA_CR_SIZE] = { };
@@ -89,7 +89,7 @@ static void expect_result(Test *t, uint8_t result, uint32_t bytes)
     g_assert_cmpuint(bytes_completed(t), ==, bytes);
 }
 
-/* Bytes that differ from place to place */
+/* Fill @p with bytes that depend on the position and on @seed */
 static void fill_pattern(uint8_t *p, size_t len, unsigned seed)
 {
     for (size_t i = 0; i < len; i++) {
@@ -129,7 +129,7 @@ static void clear_swerror(Test *t)
 
 /* ---- Registers and commands ---- */
 
-/* 9.2.1 to 9.2.7: properties show in the capabilities */
+/* 9.2.1 to 9.2.7: the capability registers reflect the properties */
 static void test_capabilities(void)
 {
     Test t;
@@ -151,14 +151,14 @@ static void test_capabilities(void)
                     DSA_WQCFG_OFFSET);
     g_assert_cmphex(FIELD_EX64(offsets, DSA_OFFSETS, MSIXPERM) * 0x100, ==,
                     DSA_MSIXPERM_OFFSET);
-    /* Any part of a register can be read */
+    /* Every part of a register is readable */
     g_assert_cmphex(qtest_readb(t.qts, t.dsa.regs + A_DSA_WQCAP + 2), ==, 5);
     g_assert_cmphex(qtest_readw(t.qts, t.dsa.regs + A_DSA_WQCAP), ==, 77);
     g_assert_cmphex(qdsa_readl(&t.dsa, A_DSA_GENSTS), ==, DSA_DISABLED);
     stop(&t);
 }
 
-/* 9.2.2, 9.2.8, 9.2.23: what can be read, and written while disabled only */
+/* 9.2.2, 9.2.8, 9.2.23: registers that are writable only while disabled */
 static void test_registers(void)
 {
     const unsigned group = qdsa_grpcfg(1, 0);
@@ -190,7 +190,7 @@ static void test_registers(void)
     qdsa_writeq(d, group + DSA_GRPCFG_WQS + 24, 0);
     qdsa_writeq(d, group + DSA_GRPCFG_ENGINES, 0);
 
-    /* There is nothing behind the tables */
+    /* Addresses behind the tables read as 0 */
     for (int i = 0; i < ARRAY_SIZE(beyond); i++) {
         qdsa_writeq(d, beyond[i], UINT64_MAX);
         g_assert_cmphex(qdsa_readq(d, beyond[i]), ==, 0);
@@ -206,7 +206,7 @@ static void test_registers(void)
     g_assert_cmphex(qdsa_readl(d, A_DSA_GENCFG), ==, 0);
     qdsa_writeq(d, group + DSA_GRPCFG_ENGINES, 0x5678);
     g_assert_cmphex(qdsa_readq(d, group + DSA_GRPCFG_ENGINES), ==, 0);
-    /* 9.2.12: a command is 32 bits */
+    /* 9.2.12: CMD ignores accesses of less than 32 bits */
     qtest_writew(t.qts, d->regs + A_DSA_CMD + 2,
                  DSA_CMD_DISABLE_DEVICE << (R_DSA_CMD_CODE_SHIFT - 16));
     qtest_writew(t.qts, d->regs + A_DSA_CMD, 1);
@@ -215,7 +215,7 @@ static void test_registers(void)
     stop(&t);
 }
 
-/* docs/system/devices/dsa.rst: what a property takes */
+/* docs/system/devices/dsa.rst: ranges of the properties */
 static void test_properties(void)
 {
     static const struct {
@@ -249,7 +249,7 @@ static void test_properties(void)
     qtest_quit(qts);
 }
 
-/* Try to enable the device; leaves it disabled */
+/* Try to enable the device, and disable it again */
 static uint32_t try_device(QDSA *d)
 {
     uint32_t status = qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0);
@@ -272,7 +272,7 @@ static uint32_t try_group(QDSA *d, unsigned group, unsigned offset,
     return status;
 }
 
-/* 5.1: a work queue, and an engine, is in one group at most */
+/* 5.1: a work queue or an engine belongs to one group at most */
 static void test_enable_groups(void)
 {
     Test t;
@@ -304,7 +304,7 @@ static uint64_t read_buffers(unsigned reserved, unsigned allowed)
            (uint64_t)allowed << R_DSA_GRPFLAGS_READ_BUFFERS_ALLOWED_SHIFT;
 }
 
-/* 5.1, 9.2.23: of 96 read buffers, an engine needs four */
+/* 5.1, 9.2.23: an engine needs four of the 96 read buffers */
 static void test_enable_read_buffers(void)
 {
     const uint64_t use_limit = R_DSA_GRPFLAGS_USE_READ_BUFFER_LIMIT_MASK;
@@ -338,7 +338,7 @@ static void test_enable_read_buffers(void)
                         checks[i].ok ? 0 : DSA_CMDERR_READ_BUFFERS);
     }
 
-    /* What several groups reserve is more than there is, or just that */
+    /* All groups together reserve more than 96 buffers, or exactly 96 */
     qdsa_writel(d, A_DSA_GENCFG, 0);
     for (unsigned i = 0; i < 3; i++) {
         qdsa_configure_wq(d, i, 16, DSA_WQ_DEDICATED);
@@ -355,7 +355,7 @@ static void test_enable_read_buffers(void)
     stop(&t);
 }
 
-/* 5.1: PRI, if enabled, with an allocation that the device can use */
+/* 5.1: if PRI is enabled, the allocation is from 1 to the capacity */
 static void test_enable_pri(void)
 {
     Test t;
@@ -377,7 +377,7 @@ static void test_enable_pri(void)
     stop(&t);
 }
 
-/* 5.2: a privileged work queue wants Privileged Mode Enable */
+/* 5.2: a privileged work queue needs Privileged Mode Enable */
 static void test_enable_privileged(void)
 {
     const uint64_t bits = DSA_WQ_DEDICATED | R_DSA_WQCFG1_PASID_EN_MASK |
@@ -469,7 +469,7 @@ static uint32_t try_wq(QDSA *d, unsigned qword, uint64_t val)
     return status;
 }
 
-/* 5.2: WQ Enable Checks; Table 9-7: what can be written when */
+/* 5.2: WQ Enable Checks; Table 9-7: fields that are writable when enabled */
 static void test_enable_wq(void)
 {
     static const struct {
@@ -524,7 +524,7 @@ static void test_enable_wq(void)
     g_assert_cmphex(FIELD_EX64(qdsa_readq(d, qdsa_wqcfg(0, 3)), DSA_WQCFG3,
                                STATE), ==, DSA_ENABLED);
 
-    /* Read-only now: the second quadword, the size, groups */
+    /* The second quadword, the size and the groups are now read-only */
     qdsa_writeq(d, qdsa_wqcfg(0, 1), 0);
     g_assert_cmphex(qdsa_readq(d, qdsa_wqcfg(0, 1)), ==, cfg);
     qdsa_writeq(d, qdsa_wqcfg(0, 0), 7 | 9ULL << 32);
@@ -532,7 +532,7 @@ static void test_enable_wq(void)
     qdsa_writeq(d, qdsa_grpcfg(0, DSA_GRPCFG_WQS), 2);
     g_assert_cmphex(qdsa_readq(d, qdsa_grpcfg(0, DSA_GRPCFG_WQS)), ==, 1);
 
-    /* Reset WQ keeps the size only */
+    /* Reset WQ preserves only the size */
     g_assert_cmphex(qdsa_command(d, DSA_CMD_RESET_WQ, 1), ==, 0);
     g_assert_cmphex(qdsa_readq(d, qdsa_wqcfg(0, 0)), ==, 16);
     g_assert_cmphex(qdsa_readq(d, qdsa_wqcfg(0, 1)), ==, 0);
@@ -543,7 +543,7 @@ static void test_enable_wq(void)
     stop(&t);
 }
 
-/* 9.2.12, 9.2.13: codes, reserved bits, completion interrupt, handles */
+/* 9.2.12, 9.2.13: codes, reserved bits, command interrupt, handles */
 static void test_commands(void)
 {
     Test t;
@@ -584,7 +584,7 @@ static void test_commands(void)
 
 /* ---- Submission ---- */
 
-/* 5.3, Table 9-11: what a portal takes */
+/* 5.3, Table 9-11: stores that a portal accepts */
 static void test_portals(void)
 {
     Test t;
@@ -595,18 +595,18 @@ static void test_portals(void)
     qdsa_desc(&desc, DSA_OP_NOOP, CR, t.cr);
     run(&t, &desc, DSA_STATUS_SUCCESS);
 
-    /* Any place in the page, and the unlimited portal */
+    /* Any offset in the page, and the unlimited portal */
     qtest_writeb(t.qts, t.cr, 0);
     qtest_direct_store(t.qts, qdsa_portal(d, 0, DSA_PORTAL_UNLIMITED) + 0xfc0,
                        desc.raw);
     qdsa_wait(d, t.cr, t.record);
 
-    /* A deferrable write to a dedicated WQ, to a disabled one, to none */
+    /* Deferrable writes to a dedicated, a disabled and a missing WQ */
     g_assert_false(qtest_enqueue_store(t.qts, qdsa_portal(d, 0, 0), desc.raw));
     g_assert_false(qtest_enqueue_store(t.qts, qdsa_portal(d, 1, 0), desc.raw));
     g_assert_false(qtest_enqueue_store(t.qts, qdsa_portal(d, 0, 2), desc.raw));
 
-    /* Ignored: smaller writes, portals for IMS, disabled WQs */
+    /* Smaller writes, IMS portals and disabled WQs are ignored */
     qtest_writeb(t.qts, t.cr, 0);
     qtest_memwrite(t.qts, qdsa_portal(d, 0, 0), desc.raw, sizeof(desc.raw));
     qtest_direct_store(t.qts, qdsa_portal(d, 0, DSA_PORTAL_IMS), desc.raw);
@@ -634,7 +634,7 @@ static void submit_data(Test *t, DSAOperation op, uint32_t flags, uint64_t src,
     run(t, &desc, status);
 }
 
-/* 8.3.4: any size and alignment, overlapping or not */
+/* 8.3.4: all sizes and alignments, overlapping or not */
 static void test_move(void)
 {
     static const struct {
@@ -660,7 +660,7 @@ static void test_move(void)
     stop(&t);
 }
 
-/* 8.3.5 */
+/* 8.3.5: Fill */
 static void test_fill(void)
 {
     const uint64_t pattern = 0x0123456789abcdefULL;
@@ -692,7 +692,7 @@ static void compare(Test *t, DSAOperation op, uint32_t flags, uint64_t src,
     run(t, &desc, status);
 }
 
-/* 8.3.6, 8.3.7, Table 8-17 */
+/* 8.3.6, 8.3.7, Table 8-17: Compare and Compare Pattern */
 static void test_compare(void)
 {
     const uint64_t pattern = 0x1122334455667788ULL;
@@ -756,7 +756,7 @@ static void apply_delta(Test *t, uint64_t delta, uint32_t delta_size,
     run(t, &desc, status);
 }
 
-/* 8.3.8, 8.3.9 */
+/* 8.3.8, 8.3.9: Create and Apply Delta Record */
 static void test_delta(void)
 {
     const uint32_t check = DSA_FLAG_CHECK_RESULT, size = 0x80000;
@@ -772,7 +772,7 @@ static void test_delta(void)
     expect_result(&t, 0, 0);
     g_assert_cmpuint(ldl_le_p(t.record + DSA_CR_DELTA_SIZE), ==, 0);
 
-    /* 100 differences, the last one in the last place */
+    /* 100 differences, the last one in the last byte */
     for (int i = 0; i < 99; i++) {
         qtest_writeb(t.qts, b + 8 + i * 4000, 0xff - i);
     }
@@ -786,7 +786,7 @@ static void test_delta(void)
     compare(&t, DSA_OP_COMPARE, 0, a, b, size, 0, DSA_STATUS_SUCCESS);
     expect_result(&t, 0, 0);
 
-    /* No room for the last but one: how far it came */
+    /* The record has no space for the last but one difference */
     submit_data(&t, DSA_OP_FILL, 0, 0, a, size, DSA_STATUS_SUCCESS);
     create_delta(&t, check, a, b, size, delta, 989, 4, DSA_STATUS_SUCCESS);
     expect_result(&t, 2, 8 + 98 * 4000);
@@ -794,7 +794,7 @@ static void test_delta(void)
     create_delta(&t, check, a, b, size, delta, 989, 3,
                  DSA_STATUS_FALSE_PREDICATE);
 
-    /* An offset that is not in the buffer, and one that does not ascend */
+    /* An offset beyond the buffer, and an offset that does not increase */
     apply_delta(&t, delta, 30, a, 16, DSA_STATUS_DELTA_OFFSET);
     g_assert_cmpuint(bytes_completed(&t), ==, 10);
     qtest_writew(t.qts, delta + 20, qtest_readw(t.qts, delta + 10));
@@ -803,10 +803,10 @@ static void test_delta(void)
     stop(&t);
 }
 
-/* 8.3.10 */
+/* 8.3.10: Memory Copy with Dualcast */
 static void test_dualcast(void)
 {
-    /* The second one takes the engine several steps */
+    /* The second size needs several steps of the engine */
     const uint32_t sizes[] = { 0xffff, 0xfffff };
     uint64_t src, dst;
     QDSADesc desc;
@@ -828,7 +828,7 @@ static void test_dualcast(void)
     stop(&t);
 }
 
-/* A bit at a time */
+/* Reference implementation, one bit at a time */
 static uint32_t plain_crc32c(const uint8_t *data, size_t len)
 {
     uint32_t crc = UINT32_MAX;
@@ -857,7 +857,7 @@ static uint32_t crc(Test *t, DSAOperation op, uint32_t flags, uint64_t src,
     return ldl_le_p(t->record + DSA_CR_CRC);
 }
 
-/* 8.3.12, 8.3.13, Appendix A */
+/* 8.3.12, 8.3.13, Appendix A: CRC Generation, Copy with CRC */
 static void test_crc(void)
 {
     uint8_t data[70003];
@@ -870,14 +870,14 @@ static void test_crc(void)
     dst = guest_alloc_zeroed(&t.alloc, t.qts, sizeof(data));
     fill_pattern(data, sizeof(data), 3);
     qtest_memwrite(t.qts, src, data, sizeof(data));
-    /* No byte counts but those of the data, however many they are */
+    /* The CRC covers exactly the data, for all lengths modulo 4 */
     for (int i = 0; i < 5; i++) {
         g_assert_cmphex(crc(&t, DSA_OP_CRC, 0, src, 0, sizeof(data) - i, 0, 0),
                         ==, plain_crc32c(data, sizeof(data) - i));
     }
     /* RFC 3720, B.4: 32 bytes of zeroes */
     g_assert_cmphex(crc(&t, DSA_OP_CRC, 0, dst, 0, 32, 0, 0), ==, 0x8a9136aa);
-    /* In two parts, the second with a seed in memory */
+    /* Two parts, the second with a seed in memory */
     first = crc(&t, DSA_OP_CRC, 0, src, 0, 40000, 0, 0);
     qtest_writel(t.qts, dst, first);
     g_assert_cmphex(crc(&t, DSA_OP_CRC, 0, src + 40000, 0, 30000, first, 0),
@@ -889,7 +889,7 @@ static void test_crc(void)
                     ==, plain_crc32c(data, sizeof(data)));
     expect_memory(&t, dst, data, sizeof(data));
 
-    /* Without inversion, zeroes have no remainder; bits the other way around */
+    /* Without inversion the CRC of zeroes is 0; without data reflection */
     qtest_memset(t.qts, dst, 0, 16);
     g_assert_cmphex(crc(&t, DSA_OP_CRC, DSA_FLAG_BYPASS_CRC_INVERSION, dst, 0,
                         16, 0, 0), ==, 0);
@@ -1005,7 +1005,7 @@ static void test_dif(void)
     stop(&t);
 }
 
-/* 8.3.26: cache control changes nothing that can be seen */
+/* 8.3.26: Cache Flush and cache control have no visible effect */
 static void test_cache_flush(void)
 {
     uint64_t addr;
@@ -1024,14 +1024,14 @@ static void test_cache_flush(void)
 
 /* ---- Errors ---- */
 
-/* 5.4, 5.5: each check, one descriptor, the rest of which is right */
+/* 5.4, 5.5: one descriptor for each check, otherwise valid */
 static void test_descriptor_checks(void)
 {
     static const struct {
         DSAOperation op;
         uint32_t flags;
         uint32_t size;
-        int offset;             /* of a byte that is set */
+        int offset;             /* offset of a byte that is set to @val */
         uint8_t val;
         uint8_t status;
     } cases[] = {
@@ -1093,7 +1093,7 @@ static void test_descriptor_checks(void)
         }
         run(&t, &desc, cases[i].status);
         if (cases[i].status == DSA_STATUS_FLAGS) {
-            /* 8.2.6: the flags that are wrong */
+            /* 8.2.6: the invalid flags */
             g_assert_cmphex(ldl_le_p(t.record + DSA_CR_INVALID_FLAGS), ==,
                             cases[i].flags);
         }
@@ -1117,7 +1117,7 @@ static void check_overlap(Test *t, DSAOperation op, uint64_t src, uint64_t dst,
     run(t, &desc, overlaps ? DSA_STATUS_OVERLAP : DSA_STATUS_SUCCESS);
 }
 
-/* 8.3.8, 8.3.10: what is written may be next to what is read, and no nearer */
+/* 8.3.8, 8.3.10: destinations may adjoin sources, but not overlap them */
 static void test_overlap(void)
 {
     uint64_t a, b, c;
@@ -1139,7 +1139,7 @@ static void test_overlap(void)
     stop(&t);
 }
 
-/* 8.1.3, Table 5-5: flags that have to be set; errors in SWERROR (5.8.1) */
+/* 8.1.3, Table 5-5: required flags; errors in SWERROR (5.8.1) */
 static void test_swerror(void)
 {
     QDSADesc desc;
@@ -1151,7 +1151,7 @@ static void test_swerror(void)
     src = guest_alloc_zeroed(&t.alloc, t.qts, PAGE);
     qdsa_writel(d, A_DSA_GENCTRL, R_DSA_GENCTRL_SWERROR_INT_MASK);
 
-    /* Compare has to have a completion record */
+    /* Compare requires a completion record */
     qdsa_desc(&desc, DSA_OP_COMPARE, 0, 0);
     qdsa_desc_data(&desc, src, src, 8);
     qdsa_submit(d, &desc);
@@ -1163,7 +1163,7 @@ static void test_swerror(void)
                     ==, DSA_OP_COMPARE);
     g_assert_cmphex(qdsa_readq(d, A_DSA_SWERROR + 8) >> 32, ==, CR);
 
-    /* Only the first is recorded */
+    /* Only the first error is recorded */
     qdsa_desc(&desc, 0xff, 0, 0);
     qdsa_submit(d, &desc);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_DRAIN_WQ, 1), ==, 0);
@@ -1172,7 +1172,7 @@ static void test_swerror(void)
                     ==, 1);
     clear_swerror(&t);
 
-    /* A completion record that is not aligned is not written */
+    /* An unaligned completion record is not written */
     qdsa_desc(&desc, DSA_OP_NOOP, CR, t.cr + 16);
     qdsa_submit(d, &desc);
     qdsa_wait_swerror(&t.dsa, DSA_STATUS_CR_ALIGN);
@@ -1180,7 +1180,7 @@ static void test_swerror(void)
                     ==, 0);
     clear_swerror(&t);
 
-    /* A no-op without record succeeds in silence */
+    /* A no-op without completion record succeeds without any report */
     qdsa_desc(&desc, DSA_OP_NOOP, 0, 0);
     qdsa_submit(d, &desc);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_DRAIN_WQ, 1), ==, 0);
@@ -1203,7 +1203,7 @@ static void batch(Test *t, uint64_t list, unsigned n, uint8_t status,
     g_assert_cmpuint(bytes_completed(t), ==, completed);
 }
 
-/* 3.8, 3.9, 8.3.2 */
+/* 3.8, 3.9, 8.3.2: Batch and Fence */
 static void test_batch(void)
 {
     const unsigned n = 40;
@@ -1222,26 +1222,26 @@ static void test_batch(void)
     batch(&t, list, n, DSA_STATUS_SUCCESS, n);
     g_assert_cmpuint(qtest_readq(t.qts, data + (n - 1) * 8), ==, n);
 
-    /* One fails, the others go on; its record says why */
+    /* One descriptor fails and reports its error; the others succeed */
     qdsa_desc(&desc, DSA_OP_DRAIN, CR, t.cr + 64);
     put_desc(&t, list, 5, &desc);
     batch(&t, list, n, DSA_STATUS_BATCH_ERROR, n);
     g_assert_cmphex(qtest_readb(t.qts, t.cr + 64), ==, DSA_STATUS_OPERATION);
 
-    /* A fence behind it ends the batch */
+    /* A fence after the failed descriptor ends the batch */
     qdsa_desc(&desc, DSA_OP_FILL, DSA_FLAG_FENCE, 0);
     qdsa_desc_data(&desc, 99, data, 8);
     put_desc(&t, list, 30, &desc);
     batch(&t, list, n, DSA_STATUS_BATCH_ERROR, 30);
     g_assert_cmpuint(qtest_readq(t.qts, data), ==, 1);
 
-    /* And does not where nothing failed */
+    /* A fence without a failed descriptor has no effect */
     qdsa_desc(&desc, DSA_OP_NOOP, 0, 0);
     put_desc(&t, list, 5, &desc);
     batch(&t, list, n, DSA_STATUS_SUCCESS, n);
     g_assert_cmpuint(qtest_readq(t.qts, data), ==, 99);
 
-    /* Batches do not nest */
+    /* A batch cannot contain a batch */
     qdsa_desc(&desc, DSA_OP_BATCH, CR, t.cr + 64);
     qdsa_desc_data(&desc, list, 0, 2);
     put_desc(&t, list, 0, &desc);
@@ -1250,7 +1250,7 @@ static void test_batch(void)
     stop(&t);
 }
 
-/* 3.12: a Drain ends after what has been submitted before it */
+/* 3.12: a Drain ends after all descriptors that were submitted before it */
 static void test_drain(void)
 {
     const unsigned n = 8;
@@ -1279,7 +1279,7 @@ static void test_drain(void)
     stop(&t);
 }
 
-/* 3.7, Table 5-2: the handle, the permissions, Ignore */
+/* 3.7, Table 5-2: interrupt handle, permissions and Ignore */
 static void test_completion_interrupt(void)
 {
     QDSADesc desc;
@@ -1293,7 +1293,7 @@ static void test_completion_interrupt(void)
     run(&t, &desc, DSA_STATUS_SUCCESS);
     qdsa_wait_msi(d, 2);
 
-    /* An entry for a PASID is not for a WQ without */
+    /* An entry for a PASID does not permit a WQ without PASID */
     qdsa_writel(d, qdsa_msixperm(2), R_DSA_MSIXPERM_PASID_EN_MASK);
     run(&t, &desc, DSA_STATUS_INT_HANDLE);
     qdsa_wait_swerror(&t.dsa, DSA_STATUS_INT_HANDLE);
@@ -1323,13 +1323,13 @@ static void test_occupancy_interrupt(void)
     qdsa_wait_msi(d, 1);
     g_assert_cmphex(qdsa_readq(d, qdsa_wqcfg(0, 3)) &
                     R_DSA_WQCFG3_OCC_INT_MASK, ==, R_DSA_WQCFG3_OCC_INT_MASK);
-    /* Acknowledged, the condition holds still */
+    /* The condition still holds after the acknowledgement */
     qdsa_writeq(d, qdsa_wqcfg(0, 3), R_DSA_WQCFG3_OCC_INT_MASK);
     qdsa_wait_msi(d, 1);
     stop(&t);
 }
 
-/* 9.2.9, 9.2.11: what has no vector of its own tells its cause */
+/* 9.2.9, 9.2.11: INTCAUSE has the causes of interrupts of vector 0 */
 static void test_interrupt_causes(void)
 {
     Test t;
@@ -1349,7 +1349,7 @@ static void test_interrupt_causes(void)
     qdsa_writel(d, A_DSA_INTCAUSE, UINT32_MAX);
     g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==, 0);
 
-    /* 5.7: the interrupt itself cannot be sent */
+    /* 5.7: the interrupt itself cannot be sent without bus mastering */
     qecam_writew(t.qts, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY);
     g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE) & R_DSA_INTCAUSE_HALT_MASK,
                     ==, R_DSA_INTCAUSE_HALT_MASK);
@@ -1369,7 +1369,7 @@ static void submit_moves(Test *t, unsigned n, uint64_t src, uint32_t size)
     }
 }
 
-/* 5.7: Bus Master Enable cleared; only FLR helps */
+/* 5.7: clearing Bus Master Enable halts the device until an FLR */
 static void test_halt(void)
 {
     QDSADesc desc;
@@ -1383,7 +1383,7 @@ static void test_halt(void)
     qecam_writew(t.qts, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY);
     g_assert_cmphex(qdsa_readl(d, A_DSA_GENSTS), ==,
                     DSA_HALTED | DSA_RESET_FLR << 2);
-    /* An engine may have been first, with a completion record to write */
+    /* An engine may have failed to write a completion record before */
     g_assert_true(qdsa_swerror(&t.dsa) & R_DSA_SWERROR_VALID_MASK);
     if (FIELD_EX64(qdsa_swerror(&t.dsa), DSA_SWERROR, ERROR) ==
         DSA_STATUS_CR_FAULT) {
@@ -1396,7 +1396,7 @@ static void test_halt(void)
     g_assert_cmphex(qdsa_command(d, DSA_CMD_RESET_DEVICE, 0), ==,
                     DSA_CMDERR_HALTED);
 
-    /* FLR is in the Device Control register of the capability at 0x40 */
+    /* Initiate FLR: Device Control of the capability at 0x40 */
     qecam_writew(t.qts, DEV, 0x40 + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
     qdsa_init(d, t.qts, DEV, t.dsa.msi);
     g_assert_cmphex(qdsa_readl(d, A_DSA_GENSTS), ==, DSA_DISABLED);
@@ -1407,7 +1407,7 @@ static void test_halt(void)
     stop(&t);
 }
 
-/* 3.15: abort and reset commands, and the end of the emulator, while busy */
+/* 3.15: abort and reset commands, and quitting, while engines are busy */
 static void test_busy(void)
 {
     Test t;
@@ -1417,14 +1417,14 @@ static void test_busy(void)
     start(&t);
     src = guest_alloc_zeroed(&t.alloc, t.qts, 0x4000000);
     submit_moves(&t, 16, src, 0x2000000);
-    /* WQ full: 16 entries, and those that the engine has taken meanwhile */
+    /* The WQ is full: 16 entries, in addition to those that the engine took */
     do {
         submit_moves(&t, 1, src, 0x2000000);
     } while (!(qdsa_swerror(&t.dsa) & R_DSA_SWERROR_VALID_MASK));
     qdsa_wait_swerror(&t.dsa, DSA_SWERROR_WQ_FULL);
     clear_swerror(&t);
 
-    /* A command while another waits, whose end comes all the same */
+    /* A second command is refused, and the first one completes */
     qdsa_writel(d, A_DSA_CMD, DSA_CMD_DRAIN_ALL << R_DSA_CMD_CODE_SHIFT);
     qdsa_writel(d, A_DSA_CMD, DSA_CMD_ABORT_ALL << R_DSA_CMD_CODE_SHIFT);
     qdsa_wait_swerror(&t.dsa, DSA_SWERROR_CMD_ACTIVE);
@@ -1440,7 +1440,7 @@ static void test_busy(void)
     stop(&t);
 }
 
-/* Descriptors that are partly right, with anything in the other fields */
+/* A partly valid descriptor with random values in the other fields */
 static void random_desc(GRand *rng, QDSADesc *desc, uint64_t cr)
 {
     static const uint8_t operations[] = {
@@ -1451,7 +1451,7 @@ static void random_desc(GRand *rng, QDSADesc *desc, uint64_t cr)
 
     qdsa_desc(desc, operations[op], CR, cr);
     for (i = 16; i < DSA_DESC_SIZE; i += 8) {
-        /* Memory, the device's own registers, and everything else */
+        /* Memory, registers of the device, interrupts, and unused addresses */
         static const uint64_t areas[] = {
             0x1000000, 0xd0000000, 0xd0800000, 0xfee00000, -PAGE, 0,
         };
@@ -1471,7 +1471,7 @@ static void random_desc(GRand *rng, QDSADesc *desc, uint64_t cr)
     }
 }
 
-/* 5: whatever a guest submits, the device goes on or can be reset */
+/* 5: the device survives any descriptor, or can be reset */
 static void test_random(void)
 {
     g_autoptr(GRand) rng = g_rand_new_with_seed(g_test_rand_int());
@@ -1485,7 +1485,7 @@ static void test_random(void)
             random_desc(rng, &desc, t.cr + PAGE / 2);
             qdsa_submit(d, &desc);
         }
-        /* One of them may have written to the registers */
+        /* A descriptor may have written to the registers */
         qecam_writew(t.qts, DEV, 0x40 + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
         qdsa_init(d, t.qts, DEV, d->msi);
         qdsa_start(d, 0);
@@ -1509,7 +1509,7 @@ static void start_iommu(Test *t)
     qdsa_enable_ats(&t->dsa);
 }
 
-/* A PASID in which the page at @iova is the one at @gpa */
+/* Attach an empty address space for @pasid; returns its root table */
 static uint64_t new_pasid(Test *t, uint32_t pasid)
 {
     uint64_t root = qvtd_new_table(&t->vtd);
@@ -1569,7 +1569,7 @@ static void test_partial(void)
     run(&t, &desc, fault);
     expect_fault(&t, IOVA_SRC + 0x8000, 0x1fff);
 
-    /* Backwards: Result is 1, and the end of the buffers is done */
+    /* Backward: Result is 1, and the end of the buffers is complete */
     map(&t, root, IOVA_SRC + 0x9000, src + 0x9000, 0x2000);
     qdsa_desc_data(&desc, IOVA_SRC + 0x7000, IOVA_SRC + 0x7800, 0x3000);
     run(&t, &desc, fault);
@@ -1581,13 +1581,13 @@ static void test_partial(void)
     run(&t, &desc, wfault);
     expect_fault(&t, IOVA_DST + 0x4000, 0x3ff8);
 
-    /* A batch whose list goes on in a page that is missing */
+    /* A batch whose list continues in a missing page */
     qdsa_desc(&desc, DSA_OP_BATCH, CR, IOVA_CR);
     qdsa_desc_data(&desc, IOVA_DST + 0x4000 - 16 * DSA_DESC_SIZE, 0, 32);
     run(&t, &desc, DSA_STATUS_BATCH_FAULT);
     expect_fault(&t, IOVA_DST + 0x4000, 16);
 
-    /* A completion record that is missing */
+    /* A completion record in a missing page */
     qdsa_desc(&desc, DSA_OP_NOOP, CR, IOVA_CR + PAGE);
     qdsa_submit(d, &desc);
     qdsa_wait_swerror(&t.dsa, DSA_STATUS_CR_FAULT);
@@ -1606,7 +1606,7 @@ static bool enqueue(Test *t, uint32_t pasid, unsigned kind, QDSADesc *desc)
                                desc->raw);
 }
 
-/* 3.3.1: each descriptor in the address space of its PASID; the threshold */
+/* 3.3.1: each descriptor uses the address space of its PASID; threshold */
 static void test_shared(void)
 {
     uint64_t cr2, root;
@@ -1629,20 +1629,20 @@ static void test_shared(void)
     qdsa_wait(d, t.cr, t.record);
     qdsa_wait(d, cr2, t.record);
 
-    /* A threshold of 0 closes the limited portal only */
+    /* A threshold of 0 closes only the limited portal */
     qdsa_writeq(d, qdsa_wqcfg(0, 0), 0);
     g_assert_false(enqueue(&t, PASID, DSA_PORTAL_LIMITED, &desc));
     g_assert_true(enqueue(&t, PASID, DSA_PORTAL_UNLIMITED, &desc));
     /* A posted write to a shared WQ is ignored */
     qdsa_submit(d, &desc);
 
-    /* Priv needs Privileged Mode Enable, which is off */
+    /* Priv requires Privileged Mode Enable, which is clear */
     g_assert_true(enqueue(&t, PASID | 1u << 31, DSA_PORTAL_UNLIMITED, &desc));
     qdsa_wait_swerror(&t.dsa, DSA_STATUS_PRIV);
     stop(&t);
 }
 
-/* Block on Fault without anybody who answers page requests (3.13.2) */
+/* 3.13.2: Block on Fault without a page request queue */
 static void test_block_on_fault(void)
 {
     uint64_t root;
@@ -1681,7 +1681,7 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/enable-wq", test_enable_wq);
     qtest_add_func("/dsa/commands", test_commands);
     qtest_add_func("/dsa/portals", test_portals);
-    qtest_add_func("/dsa/move", test_move);
+    qtest_add_func("/dsa/memory-move", test_move);
     qtest_add_func("/dsa/fill", test_fill);
     qtest_add_func("/dsa/compare", test_compare);
     qtest_add_func("/dsa/delta", test_delta);
@@ -1698,10 +1698,10 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/occupancy-interrupt", test_occupancy_interrupt);
     qtest_add_func("/dsa/interrupt-causes", test_interrupt_causes);
     qtest_add_func("/dsa/halt", test_halt);
-    qtest_add_func("/dsa/busy", test_busy);
-    qtest_add_func("/dsa/random", test_random);
-    qtest_add_func("/dsa/partial", test_partial);
-    qtest_add_func("/dsa/shared", test_shared);
+    qtest_add_func("/dsa/abort-and-reset-while-busy", test_busy);
+    qtest_add_func("/dsa/random-descriptors", test_random);
+    qtest_add_func("/dsa/partial-completion", test_partial);
+    qtest_add_func("/dsa/shared-wq", test_shared);
     qtest_add_func("/dsa/block-on-fault", test_block_on_fault);
     return g_test_run();
 }

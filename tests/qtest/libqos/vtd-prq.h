@@ -43,8 +43,7 @@ typedef struct QVtdPageReq {
 } QVtdPageReq;
 
 /**
- * qvtd_sm_attach_process() - attach the address space of a process to a
- * function
+ * qvtd_sm_attach_process() - attach the address space of a process
  * @vtd: the driver, which is set to scalable mode
  * @bdf: bus, device and function number
  * @pasid: 1 to 8191; requests with @pasid may be privileged

@@ -151,8 +151,8 @@ void qvtd_map(QVtd *vtd, uint64_t sspt, uint64_t iova, uint64_t gpa,
 void qvtd_unmap(QVtd *vtd, uint64_t sspt, uint64_t iova);
 
 /**
- * qvtd_inv_global() - invalidate the context cache, PASID cache and IOTLB
- * globally
+ * qvtd_inv_global() - invalidate all of the context cache, PASID cache and
+ * IOTLB
  * @vtd: the driver
  *
  * This function and the functions below submit descriptors (6.5.2) followed by
