@@ -24,12 +24,12 @@
 #define PAGE        0x1000
 #define PROCESS     5           /* a PASID */
 #define HANDLE      2
-#define LOG_SIZE    64          /* entries; the least, and just a page */
+#define LOG_SIZE    64          /* entries: the minimum, which fills one page */
 
 #define CR          (DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR)
 #define PRS_DISABLE R_DSA_WQCFG1_PRS_DISABLE_MASK
 
-/* Of both address spaces, and a first-stage entry (VT-d 9.7) */
+/* Domain of both address spaces, and a first-stage entry (VT-d 9.7) */
 #define DOMAIN      1
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
@@ -37,7 +37,9 @@
 #define LOG_DSA     "-device dsa,addr=4,event-log=on "
 #define IOMMU_DSA   "-device intel-iommu,svm=on " LOG_DSA
 
-/* Behind an IOMMU; the pages behind IOVA_CR are missing */
+/*
+ * I/O virtual addresses; the pages that follow that of IOVA_CR are not present
+ */
 #define IOVA_CR     0x10000000ULL
 #define IOVA_DATA   0x20000000ULL
 #define IOVA_LOG    0x30000000ULL
@@ -48,7 +50,7 @@ typedef struct Test {
     QDSA dsa;
     QVtd vtd;
     QVtdPrq prq;
-    uint64_t root0, root;       /* tables without PASID, and of PROCESS */
+    uint64_t root0, root;       /* without PASID, and of PROCESS */
     uint64_t cr;                /* a page for completion records */
     uint64_t data;
     uint64_t log;               /* guest physical */
@@ -135,7 +137,10 @@ static uint32_t event_info(const Event *e)
     return FIELD_EX64(e->q[1], DSA_SWERROR1, ERROR_INFO);
 }
 
-/* Wait for entry @i, the last one, and check what all have */
+/*
+ * Wait for entry @i, which is the last one, and check the fields of every
+ * event
+ */
 static Event expect_event(Test *t, unsigned i, uint8_t error,
                           DSAOperation operation)
 {
@@ -154,7 +159,7 @@ static Event expect_event(Test *t, unsigned i, uint8_t error,
 
 /* ---- Setup ---- */
 
-/* Without IOMMU, log and WQ 0 enabled */
+/* Start a device without IOMMU, and enable its log and WQ 0 */
 static void start(Test *t)
 {
     start_with(t, LOG_DSA);
@@ -176,7 +181,7 @@ static void attach_iommu(Test *t)
     qdsa_enable_ats(&t->dsa);
     map(t, t->root, IOVA_CR, t->cr);
     map(t, t->root, IOVA_DATA, t->data);
-    /* Where interrupt messages go */
+    /* Addresses of interrupt messages */
     map(t, t->root0, t->dsa.msi, t->dsa.msi);
 }
 
@@ -186,7 +191,9 @@ static void start_wq(Test *t, uint64_t bits)
                PROCESS << R_DSA_WQCFG1_PASID_SHIFT | bits);
 }
 
-/* With IOMMU; the log is written without PASID, as Linux has it */
+/*
+ * Start a device behind an IOMMU; it writes the log without PASID, as in Linux
+ */
 static void start_iommu(Test *t, uint64_t bits)
 {
     start_with(t, IOMMU_DSA);
@@ -213,7 +220,7 @@ static void desc_handle(QDSADesc *desc, uint16_t handle)
     stw_le_p(desc->raw + DSA_DESC_INT_HANDLE, handle);
 }
 
-/* A descriptor whose error nobody can be told: Compare without record */
+/* Compare without completion record: the device can only report the error */
 static void submit_error(Test *t)
 {
     QDSADesc desc;
@@ -247,7 +254,7 @@ static void expect_no_record(Test *t, unsigned n)
     g_assert_cmphex(qtest_readb(t->qts, t->cr + n * DSA_CR_SIZE), ==, 0);
 }
 
-/* Once all has ended, and all interrupts that there are have been sent */
+/* Complete all descriptors first, so that all their interrupts are sent */
 static void expect_no_msi(Test *t, unsigned vector)
 {
     g_assert_cmphex(qdsa_command(&t->dsa, DSA_CMD_DRAIN_ALL, 0), ==, 0);
@@ -256,7 +263,7 @@ static void expect_no_msi(Test *t, unsigned vector)
 
 /* ---- Registers ---- */
 
-/* 9.2.1, 9.2.2, 9.2.3: what a device has that has the log, and no other */
+/* 9.2.1, 9.2.2, 9.2.3: capabilities with the log and without */
 static void test_capabilities(void)
 {
     Test t;
@@ -290,7 +297,7 @@ static void test_capabilities(void)
     stop(&t);
 }
 
-/* 9.2.16, 9.2.17, Table 9-4: what can be written, and when */
+/* 9.2.16, 9.2.17, Table 9-4: writable fields in each state */
 static void test_registers(void)
 {
     Test t;
@@ -306,7 +313,7 @@ static void test_registers(void)
 
     configure_log(&t, t.log, LOG_SIZE);
     qdsa_start(d, 0);
-    /* Cleared when the device was enabled; read-only from then on */
+    /* Enabling the device clears it; it is read-only then */
     g_assert_cmphex(log_status(&t), ==, 0);
     qdsa_writeq(d, A_DSA_EVLCFG, 0);
     qdsa_writeq(d, A_DSA_EVLCFG + 8, 0);
@@ -338,7 +345,7 @@ static void test_resets(void)
                     ==, 0);
     g_assert_cmphex(log_status(&t), ==, status);
 
-    /* Enabled without log, the device does not touch EVLSTATUS, either */
+    /* A device that is enabled without log leaves EVLSTATUS alone */
     qdsa_start(d, 0);
     g_assert_cmphex(log_status(&t), ==, status);
 
@@ -369,7 +376,7 @@ static void test_enable_device(void)
 
     start_with(&t, LOG_DSA);
     qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
-    /* Size and place do not matter while it is not enabled */
+    /* The checks ignore size and address while the log is disabled */
     g_assert_cmphex(try_enable(&t, 0, 0), ==, 0);
     g_assert_cmphex(try_enable(&t, R_DSA_EVLCFG_PASID_EN_MASK, 0), ==,
                     DSA_CMDERR_PASID);
@@ -398,7 +405,7 @@ static void test_enable_device(void)
     stop(&t);
 }
 
-/* 5.2: WQ PRS Disable needs the log, and no Block on Fault */
+/* 5.2: WQ PRS Disable requires the log, and excludes Block on Fault */
 static void test_enable_wq(void)
 {
     Test t;
@@ -420,9 +427,9 @@ static void test_enable_wq(void)
     stop(&t);
 }
 
-/* ---- What is logged ---- */
+/* ---- Logged errors ---- */
 
-/* 5.8.1, Table 5-9: errors that go to SWERROR on a device without log */
+/* 5.8.1, Table 5-9: errors that a device without log reports in SWERROR */
 static void test_errors(void)
 {
     QDSADesc desc;
@@ -442,7 +449,7 @@ static void test_errors(void)
     submit_noop(&t, 0, t.cr + 16);
     expect_event(&t, 1, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
 
-    /* What can be told is told in the completion record, and only there */
+    /* An error that has a completion record is reported only there */
     qdsa_desc(&desc, DSA_OP_COUNT, CR, t.cr);
     qdsa_submit(&t.dsa, &desc);
     g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_OPERATION);
@@ -451,7 +458,7 @@ static void test_errors(void)
     stop(&t);
 }
 
-/* 5.8.1: an invalid handle is told in the completion record, too */
+/* 5.8.1: the completion record reports an invalid handle, too */
 static void test_int_handle(void)
 {
     const uint32_t info = HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK;
@@ -478,8 +485,8 @@ static void test_int_handle(void)
     stop(&t);
 }
 
-/* 3.13.3: a completion record that has no page, without page requests */
-static void test_record(void)
+/* 3.13.3: the page of a completion record is missing, PRS is disabled */
+static void test_record_fault(void)
 {
     const uint64_t fault = IOVA_CR + PAGE + 3 * DSA_CR_SIZE;
     QDSADesc desc;
@@ -497,13 +504,13 @@ static void test_record(void)
     g_assert_cmphex(EVENT_FIELD(&e, INFO_VALID), ==, 1);
     g_assert_cmphex(event_info(&e), ==, R_DSA_EVENT_INFO_CR_REQUIRED_MASK);
     g_assert_cmphex(e.q[2], ==, fault);
-    /* Its own fault, not that of the record */
+    /* The entry reports the fault of the descriptor, not that of the record */
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==,
                     DSA_STATUS_PAGE_FAULT | DSA_STATUS_WRITE);
     g_assert_cmpuint(ldl_le_p(e.cr + DSA_CR_BYTES_COMPLETED), ==, 16);
     g_assert_cmphex(ldq_le_p(e.cr + DSA_CR_FAULT_ADDR), ==, IOVA_DATA + PAGE);
 
-    /* The interrupt is left to software */
+    /* The device leaves the interrupt to software */
     submit_noop(&t, DSA_FLAG_REQUEST_INT, fault);
     e = expect_event(&t, 1, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
     g_assert_cmphex(event_info(&e), ==, HANDLE |
@@ -516,8 +523,8 @@ static void test_record(void)
     stop(&t);
 }
 
-/* 3.13.2, 5.8.1: the same where the page was asked for in vain */
-static void test_record_refused(void)
+/* 3.13.2, 5.8.1: the response to the page request is Invalid Request */
+static void test_record_invalid_request(void)
 {
     QVtdPageReq rq;
     Event e;
@@ -552,7 +559,7 @@ static void test_handle_released(void)
     stop(&t);
 }
 
-/* 3.13.3: WQ PRS Disable, for what is not a completion record */
+/* 3.13.3: WQ PRS Disable, for accesses other than completion records */
 static void test_prs_disable(void)
 {
     uint8_t record[DSA_CR_SIZE];
@@ -613,7 +620,7 @@ static void expect_member(Test *t, unsigned i, unsigned index, bool first)
                     (first ? R_DSA_EVENT_INFO_FIRST_IN_BATCH_MASK : 0));
 }
 
-/* 5.9: the completion of a batch follows the records of its descriptors */
+/* 5.9: a batch completes after the records of its descriptors */
 static void test_batch(void)
 {
     uint64_t id;
@@ -642,7 +649,7 @@ static void test_batch(void)
         g_assert_cmphex(FIELD_EX64(e.q[0], DSA_EVENT, BATCH_ID), ==, id);
     }
 
-    /* The next batch begins anew; it has only an interrupt */
+    /* The next batch starts over; it requests only an interrupt */
     submit_batch(&t, DSA_FLAG_REQUEST_INT, 2);
     e = expect_event(&t, 4, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
     g_assert_cmphex(event_info(&e), ==,
@@ -651,14 +658,17 @@ static void test_batch(void)
     expect_member(&t, 3, 1, true);
     expect_no_msi(&t, HANDLE);
 
-    /* The record is there although it is not asked for */
+    /* The completion record is valid, though not requested */
     submit_batch(&t, DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_INT, 2);
     e = expect_event(&t, 6, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
     g_assert_cmphex(event_info(&e), ==,
                     HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
 
-    /* Nothing to be told of this one; nothing to be logged of that one */
+    /*
+     * A batch without completion has no entry; one without errors has none,
+     * either
+     */
     submit_batch(&t, 0, 2);
     wait_tail(&t, 8);
     put_noop(&t, 1, CR, IOVA_CR + DSA_CR_SIZE);
@@ -668,8 +678,8 @@ static void test_batch(void)
     stop(&t);
 }
 
-/* 5.8.1: the same entry cannot tell of a list that has no page */
-static void test_batch_list(void)
+/* 5.8.1: the entry of the batch reports a fault of the descriptor list */
+static void test_batch_list_fault(void)
 {
     enum { MEMBERS = PAGE / DSA_DESC_SIZE };
     Test t;
@@ -694,7 +704,7 @@ static void submit_drain(Test *t, uint64_t cr)
     qdsa_submit(&t->dsa, &desc);
 }
 
-/* 5.9: a Drain that succeeds completes in the log where there is no PRS */
+/* 5.9: a successful Drain completes in the log if PRS is disabled */
 static void test_drain(void)
 {
     Event e;
@@ -722,10 +732,10 @@ static void test_drain(void)
     stop(&t);
 }
 
-/* ---- Where the log is ---- */
+/* ---- Address of the log ---- */
 
-/* 5.8.2: an entry that cannot be written is lost; nobody is asked for a page */
-static void test_lost(void)
+/* 5.8.2: an entry that cannot be written is lost, and no page is requested */
+static void test_entry_not_writable(void)
 {
     Test t;
 
@@ -738,7 +748,7 @@ static void test_lost(void)
     g_assert_cmphex(log_status(&t), ==, 0);
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
 
-    /* From the same place on once there is a page */
+    /* The log continues in the same entry once the page is present */
     map(&t, t.root0, IOVA_LOG, t.log);
     submit_error(&t);
     expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
@@ -765,7 +775,7 @@ static void test_pasid(void)
 
 /* ---- Interrupt ---- */
 
-/* 5.9, 9.2.9, 9.2.11: one, until software clears Interrupt Pending */
+/* 5.9, 9.2.9, 9.2.11: no second one until software clears Interrupt Pending */
 static void test_interrupt(void)
 {
     Test t;
@@ -791,7 +801,7 @@ static void test_interrupt(void)
     expect_no_msi(&t, 0);
     g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==, 0);
 
-    /* The upper half alone, as Linux does */
+    /* Write only the upper half, as Linux does */
     set_head(&t, 3);
     qdsa_writel(d, A_DSA_EVLSTATUS + 4,
                 R_DSA_EVLSTATUS_INT_PENDING_MASK >> 32);
@@ -802,9 +812,9 @@ static void test_interrupt(void)
     stop(&t);
 }
 
-/* ---- Full ---- */
+/* ---- Full log ---- */
 
-/* Errors, as many as there is room for and one */
+/* Cause one error more than the log has room for */
 static void fill_log(Test *t)
 {
     for (unsigned i = 1; i < LOG_SIZE; i++) {
@@ -820,7 +830,7 @@ static unsigned occupancy(Test *t)
                       OCCUPANCY);
 }
 
-/* 5.9: the device waits for software; nothing is lost */
+/* 5.9: the device waits for software; no entry is lost */
 static void test_full(void)
 {
     int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
@@ -830,7 +840,7 @@ static void test_full(void)
     fill_log(&t);
     submit_noop(&t, 0, t.cr);
     submit_noop(&t, 0, t.cr);
-    /* The engine has the first, for the others it has no time */
+    /* The engine holds the first error, the others wait in the queue */
     while (occupancy(&t) != 2) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(100);
@@ -841,7 +851,7 @@ static void test_full(void)
     expect_event(&t, LOG_SIZE - 1, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
     g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
     g_assert_cmphex(qdsa_swerror(&t.dsa), ==, 0);
-    /* From the beginning again */
+    /* The log starts over */
     set_head(&t, 2);
     submit_noop(&t, 0, t.cr + 16);
     expect_event(&t, 0, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
@@ -855,7 +865,7 @@ static void expect_swerror(Test *t, uint8_t code)
                 R_DSA_SWERROR_OVERFLOW_MASK);
 }
 
-/* 5.8.2, 9.2.12: errors that no descriptor in execution has do not wait */
+/* 5.8.2, 9.2.12: errors outside of the execution of a descriptor do not wait */
 static void test_swerror(void)
 {
     Test t;
@@ -863,7 +873,7 @@ static void test_swerror(void)
 
     start(&t);
     fill_log(&t);
-    /* 16 entries, and one that the engine may have taken */
+    /* The queue has 16 entries, and the engine may have taken one more */
     for (int i = 0; i < 18; i++) {
         submit_noop(&t, 0, t.cr);
     }
@@ -900,7 +910,7 @@ static void master_off(Test *t)
     qdsa_wait_swerror(&t->dsa, DSA_SWERROR_PCI_CONFIG);
 }
 
-/* 3.15: what ends a descriptor ends one that waits for the log, too */
+/* 3.15: the events that end descriptors also end those that wait for the log */
 static void test_full_abort(void)
 {
     static void (*const enders[])(Test *t) = {
@@ -923,8 +933,8 @@ static void test_full_abort(void)
     }
 }
 
-/* All engines at once, with a batch of errors each: all have their place */
-static void test_engines(void)
+/* All engines log a batch of errors at the same time: no entry is lost */
+static void test_concurrent_engines(void)
 {
     enum { ENGINES = 4, MEMBERS = 500, SIZE = 4096, ROUNDS = 3 };
     QDSADesc desc;
@@ -949,7 +959,7 @@ static void test_engines(void)
         qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
         qdsa_writeq(d, qdsa_grpcfg(0, DSA_GRPCFG_ENGINES), 0xf);
         qdsa_enable(d);
-        /* Full, so that they wait for each other */
+        /* The log is full, so that the engines wait for each other */
         set_head(&t, 1);
         for (int i = 0; i < ENGINES; i++) {
             qdsa_submit(d, &desc);
@@ -971,7 +981,7 @@ static void test_engines(void)
     stop(&t);
 }
 
-/* A head that is outside of the log; the end of the emulator while it waits */
+/* The head is outside of the log; QEMU exits while the engine waits */
 static void test_bad_head(void)
 {
     Test t;
@@ -987,7 +997,7 @@ static void test_bad_head(void)
     stop(&t);
 }
 
-/* Any configuration and head; none is too bad for a reset */
+/* A reset recovers from every configuration and head */
 static void test_random(void)
 {
     GRand *rng = g_rand_new_with_seed(1);
@@ -1026,7 +1036,7 @@ static void test_random(void)
 
 /* ---- Stop and migration ---- */
 
-/* The engine goes on waiting when the machine goes on */
+/* An engine that waits for the log goes on waiting after stop and cont */
 static void test_stop(void)
 {
     Test t;
@@ -1049,7 +1059,7 @@ static void load(Test *t, const char *path, const char *args)
     qatd_load_machine(t->qts, path);
 }
 
-/* Registers, what a batch has logged, and a record that was written, arrive */
+/* Registers, the entries of a batch, and a written record are migrated */
 static void test_migrate(void)
 {
     g_autofree char *path = NULL;
@@ -1061,7 +1071,7 @@ static void test_migrate(void)
     set_head(&t, 3);
     put_noop(&t, 0, CR, IOVA_CR + PAGE);
     put_noop(&t, 1, CR, IOVA_CR + PAGE);
-    /* There is no such handle: first its record is written */
+    /* There is no such handle: the device first writes the record */
     qdsa_desc(&desc, DSA_OP_NOOP, CR | DSA_FLAG_REQUEST_INT,
               IOVA_CR + DSA_CR_SIZE);
     desc_handle(&desc, HANDLE);
@@ -1092,7 +1102,7 @@ static void test_migrate(void)
     stop(&t);
 }
 
-/* The property has to be the same on both sides */
+/* Both sides must have the same value of the property */
 static void test_migrate_mismatch(void)
 {
     static const char *const args[] = { LOG_DSA, "-device dsa,addr=4" };
@@ -1111,11 +1121,11 @@ static void test_migrate_mismatch(void)
     }
 }
 
-/* A stream may hold anything: a tail behind the end, an empty log */
+/* The destination rejects invalid streams: tail beyond the end, empty log */
 static void test_migrate_hostile(void)
 {
     static const struct {
-        int offset;             /* from the size, which is the last byte */
+        int offset; /* from the size, of which this is the last byte */
         uint8_t val;
     } bytes[] = {
         { 0, 0 }, { 4, LOG_SIZE },
@@ -1161,20 +1171,23 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/event-log/enable-wq", test_enable_wq);
     qtest_add_func("/dsa/event-log/errors", test_errors);
     qtest_add_func("/dsa/event-log/int-handle", test_int_handle);
-    qtest_add_func("/dsa/event-log/record", test_record);
-    qtest_add_func("/dsa/event-log/record-refused", test_record_refused);
+    qtest_add_func("/dsa/event-log/completion-record-fault", test_record_fault);
+    qtest_add_func("/dsa/event-log/completion-record-invalid-request",
+                   test_record_invalid_request);
     qtest_add_func("/dsa/event-log/handle-released", test_handle_released);
     qtest_add_func("/dsa/event-log/prs-disable", test_prs_disable);
     qtest_add_func("/dsa/event-log/batch", test_batch);
-    qtest_add_func("/dsa/event-log/batch-list", test_batch_list);
+    qtest_add_func("/dsa/event-log/batch-list-fault", test_batch_list_fault);
     qtest_add_func("/dsa/event-log/drain", test_drain);
-    qtest_add_func("/dsa/event-log/lost", test_lost);
+    qtest_add_func("/dsa/event-log/entry-not-writable",
+                   test_entry_not_writable);
     qtest_add_func("/dsa/event-log/pasid", test_pasid);
     qtest_add_func("/dsa/event-log/interrupt", test_interrupt);
     qtest_add_func("/dsa/event-log/full", test_full);
     qtest_add_func("/dsa/event-log/swerror", test_swerror);
     qtest_add_func("/dsa/event-log/full-abort", test_full_abort);
-    qtest_add_func("/dsa/event-log/engines", test_engines);
+    qtest_add_func("/dsa/event-log/concurrent-engines",
+                   test_concurrent_engines);
     qtest_add_func("/dsa/event-log/bad-head", test_bad_head);
     qtest_add_func("/dsa/event-log/random", test_random);
     qtest_add_func("/dsa/event-log/stop", test_stop);

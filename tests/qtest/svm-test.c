@@ -5,9 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The interface is that of docs/specs/svm.rst.  The test is the guest: it has
- * the page tables of the process, and answers page requests.  Section numbers
- * are those of the PCI Express Base Specification 5.0.
+ * docs/specs/svm.rst describes the interface. The test acts as the guest: it
+ * sets up the page tables of the process, and responds to page requests.
+ * Section numbers are those of the PCI Express Base Specification 5.0.
  */
 
 #include "qemu/osdep.h"
@@ -36,11 +36,11 @@
 /* First-stage entry (VT-d 9.7) */
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
-/* Where MSIs go: a page that requests without PASID see */
+/* Address of MSIs: a page that is mapped for requests without PASID */
 #define MSI_IOVA    0x5000ULL
 #define MSI_DATA    0x4321
 
-/* The size of begin_and_fault(): what ends at once, or what takes a thread */
+/* For begin_and_fault(): a vCPU runs SHORT operations, the worker LONG ones */
 #define SHORT       64
 #define LONG        (KIB4 + 64)
 static uint64_t fault_size = SHORT;
@@ -55,7 +55,7 @@ typedef struct Test {
     QVtdPrq prq;
     uint16_t bdf;
     uint64_t root;              /* tables of PASID */
-    uint64_t msi;               /* where MSIs arrive */
+    uint64_t msi;               /* address of MSIs */
     uint16_t ats;
     uint16_t pasid;
     uint16_t pri;
@@ -168,7 +168,7 @@ static uint64_t page(Test *t)
     return qvtd_new_table(&t->vtd);
 }
 
-/* Returns where it is mapped to */
+/* Returns the guest physical address of the page */
 static uint64_t map(Test *t, uint64_t addr, uint64_t bits)
 {
     uint64_t gpa = page(t);
@@ -190,7 +190,7 @@ static uint8_t pattern(uint64_t pos)
     return pos % SVM_DEMO_PATTERN_PERIOD;
 }
 
-/* Bit by bit, as the definition says */
+/* Bit by bit, as in the definition */
 static uint8_t crc8(uint8_t crc, const uint8_t *data, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -202,7 +202,7 @@ static uint8_t crc8(uint8_t crc, const uint8_t *data, size_t len)
     return crc;
 }
 
-/* [gpa, gpa + len) holds the pattern from @pos on */
+/* Check that [gpa, gpa + len) holds the pattern from @pos on */
 static void check_pattern(Test *t, uint64_t gpa, size_t len, uint64_t pos)
 {
     g_autofree uint8_t *buf = g_malloc(len);
@@ -250,7 +250,7 @@ static bool msi_arrived(Test *t, uint64_t arg)
     return data;
 }
 
-/* An MSI that comes too early would take a moment: the worker sends it */
+/* The worker sends MSIs: give it time to send one too early */
 static void check_no_msi(Test *t)
 {
     for (int i = 0; i < 200; i++) {
@@ -301,7 +301,7 @@ static void expect_request(Test *t, uint64_t addr, bool is_write,
     g_assert_false(rq->exec);
 }
 
-/* Start a write at ADDR, where nothing is, and take the request for it */
+/* Start a write at ADDR, which is not mapped, and take the page request */
 static void begin_and_fault(Test *t, QVtdPageReq *rq)
 {
     if (fault_size > KIB4) {
@@ -312,7 +312,7 @@ static void begin_and_fault(Test *t, QVtdPageReq *rq)
     g_assert_false(msi_arrived(t, 0));
 }
 
-/* The device works, after whatever happened before */
+/* The device works after all that happened before */
 static void check_alive(Test *t)
 {
     uint64_t gpa = map(t, ADDR + 64 * KIB4, FS);
@@ -323,7 +323,7 @@ static void check_alive(Test *t)
     unmap(t, ADDR + 64 * KIB4);
 }
 
-/* ---- Faults on purpose ---- */
+/* ---- Fault injection ---- */
 
 static void inject(Test *t, const char *name, unsigned value)
 {
@@ -345,7 +345,7 @@ static unsigned injected(Test *t, const char *name)
     return qdict_get_int(rsp, "return");
 }
 
-static bool injected_switch(Test *t, const char *name)
+static bool injected_bool(Test *t, const char *name)
 {
     g_autoptr(QDict) rsp = get_property(t, name);
 
@@ -381,8 +381,8 @@ static void test_config(void)
     stop(&t);
 }
 
-/* Registers take accesses of their own width only */
-static void test_widths(void)
+/* Registers ignore accesses of another width */
+static void test_access_width(void)
 {
     uint64_t gpa;
     Test t;
@@ -394,7 +394,7 @@ static void test_widths(void)
     g_assert_cmphex(qtest_readl(t.qts, REGS + SVM_DEMO_REG_START + 4), ==, 0);
     g_assert_cmphex(qtest_readq(t.qts, REGS + SVM_DEMO_REG_PASID), ==, 0);
     g_assert_cmphex(qtest_readq(t.qts, REGS + SVM_DEMO_REGS_SIZE - 8), ==, 0);
-    /* Nor can these be read */
+    /* Write-only registers read as 0 */
     g_assert_cmphex(rd(&t, SVM_DEMO_REG_CRC), ==, 0);
     wr(&t, SVM_DEMO_REG_SIZE, 16);
     g_assert_cmphex(rd(&t, SVM_DEMO_REG_SIZE), ==, 0);
@@ -418,7 +418,7 @@ static void test_widths(void)
 
 /* ---- Data ---- */
 
-/* Any size and alignment; pages that do not follow each other in memory */
+/* Any size and alignment; consecutive pages are not contiguous in memory */
 static void test_write(void)
 {
     const uint64_t addr = ADDR + 0xff3;
@@ -477,7 +477,7 @@ static void test_read(void)
         buf[i] = i * 7 + (i >> 5);
     }
     for (int i = 1; i >= 0; i--) {
-        /* Reading is enough */
+        /* Read permission is enough */
         gpa[i] = map(&t, ADDR + i * KIB4, VTD_FL_P | VTD_FL_US);
         qtest_memwrite(t.qts, gpa[i], buf + i * KIB4, KIB4);
     }
@@ -488,11 +488,11 @@ static void test_read(void)
     wr(&t, SVM_DEMO_REG_CRC, crc ^ 0x10);
     g_assert_cmphex(run(&t, SVM_DEMO_START_READ, ADDR + 3, 5000), ==,
                     SVM_DEMO_RESULT_ERROR);
-    /* All of the register counts */
+    /* The CRC covers all bits of the register */
     wr(&t, SVM_DEMO_REG_CRC, crc | 0x100);
     g_assert_cmphex(run(&t, SVM_DEMO_START_READ, ADDR + 3, 5000), ==,
                     SVM_DEMO_RESULT_ERROR);
-    /* A known one: 0x00 */
+    /* A known CRC: that of 0x00 */
     qtest_memset(t.qts, gpa[0], 0, 1);
     wr(&t, SVM_DEMO_REG_CRC, crc8(SVM_DEMO_CRC8_INIT, (const uint8_t *)"", 1));
     g_assert_cmphex(run(&t, SVM_DEMO_START_READ, ADDR, 1), ==,
@@ -500,7 +500,7 @@ static void test_read(void)
     stop(&t);
 }
 
-/* A result stays until the next one */
+/* The result stays until the next operation ends */
 static void test_result(void)
 {
     Test t;
@@ -516,7 +516,7 @@ static void test_result(void)
     stop(&t);
 }
 
-static void test_bad_ranges(void)
+static void test_invalid_range(void)
 {
     uint64_t gpa;
     Test t;
@@ -528,14 +528,14 @@ static void test_bad_ranges(void)
                     SVM_DEMO_RESULT_ERROR);
     g_assert_cmphex(run_write(&t, 2, UINT64_MAX), ==, SVM_DEMO_RESULT_ERROR);
     check_untouched(&t, gpa, KIB4);
-    /* Up to the last byte is fine */
+    /* The range may end at the last byte */
     g_assert_cmphex(run_write(&t, UINT64_MAX - 15, 16), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, gpa + KIB4 - 16, 16, 0);
     check_alive(&t);
     stop(&t);
 }
 
-/* 7.8.8.3: what is not enabled is not used, and PASIDs have 20 bits */
+/* 7.8.8.3: the PASID must be enabled, and has 20 bits */
 static void test_pasid(void)
 {
     uint64_t gpa;
@@ -549,7 +549,7 @@ static void test_pasid(void)
     conf_writew(&t, t.pasid + PCI_PASID_CTRL, 0);
     g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_ERROR);
     check_untouched(&t, gpa, 16);
-    /* Without PASID there are the tables of the function */
+    /* Without PASID, the tables of the function are used */
     wr(&t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
     g_assert_cmphex(run_write(&t, MSI_IOVA + 64, 16), ==, SVM_DEMO_RESULT_OK);
     check_pattern(&t, t.msi + 64, 16, 0);
@@ -582,8 +582,8 @@ static void test_privileged(void)
     stop(&t);
 }
 
-/* 10.5.1.3: the device has no other way to memory than ATS */
-static void test_ats_off(void)
+/* 10.5.1.3: without ATS, the device cannot access memory */
+static void test_ats_disabled(void)
 {
     uint64_t gpa;
     Test t;
@@ -598,8 +598,8 @@ static void test_ats_off(void)
     stop(&t);
 }
 
-/* Only RAM: neither its own registers, nor an interrupt */
-static void test_not_ram(void)
+/* Only RAM: neither the device's own registers, nor the interrupt range */
+static void test_mmio_address(void)
 {
     Test t;
 
@@ -616,7 +616,9 @@ static void test_not_ram(void)
 
 /* ---- Page requests ---- */
 
-/* 10.4: a missing page is asked for; with the answer the operation goes on */
+/*
+ * 10.4: the device requests a missing page; the response resumes the operation
+ */
 static void test_page_request(void)
 {
     QVtdPageReq rq;
@@ -636,7 +638,7 @@ static void test_page_request(void)
     stop(&t);
 }
 
-/* A page that can be read only is asked for to be written */
+/* A write to a read-only page requests write permission */
 static void test_page_request_permission(void)
 {
     QVtdPageReq rq;
@@ -661,8 +663,8 @@ static void test_page_request_permission(void)
     stop(&t);
 }
 
-/* 10.4.2.1: every answer but Success ends the operation */
-static void test_page_request_refused(void)
+/* 10.4.2.1: every response but Success ends the operation */
+static void test_failed_response(void)
 {
     static const unsigned codes[] = {
         VTD_PAGE_RESP_INVALID, VTD_PAGE_RESP_FAILURE, 7,
@@ -683,8 +685,8 @@ static void test_page_request_refused(void)
     stop(&t);
 }
 
-/* A success without a page is a reason to ask again, not to go on */
-static void test_page_request_again(void)
+/* The page is still missing after Success: the device requests it again */
+static void test_success_without_page(void)
 {
     QVtdPageReq rq;
     uint64_t gpa;
@@ -709,10 +711,10 @@ static bool page_has_pattern(Test *t, uint64_t gpa)
 }
 
 /*
- * While it waits for a page it does what it can: it has asked for all that is
- * missing, and has written what is there.
+ * While the device waits for pages, it has requested all missing ones, and has
+ * written those that are present.
  */
-static void test_overlap(void)
+static void test_progress_while_waiting(void)
 {
     QVtdPageReq rq[2];
     uint64_t gpa[5];
@@ -741,8 +743,8 @@ static void test_overlap(void)
 }
 
 /*
- * 10.5.2.5: as many requests as are allowed, and no more.  Pages in a row are
- * one group.
+ * 10.5.2.5: the device has no more requests outstanding than the allocation
+ * permits. Consecutive pages form one group.
  */
 static void test_allocation(void)
 {
@@ -770,7 +772,7 @@ static void test_allocation(void)
     stop(&t);
 }
 
-/* Several groups are open at once, and answered in any order */
+/* Several groups are outstanding; the responses come in any order */
 static void test_groups(void)
 {
     const unsigned pages = 100;
@@ -800,8 +802,8 @@ static void test_groups(void)
 }
 
 /*
- * The queue overflows in the middle of a group: what was lost is asked for
- * again, when there is room.
+ * The queue overflows in the middle of a group: the device requests the lost
+ * pages again when there is space.
  */
 static void test_overflow(void)
 {
@@ -821,11 +823,11 @@ static void test_overflow(void)
         while (has_requests(&t, 1)) {
             qvtd_prq_next(&t.prq, &rq);
             i = (rq.addr - ADDR) / KIB4;
-            /* Not those that filled it, whose indices may be the same */
+            /* Skip the injected ones, which may have the same indices */
             if (!rq.last || i >= ARRAY_SIZE(gpa)) {
                 continue;
             }
-            /* Only what closes a group brings its page in */
+            /* The page is mapped only for the last request of a group */
             if (!gpa[i]) {
                 gpa[i] = map(&t, rq.addr, FS);
             }
@@ -843,7 +845,7 @@ static void test_overflow(void)
     stop(&t);
 }
 
-/* Without an allocation no page can be asked for */
+/* Without allocation the device cannot request pages */
 static void test_no_allocation(void)
 {
     Test t;
@@ -857,8 +859,8 @@ static void test_no_allocation(void)
 
 /* ---- Short operations ---- */
 
-/* What is there is done when the register has been written */
-static void test_at_once(void)
+/* A present page: the operation ends while the register is written */
+static void test_inline(void)
 {
     uint64_t gpa;
     Test t;
@@ -872,8 +874,8 @@ static void test_at_once(void)
     stop(&t);
 }
 
-/* What is not there is asked for, and done when the response has been read */
-static void test_at_once_with_page_request(void)
+/* A missing page: the operation ends while the response is processed */
+static void test_inline_with_page_request(void)
 {
     QVtdPageReq rq;
     uint64_t gpa;
@@ -891,15 +893,15 @@ static void test_at_once_with_page_request(void)
     stop(&t);
 }
 
-/* The interrupt is remapped (VT-d 5.1) while the queue is being read */
-static void test_at_once_remapped(void)
+/* The interrupt is remapped (VT-d 5.1) while the queue is processed */
+static void test_inline_remapped(void)
 {
     uint8_t msi;
     QVtdPageReq rq;
     Test t;
 
     start(&t);
-    /* All entries of the table are not present, which can be seen */
+    /* No entry of the table is present, so that a fault is recorded */
     qvtd_writeq(t.qts, DMAR_IRTA_REG, page(&t));
     qvtd_writel(t.qts, DMAR_GCMD_REG,
                 VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_SIRTP);
@@ -922,7 +924,7 @@ static void test_at_once_remapped(void)
 
 /* ---- Misbehaviour ---- */
 
-/* A second start, and other registers, do not touch what is running */
+/* A second start, and other registers, do not affect a running operation */
 static void test_start_while_busy(void)
 {
     QVtdPageReq rq;
@@ -945,7 +947,7 @@ static void test_start_while_busy(void)
     stop(&t);
 }
 
-/* There is an end without an interrupt, and none comes later */
+/* An operation ends without MSI, which is not sent later, either */
 static void test_no_msi(void)
 {
     uint8_t msi;
@@ -962,8 +964,8 @@ static void test_no_msi(void)
     stop(&t);
 }
 
-/* No operation is started by anything but 1 and 2 */
-static void test_no_operation(void)
+/* Only 1 and 2 start an operation */
+static void test_invalid_command(void)
 {
     Test t;
 
@@ -977,7 +979,7 @@ static void test_no_operation(void)
     stop(&t);
 }
 
-/* Whoever takes the PASID away gets an error and an MSI for it */
+/* Changing the PASID ends the operation with an error and an MSI */
 static void test_pasid_while_busy(void)
 {
     QVtdPageReq rq;
@@ -988,7 +990,7 @@ static void test_pasid_while_busy(void)
     begin_and_fault(&t, &rq);
     wr(&t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
     wr(&t, SVM_DEMO_REG_PASID, PASID + 1);
-    /* The end comes with the answer (6.20.1), which comes too late */
+    /* The operation ends with the response (6.20.1), which comes too late */
     gpa = map(&t, ADDR, FS);
     qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
@@ -998,8 +1000,8 @@ static void test_pasid_while_busy(void)
     stop(&t);
 }
 
-/* 10.5.1.3, 10.5.2.2, 7.8.8.3, 7.5.1.1.3: the guest switches something off */
-static void check_off_while_busy(Test *t, uint16_t reg, uint16_t on)
+/* 10.5.1.3, 10.5.2.2, 7.8.8.3, 7.5.1.1.3: the guest disables a capability */
+static void check_disable_while_busy(Test *t, uint16_t reg, uint16_t on)
 {
     QVtdPageReq rq;
     uint64_t gpa;
@@ -1007,7 +1009,10 @@ static void check_off_while_busy(Test *t, uint16_t reg, uint16_t on)
     begin_and_fault(t, &rq);
     conf_writew(t, reg, 0);
     if (reg == t->pri + PCI_PRI_CTRL) {
-        /* No response is waited for, but a page that is there will do */
+        /*
+         * The operation ends without response, even if the page is present
+         * then
+         */
         wait_until(t, has_failed, 0);
     }
     gpa = map(t, ADDR, FS);
@@ -1019,17 +1024,17 @@ static void check_off_while_busy(Test *t, uint16_t reg, uint16_t on)
     unmap(t, ADDR);
 }
 
-static void test_off_while_busy(void)
+static void test_disable_while_busy(void)
 {
     uint16_t command;
     Test t;
 
     start(&t);
-    check_off_while_busy(&t, t.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
-    check_off_while_busy(&t, t.pasid + PCI_PASID_CTRL,
+    check_disable_while_busy(&t, t.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+    check_disable_while_busy(&t, t.pasid + PCI_PASID_CTRL,
                          PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_PRIV);
-    check_off_while_busy(&t, t.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
-    /* Bus mastering, without hiding the registers */
+    check_disable_while_busy(&t, t.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
+    /* Disable bus mastering, but not the access to the registers */
     command = conf_readw(&t, PCI_COMMAND);
     {
         QVtdPageReq rq;
@@ -1038,7 +1043,7 @@ static void test_off_while_busy(void)
         conf_writew(&t, PCI_COMMAND, command & ~PCI_COMMAND_MASTER);
         qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
         wait_until(&t, has_failed, 0);
-        /* An MSI is a memory write, too */
+        /* An MSI is a memory write: it is not sent, either */
         g_assert_false(msi_arrived(&t, 0));
         conf_writew(&t, PCI_COMMAND, command);
         check_alive(&t);
@@ -1046,7 +1051,7 @@ static void test_off_while_busy(void)
     stop(&t);
 }
 
-/* 6.6.2: FLR stops it, without a result */
+/* 6.6.2: FLR ends the operation without a result */
 static void test_flr_while_busy(void)
 {
     QVtdPageReq rq;
@@ -1063,7 +1068,7 @@ static void test_flr_while_busy(void)
     conf_enable(&t, 32);
     g_assert_cmphex(result(&t), ==, SVM_DEMO_RESULT_OK);
     g_assert_false(msi_arrived(&t, 0));
-    /* All registers are at their defaults */
+    /* All registers have their default values */
     wr(&t, SVM_DEMO_REG_START, SVM_DEMO_START_WRITE);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
     check_alive(&t);
@@ -1104,7 +1109,7 @@ static void test_unplug_while_busy(void)
 
 /* ---- Invalidation ---- */
 
-/* 10.3: what has been invalidated is not used */
+/* 10.3: the device does not use invalidated translations */
 static void test_invalidation(void)
 {
     QVtdPageReq rq;
@@ -1125,10 +1130,10 @@ static void test_invalidation(void)
     stop(&t);
 }
 
-/* ---- What faults on purpose do ---- */
+/* ---- Effects of fault injection ---- */
 
-/* The opposite of test_invalidation(): that test would catch it */
-static void test_inject_stale(void)
+/* The opposite of test_invalidation(), which detects the fault */
+static void test_inject_ignored_invalidation(void)
 {
     uint64_t gpa;
     Test t;
@@ -1153,7 +1158,7 @@ static void test_inject_deny(void)
     g_assert_cmphex(run_write(&t, ADDR, 16), ==, SVM_DEMO_RESULT_ERROR);
     g_assert_false(has_requests(&t, 1));
     g_assert_cmpuint(injected(&t, "x-deny-requests"), ==, 0);
-    /* Just this one */
+    /* The property affects only one request */
     begin_and_fault(&t, &rq);
     map(&t, ADDR, FS);
     qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
@@ -1172,7 +1177,7 @@ static void test_inject_drop(void)
     map(&t, ADDR, FS);
     qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmpuint(injected(&t, "x-drop-responses"), ==, 0);
-    /* The guest is done with it, the device is not until it is told */
+    /* The group has ended for the guest, but not for the device */
     g_assert_false(msi_arrived(&t, 0));
     wr(&t, SVM_DEMO_REG_PASID, PASID);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_ERROR);
@@ -1187,12 +1192,12 @@ static void test_inject_delay(void)
     Test t;
 
     start(&t);
-    /* More nanoseconds than 32 bits hold */
+    /* A delay of more nanoseconds than 32 bits hold */
     inject(&t, "x-delay-responses", 5000);
     begin_and_fault(&t, &rq);
     gpa = map(&t, ADDR, FS);
     qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
-    /* The virtual clock is the test's */
+    /* The test controls the virtual clock */
     qtest_clock_step(t.qts, 4999LL * 1000 * 1000);
     check_no_msi(&t);
     check_untouched(&t, gpa, 64);
@@ -1220,7 +1225,7 @@ static void test_inject_flood(void)
     stop(&t);
 }
 
-/* What cannot be set says why */
+/* Setting an invalid value fails, and the error message contains @why */
 static void check_refused(QTestState *qts, const char *name, const char *value,
                           const char *why)
 {
@@ -1246,17 +1251,17 @@ static void test_inject_properties(void)
                   "x-ignore-invalidations");
     g_assert_cmpuint(injected(&t, "x-drop-responses"), ==, 0);
     g_assert_cmpuint(injected(&t, "x-deny-requests"), ==, 0);
-    g_assert_false(injected_switch(&t, "x-ignore-invalidations"));
+    g_assert_false(injected_bool(&t, "x-ignore-invalidations"));
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
 
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'qom-set', 'arguments': "
                              "{ 'path': 'svm0', 'value': true, "
                              "'property': 'x-ignore-invalidations' } }");
-    g_assert_true(injected_switch(&t, "x-ignore-invalidations"));
+    g_assert_true(injected_bool(&t, "x-ignore-invalidations"));
     stop(&t);
 }
 
-/* What a device cannot be made of says why, and leaves nothing behind */
+/* device_add fails with the message @why, and leaves no device behind */
 static void check_no_device(QTestState *qts, const char *args, const char *why)
 {
     g_autofree char *json = g_strdup_printf(
@@ -1293,7 +1298,7 @@ static void migrate(Test *t)
     qatd_load_machine(t->qts, path);
 }
 
-/* The operation goes on where it was, and the interrupt comes */
+/* The operation continues on the destination, and sends its MSI */
 static void test_migration_while_busy(void)
 {
     QVtdPageReq old, rq;
@@ -1305,14 +1310,14 @@ static void test_migration_while_busy(void)
     begin(&t, SVM_DEMO_START_WRITE, ADDR, KIB4 + 64);
     expect_request(&t, ADDR + KIB4, true, &old);
     wait_until(&t, page_has_pattern, gpa);
-    /* Shows whether the destination begins again */
+    /* Detects a destination that starts over */
     qtest_memset(t.qts, gpa, 0, KIB4);
     migrate(&t);
     expect_request(&t, ADDR + KIB4, true, &rq);
     check_untouched(&t, gpa, KIB4);
     gpa = map(&t, ADDR + KIB4, FS);
     qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
-    /* As for a machine that was only stopped */
+    /* The operation ends as if the machine had only been stopped */
     check_no_msi(&t);
     qvtd_prq_respond(&t.prq, &old, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(finish(&t), ==, SVM_DEMO_RESULT_OK);
@@ -1320,7 +1325,7 @@ static void test_migration_while_busy(void)
     stop(&t);
 }
 
-/* The same for an operation whose address space was taken away before */
+/* The same for an operation that lost its address space before */
 static void test_migration_cancelled(void)
 {
     QVtdPageReq rq;
@@ -1338,7 +1343,7 @@ static void test_migration_cancelled(void)
     stop(&t);
 }
 
-/* Returns where the operation is in a stream: "svm/operation" of the device */
+/* Returns the position of "svm/operation" of the device in a stream */
 static char *find_operation(char *stream, size_t len)
 {
     uint8_t key[20];
@@ -1360,7 +1365,7 @@ static void expect_load(const char *path, const char *stream, size_t len,
     qatd_expect_load(MACHINE "-incoming defer", path, stream, len, expected);
 }
 
-/* A stream may hold anything: an operation that cannot be is refused */
+/* The destination rejects streams with an invalid operation */
 static void test_migration_hostile(void)
 {
     g_autofree char *path = NULL, *stream = NULL;
@@ -1371,14 +1376,14 @@ static void test_migration_hostile(void)
 
     start(&t);
     begin_and_fault(&t, &rq);
-    /* So that "svm/ended" is in the stream, too */
+    /* Makes the stream contain "svm/ended", too */
     wr(&t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
     path = qatd_save_machine(t.qts);
     g_assert_true(g_file_get_contents(path, &stream, &len, NULL));
     op = find_operation(stream, len);
     expect_load(path, stream, len, "completed");
 
-    /* No such command; ended, but there is none; further than its size */
+    /* Invalid command; ended without an operation; position beyond the size */
     stq_be_p(op, SVM_DEMO_START_READ + 1);
     expect_load(path, stream, len, "failed");
     stq_be_p(op, 0);
@@ -1392,7 +1397,7 @@ static void test_migration_hostile(void)
     alloc_destroy(&t.alloc);
 }
 
-/* Suspending stops the processors, and no device */
+/* Suspending the machine stops the processors, but no device */
 static void test_suspend_while_busy(void)
 {
     QVtdPageReq rq;
@@ -1410,7 +1415,7 @@ static void test_suspend_while_busy(void)
     stop(&t);
 }
 
-/* A device that comes while the machine is suspended works afterwards */
+/* A device that is plugged while the machine is suspended works afterwards */
 static void test_plug_while_suspended(void)
 {
     uint64_t gpa;
@@ -1428,7 +1433,7 @@ static void test_plug_while_suspended(void)
     stop(&t);
 }
 
-/* While the machine is stopped the device is, too */
+/* Stopping the machine stops the device */
 static void test_stop_while_busy(void)
 {
     QVtdPageReq rq;
@@ -1449,10 +1454,11 @@ static void test_stop_while_busy(void)
 }
 
 /*
- * PCIe 5.0, 6.20.1: all page requests are answered before the function is done
- * with an address space, also those from before the machine was stopped
+ * PCIe 5.0, 6.20.1: all page requests must have responses before the function
+ * stops using an address space, including those from before the machine was
+ * stopped
  */
-static void test_stop_and_ask_again(void)
+static void test_stop_and_repeat_request(void)
 {
     QVtdPageReq old, rq;
     uint64_t gpa;
@@ -1473,7 +1479,7 @@ static void test_stop_and_ask_again(void)
     stop(&t);
 }
 
-/* The same for an operation whose address space is taken away */
+/* The same for an operation that loses its address space */
 static void test_stop_cancelled(void)
 {
     QVtdPageReq rq;
@@ -1491,21 +1497,21 @@ static void test_stop_cancelled(void)
     stop(&t);
 }
 
-/* ---- Everything at once ---- */
+/* ---- Random actions ---- */
 
-#define CHAOS_PAGES     12
-#define CHAOS_STEPS     4000
+#define RANDOM_PAGES     12
+#define RANDOM_STEPS     4000
 
-typedef struct Chaos {
+typedef struct RandomTest {
     Test t;
-    uint64_t mapped[CHAOS_PAGES];   /* or 0 */
-    uint64_t taken[CHAOS_PAGES];    /* what was mapped there before */
-} Chaos;
+    uint64_t mapped[RANDOM_PAGES];   /* guest physical, or 0 */
+    uint64_t taken[RANDOM_PAGES];    /* guest physical, if unmapped */
+} RandomTest;
 
-static void chaos_start(Chaos *c)
+static void random_start(RandomTest *c)
 {
-    uint64_t addr = ADDR + g_test_rand_int_range(0, CHAOS_PAGES * KIB4);
-    uint64_t size = g_test_rand_int_range(0, CHAOS_PAGES * KIB4);
+    uint64_t addr = ADDR + g_test_rand_int_range(0, RANDOM_PAGES * KIB4);
+    uint64_t size = g_test_rand_int_range(0, RANDOM_PAGES * KIB4);
 
     wr(&c->t, SVM_DEMO_REG_ADDR,
        g_test_rand_int_range(0, 20) ? addr : UINT64_MAX);
@@ -1513,10 +1519,10 @@ static void chaos_start(Chaos *c)
     wr(&c->t, SVM_DEMO_REG_START, g_test_rand_int_range(1, 3));
 }
 
-/* What the guest takes back has to stay as it leaves it */
-static void chaos_map(Chaos *c)
+/* Pages that the guest has unmapped must not change */
+static void random_map(RandomTest *c)
 {
-    int i = g_test_rand_int_range(0, CHAOS_PAGES);
+    int i = g_test_rand_int_range(0, RANDOM_PAGES);
     uint64_t addr = ADDR + i * KIB4;
 
     if (c->taken[i]) {
@@ -1535,7 +1541,7 @@ static void chaos_map(Chaos *c)
     }
 }
 
-static void chaos_respond(Chaos *c)
+static void random_respond(RandomTest *c)
 {
     QVtdPageReq rq;
 
@@ -1551,7 +1557,7 @@ static void chaos_respond(Chaos *c)
                 VTD_PRS_PRO);
 }
 
-static void chaos_switch(Chaos *c)
+static void random_switch(RandomTest *c)
 {
     const uint16_t regs[] = {
         c->t.ats + PCI_ATS_CTRL, c->t.pasid + PCI_PASID_CTRL,
@@ -1564,26 +1570,26 @@ static void chaos_switch(Chaos *c)
     conf_writew(&c->t, reg, on);
 }
 
-static void chaos_flr(Chaos *c)
+static void random_flr(RandomTest *c)
 {
     conf_writew(&c->t, qecam_cap(c->t.qts, c->t.bdf, PCI_CAP_ID_EXP) +
                 PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
     conf_enable(&c->t, g_test_rand_int_range(0, 64));
 }
 
-static void chaos_pause(Chaos *c)
+static void random_pause(RandomTest *c)
 {
     qtest_qmp_assert_success(c->t.qts, "{ 'execute': 'stop' }");
     qtest_qmp_assert_success(c->t.qts, "{ 'execute': 'cont' }");
 }
 
-static void chaos_pasid(Chaos *c)
+static void random_pasid(RandomTest *c)
 {
     wr(&c->t, SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
     wr(&c->t, SVM_DEMO_REG_PASID, PASID);
 }
 
-static void chaos_inject(Chaos *c)
+static void random_inject(RandomTest *c)
 {
     static const char *const names[] = {
         "x-drop-responses", "x-delay-responses", "x-deny-requests", "x-flood",
@@ -1594,39 +1600,39 @@ static void chaos_inject(Chaos *c)
     qtest_clock_step(c->t.qts, 1000 * 1000);
 }
 
-static void test_chaos(void)
+static void test_random(void)
 {
-    static void (*const actions[])(Chaos *c) = {
-        chaos_start, chaos_start, chaos_start, chaos_start, chaos_map,
-        chaos_map, chaos_map, chaos_map, chaos_respond, chaos_respond,
-        chaos_respond, chaos_switch, chaos_pasid,
+    static void (*const actions[])(RandomTest *c) = {
+        random_start, random_start, random_start, random_start, random_map,
+        random_map, random_map, random_map, random_respond, random_respond,
+        random_respond, random_switch, random_pasid,
     };
-    static void (*const rare[])(Chaos *c) = {
-        chaos_flr, chaos_pause, chaos_inject,
+    static void (*const rare[])(RandomTest *c) = {
+        random_flr, random_pause, random_inject,
     };
-    Chaos c = { };
+    RandomTest c = { };
 
     start(&c.t);
-    for (int i = 0; i < CHAOS_STEPS; i++) {
+    for (int i = 0; i < RANDOM_STEPS; i++) {
         if (i % 50) {
             actions[g_test_rand_int_range(0, ARRAY_SIZE(actions))](&c);
         } else {
             rare[g_test_rand_int_range(0, ARRAY_SIZE(rare))](&c);
         }
     }
-    for (int i = 0; i < CHAOS_PAGES; i++) {
+    for (int i = 0; i < RANDOM_PAGES; i++) {
         if (c.taken[i]) {
             check_untouched(&c.t, c.taken[i], KIB4);
         }
     }
     inject(&c.t, "x-deny-requests", 0);
-    chaos_flr(&c);
-    chaos_respond(&c);
+    random_flr(&c);
+    random_respond(&c);
     check_alive(&c.t);
     stop(&c.t);
 }
 
-/* ---- Short and long ---- */
+/* ---- Short and long operations ---- */
 
 typedef struct Sized {
     uint64_t size;
@@ -1652,7 +1658,7 @@ static void add_sized(const char *name, const char *suffix, uint64_t size,
     qtest_add_data_func_full(path, sized, run_sized, g_free);
 }
 
-/* Both where the operation is run by who starts it, and in the thread */
+/* Run @test with operations of the starting vCPU, and of the worker thread */
 static void add_both(const char *name, void (*test)(void))
 {
     add_sized(name, "short", SHORT, test);
@@ -1663,45 +1669,48 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/svm/config", test_config);
-    qtest_add_func("/svm/widths", test_widths);
+    qtest_add_func("/svm/access-width", test_access_width);
     qtest_add_func("/svm/write", test_write);
     qtest_add_func("/svm/huge-page", test_huge_page);
     qtest_add_func("/svm/read", test_read);
     qtest_add_func("/svm/result", test_result);
-    qtest_add_func("/svm/bad-ranges", test_bad_ranges);
+    qtest_add_func("/svm/invalid-range", test_invalid_range);
     qtest_add_func("/svm/no-msi", test_no_msi);
-    qtest_add_func("/svm/no-operation", test_no_operation);
+    qtest_add_func("/svm/invalid-command", test_invalid_command);
     qtest_add_func("/svm/pasid", test_pasid);
     qtest_add_func("/svm/privileged", test_privileged);
-    qtest_add_func("/svm/ats-off", test_ats_off);
-    qtest_add_func("/svm/not-ram", test_not_ram);
+    qtest_add_func("/svm/ats-disabled", test_ats_disabled);
+    qtest_add_func("/svm/mmio-address", test_mmio_address);
     qtest_add_func("/svm/page-request", test_page_request);
     qtest_add_func("/svm/page-request/permission",
                    test_page_request_permission);
-    qtest_add_func("/svm/page-request/refused", test_page_request_refused);
-    qtest_add_func("/svm/page-request/again", test_page_request_again);
-    qtest_add_func("/svm/page-request/overlap", test_overlap);
+    qtest_add_func("/svm/page-request/failed-response", test_failed_response);
+    qtest_add_func("/svm/page-request/success-without-page",
+                   test_success_without_page);
+    qtest_add_func("/svm/page-request/progress-while-waiting",
+                   test_progress_while_waiting);
     qtest_add_func("/svm/page-request/allocation", test_allocation);
     qtest_add_func("/svm/page-request/no-allocation", test_no_allocation);
     qtest_add_func("/svm/page-request/groups", test_groups);
     qtest_add_func("/svm/page-request/overflow", test_overflow);
-    qtest_add_func("/svm/at-once", test_at_once);
-    qtest_add_func("/svm/at-once/page-request",
-                   test_at_once_with_page_request);
-    qtest_add_func("/svm/at-once/remapped", test_at_once_remapped);
+    qtest_add_func("/svm/inline", test_inline);
+    qtest_add_func("/svm/inline/page-request",
+                   test_inline_with_page_request);
+    qtest_add_func("/svm/inline/remapped", test_inline_remapped);
     add_both("/svm/busy/start", test_start_while_busy);
     add_both("/svm/busy/pasid", test_pasid_while_busy);
-    add_both("/svm/busy/off", test_off_while_busy);
+    add_both("/svm/busy/disable", test_disable_while_busy);
     add_both("/svm/busy/flr", test_flr_while_busy);
     add_both("/svm/busy/reset", test_reset_while_busy);
     add_both("/svm/busy/unplug", test_unplug_while_busy);
     add_both("/svm/busy/migration", test_migration_while_busy);
     add_both("/svm/busy/migration-cancelled", test_migration_cancelled);
     add_both("/svm/busy/stop", test_stop_while_busy);
-    add_both("/svm/busy/stop-and-ask-again", test_stop_and_ask_again);
+    add_both("/svm/busy/stop-and-repeat-request", test_stop_and_repeat_request);
     add_both("/svm/busy/stop-cancelled", test_stop_cancelled);
     qtest_add_func("/svm/invalidation", test_invalidation);
-    qtest_add_func("/svm/inject/stale", test_inject_stale);
+    qtest_add_func("/svm/inject/ignored-invalidation",
+                   test_inject_ignored_invalidation);
     add_both("/svm/inject/deny", test_inject_deny);
     add_both("/svm/inject/drop", test_inject_drop);
     add_both("/svm/inject/delay", test_inject_delay);
@@ -1711,6 +1720,6 @@ int main(int argc, char **argv)
     qtest_add_func("/svm/migration-hostile", test_migration_hostile);
     qtest_add_func("/svm/busy/suspend", test_suspend_while_busy);
     qtest_add_func("/svm/plug-while-suspended", test_plug_while_suspended);
-    qtest_add_func("/svm/chaos", test_chaos);
+    qtest_add_func("/svm/random-actions", test_random);
     return g_test_run();
 }
