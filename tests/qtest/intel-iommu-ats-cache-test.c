@@ -1,12 +1,12 @@
 /*
- * QTest testcase for what intel-iommu caches of translation requests
+ * QTest testcase for the answer cache of intel-iommu
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Each test has an answer cached, changes what it depends on, and asks again
- * before and after an invalidation.
+ * Each test has a translation cached, changes a table entry that it depends
+ * on, and repeats the request before and after an invalidation.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -56,7 +56,7 @@
 
 #define CE      (VTD_SM_CONTEXT_ENTRY_DTE | VTD_SM_CONTEXT_ENTRY_PASIDE)
 
-/* What translates the requests of a test */
+/* Tables that translate the requests of a test */
 typedef enum Mode {
     LEGACY,                     /* second stage, without PASID */
     FIRST,
@@ -73,8 +73,8 @@ typedef struct Test {
     Mode mode;
     uint32_t pasid;
     uint64_t dir;               /* PASID directory */
-    uint64_t table;             /* what the device is attached to */
-    uint64_t second;            /* under @table, when nested */
+    uint64_t table; /* first-level table that the device is attached to */
+    uint64_t second;            /* second stage of @table, if nested */
 } Test;
 
 /* ---- Tables ---- */
@@ -89,7 +89,7 @@ static bool is_second(Test *t)
     return t->mode == LEGACY || t->mode == SECOND;
 }
 
-/* Returns where the entry is */
+/* Returns the address of the entry */
 static uint64_t map_at(Test *t, uint64_t iova, uint64_t entry)
 {
     return qvtd_map_entry(&t->vtd, t->table, 4, iova, KIB4, entry,
@@ -101,7 +101,7 @@ static uint64_t map(Test *t, uint64_t out)
     return map_at(t, IOVA, out | (is_second(t) ? SS : FS));
 }
 
-/* Let @t->table translate what the device asks for; nothing is invalidated */
+/* Let @t->table translate the requests, without an invalidation */
 static void attach(Test *t)
 {
     uint32_t pasid = t->pasid == QATD_NO_PASID ? 0 : t->pasid;
@@ -154,7 +154,7 @@ static void start(Test *t, Mode mode)
 
 static void stop(Test *t)
 {
-    /* A cached answer is not a fault, and neither is the lack of one */
+    /* Neither a cached translation nor a cache miss is a fault */
     g_assert_cmphex(qvtd_readl(t->qts, DMAR_FSTS_REG), ==, 0);
     qtest_quit(t->qts);
     alloc_destroy(&t->alloc);
@@ -162,9 +162,9 @@ static void stop(Test *t)
 
 /* ---- Requests ---- */
 
-/* Ask for IOVA; expect @out, with @perm */
-static void ask_with(Test *t, QATD *dev, uint32_t pasid, uint64_t flags,
-                     uint64_t out, uint32_t perm)
+/* Request a translation of IOVA; expect @out, with permissions @perm */
+static void translate_with(Test *t, QATD *dev, uint32_t pasid, uint64_t flags,
+                           uint64_t out, uint32_t perm)
 {
     QATDResult r;
 
@@ -180,14 +180,14 @@ static void ask_with(Test *t, QATD *dev, uint32_t pasid, uint64_t flags,
     }
 }
 
-static void ask(Test *t, uint64_t out)
+static void translate(Test *t, uint64_t out)
 {
-    ask_with(t, &t->dev, t->pasid, 0, out, R | W);
+    translate_with(t, &t->dev, t->pasid, 0, out, R | W);
 }
 
-static void ask_nothing(Test *t)
+static void translate_nothing(Test *t)
 {
-    ask_with(t, &t->dev, t->pasid, 0, 0, 0);
+    translate_with(t, &t->dev, t->pasid, 0, 0, 0);
 }
 
 /* ---- Invalidations ---- */
@@ -212,7 +212,7 @@ static void iotlb_many_pages(Test *t)
     qvtd_inv_pages(&t->vtd, DOMAIN, IOVA & ~(MIB2 - 1), 9);
 }
 
-/* What of a second stage was changed is not at IOVA */
+/* The address whose second-stage entry has changed is not IOVA */
 static void iotlb_other_pages(Test *t)
 {
     qvtd_inv_pages(&t->vtd, DOMAIN, OLD, 0);
@@ -233,7 +233,7 @@ static void piotlb_pages(Test *t)
     qvtd_inv_pasid_pages(&t->vtd, DOMAIN, tag(t), IOVA, 0);
 }
 
-/* More than CAP.MAMV, which is for second-stage invalidations */
+/* An AM above CAP.MAMV, which limits only second-stage invalidations */
 static void piotlb_all_pages(Test *t)
 {
     qvtd_inv_pasid_pages(&t->vtd, DOMAIN, tag(t), 0, 52);
@@ -277,7 +277,7 @@ static void pasid_cache_global(Test *t)
     pasid_cache(t, PC_GLOBAL);
 }
 
-/* Registers are for those who do not use the queue (6.5.1) */
+/* The registers require a disabled queue (6.5.1) */
 static void reg_command(Test *t, uint64_t offset, uint64_t val, uint64_t busy)
 {
     qvtd_writel(t->qts, DMAR_GCMD_REG, VTD_GCMD_TE);
@@ -316,18 +316,18 @@ static void reg_context_device(Test *t)
                 VTD_CCMD_ICC);
 }
 
-/* 11.4.4.1: the root table is another one */
+/* 11.4.4.1: set the root table */
 static void root_table(Test *t)
 {
     qvtd_writel(t->qts, DMAR_GCMD_REG, VTD_GCMD_TE | VTD_GCMD_QIE |
                                             VTD_GCMD_SRTP);
 }
 
-/* 11.4.4.1: nothing is translated for a while */
+/* 11.4.4.1: disable translation, and enable it again */
 static void translation_off(Test *t)
 {
     qvtd_writel(t->qts, DMAR_GCMD_REG, VTD_GCMD_QIE);
-    ask_nothing(t);
+    translate_nothing(t);
     qvtd_writel(t->qts, DMAR_GCMD_REG, VTD_GCMD_QIE | VTD_GCMD_TE);
 }
 
@@ -338,7 +338,9 @@ static void change_leaf(Test *t)
     map(t, NEW);
 }
 
-/* An upper entry, as when a table is moved or a large page split */
+/*
+ * Change an upper entry, as when software moves a table or splits a large page
+ */
 static void change_table(Test *t)
 {
     uint64_t bits = is_second(t) ? SS : FS, table = page(t);
@@ -349,7 +351,7 @@ static void change_table(Test *t)
                  table | bits);
 }
 
-/* The second stage of nested translation */
+/* Change the second stage of nested translation */
 static void change_second(Test *t)
 {
     uint64_t tables = page(t);
@@ -361,11 +363,11 @@ static void change_second(Test *t)
     for (uint64_t addr = MIB2; addr < GIB1; addr += MIB2) {
         qvtd_map_entry(&t->vtd, tables, 4, addr, MIB2, addr | SS, SS);
     }
-    /* The same root, and another directory below its first entry */
+    /* Keep the root, and replace the directory of its first entry */
     qtest_writeq(t->qts, t->second, qtest_readq(t->qts, tables));
 }
 
-/* Other tables, in the entry that refers to them */
+/* Use new tables, and change the entry that refers to them */
 static void change_root(Test *t)
 {
     t->table = page(t);
@@ -400,7 +402,7 @@ static const Case cases[] = {
     { "piotlb-all-pages", FIRST, change_leaf, piotlb_all_pages },
     { "piotlb-pasid-nested", NESTED, change_leaf, piotlb_pasid },
     { "piotlb-pages-nested", NESTED, change_leaf, piotlb_pages },
-    /* 6.2.1: PASID-based invalidations are by RID_PASID then */
+    /* 6.2.1: the PASID of PASID-based invalidations is RID_PASID */
     { "piotlb-pasid-rid", FIRST_NO_PASID, change_leaf, piotlb_pasid },
     { "piotlb-pages-rid", FIRST_NO_PASID, change_leaf, piotlb_pages },
     /* 6.5.2.1 */
@@ -424,7 +426,7 @@ static const Case cases[] = {
     { "translation-off", FIRST, change_leaf, translation_off },
 };
 
-/* 6.2.4.1: an answer may be kept, until something drops it */
+/* 6.2.4.1: a cached translation is used until an invalidation */
 static void test_drop(const void *opaque)
 {
     const Case *c = opaque;
@@ -432,53 +434,53 @@ static void test_drop(const void *opaque)
 
     start(&t, c->mode);
     map(&t, OLD);
-    ask(&t, OLD);
+    translate(&t, OLD);
     c->change(&t);
-    ask(&t, OLD);
+    translate(&t, OLD);
     c->drop(&t);
-    ask(&t, NEW);
+    translate(&t, NEW);
     stop(&t);
 }
 
-/* ---- What is kept, and for whom ---- */
+/* ---- Cached translations, and their tags ---- */
 
-/* 6.2.4.1: nothing is kept of a fault, nor of what is not present (CAP.CM) */
+/* 6.2.4.1: faults are not cached, nor entries that are not present (CAP.CM) */
 static void test_not_present(void)
 {
     Test t;
 
     start(&t, FIRST);
-    ask_nothing(&t);
+    translate_nothing(&t);
     map(&t, OLD);
-    ask(&t, OLD);
+    translate(&t, OLD);
     stop(&t);
 
     start(&t, LEGACY);
-    ask_nothing(&t);
+    translate_nothing(&t);
     map(&t, OLD);
-    ask(&t, OLD);
+    translate(&t, OLD);
     stop(&t);
 }
 
-/* 6.2.4: with fewer permissions than asked for, the tables have the say */
+/* 6.2.4: a request for more permissions than are cached reads the tables */
 static void test_more_permissions(void)
 {
     Test t;
 
     start(&t, FIRST);
     map_at(&t, IOVA, OLD | VTD_FL_P | VTD_FL_US);
-    ask_with(&t, &t.dev, PASID, 0, OLD, R);
-    ask_with(&t, &t.dev, PASID, ATD_FLAG_NO_WRITE, OLD, R);
+    translate_with(&t, &t.dev, PASID, 0, OLD, R);
+    translate_with(&t, &t.dev, PASID, ATD_FLAG_NO_WRITE, OLD, R);
     map(&t, OLD);
-    ask(&t, OLD);
-    /* What is kept with more serves who wants less, and gets no more */
+    translate(&t, OLD);
+    /* A request for fewer permissions hits, and only gets these */
     map(&t, NEW);
-    ask_with(&t, &t.dev, PASID, ATD_FLAG_NO_WRITE, OLD, R);
-    ask(&t, OLD);
+    translate_with(&t, &t.dev, PASID, ATD_FLAG_NO_WRITE, OLD, R);
+    translate(&t, OLD);
     stop(&t);
 }
 
-/* 3.6.2: who is given the permission to write has set the dirty bit */
+/* 3.6.2: the write permission is only granted with the dirty bit set */
 static void test_dirty(void)
 {
     uint64_t entry;
@@ -486,42 +488,42 @@ static void test_dirty(void)
 
     start(&t, FIRST);
     entry = map(&t, OLD);
-    ask_with(&t, &t.dev, PASID, ATD_FLAG_NO_WRITE, OLD, R);
+    translate_with(&t, &t.dev, PASID, ATD_FLAG_NO_WRITE, OLD, R);
     g_assert_cmphex(qtest_readq(t.qts, entry), ==, OLD | FS | VTD_FL_A);
-    ask(&t, OLD);
+    translate(&t, OLD);
     g_assert_cmphex(qtest_readq(t.qts, entry), ==,
                     OLD | FS | VTD_FL_A | VTD_FL_D);
-    /* Software that cleans the page has to invalidate */
+    /* Software must invalidate after it has cleared the dirty bit */
     qtest_writeq(t.qts, entry, OLD | FS);
     piotlb_pages(&t);
-    ask(&t, OLD);
+    translate(&t, OLD);
     g_assert_cmphex(qtest_readq(t.qts, entry), ==,
                     OLD | FS | VTD_FL_A | VTD_FL_D);
     stop(&t);
 }
 
-/* 6.2.1: an answer is for the PASID that asked */
-static void test_pasids(void)
+/* 6.2.1: translations are tagged with the PASID of the request */
+static void test_pasid_tag(void)
 {
     uint64_t other;
     Test t;
 
     start(&t, FIRST);
     map(&t, OLD);
-    ask(&t, OLD);
+    translate(&t, OLD);
     other = page(&t);
     qvtd_sm_pasid(&t.vtd, t.dir, PASID + 1, PE_FIRST, PE1, other);
-    ask_with(&t, &t.dev, PASID + 1, 0, 0, 0);
+    translate_with(&t, &t.dev, PASID + 1, 0, 0, 0);
     qvtd_map_entry(&t.vtd, other, 4, IOVA, KIB4, NEW | FS, FS);
-    ask_with(&t, &t.dev, PASID + 1, 0, NEW, R | W);
-    ask(&t, OLD);
-    /* Of a request without PASID nothing is known */
-    ask_with(&t, &t.dev, QATD_NO_PASID, 0, 0, 0);
+    translate_with(&t, &t.dev, PASID + 1, 0, NEW, R | W);
+    translate(&t, OLD);
+    /* No translation is cached for requests without PASID */
+    translate_with(&t, &t.dev, QATD_NO_PASID, 0, 0, 0);
     stop(&t);
 }
 
-/* 6.5.2.4: an invalidation for one PASID leaves what is cached of another */
-static void test_pasids_apart(void)
+/* 6.5.2.4: the invalidation of one PASID does not affect another */
+static void test_pasid_invalidation(void)
 {
     uint64_t other;
     Test t;
@@ -531,20 +533,20 @@ static void test_pasids_apart(void)
     other = page(&t);
     qvtd_sm_pasid(&t.vtd, t.dir, PASID + 1, PE_FIRST, PE1, other);
     qvtd_map_entry(&t.vtd, other, 4, IOVA, KIB4, OLD | FS, FS);
-    ask(&t, OLD);
-    ask_with(&t, &t.dev, PASID + 1, 0, OLD, R | W);
+    translate(&t, OLD);
+    translate_with(&t, &t.dev, PASID + 1, 0, OLD, R | W);
     map(&t, NEW);
     qvtd_map_entry(&t.vtd, other, 4, IOVA, KIB4, NEW | FS, FS);
     piotlb_pages(&t);
-    ask(&t, NEW);
-    ask_with(&t, &t.dev, PASID + 1, 0, OLD, R | W);
+    translate(&t, NEW);
+    translate_with(&t, &t.dev, PASID + 1, 0, OLD, R | W);
     qvtd_inv_pasid(&t.vtd, DOMAIN, PASID + 1);
-    ask_with(&t, &t.dev, PASID + 1, 0, NEW, R | W);
+    translate_with(&t, &t.dev, PASID + 1, 0, NEW, R | W);
     stop(&t);
 }
 
-/* 6.2.1: and for the source that asked */
-static void test_sources(void)
+/* 6.2.1: translations are tagged with the source id of the request */
+static void test_source_id_tag(void)
 {
     uint64_t dir, other;
     QATD dev2;
@@ -552,38 +554,38 @@ static void test_sources(void)
 
     start(&t, FIRST);
     map(&t, OLD);
-    ask(&t, OLD);
+    translate(&t, OLD);
     qatd_init(&dev2, t.qts, DEV2, 1);
     qatd_enable_all(&dev2, 32);
     dir = qvtd_sm_attach(&t.vtd, DEV2, CE, 0);
     other = page(&t);
     qvtd_sm_pasid(&t.vtd, dir, PASID, PE_FIRST, PE1, other);
-    ask_with(&t, &dev2, PASID, 0, 0, 0);
+    translate_with(&t, &dev2, PASID, 0, 0, 0);
     qvtd_map_entry(&t.vtd, other, 4, IOVA, KIB4, NEW | FS, FS);
-    ask_with(&t, &dev2, PASID, 0, NEW, R | W);
-    ask(&t, OLD);
+    translate_with(&t, &dev2, PASID, 0, NEW, R | W);
+    translate(&t, OLD);
     stop(&t);
 }
 
-/* 3.6.1, 4.2.3: and for the privilege and the access that were asked for */
-static void test_privileges(void)
+/* 3.6.1, 4.2.3: translations are tagged with the privilege of the request */
+static void test_privilege_tag(void)
 {
     Test t;
 
     start(&t, FIRST);
     qvtd_sm_pasid(&t.vtd, t.dir, PASID, PE_FIRST, PE1, t.table | 1);
     map_at(&t, IOVA, OLD | VTD_FL_P | VTD_FL_RW);
-    ask_with(&t, &t.dev, PASID, ATD_FLAG_PRIV, OLD, R | W | PRIV);
-    ask_with(&t, &t.dev, PASID, ATD_FLAG_PRIV, OLD, R | W | PRIV);
-    ask_nothing(&t);
+    translate_with(&t, &t.dev, PASID, ATD_FLAG_PRIV, OLD, R | W | PRIV);
+    translate_with(&t, &t.dev, PASID, ATD_FLAG_PRIV, OLD, R | W | PRIV);
+    translate_nothing(&t);
     map(&t, OLD);
-    ask(&t, OLD);
+    translate(&t, OLD);
     /* SPT.5 */
-    ask_with(&t, &t.dev, PASID, ATD_FLAG_EXEC, 0, 0);
+    translate_with(&t, &t.dev, PASID, ATD_FLAG_EXEC, 0, 0);
     stop(&t);
 }
 
-/* An answer for a large page serves the range that was asked for, and more */
+/* A translation of a large page is not limited to the requested range */
 static void test_large_page(void)
 {
     QATDResult r[2];
@@ -598,7 +600,7 @@ static void test_large_page(void)
         g_assert_cmphex(r[0].addr_mask, ==, MIB2 - 1);
         g_assert_cmphex(r[0].translated_addr, ==, 2 * MIB2);
     }
-    /* What goes on behind it is not in it */
+    /* The next page is not part of it */
     g_assert_cmpint(qatd_translate(&t.dev, PASID, IOVA, MIB2, 0, r, 2), ==, 2);
     g_assert_cmpuint(qatd_read(&t.dev, ATD_ERR_COUNT), ==, 1);
     stop(&t);
@@ -616,10 +618,11 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-ats-cache/not-present", test_not_present);
     qtest_add_func("/vtd-ats-cache/more-permissions", test_more_permissions);
     qtest_add_func("/vtd-ats-cache/dirty", test_dirty);
-    qtest_add_func("/vtd-ats-cache/pasids", test_pasids);
-    qtest_add_func("/vtd-ats-cache/pasids-apart", test_pasids_apart);
-    qtest_add_func("/vtd-ats-cache/sources", test_sources);
-    qtest_add_func("/vtd-ats-cache/privileges", test_privileges);
+    qtest_add_func("/vtd-ats-cache/pasid-tag", test_pasid_tag);
+    qtest_add_func("/vtd-ats-cache/pasid-invalidation",
+                   test_pasid_invalidation);
+    qtest_add_func("/vtd-ats-cache/source-id-tag", test_source_id_tag);
+    qtest_add_func("/vtd-ats-cache/privilege-tag", test_privilege_tag);
     qtest_add_func("/vtd-ats-cache/large-page", test_large_page);
     return g_test_run();
 }

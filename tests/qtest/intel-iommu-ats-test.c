@@ -59,7 +59,7 @@ typedef struct Test {
     QVtd vtd;
     QATD dev;
     QATD dev2;
-    uint64_t table;             /* second-stage in legacy mode */
+    uint64_t table;             /* second stage, in legacy mode */
     uint64_t dir;               /* PASID directory in scalable mode */
     QATDResult r[16];
 } Test;
@@ -133,9 +133,9 @@ static uint64_t first_stage(Test *t, uint32_t pasid)
     return first_stage_bits(t, pasid, 0);
 }
 
-/* Ask, and expect @n results, @errors of them without permission */
-static void ask(Test *t, uint32_t pasid, uint64_t addr, uint64_t length,
-                uint64_t flags, int64_t n, uint64_t errors)
+/* Expect @n results for a translation request, @errors without permission */
+static void translate(Test *t, uint32_t pasid, uint64_t addr, uint64_t length,
+                      uint64_t flags, int64_t n, uint64_t errors)
 {
     memset(t->r, 0xff, sizeof(t->r));
     g_assert_cmpint(qatd_translate(&t->dev, pasid, addr, length, flags, t->r,
@@ -157,11 +157,12 @@ static void check(Test *t, int i, uint64_t iova, uint64_t out, uint64_t size,
     }
 }
 
-/* Ask for one page, and expect one result */
-static void ask_page(Test *t, uint32_t pasid, uint64_t addr, uint64_t flags,
-                     uint64_t out, uint64_t size, uint32_t perm)
+/* Request the translation of one page, and expect one result */
+static void translate_page(Test *t, uint32_t pasid, uint64_t addr,
+                           uint64_t flags, uint64_t out, uint64_t size,
+                           uint32_t perm)
 {
-    ask(t, pasid, addr, KIB4, flags, 1, !(perm & (R | W)));
+    translate(t, pasid, addr, KIB4, flags, 1, !(perm & (R | W)));
     check(t, 0, addr & ~(size - 1), out, size, perm);
 }
 
@@ -192,10 +193,11 @@ static void fault(Test *t, uint8_t reason, unsigned at, uint32_t pasid,
     no_fault(t);
 }
 
-/* Request one page without a translation; expect a fault with @reason */
-static void ask_blocked(Test *t, uint32_t pasid, uint64_t addr, uint8_t reason)
+/* Request a translation that is not available; expect a fault with @reason */
+static void translate_blocked(Test *t, uint32_t pasid, uint64_t addr,
+                              uint8_t reason)
 {
-    ask(t, pasid, addr, KIB4, 0, 1, 1);
+    translate(t, pasid, addr, KIB4, 0, 1, 1);
     fault(t, reason, 1, pasid, addr, false);
 }
 
@@ -217,20 +219,23 @@ static void test_second_stage(void)
     map_second(&t, t.table, 4 * GIB1, MIB2, 6 * MIB2 | SS);
     map_second(&t, t.table, 8 * GIB1, GIB1, 2 * GIB1 | SS);
 
-    ask_page(&t, QATD_NO_PASID, IOVA, 0, 0x5000, KIB4, R | W);
-    ask_page(&t, QATD_NO_PASID, IOVA, ATD_FLAG_NO_WRITE, 0x5000, KIB4, R);
-    /* LGN.2, LGN.3: what is missing is missing, the rest is granted */
-    ask_page(&t, QATD_NO_PASID, IOVA + KIB4, 0, 0x9000, KIB4, R);
-    ask_page(&t, QATD_NO_PASID, IOVA + 2 * KIB4, 0, 0xb000, KIB4, W);
-    ask_page(&t, QATD_NO_PASID, IOVA + 2 * KIB4, ATD_FLAG_NO_WRITE, 0, KIB4, 0);
-    ask_page(&t, QATD_NO_PASID, 4 * GIB1 + 0x3000, 0, 6 * MIB2, MIB2, R | W);
-    ask_page(&t, QATD_NO_PASID, 8 * GIB1 + MIB2, 0, 2 * GIB1, GIB1, R | W);
-    /* Holes come with their size */
-    ask_page(&t, QATD_NO_PASID, IOVA + 3 * KIB4, 0, 0, KIB4, 0);
-    ask_page(&t, QATD_NO_PASID, IOVA + MIB2, 0, 0, MIB2, 0);
-    ask_page(&t, QATD_NO_PASID, 5 * GIB1, 0, 0, GIB1, 0);
+    translate_page(&t, QATD_NO_PASID, IOVA, 0, 0x5000, KIB4, R | W);
+    translate_page(&t, QATD_NO_PASID, IOVA, ATD_FLAG_NO_WRITE, 0x5000, KIB4, R);
+    /* LGN.2, LGN.3: the result lacks the missing permission, not the others */
+    translate_page(&t, QATD_NO_PASID, IOVA + KIB4, 0, 0x9000, KIB4, R);
+    translate_page(&t, QATD_NO_PASID, IOVA + 2 * KIB4, 0, 0xb000, KIB4, W);
+    translate_page(&t, QATD_NO_PASID, IOVA + 2 * KIB4, ATD_FLAG_NO_WRITE, 0,
+                   KIB4, 0);
+    translate_page(&t, QATD_NO_PASID, 4 * GIB1 + 0x3000, 0, 6 * MIB2, MIB2,
+                   R | W);
+    translate_page(&t, QATD_NO_PASID, 8 * GIB1 + MIB2, 0, 2 * GIB1, GIB1,
+                   R | W);
+    /* The result for an address that is not present has the size of the hole */
+    translate_page(&t, QATD_NO_PASID, IOVA + 3 * KIB4, 0, 0, KIB4, 0);
+    translate_page(&t, QATD_NO_PASID, IOVA + MIB2, 0, 0, MIB2, 0);
+    translate_page(&t, QATD_NO_PASID, 5 * GIB1, 0, 0, GIB1, 0);
     /* LGN.1.1: above the address width */
-    ask_page(&t, QATD_NO_PASID, 1ULL << 48, 0, 0, 1ULL << 48, 0);
+    translate_page(&t, QATD_NO_PASID, 1ULL << 48, 0, 0, 1ULL << 48, 0);
     no_fault(&t);
     stop(&t);
 }
@@ -244,27 +249,27 @@ static void test_range(void)
     for (int i = 0; i < 512; i++) {
         map_second(&t, t.table, i * KIB4, KIB4, (MIB2 + i * KIB4) | SS);
     }
-    ask(&t, QATD_NO_PASID, 0, MIB2, 0, 1, 0);
+    translate(&t, QATD_NO_PASID, 0, MIB2, 0, 1, 0);
     check(&t, 0, 0, MIB2, MIB2, R | W);
 
     map_second(&t, t.table, 4 * KIB4, KIB4, 0);
     map_second(&t, t.table, 6 * KIB4, KIB4, 0x7000 | VTD_SL_R);
-    /* Any alignment */
-    ask(&t, QATD_NO_PASID, 2 * KIB4 + 1, 6 * KIB4 - 1, 0, 5, 1);
+    /* The request need not be aligned */
+    translate(&t, QATD_NO_PASID, 2 * KIB4 + 1, 6 * KIB4 - 1, 0, 5, 1);
     check(&t, 0, 2 * KIB4, MIB2 + 2 * KIB4, 2 * KIB4, R | W);
     check(&t, 1, 4 * KIB4, 0, KIB4, 0);
     check(&t, 2, 5 * KIB4, MIB2 + 5 * KIB4, KIB4, R | W);
     check(&t, 3, 6 * KIB4, 0x7000, KIB4, R);
     check(&t, 4, 7 * KIB4, MIB2 + 7 * KIB4, KIB4, R | W);
 
-    /* Too little room: what fits is there */
+    /* The buffer is too short: it holds the first results */
     g_assert_cmpint(qatd_translate(&t.dev, QATD_NO_PASID, 2 * KIB4, 6 * KIB4, 0,
                                    t.r, 2), ==, -ENOMEM);
     check(&t, 0, 2 * KIB4, MIB2 + 2 * KIB4, 2 * KIB4, R | W);
     check(&t, 1, 4 * KIB4, 0, KIB4, 0);
 
-    /* The end of the address space, and all of it */
-    ask(&t, QATD_NO_PASID, -KIB4, KIB4, 0, 1, 1);
+    /* The last page of the address space */
+    translate(&t, QATD_NO_PASID, -KIB4, KIB4, 0, 1, 1);
     no_fault(&t);
     stop(&t);
 }
@@ -276,17 +281,18 @@ static void test_interrupt_range(void)
 
     start_legacy(&t);
     map_second(&t, t.table, 3 * GIB1, GIB1, GIB1 | SS);
-    ask_page(&t, QATD_NO_PASID, 0xfee01000, 0, 0, 0x100000, W | U);
-    ask_page(&t, QATD_NO_PASID, 0xfee01000, ATD_FLAG_NO_WRITE, 0, 0x100000, 0);
-    /* A large page around it must not hide it */
-    ask(&t, QATD_NO_PASID, 0xfedff000, 0x102000, 0, 3, 0);
+    translate_page(&t, QATD_NO_PASID, 0xfee01000, 0, 0, 0x100000, W | U);
+    translate_page(&t, QATD_NO_PASID, 0xfee01000, ATD_FLAG_NO_WRITE, 0,
+                   0x100000, 0);
+    /* A large page that contains the range does not hide it */
+    translate(&t, QATD_NO_PASID, 0xfedff000, 0x102000, 0, 3, 0);
     check(&t, 0, 0xfec00000, GIB1 + 0x3ec00000, MIB2, R | W);
     check(&t, 1, 0xfee00000, 0, 0x100000, W | U);
     check(&t, 2, 0xfef00000, GIB1 + 0x3ef00000, 0x100000, R | W);
     no_fault(&t);
-    /* LGN.4: an output address there blocks the request */
+    /* LGN.4: an output address in the range blocks the request */
     map_second(&t, t.table, IOVA, KIB4, 0xfee00000 | SS);
-    ask_page(&t, QATD_NO_PASID, IOVA, 0, 0, KIB4, 0);
+    translate_page(&t, QATD_NO_PASID, IOVA, 0, 0, KIB4, 0);
     fault(&t, VTD_FR_INTERRUPT_ADDR, 1, QATD_NO_PASID, IOVA, false);
     stop(&t);
 }
@@ -299,43 +305,43 @@ static void test_legacy_faults(void)
 
     start_legacy(&t);
     /* RTA.2: no PASIDs in legacy mode; PV and PP are reserved without PASID */
-    ask(&t, PASID, IOVA, KIB4, 0, 1, 1);
+    translate(&t, PASID, IOVA, KIB4, 0, 1, 1);
     fault(&t, VTD_FR_RTADDR_LEGACY_PASID, 1, QATD_NO_PASID, IOVA, false);
     /* LSS.2 */
     map_second(&t, t.table, IOVA, KIB4, 0x5000 | SS | 1ULL << 11);
-    ask_page(&t, QATD_NO_PASID, IOVA, 0, 0, KIB4, 0);
+    translate_page(&t, QATD_NO_PASID, IOVA, 0, 0, KIB4, 0);
     fault(&t, VTD_FR_PAGING_ENTRY_RSVD, 1, QATD_NO_PASID, IOVA, false);
-    /* LSS.1: a table where there is no memory */
+    /* LSS.1: the table is not in memory */
     qvtd_map_entry(&t.vtd, t.table, 4, 9 * GIB1, GIB1, 0, SS);
     table = qtest_readq(t.qts, t.table) & ~(KIB4 - 1);
     qtest_writeq(t.qts, table + 9 * 8, (1ULL << 40) | SS);
-    ask_page(&t, QATD_NO_PASID, 9 * GIB1, 0, 0, GIB1, 0);
+    translate_page(&t, QATD_NO_PASID, 9 * GIB1, 0, 0, GIB1, 0);
     fault(&t, VTD_FR_PAGING_ENTRY_INV, 1, QATD_NO_PASID, 9 * GIB1, false);
     /* LCT.4.3 */
     qvtd_attach(&t.vtd, DEV, DOMAIN, 1ULL << 40, true);
     qvtd_inv_global(&t.vtd);
-    ask_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_CONTEXT_ENTRY_INV);
+    translate_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_CONTEXT_ENTRY_INV);
     /* LCT.5 */
     qvtd_attach(&t.vtd, DEV, DOMAIN, t.table, false);
     qvtd_inv_global(&t.vtd);
-    ask_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_CONTEXT_ENTRY_TT);
+    translate_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_CONTEXT_ENTRY_TT);
     /* LCT.2 */
     table = qtest_readq(t.qts, t.vtd.root) & ~(KIB4 - 1);
     qtest_memset(t.qts, table + DEV * 16, 0, 16);
     qvtd_inv_global(&t.vtd);
-    ask_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_CONTEXT_ENTRY_P);
-    /* 9.3: FPD counts even in an entry that is not present */
+    translate_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_CONTEXT_ENTRY_P);
+    /* 9.3: FPD applies even if the entry is not present */
     qtest_writeq(t.qts, table + DEV * 16, VTD_CONTEXT_ENTRY_FPD);
     qvtd_inv_global(&t.vtd);
-    ask(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
+    translate(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
     no_fault(&t);
     /* LRT.2, which is not qualified by FPD */
     qtest_writeq(t.qts, t.vtd.root, 0);
     qvtd_inv_global(&t.vtd);
-    ask_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_ROOT_ENTRY_P);
+    translate_blocked(&t, QATD_NO_PASID, IOVA, VTD_FR_ROOT_ENTRY_P);
     /* 4.2.1: Unsupported Request and no fault without translation */
     qvtd_writel(t.qts, DMAR_GCMD_REG, VTD_GCMD_QIE);
-    ask(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
+    translate(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
     no_fault(&t);
     stop(&t);
 }
@@ -369,7 +375,7 @@ static void test_translated_legacy(void)
     stop(&t);
 }
 
-/* Expect that a translated request is blocked, and does not write */
+/* Expect that a translated request is blocked, and writes nothing */
 static void translated_blocked(Test *t, uint64_t data)
 {
     qtest_writel(t->qts, data, 0x11223344);
@@ -393,12 +399,12 @@ static void test_translated_disabled(void)
     qvtd_writel(t.qts, DMAR_GCMD_REG, VTD_GCMD_QIE);
     translated_blocked(&t, data);
     no_fault(&t);
-    /* Untranslated requests pass */
+    /* Untranslated requests are not blocked */
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, data, 0), ==, 0);
     stop(&t);
 }
 
-/* LCT.5: pass-through (TT is 10b) is for untranslated requests only */
+/* LCT.5: pass-through (TT is 10b) blocks all but untranslated requests */
 static void test_translated_pass_through(void)
 {
     uint64_t data, ce;
@@ -416,7 +422,7 @@ static void test_translated_pass_through(void)
     stop(&t);
 }
 
-/* 4.2.5: with PGTT 100b the context entry decides, and ATS Enable */
+/* 4.2.5: with PGTT 100b the context entry and ATS Enable decide */
 static void test_translated_pass_through_scalable(void)
 {
     uint64_t data, ce;
@@ -432,7 +438,7 @@ static void test_translated_pass_through_scalable(void)
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, 0xfee01000,
                         ATD_FLAG_TRANSLATED), !=, 0);
     fault(&t, VTD_FR_SM_INTERRUPT_ADDR, 2, QATD_NO_PASID, 0xfee01000, false);
-    /* ATS is off in the function */
+    /* ATS is disabled in the function */
     qecam_writew(t.qts, DEV, t.dev.ats + PCI_ATS_CTRL, 0);
     translated_blocked(&t, data);
     fault(&t, VTD_FR_SM_CONTEXT_ENTRY_DTE, 2, QATD_NO_PASID, data, true);
@@ -462,12 +468,12 @@ static void test_context_reserved(void)
     qtest_writeq(t.qts, ce, qtest_readq(t.qts, ce) | VTD_CONTEXT_ENTRY_FPD);
     qvtd_inv_global(&t.vtd);
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, IOVA, 0), !=, 0);
-    ask(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
+    translate(&t, QATD_NO_PASID, IOVA, KIB4, 0, 1, 1);
     no_fault(&t);
     stop(&t);
 }
 
-/* 6.5.2.5: the range of a device-TLB invalidation, and whom it is for */
+/* 6.5.2.5: range and target of device-TLB invalidations */
 static void test_dev_tlb(void)
 {
     static const struct {
@@ -481,7 +487,7 @@ static void test_dev_tlb(void)
         { 0x10001000, true, 0x10000000, 0x3fff },
         { 0x1000f000, true, 0x10000000, 0x1ffff },
         { 0x100ff000, true, 0x10000000, 0x1fffff },
-        /* All of it, in the two ways to say so (6.5.3.3) */
+        /* Both encodings of the whole address space (6.5.3.3) */
         { 0x7ffffffffffff000, true, 0, UINT64_MAX },
         { 0xfffffffffffff000, true, 0, UINT64_MAX },
     };
@@ -539,13 +545,13 @@ static void test_dev_tlb_pasid(void)
     inv_pasid(&t, PASID + 1, 0x7ffffffffffff000 | 1 << 11);
     g_assert_cmpuint(qatd_read(&t.dev, ATD_INV_COUNT), ==, 2);
     expect_inv(&t, 1, PASID + 1, 0, UINT64_MAX);
-    /* Nobody listens for that one */
+    /* No notifier is registered for this PASID */
     inv_pasid(&t, PASID + 2, IOVA);
     g_assert_cmpuint(qatd_read(&t.dev, ATD_INV_COUNT), ==, 2);
     /* GI: all PASIDs */
     inv_pasid(&t, 0, IOVA | 1);
     g_assert_cmpuint(qatd_read(&t.dev, ATD_INV_COUNT), ==, 4);
-    /* Without PASID: all the more */
+    /* Without PASID: the same */
     qvtd_inv_device_tlb(&t.vtd, DEV, IOVA, false);
     g_assert_cmpuint(qatd_read(&t.dev, ATD_INV_COUNT), ==, 7);
     stop(&t);
@@ -578,11 +584,11 @@ static void test_wait(void)
     }
 }
 
-/* 6.5.2.11: the queue stops at an error, and goes on when it is corrected */
+/* 6.5.2.11: the queue stops at an error, and resumes when it is corrected */
 static void test_queue_error(void)
 {
     static const uint64_t bad[][2] = {
-        /* No such type */
+        /* Invalid type */
         { 0xf, 0 },
         /* Reserved bits */
         { VTD_INV_DESC_DEVICE | 1ULL << 4, 0 },
@@ -604,11 +610,11 @@ static void test_queue_error(void)
         g_assert_cmphex(qvtd_readl(t.qts, DMAR_FSTS_REG), ==,
                         VTD_FSTS_IQE);
         g_assert_cmphex(t.vtd.iq + head, ==, at);
-        /* What is behind has to wait, whatever is written to the tail */
+        /* Writing the tail does not resume the queue */
         qvtd_submit_nowait(&t.vtd, VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_SW |
                            7ULL << 32, status);
         g_assert_cmphex(qtest_readl(t.qts, status), ==, 0);
-        /* Correct it: clearing IQE is enough */
+        /* Clearing IQE resumes the corrected queue */
         qtest_writeq(t.qts, at, VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_FN);
         qtest_writeq(t.qts, at + 8, 0);
         qvtd_writel(t.qts, DMAR_FSTS_REG, VTD_FSTS_IQE);
@@ -618,7 +624,7 @@ static void test_queue_error(void)
     stop(&t);
 }
 
-/* 11.2: registers of 32 bits written as a quadword */
+/* 11.2: a quadword access writes two registers of 32 bits */
 static void test_register_width(void)
 {
     Test t;
@@ -651,36 +657,39 @@ static void test_first_stage(void)
     map_first(&t, root, 4 * GIB1, MIB2, 6 * MIB2 | FS);
     map_first(&t, root, 8 * GIB1, GIB1, 2 * GIB1 | FS);
 
-    ask_page(&t, PASID, IOVA, ATD_FLAG_NO_WRITE, 0x5000, KIB4, R);
+    translate_page(&t, PASID, IOVA, ATD_FLAG_NO_WRITE, 0x5000, KIB4, R);
     g_assert_cmphex(qtest_readq(t.qts, rw), ==, 0x5000 | FS | VTD_FL_A);
-    /* D is set with the permission to write, though A was set before */
-    ask_page(&t, PASID, IOVA, 0, 0x5000, KIB4, R | W);
+    /* A write permission sets D, even if A is already set */
+    translate_page(&t, PASID, IOVA, 0, 0x5000, KIB4, R | W);
     g_assert_cmphex(qtest_readq(t.qts, rw), ==,
                     0x5000 | FS | VTD_FL_A | VTD_FL_D);
-    /* SGN.6: a read-only page is no error */
-    ask_page(&t, PASID, IOVA + KIB4, 0, 0x9000, KIB4, R);
+    /* SGN.6: a read-only page is not an error */
+    translate_page(&t, PASID, IOVA + KIB4, 0, 0x9000, KIB4, R);
     g_assert_cmphex(qtest_readq(t.qts, ro), ==,
                     0x9000 | VTD_FL_P | VTD_FL_US | VTD_FL_A);
-    /* SGN.2: A is set after the permission check only */
-    ask_page(&t, PASID, IOVA + 2 * KIB4, 0, 0, KIB4, 0);
+    /* SGN.2: A is only set after the permission check */
+    translate_page(&t, PASID, IOVA + 2 * KIB4, 0, 0, KIB4, 0);
     g_assert_cmphex(qtest_readq(t.qts, sup), ==,
                     0xb000 | VTD_FL_P | VTD_FL_RW);
-    ask_page(&t, PASID, 4 * GIB1, 0, 6 * MIB2, MIB2, R | W);
-    ask_page(&t, PASID, 8 * GIB1, 0, 2 * GIB1, GIB1, R | W);
+    translate_page(&t, PASID, 4 * GIB1, 0, 6 * MIB2, MIB2, R | W);
+    translate_page(&t, PASID, 8 * GIB1, 0, 2 * GIB1, GIB1, R | W);
     /* SFS.2, SGN.1 */
-    ask_page(&t, PASID, IOVA + 3 * KIB4, 0, 0, KIB4, 0);
-    ask_page(&t, PASID, 1ULL << 47, 0, 0, 1ULL << 47, 0);
+    translate_page(&t, PASID, IOVA + 3 * KIB4, 0, 0, KIB4, 0);
+    translate_page(&t, PASID, 1ULL << 47, 0, 0, 1ULL << 47, 0);
     /* SFS.3 */
     map_first(&t, root, IOVA + 3 * KIB4, KIB4, 0x5000 | FS | 1ULL << 51);
-    ask_page(&t, PASID, IOVA + 3 * KIB4, 0, 0, KIB4, 0);
+    translate_page(&t, PASID, IOVA + 3 * KIB4, 0, 0, KIB4, 0);
     no_fault(&t);
-    /* Addresses of the kernel's half */
+    /* Canonical addresses of the upper half */
     map_first(&t, root, -GIB1, KIB4, 0xd000 | FS);
-    ask_page(&t, PASID, -GIB1, 0, 0xd000, KIB4, R | W);
-    /* RID_PASID is for requests without PASID, results say what was asked */
+    translate_page(&t, PASID, -GIB1, 0, 0xd000, KIB4, R | W);
+    /*
+     * RID_PASID is for requests without PASID; results have the PASID of the
+     * request
+     */
     root = first_stage(&t, 0);
     map_first(&t, root, IOVA, KIB4, 0xf000 | FS);
-    ask_page(&t, QATD_NO_PASID, IOVA, 0, 0xf000, KIB4, R | W);
+    translate_page(&t, QATD_NO_PASID, IOVA, 0, 0xf000, KIB4, R | W);
     no_fault(&t);
     stop(&t);
 }
@@ -694,8 +703,8 @@ static void test_five_levels(void)
     start_scalable(&t);
     root = first_stage_bits(&t, PASID, PE_FSPM_5);
     qvtd_map_entry(&t.vtd, root, 5, iova, KIB4, 0x5000 | FS, FS);
-    ask_page(&t, PASID, iova, 0, 0x5000, KIB4, R | W);
-    ask_page(&t, PASID, 1ULL << 56, 0, 0, 1ULL << 56, 0);
+    translate_page(&t, PASID, iova, 0, 0x5000, KIB4, R | W);
+    translate_page(&t, PASID, 1ULL << 56, 0, 0, 1ULL << 56, 0);
     g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_IOTLB_INFO, 0, 0, 0, 0), ==,
                     0);
     g_assert_cmpuint(qatd_read(&t.dev, ATD_ADDR_WIDTH), ==, 57);
@@ -713,22 +722,22 @@ static void test_privileged(void)
     root = first_stage(&t, PASID);
     sup = map_first(&t, root, IOVA, KIB4, 0x5000 | VTD_FL_P);
     /* SPT.6 */
-    ask(&t, PASID, IOVA, KIB4, ATD_FLAG_PRIV, 1, 1);
+    translate(&t, PASID, IOVA, KIB4, ATD_FLAG_PRIV, 1, 1);
     no_fault(&t);
-    /* SRE: user pages or not, and writable or not without WPE */
+    /* SRE: user and supervisor pages; read-only pages without WPE */
     qvtd_sm_pasid(&t.vtd, t.dir, PASID, PE_FIRST, PE1, root | bits);
     qvtd_inv_global(&t.vtd);
-    ask_page(&t, PASID, IOVA, ATD_FLAG_PRIV, 0x5000, KIB4, R | W | PRIV);
-    ask_page(&t, PASID, IOVA, 0, 0, KIB4, 0);
+    translate_page(&t, PASID, IOVA, ATD_FLAG_PRIV, 0x5000, KIB4, R | W | PRIV);
+    translate_page(&t, PASID, IOVA, 0, 0, KIB4, 0);
     bits |= VTD_SM_PASID_ENTRY_WPE | VTD_SM_PASID_ENTRY_EAFE;
     qvtd_sm_pasid(&t.vtd, t.dir, PASID, PE_FIRST, PE1, root | bits);
     qvtd_inv_global(&t.vtd);
     qtest_writeq(t.qts, sup, 0x5000 | VTD_FL_P);
-    ask_page(&t, PASID, IOVA, ATD_FLAG_PRIV, 0x5000, KIB4, R | PRIV);
+    translate_page(&t, PASID, IOVA, ATD_FLAG_PRIV, 0x5000, KIB4, R | PRIV);
     g_assert_cmphex(qtest_readq(t.qts, sup), ==,
                     0x5000 | VTD_FL_P | VTD_FL_A | FS_EA);
     /* SPT.5: execute requests are not supported */
-    ask(&t, PASID, IOVA, KIB4, ATD_FLAG_EXEC, 1, 1);
+    translate(&t, PASID, IOVA, KIB4, ATD_FLAG_EXEC, 1, 1);
     no_fault(&t);
     stop(&t);
 }
@@ -743,21 +752,21 @@ static void test_second_stage_pasid(void)
     root = page(&t);
     map_second(&t, root, IOVA, KIB4, 0x5000 | VTD_SL_R);
     qvtd_sm_pasid(&t.vtd, t.dir, PASID, PE_SECOND | root, PE1, 0);
-    ask_page(&t, PASID, IOVA, 0, 0x5000, KIB4, R);
+    translate_page(&t, PASID, IOVA, 0, 0x5000, KIB4, R);
     /* SSS.2 */
-    ask_page(&t, PASID, IOVA + KIB4, 0, 0, KIB4, 0);
+    translate_page(&t, PASID, IOVA + KIB4, 0, 0, KIB4, 0);
     no_fault(&t);
     /* SSS.3 blocks the request */
     map_second(&t, root, IOVA, KIB4, 0x5000 | SS | 1ULL << 51);
-    ask_page(&t, PASID, IOVA, 0, 0, KIB4, 0);
+    translate_page(&t, PASID, IOVA, 0, 0, KIB4, 0);
     fault(&t, VTD_FR_SS_PAGING_ENTRY_RSVD, 1, PASID, IOVA, false);
 
     qvtd_sm_pasid(&t.vtd, t.dir, PASID + 1, PE_PASS, PE1, 0);
-    ask(&t, PASID + 1, IOVA, KIB4, 0, 1, 0);
+    translate(&t, PASID + 1, IOVA, KIB4, 0, 1, 0);
     g_assert_cmphex(t.r[0].iova, ==, t.r[0].translated_addr);
     g_assert_cmpuint(t.r[0].addr_mask, >=, GIB1 - 1);
     /* SGN.4.2 */
-    ask_page(&t, PASID + 1, 1ULL << 48, 0, 0, 1ULL << 48, 0);
+    translate_page(&t, PASID + 1, 1ULL << 48, 0, 0, 1ULL << 48, 0);
     no_fault(&t);
     stop(&t);
 }
@@ -770,7 +779,7 @@ static void test_nested(void)
 
     start_scalable(&t);
     ss = page(&t);
-    /* One to one, except for what follows */
+    /* Identity mapping, except for the pages below */
     map_second(&t, ss, 0, GIB1, SS);
     map_second(&t, ss, 4 * GIB1, KIB4, 0x5000 | VTD_SL_R);
     map_second(&t, ss, 4 * GIB1 + KIB4, KIB4, 0x8000 | SS);
@@ -781,34 +790,34 @@ static void test_nested(void)
     map_first(&t, fs, 2 * GIB1, MIB2, (4 * GIB1) | FS);
     qvtd_sm_pasid(&t.vtd, t.dir, PASID, PE_NESTED | ss, PE1, fs);
 
-    /* Both stages have to permit it */
-    ask_page(&t, PASID, IOVA, 0, 0x5000, KIB4, R);
+    /* Both stages must grant the permission */
+    translate_page(&t, PASID, IOVA, 0, 0x5000, KIB4, R);
     g_assert_cmphex(qtest_readq(t.qts, entry), ==, (4 * GIB1) | FS | VTD_FL_A);
-    ask_page(&t, PASID, IOVA + KIB4, 0, 0x8000, KIB4, R | W);
-    ask_page(&t, PASID, IOVA + 2 * KIB4, 0, 0, KIB4, 0);
-    /* The smaller of the pages counts */
-    ask(&t, PASID, 2 * GIB1, 3 * KIB4, 0, 3, 1);
+    translate_page(&t, PASID, IOVA + KIB4, 0, 0x8000, KIB4, R | W);
+    translate_page(&t, PASID, IOVA + 2 * KIB4, 0, 0, KIB4, 0);
+    /* The result has the size of the smaller page */
+    translate(&t, PASID, 2 * GIB1, 3 * KIB4, 0, 3, 1);
     check(&t, 0, 2 * GIB1, 0x5000, KIB4, R);
     check(&t, 1, 2 * GIB1 + KIB4, 0x8000, KIB4, R | W);
     check(&t, 2, 2 * GIB1 + 2 * KIB4, 0, KIB4, 0);
     no_fault(&t);
-    /* SFS.8: accessed bits in a table that the second stage protects */
+    /* SFS.8: accessed bits in a table that the second stage write-protects */
     ss_entry = map_second(&t, ss, 0, GIB1, VTD_SL_R);
     qvtd_inv_domain(&t.vtd, PE_DID);
     map_first(&t, fs, IOVA + KIB4, KIB4, (4 * GIB1 + KIB4) | FS);
-    ask_page(&t, PASID, IOVA + KIB4, 0, 0, KIB4, 0);
+    translate_page(&t, PASID, IOVA + KIB4, 0, 0, KIB4, 0);
     map_first(&t, fs, IOVA + KIB4, KIB4,
               (4 * GIB1 + KIB4) | FS | VTD_FL_A | VTD_FL_D);
-    ask_page(&t, PASID, IOVA + KIB4, 0, 0x8000, KIB4, R | W);
+    translate_page(&t, PASID, IOVA + KIB4, 0, 0x8000, KIB4, R | W);
     no_fault(&t);
-    /* SSS.3 on the way to a table of the first stage */
+    /* SSS.3 for the address of a first-stage table */
     qtest_writeq(t.qts, ss_entry, SS | 1ULL << 7 | 1ULL << 12);
     qvtd_inv_domain(&t.vtd, PE_DID);
-    ask_blocked(&t, PASID, IOVA, VTD_FR_SS_PAGING_ENTRY_RSVD);
+    translate_blocked(&t, PASID, IOVA, VTD_FR_SS_PAGING_ENTRY_RSVD);
     stop(&t);
 }
 
-/* 3.15: the interrupt range means nothing to a PASID, but as output */
+/* 3.15: requests with PASID: the interrupt range is only special as output */
 static void test_interrupt_range_pasid(void)
 {
     uint64_t root;
@@ -818,20 +827,20 @@ static void test_interrupt_range_pasid(void)
     root = first_stage(&t, PASID);
     map_first(&t, root, 0xfee00000, KIB4, 0x5000 | FS);
     map_first(&t, root, IOVA, KIB4, 0xfee00000 | FS);
-    ask_page(&t, PASID, 0xfee00000, 0, 0x5000, KIB4, R | W);
+    translate_page(&t, PASID, 0xfee00000, 0, 0x5000, KIB4, R | W);
     no_fault(&t);
     /* SGN.8.2 */
-    ask_page(&t, PASID, IOVA, 0, 0, KIB4, 0);
+    translate_page(&t, PASID, IOVA, 0, 0, KIB4, 0);
     fault(&t, VTD_FR_SM_INTERRUPT_ADDR, 1, PASID, IOVA, false);
     /* S.3 */
     qvtd_sm_pasid(&t.vtd, t.dir, PASID, PE_PASS, PE1, 0);
     qvtd_inv_global(&t.vtd);
-    ask_page(&t, PASID, 0xfee01000, 0, 0, 0x100000, 0);
+    translate_page(&t, PASID, 0xfee01000, 0, 0, 0x100000, 0);
     no_fault(&t);
     stop(&t);
 }
 
-/* Faults of scalable mode on the way to the tables */
+/* Fault conditions of scalable mode in root, context and PASID tables */
 static void test_scalable_faults(void)
 {
     uint64_t root, pe, ce;
@@ -841,52 +850,52 @@ static void test_scalable_faults(void)
     root = first_stage(&t, PASID);
     map_first(&t, root, IOVA, KIB4, 0x5000 | FS);
     ce = qvtd_sm_context(&t.vtd, DEV);
-    ask_page(&t, PASID, IOVA, 0, 0x5000, KIB4, R | W);
+    translate_page(&t, PASID, IOVA, 0, 0x5000, KIB4, R | W);
 
-    /* SPT.2, SPD.2: no such PASID, and not a fault */
-    ask(&t, PASID + 1, IOVA, KIB4, 0, 1, 1);
-    ask(&t, 1000, IOVA, KIB4, 0, 1, 1);
+    /* SPT.2, SPD.2: the PASID is not present, which is not a fault */
+    translate(&t, PASID + 1, IOVA, KIB4, 0, 1, 1);
+    translate(&t, 1000, IOVA, KIB4, 0, 1, 1);
     no_fault(&t);
     /* SPT.3, SPT.4.2, SPT.4.3 */
     pe = qvtd_sm_pasid(&t.vtd, t.dir, PASID + 1, PE_FIRST | 1 << 5, PE1, root);
-    ask_blocked(&t, PASID + 1, IOVA, VTD_FR_PASID_ENTRY_RSVD);
+    translate_blocked(&t, PASID + 1, IOVA, VTD_FR_PASID_ENTRY_RSVD);
     qtest_writeq(t.qts, pe, PE_P | 5ULL << 6);
-    ask_blocked(&t, PASID + 1, IOVA, VTD_FR_PASID_TABLE_ENTRY_INV);
+    translate_blocked(&t, PASID + 1, IOVA, VTD_FR_PASID_TABLE_ENTRY_INV);
     qvtd_sm_pasid(&t.vtd, t.dir, PASID + 1, PE_FIRST, PE1, root | 2 << 2);
-    ask_blocked(&t, PASID + 1, IOVA, VTD_FR_PASID_TABLE_ENTRY_INV);
-    /* SFS.4 does not block, as what is behind the PASID entry does not */
+    translate_blocked(&t, PASID + 1, IOVA, VTD_FR_PASID_TABLE_ENTRY_INV);
+    /* SFS.4 does not block, like all conditions after the PASID entry */
     qvtd_sm_pasid(&t.vtd, t.dir, PASID + 1, PE_FIRST, PE1, 1ULL << 40);
-    ask(&t, PASID + 1, IOVA, KIB4, 0, 1, 1);
+    translate(&t, PASID + 1, IOVA, KIB4, 0, 1, 1);
     no_fault(&t);
     /* SCT.7, SCT.9 */
-    ask_blocked(&t, 8192, IOVA, VTD_FR_SM_PASID_TOO_LARGE);
-    ask_blocked(&t, 0, IOVA, VTD_FR_SM_PASID_IS_RID_PASID);
+    translate_blocked(&t, 8192, IOVA, VTD_FR_SM_PASID_TOO_LARGE);
+    translate_blocked(&t, 0, IOVA, VTD_FR_SM_PASID_IS_RID_PASID);
     /* SCT.6 */
     qtest_writeq(t.qts, ce, t.dir | CE_ATS | 1);
     qvtd_inv_global(&t.vtd);
-    ask_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_PASIDE);
-    /* SCT.5, for requests and translated requests */
+    translate_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_PASIDE);
+    /* SCT.5, for translation requests and translated requests */
     qtest_writeq(t.qts, ce, t.dir | CE_PASID | 1);
     qvtd_inv_global(&t.vtd);
-    ask_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_DTE);
+    translate_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_DTE);
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, 0x5000,
                         ATD_FLAG_TRANSLATED), !=, 0);
     fault(&t, VTD_FR_SM_CONTEXT_ENTRY_DTE, 2, QATD_NO_PASID, 0x5000, false);
-    /* SCT.3: PRE is reserved without page requests */
+    /* SCT.3: PRE is reserved if page requests are not supported */
     qtest_writeq(t.qts, ce, t.dir | CE_ATS | CE_PASID | 1 << 8 | 1);
     qvtd_inv_global(&t.vtd);
-    ask_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
+    translate_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
     /* SCT.2, SRT.2 */
     qtest_writeq(t.qts, ce, 0);
     qvtd_inv_global(&t.vtd);
-    ask_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_P);
+    translate_blocked(&t, PASID, IOVA, VTD_FR_SM_CONTEXT_ENTRY_P);
     qtest_writeq(t.qts, t.vtd.root, 0);
     qvtd_inv_global(&t.vtd);
-    ask_blocked(&t, PASID, IOVA, VTD_FR_SM_ROOT_ENTRY_P);
+    translate_blocked(&t, PASID, IOVA, VTD_FR_SM_ROOT_ENTRY_P);
     stop(&t);
 }
 
-/* 6.2: entries are cached until they are invalidated */
+/* 6.2: entries are cached until an invalidation */
 static void test_entry_caches(void)
 {
     uint64_t root, pe;
@@ -895,20 +904,20 @@ static void test_entry_caches(void)
     start_scalable(&t);
     root = first_stage(&t, PASID);
     map_first(&t, root, IOVA, KIB4, 0x5000 | FS);
-    ask_page(&t, PASID, IOVA, 0, 0x5000, KIB4, R | W);
+    translate_page(&t, PASID, IOVA, 0, 0x5000, KIB4, R | W);
     root = page(&t);
     map_first(&t, root, IOVA, KIB4, 0x7000 | FS);
     pe = qvtd_sm_pasid(&t.vtd, t.dir, PASID, PE_FIRST, PE1, root);
     /* PASID-selective PASID-cache invalidation (6.5.2.2) */
     qvtd_submit(&t.vtd, VTD_INV_DESC_PC | 1ULL << 4 | PE_DID << 16 |
                         (uint64_t)PASID << 32, 0);
-    ask_page(&t, PASID, IOVA, 0, 0x7000, KIB4, R | W);
-    /* What was not present needs no invalidation (CAP.CM is 0) */
+    translate_page(&t, PASID, IOVA, 0, 0x7000, KIB4, R | W);
+    /* Entries that are not present are not cached (CAP.CM is 0) */
     qtest_writeq(t.qts, pe, 0);
     qvtd_inv_global(&t.vtd);
-    ask(&t, PASID, IOVA, KIB4, 0, 1, 1);
+    translate(&t, PASID, IOVA, KIB4, 0, 1, 1);
     qtest_writeq(t.qts, pe, PE_FIRST);
-    ask_page(&t, PASID, IOVA, 0, 0x7000, KIB4, R | W);
+    translate_page(&t, PASID, IOVA, 0, 0x7000, KIB4, R | W);
     no_fault(&t);
     stop(&t);
 }
@@ -925,7 +934,7 @@ static void test_untranslated(void)
     entry = map_first(&t, root, IOVA, KIB4, data | FS);
     qvtd_sm_pasid(&t.vtd, t.dir, PASID, PE_FIRST, PE1, root);
 
-    /* 3.6.2: a read sets A, the write after it D */
+    /* 3.6.2: a read sets A, a later write sets D */
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, IOVA, 0), ==, 0);
     g_assert_cmphex(qtest_readq(t.qts, entry), ==, data | FS | VTD_FL_A);
     qtest_writel(t.qts, t.dev.data, 0x12345678);
@@ -937,21 +946,21 @@ static void test_untranslated(void)
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_WRITE, PASID, IOVA, 0), ==, 0);
     g_assert_cmphex(qtest_readl(t.qts, data), ==, 0xcafe);
     no_fault(&t);
-    /* SFS.2 and SGN.6 are faults here, reported with what the request had */
+    /* SFS.2 and SGN.6 are faults for untranslated requests */
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, IOVA + KIB4, 0),
                     !=, 0);
     fault(&t, VTD_FR_FS_PAGING_ENTRY_P, 0, QATD_NO_PASID, IOVA + KIB4, false);
     map_first(&t, root, IOVA + KIB4, KIB4, data | VTD_FL_P | VTD_FL_US);
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_WRITE, PASID, IOVA + KIB4, 0), !=, 0);
     fault(&t, VTD_FR_SM_WRITE, 0, PASID, IOVA + KIB4, true);
-    /* An interrupt address of a PASID is an address */
+    /* With PASID, the interrupt range is translated */
     map_first(&t, root, 0xfee00000, KIB4, data | FS);
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, PASID, 0xfee00000, 0), ==, 0);
     no_fault(&t);
     stop(&t);
 }
 
-/* Without PASIDs in the IOMMU, the tables of either stage keep working */
+/* Without PASID support, the tables of both stages still work */
 static void test_untranslated_dirty(void)
 {
     uint64_t root, data, entry;
@@ -965,17 +974,20 @@ static void test_untranslated_dirty(void)
     qvtd_enable(&t.vtd);
     data = page(&t);
     entry = map_first(&t, root, IOVA, KIB4, data | FS);
-    /* 3.6.2: the write hits what the read has cached, and must set D */
+    /*
+     * 3.6.2: the write hits the translation that the read has cached, and sets
+     * D
+     */
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, IOVA, 0), ==, 0);
     g_assert_cmphex(qtest_readq(t.qts, entry), ==, data | FS | VTD_FL_A);
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_WRITE, QATD_NO_PASID, IOVA, 0), ==, 0);
     g_assert_cmphex(qtest_readq(t.qts, entry), ==,
                     data | FS | VTD_FL_A | VTD_FL_D);
-    /* Reported without PASID, as the request had none */
+    /* The fault has no PASID, like the request */
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, IOVA + KIB4, 0),
                     !=, 0);
     fault(&t, VTD_FR_FS_PAGING_ENTRY_P, 0, QATD_NO_PASID, IOVA + KIB4, false);
-    /* SCT.2, and not the reason of legacy mode */
+    /* SCT.2, not the fault reason of legacy mode */
     qtest_writeq(t.qts, qvtd_sm_context(&t.vtd, DEV), 0);
     qvtd_inv_global(&t.vtd);
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, IOVA, 0), !=, 0);
@@ -983,7 +995,7 @@ static void test_untranslated_dirty(void)
     stop(&t);
 }
 
-/* A fault that a thread has met is recorded by another one, with the BQL */
+/* The main loop records the faults of other threads, with the BQL held */
 static void wait_fault(Test *t)
 {
     for (int i = 0; i < 10000; i++) {
@@ -994,7 +1006,7 @@ static void wait_fault(Test *t)
     }
 }
 
-/* Requests from a thread of the device, which does not hold the BQL */
+/* A thread of the device sends requests without the BQL */
 static void test_thread(void)
 {
     uint64_t root, data;
@@ -1007,20 +1019,20 @@ static void test_thread(void)
     /* The fault event interrupt is not masked */
     qvtd_writel(t.qts, DMAR_FEADDR_REG, 0xfee00000);
     qvtd_writel(t.qts, DMAR_FECTL_REG, 0);
-    ask_page(&t, PASID, IOVA, ATD_FLAG_THREAD, data, KIB4, R | W);
+    translate_page(&t, PASID, IOVA, ATD_FLAG_THREAD, data, KIB4, R | W);
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_WRITE, QATD_NO_PASID, data,
                         ATD_FLAG_TRANSLATED | ATD_FLAG_THREAD), ==, 0);
     no_fault(&t);
-    ask(&t, 8192, IOVA, KIB4, ATD_FLAG_THREAD, 1, 1);
+    translate(&t, 8192, IOVA, KIB4, ATD_FLAG_THREAD, 1, 1);
     wait_fault(&t);
     fault(&t, VTD_FR_SM_PASID_TOO_LARGE, 1, 8192, IOVA, false);
     stop(&t);
 }
 
 /*
- * The ATC of a device.  3.6.2: whoever may write has D set, though a read has
- * brought the translation and set A before.  6.5.2.5: a descriptor without
- * PASID drops what a PASID uses too, as Linux expects.
+ * The ATC of a device. 3.6.2: a write sets D, even if a read has cached the
+ * translation and set A before. 6.5.2.5: a descriptor without PASID
+ * invalidates translations with PASID, too, as Linux expects.
  */
 static void test_atc(void)
 {
@@ -1051,7 +1063,7 @@ static void test_atc(void)
     stop(&t);
 }
 
-/* Have a device work in its thread, if it has nothing to do */
+/* Start a command in the thread of an idle device */
 static void work(QATD *d, unsigned command, uint64_t length)
 {
     if (!qatd_read(d, ATD_BUSY)) {
@@ -1060,8 +1072,8 @@ static void work(QATD *d, unsigned command, uint64_t length)
 }
 
 /*
- * 6.5.2.6, 6.5.2.9: when a wait descriptor has completed, no thread of a device
- * uses what was invalidated before it.
+ * 6.5.2.6, 6.5.2.9: after a wait descriptor has completed, no thread of a
+ * device uses translations that were invalidated before it.
  */
 static void test_threads(void)
 {
@@ -1090,7 +1102,7 @@ static void test_threads(void)
         map_first(&t, root, IOVA + KIB4, KIB4, frame[!(i % 2)] | FS);
         qvtd_inv_pasid_pages(&t.vtd, PE_DID, PASID, IOVA, 1);
         inv_pasid(&t, PASID, IOVA | 1 << 11);
-        /* Nobody writes there any more */
+        /* No thread writes to the old page any more */
         qtest_writel(t.qts, old, 0xa5a5a5a5);
         work(&t.dev, ATD_CMD_SVM_WRITE, 2 * KIB4);
         g_assert_cmphex(qtest_readl(t.qts, old), ==, 0xa5a5a5a5);
@@ -1102,9 +1114,9 @@ static void test_threads(void)
 }
 
 /*
- * 7.3: the fault event of a request in a device's thread.  TCG does not take an
- * interrupt from a thread without the BQL; an NMI gets there, though the APIC
- * is disabled.
+ * 7.3: the fault event of a request from a thread of the device. TCG does not
+ * accept a fixed interrupt from a thread without the BQL; an NMI is delivered
+ * although the APIC is disabled.
  */
 static void test_thread_interrupt(void)
 {
@@ -1122,7 +1134,7 @@ static void test_thread_interrupt(void)
     qvtd_writel(t.qts, DMAR_FEADDR_REG, 0xfee00000);
     qvtd_writel(t.qts, DMAR_FEDATA_REG, 4 << 8);
     qvtd_writel(t.qts, DMAR_FECTL_REG, 0);
-    ask(&t, 8192, IOVA, KIB4, ATD_FLAG_THREAD, 1, 1);
+    translate(&t, 8192, IOVA, KIB4, ATD_FLAG_THREAD, 1, 1);
     wait_fault(&t);
     fault(&t, VTD_FR_SM_PASID_TOO_LARGE, 1, 8192, IOVA, false);
     stop(&t);
@@ -1136,7 +1148,7 @@ static void test_translated_scalable(void)
 
     start_scalable(&t);
     data = page(&t);
-    /* The PASID table does not matter, there is no entry for RID_PASID */
+    /* The PASID table does not matter: RID_PASID has no entry */
     g_assert_cmpint(dma(&t, ATD_CMD_DMA_READ, QATD_NO_PASID, data,
                         ATD_FLAG_TRANSLATED), ==, 0);
     no_fault(&t);
@@ -1147,7 +1159,7 @@ static void test_translated_scalable(void)
     stop(&t);
 }
 
-/* 11.4.2, 11.4.3: what is announced, and only with both properties */
+/* 11.4.2, 11.4.3: capabilities, which depend on both properties */
 static void test_capabilities(void)
 {
     const uint64_t ecap_new = VTD_ECAP_PSS(20) | VTD_ECAP_NWFS |

@@ -1,15 +1,15 @@
 /*
- * QTest testcase for the draining of requests by intel-iommu
+ * QTest testcase for how intel-iommu drains requests
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A device accesses a page of 2 MiB all the time, without ATS, in a thread.
- * The test lets the page be another one, invalidates, and waits until that is
- * complete.  From then on the device must not access the page that was there
- * before (VT-d 6.5.4).  The test is the guest, and sees its memory in a file
- * that it shares with the emulator, so that it is as fast as a vCPU.
+ * A thread of a device continuously accesses a page of 2 MiB without ATS. The
+ * test replaces the page, invalidates the translation, and waits for
+ * completion. From then on the device must not access the old page (VT-d
+ * 6.5.4). The test acts as the guest, and maps guest memory from a file that
+ * it shares with QEMU, so that it is as fast as a vCPU.
  *
  * QTEST_DRAIN_TRIALS is the number of trials of each case.
  */
@@ -40,25 +40,25 @@
 /* Drain Writes, Drain Reads (6.5.2.3) */
 #define IOTLB_DRAIN (3ULL << 6)
 
-/* Input addresses of the page that moves, and of one that stays */
+/* Input addresses of the page that is replaced, and of a constant page */
 #define IOVA_MOVING 0x40000000ULL
 #define IOVA_FIXED  0x40200000ULL
-/* What the device copies, and what nobody else writes */
+/* Bytes that the device copies, and a value that only the test writes */
 #define CONTENT     0x11
 #define MARK        0xeeeeeeeeeeeeeeeeULL
 
-/* Descriptors of a batch: its record tells of errors soon enough */
+/* Descriptors per batch: the batch record reports errors soon enough */
 #define BATCH       16
 
 typedef struct Test Test;
 
 typedef struct Case {
     const char *name;
-    bool scalable;              /* and requests with PASID */
-    /* Let the moving page be @page[@to], and invalidate */
+    bool scalable;              /* with PASID */
+    /* Map @page[@to] at IOVA_MOVING, and invalidate */
     void (*move)(Test *t, unsigned to);
-    void (*begin)(Test *t);     /* the device's accesses */
-    /* See to it that they go on, and that they had no bad result so far */
+    void (*begin)(Test *t);     /* starts accesses of the device */
+    /* Keep the accesses going, and check their results so far */
     void (*go_on)(Test *t);
     bool is_write;
 } Case;
@@ -73,11 +73,11 @@ struct Test {
     QDSA dsa;
     QATD atd;
     uint16_t bdf;
-    uint64_t page[2];           /* of which one is the moving page */
+    uint64_t page[2];           /* one of them is at IOVA_MOVING */
     uint64_t fixed;
-    uint64_t root[2];           /* tables that have page[0] and page[1] */
-    uint64_t leaf;              /* of root[0]: the entry of the moving page */
-    uint64_t entry;             /* that has root[]: of the context, or PASID */
+    uint64_t root[2];           /* tables that map page[0] and page[1] */
+    uint64_t leaf; /* address of the entry of root[0] for IOVA_MOVING */
+    uint64_t entry; /* address of the context or PASID entry for root[] */
     uint64_t cr;
     uint64_t list;
 };
@@ -168,7 +168,7 @@ static void put_desc(Test *t, uint64_t lo, uint64_t hi)
     t->vtd.iq_tail = (t->vtd.iq_tail + 1) % (PAGE / size);
 }
 
-/* Until the status write has come */
+/* Wait for the status write */
 static void invalidate(Test *t, uint64_t lo, uint64_t hi)
 {
     unsigned size = t->vtd.scalable ? 32 : 16;
@@ -216,7 +216,7 @@ static void move_pasid(Test *t, unsigned to)
                (uint64_t)PASID << 32, 0);
 }
 
-/* Through a register, until hardware clears @busy */
+/* Use a register, and wait until the hardware clears @busy */
 static void command(Test *t, unsigned reg, uint64_t busy, uint64_t val)
 {
     qvtd_writel(t->qts, DMAR_GCMD_REG, VTD_GCMD_TE);
@@ -254,7 +254,7 @@ static void dsa_submit_batch(Test *t)
     qdsa_submit(&t->dsa, &desc);
 }
 
-/* Wait for its end; a difference that Compare has found is an error */
+/* Wait for the batch to end; Compare must not find a difference */
 static void dsa_finish(Test *t)
 {
     uint8_t record[DSA_CR_SIZE];
@@ -321,7 +321,7 @@ static void atd_begin_svm(Test *t)
     atd_begin(t, ATD_CMD_SVM_WRITE);
 }
 
-/* Faults would end it */
+/* A fault would end the command */
 static void atd_go_on(Test *t)
 {
     g_assert_cmpuint(qatd_read(&t->atd, ATD_BUSY), ==, 1);
@@ -336,7 +336,7 @@ static void mark(Test *t, unsigned i)
     }
 }
 
-/* Returns how many are no longer there, and takes them away */
+/* Returns the number of lost marks, and removes the marks */
 static unsigned take_marks(Test *t, unsigned i)
 {
     unsigned lost = 0;
@@ -348,7 +348,7 @@ static unsigned take_marks(Test *t, unsigned i)
     return lost;
 }
 
-/* The device's data has come to the moving page */
+/* Wait until the device has written to the page at IOVA_MOVING */
 static void await_write(Test *t, unsigned i)
 {
     uint64_t content;
@@ -367,7 +367,7 @@ static unsigned trials(Test *t, unsigned n)
         unsigned to = i % 2;
 
         t->c->move(t, to);
-        /* The page is somebody else's from now on */
+        /* The old page is free for other uses from now on */
         mark(t, !to);
         t->c->go_on(t);
         await_write(t, to);
@@ -463,7 +463,7 @@ static void test_drain(const void *data)
     stop(&t);
 }
 
-/* ---- What the guest, or a reset, forbids a thread of the test device ---- */
+/* ---- Accesses that configuration or a reset forbids ---- */
 
 static void master_off(Test *t)
 {
@@ -514,14 +514,14 @@ static unsigned forbid_trial(Test *t, const Forbid *f)
     mark(t, 0);
     g_usleep(1000);
     if (f->forbid == flr) {
-        /* Which has taken the register block away */
+        /* FLR has cleared the BARs */
         qatd_init(&t->atd, t->qts, TESTDEV, 16);
     }
     qatd_wait(&t->atd);
     return !!take_marks(t, 0);
 }
 
-/* PCIe 5.0, 7.5.1.1.3, 10.5.1.3 and 6.6.2: no access from then on */
+/* PCIe 5.0, 7.5.1.1.3, 10.5.1.3 and 6.6.2: no access afterwards */
 static void test_forbid(const void *data)
 {
     static const Case c = { .go_on = atd_go_on };

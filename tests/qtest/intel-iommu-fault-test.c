@@ -1,5 +1,5 @@
 /*
- * QTest testcase for what intel-iommu blocks, and how it reports that
+ * QTest testcase for requests that intel-iommu blocks, and its fault reports
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -33,7 +33,7 @@ typedef struct Test {
     uint64_t table;             /* second stage, or PASID directory */
     uint64_t context;           /* context entry of the device */
     uint64_t pe;                /* its PASID-table entry for RID_PASID */
-    uint64_t page;              /* memory for its DMA, with MAGIC in it */
+    uint64_t page;              /* memory for DMA, which contains MAGIC */
 } Test;
 
 static void start(Test *t, const char *iommu)
@@ -63,7 +63,7 @@ static uint64_t legacy_context(Test *t, uint16_t bdf)
            (bdf & 0xff) * VTD_CTX_ENTRY_LEGACY_SIZE;
 }
 
-/* 9.4, 9.6: requests without PASID pass through */
+/* 9.4, 9.6: pass-through for requests without PASID */
 static void start_pass_through(Test *t, const char *iommu)
 {
     start(t, iommu);
@@ -116,7 +116,7 @@ static void cause_fault(Test *t)
     g_assert_cmphex(fault_status(t) & VTD_FSTS_PPF, ==, VTD_FSTS_PPF);
 }
 
-/* 7.3, 11.4.7.2: no status is left once F is clear */
+/* 7.3, 11.4.7.2: clearing F clears the only status */
 static void test_event_pending(void)
 {
     Test t;
@@ -135,7 +135,7 @@ static void test_event_pending(void)
     stop(&t);
 }
 
-/* The same: another status keeps the interrupt pending */
+/* 7.3: another status keeps the interrupt pending */
 static void test_event_pending_queue_error(void)
 {
     uint64_t desc;
@@ -163,7 +163,7 @@ static void test_event_data(void)
     QTestState *qts = qtest_init("-M q35 -device intel-iommu,svm=on");
 
     for (unsigned i = 0; i < ARRAY_SIZE(regs); i++) {
-        /* Behind the control register, and with it in one quadword (11.2) */
+        /* Alone, and in one quadword with the control register (11.2) */
         qvtd_writel(qts, regs[i], UINT32_MAX);
         g_assert_cmphex(qvtd_readl(qts, regs[i]), ==, UINT16_MAX);
         qvtd_writeq(qts, regs[i] - 4, 0xabcd1234ULL << 32);
@@ -188,7 +188,7 @@ static void expect_fault(Test *t, uint8_t reason, bool is_write, uint64_t addr)
     no_fault(t);
 }
 
-/* A thread reports its faults through the main loop */
+/* The main loop reports the faults of other threads */
 static void expect_fault_of_thread(Test *t, uint8_t reason, bool is_write,
                                    uint64_t addr)
 {
@@ -212,7 +212,7 @@ static void expect_pass(Test *t)
     no_fault(t);
 }
 
-/* The entry at @addr has @bits set, too, until DMA has been tried */
+/* Set @bits of the entry at @addr, and expect that DMA is blocked */
 static void broken(Test *t, uint64_t addr, uint64_t bits, uint8_t reason)
 {
     uint64_t good = qtest_readq(t->qts, addr);
@@ -226,11 +226,11 @@ static void broken(Test *t, uint64_t addr, uint64_t bits, uint8_t reason)
     expect_pass(t);
 }
 
-/* 11.4.5, 11.4.4: with translation on, the root table is another one */
+/* 11.4.5, 11.4.4: set the root table while translation is enabled */
 static void set_root(Test *t, uint64_t root)
 {
     qvtd_set_root(t->qts, root);
-    /* No descriptor is valid in a mode that is not (6.5.2.11, table 26) */
+    /* An invalid mode makes all descriptors invalid (6.5.2.11, table 26) */
     if (!(root & (2 << 10))) {
         qvtd_inv_global(&t->vtd);
     }
@@ -249,7 +249,7 @@ static void test_pass_legacy(void)
     broken(&t, t.context + 8, 1 << 7, VTD_FR_CONTEXT_ENTRY_RSVD);
     broken(&t, t.context + 8, 7, VTD_FR_CONTEXT_ENTRY_INV);
     broken(&t, t.context, VTD_CONTEXT_ENTRY_TT, VTD_FR_CONTEXT_ENTRY_INV);
-    /* SSIRWE is not announced, so that TTM alone counts (RTA.1) */
+    /* SSIRWE is not supported, so that only TTM counts (RTA.1) */
     set_root(&t, t.vtd.root | 2 << 10);
     expect_blocked(&t, VTD_FR_RTADDR_INV_TTM);
     set_root(&t, t.vtd.root | 3 << 10);
@@ -259,7 +259,7 @@ static void test_pass_legacy(void)
     stop(&t);
 }
 
-/* With first-stage or second-stage tables, and with PASIDs and device-TLBs */
+/* With second-stage, with first-stage tables, with PASIDs and device-TLBs */
 static const char *const scalable_modes[] = {
     ",x-scalable-mode=on", ",x-scalable-mode=on,x-flts=on", ",svm=on",
 };
@@ -277,15 +277,15 @@ static void test_pass_context(void)
         expect_pass(&t);
         broken(&t, t.vtd.root, 1 << 4, VTD_FR_SM_ROOT_ENTRY_RSVD);
         broken(&t, t.context, 1 << 5, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
-        /* RPRIVS, and one that has no name */
+        /* RPRIVS, and a reserved bit */
         broken(&t, t.context + 8, 1 << 20, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
         broken(&t, t.context + 8, 1 << 21, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
         broken(&t, t.context + 24, 1, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
-        /* PRE without DTE is reserved, or makes no sense */
+        /* PRE without DTE is reserved, or an invalid combination */
         broken(&t, t.context, VTD_SM_CONTEXT_ENTRY_PRE,
                prs ? VTD_FR_SM_CONTEXT_ENTRY_INV :
                      VTD_FR_SM_CONTEXT_ENTRY_RSVD);
-        /* RID_PASID that the directory has no room for */
+        /* RID_PASID exceeds the size of the directory */
         broken(&t, t.context + 8, 8192, VTD_FR_SM_CONTEXT_ENTRY_INV);
         stop(&t);
     }
@@ -313,7 +313,7 @@ static void test_pass_pasid_entry(void)
 }
 
 /* RTA.1: abort-DMA mode is not supported (ADMS is 0) */
-static void test_pass_mode(void)
+static void test_pass_invalid_mode(void)
 {
     Test t;
 
@@ -329,7 +329,7 @@ static void test_pass_mode(void)
     }
 }
 
-/* 7.1.1: FPD keeps the fault from being reported, and lets nothing pass */
+/* 7.1.1: FPD suppresses the report of a fault, which blocks nevertheless */
 static void test_pass_fpd(void)
 {
     Test t;
@@ -352,10 +352,11 @@ static void enable(Test *t, bool on)
 }
 
 /*
- * 11.4.4: while translation is off everything passes.  The entry is looked at
- * when it goes on, and at each invalidation of a cache that holds it (6.5.2).
+ * 11.4.4: nothing is blocked while translation is disabled. The entry is read
+ * again when translation is enabled, and at each invalidation of a cache that
+ * holds it (6.5.2).
  */
-static void test_pass_look_again(void)
+static void test_pass_reread_entry(void)
 {
     Test t;
 
@@ -377,7 +378,7 @@ static void test_pass_look_again(void)
     qvtd_submit(&t.vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL, 0);
     expect_pass(&t);
 
-    /* A reset switches translation off, too */
+    /* A reset also disables translation */
     qtest_writeq(t.qts, t.pe, 0);
     qvtd_inv_global(&t.vtd);
     expect_blocked(&t, VTD_FR_PASID_ENTRY_P);
@@ -422,8 +423,8 @@ static void migrate(Test *t)
 }
 
 /*
- * The destination looks at the tables again, and knows the numbers of buses
- * then: 00:00.0 passes through, and is not the device.
+ * The destination reads the tables again, when bus numbers are known: 00:00.0
+ * passes through, and is not the device.
  */
 static void test_migration(void)
 {
@@ -466,7 +467,10 @@ static int64_t svm_read(Test *t, uint64_t addr)
     return qatd_command(&t->dev, ATD_CMD_SVM_READ, QATD_NO_PASID, addr, 4, 0);
 }
 
-/* What the range takes, and what is blocked with fault @reason */
+/*
+ * Accesses to the range are blocked with fault @reason, except for DWORD
+ * writes
+ */
 static void interrupt_range(Test *t, uint8_t reason)
 {
     static const uint64_t lengths[] = { 1, 2, 4, 8, 64 };
@@ -481,10 +485,10 @@ static void interrupt_range(Test *t, uint8_t reason)
             expect_fault(t, reason, true, INTERRUPT);
         }
     }
-    /* A DWORD that is not aligned lies in two */
+    /* A DWORD that is not aligned crosses two */
     g_assert_cmpint(dma_write(t, INTERRUPT + 2, 4), !=, 0);
     expect_fault(t, reason, true, INTERRUPT);
-    /* The ends of the range */
+    /* The first and the last address of the range */
     g_assert_cmpint(dma_read(t, VTD_INTERRUPT_ADDR_FIRST), !=, 0);
     expect_fault(t, reason, false, VTD_INTERRUPT_ADDR_FIRST);
     g_assert_cmpint(dma_read(t, VTD_INTERRUPT_ADDR_LAST - 3), !=, 0);
@@ -495,8 +499,8 @@ static void interrupt_range(Test *t, uint8_t reason)
 }
 
 /*
- * A device with threads accesses RAM only, so that not even the write of a
- * DWORD is an interrupt request of it
+ * A device with threads only accesses RAM, so that even a DWORD write is not
+ * an interrupt request
  */
 static void blocked_in_thread(Test *t, uint64_t addr, uint8_t reason)
 {
@@ -526,7 +530,7 @@ static void test_interrupt_legacy(void)
 
     start_legacy(&t, "");
     interrupt_range(&t, VTD_FR_INTERRUPT_ADDR);
-    /* LCT.2: the entry does not let the request so far */
+    /* LCT.2: the context entry blocks the request before that */
     qtest_writeq(t.qts, legacy_context(&t, DEV), 0);
     qvtd_inv_global(&t.vtd);
     g_assert_cmpint(dma_read(&t, INTERRUPT), !=, 0);
@@ -564,7 +568,7 @@ static void test_interrupt_scalable(void)
         interrupt_range(&t, VTD_FR_SM_INTERRUPT_ADDR);
         blocked_in_thread(&t, INTERRUPT, VTD_FR_SM_INTERRUPT_ADDR);
 
-        /* FPD: blocked nevertheless (7.1.1) */
+        /* FPD: the request is blocked nevertheless (7.1.1) */
         qtest_writeq(t.qts, t.context, qtest_readq(t.qts, t.context) |
                      VTD_CONTEXT_ENTRY_FPD);
         qvtd_inv_global(&t.vtd);
@@ -575,8 +579,8 @@ static void test_interrupt_scalable(void)
     }
 }
 
-/* While translation is off there is nothing to report */
-static void test_interrupt_off(void)
+/* No fault is reported while translation is disabled */
+static void test_interrupt_translation_disabled(void)
 {
     Test t;
 
@@ -590,7 +594,7 @@ static void test_interrupt_off(void)
 
 /* ---- The host address width (3.9) ---- */
 
-/* The second device's BAR 2, as memory that is at @addr */
+/* Place BAR 2 of the second device at @addr, to use it as memory */
 static void place_peer(Test *t, uint64_t addr)
 {
     QATD peer;
@@ -615,7 +619,7 @@ static void beyond(Test *t, uint64_t addr, uint8_t reason)
     }
 }
 
-/* Pass-through of addresses below and above 2^@width, to memory in both */
+/* Addresses below and above 2^@width with pass-through, with memory at both */
 static void host_address_width(Test *t, unsigned width, uint8_t reason)
 {
     uint64_t limit = 1ULL << width;
@@ -631,12 +635,12 @@ static void host_address_width(Test *t, unsigned width, uint8_t reason)
     beyond(t, -0x1000ULL, reason);
     blocked_in_thread(t, limit, reason);
     blocked_in_thread(t, -0x2000ULL, reason);
-    /* Registers below the limit are out of reach, which is not a fault */
+    /* Registers below the limit are not accessible, which is not a fault */
     g_assert_cmpint(svm_read(t, Q35_HOST_BRIDGE_IOMMU_ADDR), ==, -EFAULT);
     no_fault(t);
     g_assert_cmphex(qtest_readl(t->qts, limit), ==, MAGIC);
 
-    /* While translation is off there is no limit (11.4.4) */
+    /* There is no limit while translation is disabled (11.4.4) */
     enable(t, false);
     g_assert_cmpint(dma_read(t, limit), ==, 0);
     g_assert_cmphex(qtest_readl(t->qts, t->dev.data), ==, MAGIC);
@@ -656,7 +660,7 @@ static void test_width_legacy(void)
     stop(&t);
 
     start_pass_through_legacy(&t, ",aw-bits=39" WITH_PEER);
-    /* AW: 39 bits, the largest that is supported (9.3) */
+    /* AW: 39 bits, the largest supported width (9.3) */
     qtest_writeq(t.qts, t.context + 8, 1 << 8 | 1);
     qvtd_inv_global(&t.vtd);
     host_address_width(&t, 39, VTD_FR_ADDR_BEYOND_MGAW);
@@ -679,7 +683,7 @@ static void test_width_scalable(void)
     start_pass_through(&t, ",x-scalable-mode=on,aw-bits=39" WITH_PEER);
     host_address_width(&t, 39, VTD_FR_SM_ADDR_BEYOND_HAW);
 
-    /* Qualified (7.1.1) */
+    /* The condition is qualified (7.1.1) */
     qtest_writeq(t.qts, t.pe, PE_PASS | VTD_PASID_ENTRY_FPD);
     qvtd_inv_global(&t.vtd);
     g_assert_cmpint(dma_read(&t, 1ULL << 39), !=, 0);
@@ -699,17 +703,21 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-fault/pass-through/context", test_pass_context);
     qtest_add_func("/vtd-fault/pass-through/pasid-entry",
                    test_pass_pasid_entry);
-    qtest_add_func("/vtd-fault/pass-through/mode", test_pass_mode);
+    qtest_add_func("/vtd-fault/pass-through/invalid-mode",
+                   test_pass_invalid_mode);
     qtest_add_func("/vtd-fault/pass-through/fpd", test_pass_fpd);
-    qtest_add_func("/vtd-fault/pass-through/look-again", test_pass_look_again);
+    qtest_add_func("/vtd-fault/pass-through/reread-entry",
+                   test_pass_reread_entry);
     qtest_add_func("/vtd-fault/interrupt-range/legacy", test_interrupt_legacy);
     qtest_add_func("/vtd-fault/interrupt-range/pass-legacy",
                    test_interrupt_pass_legacy);
     qtest_add_func("/vtd-fault/interrupt-range/scalable",
                    test_interrupt_scalable);
-    qtest_add_func("/vtd-fault/interrupt-range/off", test_interrupt_off);
+    qtest_add_func("/vtd-fault/interrupt-range/translation-disabled",
+                   test_interrupt_translation_disabled);
     qtest_add_func("/vtd-fault/pass-through/migration", test_migration);
-    qtest_add_func("/vtd-fault/width/legacy", test_width_legacy);
-    qtest_add_func("/vtd-fault/width/scalable", test_width_scalable);
+    qtest_add_func("/vtd-fault/host-address-width/legacy", test_width_legacy);
+    qtest_add_func("/vtd-fault/host-address-width/scalable",
+                   test_width_scalable);
     return g_test_run();
 }

@@ -1032,7 +1032,7 @@ static void test_disable_while_busy(void)
     start(&t);
     check_disable_while_busy(&t, t.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
     check_disable_while_busy(&t, t.pasid + PCI_PASID_CTRL,
-                         PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_PRIV);
+                             PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_PRIV);
     check_disable_while_busy(&t, t.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
     /* Disable bus mastering, but not the access to the registers */
     command = conf_readw(&t, PCI_COMMAND);
