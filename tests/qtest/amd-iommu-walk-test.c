@@ -1,6 +1,5 @@
 /*
- * QTest testcase for amd-iommu with page tables and command buffers that do
- * not end
+ * QTest testcase for amd-iommu with endless page tables and command buffers
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -31,7 +30,7 @@ typedef struct Fixture {
     QGuestAllocator alloc;
     QATD dev;
     uint64_t devtab;
-    uint64_t table[MAX_LEVEL + 1];      /* by level; 0 is the page */
+    uint64_t table[MAX_LEVEL + 1];      /* by level; 0 is the data page */
 } Fixture;
 
 static uint64_t new_page(Fixture *f)
@@ -84,7 +83,7 @@ static void set_entry(Fixture *f, unsigned level, uint64_t addr, unsigned next)
                  (uint64_t)next << AMDVI_DEV_MODE_RSHIFT);
 }
 
-/* A table whose entries all point to it and say that it is of level @next */
+/* A table that maps all addresses to itself, as a table of level @next */
 static void fill_table(Fixture *f, uint64_t table, unsigned next)
 {
     uint64_t entry;
@@ -118,7 +117,7 @@ static uint16_t iommu_bdf(Fixture *f)
     g_assert_not_reached();
 }
 
-/* An I/O page fault ends in a target abort, 2.5.3 */
+/* An I/O page fault ends with a target abort, 2.5.3 */
 static bool target_abort(Fixture *f)
 {
     return qecam_readw(f->qts, iommu_bdf(f), PCI_STATUS) &
@@ -132,7 +131,7 @@ static void assert_reads_mark(Fixture *f)
     g_assert_cmphex(qtest_readq(f->qts, f->dev.data), ==, MARK);
 }
 
-/* 2.2.3: levels go down by one, or more where the address has no bits */
+/* 2.2.3: the level decreases by one, or by more if the address bits are 0 */
 static void test_levels_decrease(void)
 {
     unsigned mode, level;
@@ -160,7 +159,7 @@ static void test_levels_decrease(void)
 
 /*
  * 2.2.3: an entry whose Next Level is not lower than the level of its table is
- * an illegal level encoding, which ends in an I/O page fault.  Here the table
+ * an illegal level encoding, which causes an I/O page fault. Here the table
  * points to itself.
  */
 static void test_levels_do_not_decrease(void)
@@ -182,7 +181,7 @@ static void test_levels_do_not_decrease(void)
     }
 }
 
-/* 3.4.2: nobody has set a command buffer, so there is nothing to execute */
+/* 3.4.2: no command buffer is set up, so there is no command to execute */
 static void test_no_command_buffer(void)
 {
     Fixture f;

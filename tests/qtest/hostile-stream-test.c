@@ -1,11 +1,11 @@
 /*
- * QTest testcase for migration streams that hold what no machine has saved
+ * QTest testcase for migration streams that no machine has saved
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A field that would lead astray is refused, with an error that names it.
+ * The destination rejects an invalid field with an error that names it.
  * "scripts/fuzz streams" finds fields that are missing here.
  */
 
@@ -28,7 +28,7 @@ typedef struct Case {
     const char *path;
     unsigned size;              /* of the field, in bytes */
     uint64_t val;
-    const char *error;          /* or NULL if this is fine */
+    const char *error;          /* or NULL if the value is valid */
 } Case;
 
 static uint64_t load_field(const uint8_t *p, unsigned size)
@@ -62,7 +62,7 @@ static void check_cases(QStream *s, const char *args, const char *device,
     qstream_free(s);
 }
 
-/* Of a machine that was just started, with one field changed at a time */
+/* Save a machine that has just started, and change one field at a time */
 static void check_started(const char *args, const char *device,
                           const Case *cases, size_t n)
 {
@@ -113,7 +113,7 @@ static void test_iommu_svm(void)
                   iommu_cases, ARRAY_SIZE(iommu_cases));
 }
 
-/* Flags that agree with the registers, but not with each other */
+/* Flags that match the registers, but contradict each other */
 static void test_iommu_enabled(void)
 {
     const char *args = MACHINE "-device intel-iommu,svm=on";
@@ -136,7 +136,7 @@ static void test_iommu_enabled(void)
 
 #define DISK "hostile-stream-test.qcow2"
 
-/* Save the machine as a snapshot, and end the emulator */
+/* Save the machine as a snapshot, and exit QEMU */
 static void save_snapshot(QTestState *qts)
 {
     g_assert_true(g_file_set_contents(DISK, "", 0, NULL));
@@ -145,7 +145,7 @@ static void save_snapshot(QTestState *qts)
     qtest_quit(qts);
 }
 
-/* Load a snapshot, which is refused, and go on all the same */
+/* Load a snapshot, which fails, and continue the machine nevertheless */
 static void fail_to_load_snapshot(QTestState *qts)
 {
     qatd_attach_snapshot_disk(qts, DISK);
@@ -153,7 +153,7 @@ static void fail_to_load_snapshot(QTestState *qts)
     qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
 }
 
-/* Have a subsection, whose name is unique, be of a version that is unknown */
+/* Give a subsection with a unique name an unknown version */
 static void break_snapshot(const char *subsection)
 {
     size_t len, i = 0, key_len = 1 + strlen(subsection);
@@ -170,7 +170,7 @@ static void break_snapshot(const char *subsection)
     g_assert_true(g_file_set_contents(DISK, data, len, NULL));
 }
 
-/* The machine goes on with an IOMMU that has been reset */
+/* The machine continues with an IOMMU that has been reset */
 static void test_iommu_failed_load(void)
 {
     const char *args = MACHINE "-device intel-iommu,svm=on";
@@ -251,7 +251,7 @@ typedef struct DSATest {
     uint64_t data;
 } DSATest;
 
-/* Without IOMMU; WQ 0 is enabled */
+/* Start a device without IOMMU, and enable WQ 0 */
 static void dsa_start(DSATest *t, const char *args)
 {
     uint64_t page;
@@ -277,7 +277,10 @@ static void dsa_fill(DSATest *t, size_t size)
     qdsa_submit(&t->dsa, &desc);
 }
 
-/* Engines do not begin with what arrives while the machine is stopped */
+/*
+ * Engines do not execute a descriptor that arrives while the machine is
+ * stopped
+ */
 static void dsa_fill_stopped(DSATest *t, size_t size)
 {
     qtest_qmp_assert_success(t->qts, "{ 'execute': 'stop' }");
@@ -296,7 +299,7 @@ static void test_dsa_enabled(void)
     alloc_destroy(&t.alloc);
 }
 
-/* A load that fails behind all descriptors leaves none of them */
+/* A load that fails after all descriptors discards them */
 static void test_dsa_failed_load(void)
 {
     const char *args = MACHINE "-device dsa,addr=4,event-log=on";
@@ -311,7 +314,7 @@ static void test_dsa_failed_load(void)
 
     dsa_start(&t, args);
     fail_to_load_snapshot(t.qts);
-    /* The machine has been reset, and its memory was loaded */
+    /* The machine has been reset, and its memory loaded */
     qecam_enable(t.qts);
     qdsa_init(&t.dsa, t.qts, DEV, t.cr - PAGE);
     g_assert_cmphex(FIELD_EX32(qdsa_readl(&t.dsa, A_DSA_GENSTS), DSA_GENSTS,
@@ -372,7 +375,7 @@ static void test_ats(void)
 
     check_started(ATS_ARGS, "pci-ats-testdev", ats_cases,
                   ARRAY_SIZE(ats_cases));
-    /* Two listeners for PASID 0; and one for what is no PASID */
+    /* Two notifiers for PASID 0; and one with an invalid PASID */
     s = qstream_save(qtest_init(ATS_ARGS));
     p = qstream_field(s, "pci-ats-testdev", "saved");
     stl_be_p(p + 8, 1);
@@ -394,7 +397,7 @@ typedef struct SavedGroup {
     uint32_t abandoned;
 } SavedGroup;
 
-/* Two groups, the second of which may be invalid */
+/* Add two groups, the second of which may be invalid */
 static void check_groups(const SavedGroup *second, const char *error)
 {
     const SavedGroup groups[2] = { { 5, 1, 1, 1, 0 }, *second };

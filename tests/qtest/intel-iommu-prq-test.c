@@ -29,7 +29,7 @@
 
 #define KIB4    0x1000ULL
 #define ADDR    0x12340000ULL
-/* Above all RAM */
+/* Above the end of RAM */
 #define NO_RAM  (1ULL << 40)
 
 /* Context entry (9.4), PASID-table entry (9.6) */
@@ -78,7 +78,7 @@ static void writeq(Test *t, uint64_t reg, uint64_t val)
 
 /* ---- Setup ---- */
 
-/* PASID, PASID + 1, and requests without PASID have tables */
+/* Set up tables for PASID, PASID + 1, and requests without PASID */
 static uint64_t attach(Test *t, uint16_t bdf)
 {
     uint64_t dir = qvtd_sm_attach(&t->vtd, bdf, CE, 0);
@@ -89,7 +89,7 @@ static uint64_t attach(Test *t, uint16_t bdf)
     return dir;
 }
 
-static void hear_responses(QATD *d)
+static void register_pri(QATD *d)
 {
     for (uint32_t pasid = PASID; pasid <= PASID + 1; pasid++) {
         g_assert_cmpint(qatd_command(d, ATD_CMD_REGISTER_PRI, pasid, 0, 0, 0),
@@ -127,8 +127,8 @@ static void start_pqs(Test *t, unsigned pqs)
     t->dir2 = attach(t, DEV2);
     qvtd_enable(&t->vtd);
     qvtd_prq_init(&t->prq, &t->vtd, pqs);
-    hear_responses(&t->dev);
-    hear_responses(&t->dev2);
+    register_pri(&t->dev);
+    register_pri(&t->dev2);
 }
 
 static void start(Test *t)
@@ -142,7 +142,7 @@ static void stop(Test *t)
     alloc_destroy(&t->alloc);
 }
 
-/* ---- What is expected ---- */
+/* ---- Expectations ---- */
 
 static void request(QATD *d, uint32_t pasid, uint64_t addr, uint16_t prgi,
                     uint64_t flags)
@@ -161,7 +161,7 @@ static void responses(QATD *d, unsigned count)
     g_assert_cmpuint(qatd_read(d, ATD_RESP_COUNT), ==, count);
 }
 
-/* The device has had @count responses, and this was the last */
+/* Expect that the device has received @count responses, this as the last */
 static void response(QATD *d, unsigned count, uint32_t pasid, uint16_t prgi,
                      int code)
 {
@@ -210,7 +210,7 @@ static void no_fault(Test *t)
     g_assert_cmphex(readl(t, DMAR_FSTS_REG) & 0x7f, ==, 0);
 }
 
-/* The fault of a page request: T1 is clear and T2 is set (11.4.7.6) */
+/* Expect the fault of a page request: T1 is clear and T2 is set (11.4.7.6) */
 static void fault(Test *t, uint8_t reason, uint32_t pasid, uint64_t addr)
 {
     QVtdFault fault = qvtd_take_fault(t->qts);
@@ -226,14 +226,14 @@ static void fault(Test *t, uint8_t reason, uint32_t pasid, uint64_t addr)
     no_fault(t);
 }
 
-/* Interrupts of vector @vector are sent to the first processor */
+/* Send interrupts with vector @vector to the first processor */
 static void set_vector(Test *t, unsigned vector)
 {
     writel(t, DMAR_PEADDR_REG, 0xfee00000);
     writel(t, DMAR_PEDATA_REG, vector);
 }
 
-/* Has an interrupt with this vector arrived, ever? */
+/* Returns whether the processor has received an interrupt with this vector */
 static bool interrupted(Test *t, unsigned vector)
 {
     g_autofree char *text = qtest_hmp(t->qts, "info lapic");
@@ -250,14 +250,14 @@ static bool interrupted(Test *t, unsigned vector)
 
 /* ---- Registers ---- */
 
-/* 11.4.11: default values, and the bits that can be written */
+/* 11.4.11: default values, and writable bits */
 static void test_registers(void)
 {
     static const struct {
         uint64_t reg;
         unsigned size;
         uint64_t reset;
-        uint64_t written;       /* what it is after all ones were written */
+        uint64_t written;       /* the value after all ones are written */
     } regs[] = {
         { DMAR_PQH_REG, 8, 0, 0x7ffe0 },
         { DMAR_PQT_REG, 8, 0, 0x7ffe0 },
@@ -280,7 +280,7 @@ static void test_registers(void)
             writeq(&t, reg, UINT64_MAX);
             g_assert_cmphex(readq(&t, reg), ==, regs[i].written);
             writeq(&t, reg, 0);
-            /* By halves (11.2) */
+            /* Write both halves (11.2) */
             writel(&t, reg, UINT32_MAX);
             g_assert_cmphex(readq(&t, reg), ==, (uint32_t)regs[i].written);
             writel(&t, reg + 4, UINT32_MAX);
@@ -292,13 +292,13 @@ static void test_registers(void)
             g_assert_cmphex(readl(&t, reg), ==, regs[i].written);
         }
     }
-    /* Pairs of 32-bit registers as one quadword */
+    /* A quadword access writes two registers of 32 bits */
     writeq(&t, DMAR_PECTL_REG, 0x123400000000);
     g_assert_cmphex(readl(&t, DMAR_PECTL_REG), ==, 0);
     g_assert_cmphex(readl(&t, DMAR_PEDATA_REG), ==, 0x1234);
     writeq(&t, DMAR_PEADDR_REG, 0xfee01000);
     g_assert_cmphex(readq(&t, DMAR_PEADDR_REG), ==, 0xfee01000);
-    /* And all are as at first */
+    /* A reset restores the default values */
     qtest_system_reset(t.qts);
     for (int i = 0; i < ARRAY_SIZE(regs); i++) {
         g_assert_cmphex(readl(&t, regs[i].reg), ==, (uint32_t)regs[i].reset);
@@ -306,7 +306,7 @@ static void test_registers(void)
     stop(&t);
 }
 
-/* 11.4.11: RsvdZ without ECAP.PRS; no group responses then (7.6.1) */
+/* 11.4.11: RsvdZ without ECAP.PRS, which also excludes responses (7.6.1) */
 static void test_not_supported(void)
 {
     Test t;
@@ -338,7 +338,7 @@ static void test_drain_not_supported(void)
     stop(&t);
 }
 
-/* 11.4.11.8: the upper address is there with Extended Interrupt Mode */
+/* 11.4.11.8: the upper address exists with Extended Interrupt Mode */
 static void test_upper_address(void)
 {
     Test t;
@@ -379,7 +379,7 @@ static void test_descriptor(void)
     stop(&t);
 }
 
-/* 11.4.11.3: the size of the queue; PQH and PQT wrap */
+/* 11.4.11.3: size of the queue; PQH and PQT wrap */
 static void test_sizes(void)
 {
     for (unsigned pqs = 0; pqs <= 1; pqs++) {
@@ -403,7 +403,7 @@ static void test_sizes(void)
     }
 }
 
-/* PQH and PQT beyond the end of the queue, all of it is in the guest's hand */
+/* PQH and PQT beyond the end of the queue, as the guest may write them */
 static void test_offsets_too_large(void)
 {
     uint64_t after;
@@ -414,7 +414,7 @@ static void test_offsets_too_large(void)
     qtest_memset(t.qts, after, 0, KIB4);
     writeq(&t, DMAR_PQT_REG, 0x7ffe0);
     writeq(&t, DMAR_PQH_REG, 0x40000);
-    /* The same as the last and the first entry: that is full */
+    /* The offsets wrap to the first and the last entry: the queue is full */
     request(&t.dev, PASID, ADDR, 1, LAST | RD);
     response(&t.dev, 1, PASID, 1, SUCCESS);
     status(&t, VTD_PRS_PRO, true);
@@ -427,7 +427,7 @@ static void test_offsets_too_large(void)
     stop(&t);
 }
 
-/* PCIe 5.0, 10.4.1.2.1: a Stop Marker gets into the queue, without response */
+/* PCIe 5.0, 10.4.1.2.1: a Stop Marker is queued, and has no response */
 static void test_stop_marker(void)
 {
     Test t;
@@ -435,7 +435,7 @@ static void test_stop_marker(void)
     start(&t);
     request(&t.dev, PASID, 0, 0, LAST);
     next(&t, &(QVtdPageReq) { .sid = DEV, .pasid = PASID, .last = true });
-    /* Not even where a response would be made up (table 31) */
+    /* Nor does the hardware respond to it on an error (table 31) */
     writeq(&t, DMAR_PQA_REG, 0);
     request_fails(&t.dev, PASID, 0, 0, LAST, -EFAULT);
     writeq(&t, DMAR_PQA_REG, t.prq.base);
@@ -449,7 +449,7 @@ static void test_stop_marker(void)
 
 /* ---- Responses ---- */
 
-/* Table 32: response codes; those that are reserved count as failure */
+/* Table 32: response codes; reserved ones mean Response Failure */
 static void test_response_codes(void)
 {
     Test t;
@@ -470,13 +470,13 @@ static void test_response_codes(void)
     stop(&t);
 }
 
-/* 7.6.1: a response reaches the function and the PASID that it names */
+/* 7.6.1: a response has a function and a PASID as its destination */
 static void test_response_routing(void)
 {
     Test t;
 
     start(&t);
-    /* The same index everywhere */
+    /* All groups use the same PRG index */
     request(&t.dev, NONE, ADDR, 7, LAST | RD);
     request(&t.dev, PASID, ADDR, 7, LAST | RD);
     request(&t.dev, PASID + 1, ADDR, 7, LAST | RD);
@@ -493,7 +493,7 @@ static void test_response_routing(void)
     stop(&t);
 }
 
-/* PCIe 5.0, 10.4.2: responses that nobody waits for are ignored */
+/* PCIe 5.0, 10.4.2: unexpected responses are ignored */
 static void test_response_unexpected(void)
 {
     Test t;
@@ -504,14 +504,14 @@ static void test_response_unexpected(void)
     qvtd_page_response(&t.vtd, 0xffff, PASID, 1, VTD_PAGE_RESP_SUCCESS);
     request(&t.dev, PASID, ADDR, 1, LAST | RD);
     qvtd_page_response(&t.vtd, DEV, PASID, 1, VTD_PAGE_RESP_SUCCESS);
-    /* Twice */
+    /* A second response */
     qvtd_page_response(&t.vtd, DEV, PASID, 1, VTD_PAGE_RESP_SUCCESS);
     response(&t.dev, 1, PASID, 1, SUCCESS);
     no_fault(&t);
     stop(&t);
 }
 
-/* 6.5.2.11: what is reserved in a response is an invalidation queue error */
+/* 6.5.2.11: reserved bits of a response are an invalidation queue error */
 static void test_response_invalid(void)
 {
     static const uint64_t bad[][4] = {
@@ -532,7 +532,7 @@ static void test_response_invalid(void)
 
         g_assert_true(queue_error(&t));
         responses(&t.dev, 0);
-        /* Correct it, and go on */
+        /* Correct the descriptor, and resume the queue */
         qtest_memset(t.qts, desc, 0, 32);
         qtest_writeq(t.qts, desc, VTD_INV_DESC_WAIT);
         writel(&t, DMAR_FSTS_REG, VTD_FSTS_IQE);
@@ -544,7 +544,7 @@ static void test_response_invalid(void)
     stop(&t);
 }
 
-/* 7.6: descriptors of 128 bits cannot be responses */
+/* 7.6: descriptors of 128 bits cannot hold responses */
 static void test_response_width(void)
 {
     Test t;
@@ -570,16 +570,16 @@ static void test_event(void)
     request(&t.dev, PASID, ADDR, 1, LAST | RD);
     status(&t, VTD_PRS_PPR, true);
     g_assert_false(interrupted(&t, 0x41));
-    /* Held pending until it is unmasked */
+    /* The interrupt is pending until it is unmasked */
     writel(&t, DMAR_PECTL_REG, 0);
     status(&t, VTD_PRS_PPR, false);
     g_assert_true(interrupted(&t, 0x41));
-    /* No new condition while PPR is set */
+    /* No second condition while PPR is set */
     set_vector(&t, 0x42);
     request(&t.dev, PASID, ADDR, 2, LAST | RD);
     status(&t, VTD_PRS_PPR, false);
     g_assert_false(interrupted(&t, 0x42));
-    /* Clearing PPR, not taking the descriptors, makes room for the next */
+    /* Clearing PPR, not reading the queue, enables the next event */
     writel(&t, DMAR_PRS_REG, VTD_PRS_PPR);
     status(&t, 0, false);
     request(&t.dev, PASID, ADDR, 3, LAST | RD);
@@ -588,7 +588,9 @@ static void test_event(void)
     stop(&t);
 }
 
-/* 7.5: what is pending is forgotten with the last condition */
+/*
+ * 7.5: software services the last condition: the event is not pending any more
+ */
 static void test_event_serviced(void)
 {
     Test t;
@@ -604,7 +606,7 @@ static void test_event_serviced(void)
     stop(&t);
 }
 
-/* 7.5: with interrupt remapping on, the event is not remapped or blocked */
+/* 7.5: interrupt remapping neither remaps nor blocks the event */
 static void test_event_not_remapped(void)
 {
     Test t;
@@ -613,7 +615,7 @@ static void test_event_not_remapped(void)
     t.dir = attach(&t, DEV);
     qvtd_enable(&t.vtd);
     qvtd_prq_init(&t.prq, &t.vtd, 0);
-    hear_responses(&t.dev);
+    register_pri(&t.dev);
     writeq(&t, DMAR_IRTA_REG, qvtd_new_table(&t.vtd));
     writel(&t, DMAR_GCMD_REG, VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_SIRTP);
     writel(&t, DMAR_GCMD_REG, VTD_GCMD_TE | VTD_GCMD_QIE | VTD_GCMD_IRE);
@@ -627,7 +629,7 @@ static void test_event_not_remapped(void)
     stop(&t);
 }
 
-/* 7.5: reading a register of the queue pushes an interrupt that is in flight */
+/* 7.5: a read of a queue register returns after outstanding interrupts */
 static void test_event_from_thread(void)
 {
     Test t;
@@ -648,7 +650,7 @@ static void test_event_from_thread(void)
 
 /* ---- Overflow ---- */
 
-/* 7.4.1, table 31: full queue, PRO, and what is answered */
+/* 7.4.1, table 31: full queue, PRO, and responses of the hardware */
 static void test_overflow(void)
 {
     Test t;
@@ -661,7 +663,7 @@ static void test_overflow(void)
     status(&t, VTD_PRS_PPR, true);
     queued(&t, 127);
     responses(&t.dev, 0);
-    /* Full: one entry stays unused */
+    /* The queue is full with one entry unused */
     writel(&t, DMAR_PRS_REG, VTD_PRS_PPR);
     writel(&t, DMAR_PECTL_REG, 0);
     request(&t.dev, PASID, ADDR, 127, LAST | RD);
@@ -669,10 +671,10 @@ static void test_overflow(void)
     g_assert_true(interrupted(&t, 0x45));
     response(&t.dev, 1, PASID, 127, SUCCESS);
     queued(&t, 127);
-    /* Without LPIG no response; the device is told all the same */
+    /* No response without LPIG, but the device gets an error */
     request_fails(&t.dev, PASID, ADDR, 128, RD, -ENOSPC);
     responses(&t.dev, 1);
-    /* Room is not enough while PRO is set, and there is no further event */
+    /* PRO blocks requests even if there is space, and sends no second event */
     set_vector(&t, 0x46);
     writeq(&t, DMAR_PQH_REG, readq(&t, DMAR_PQT_REG));
     request(&t.dev, PASID, ADDR, 129, LAST | RD);
@@ -680,7 +682,7 @@ static void test_overflow(void)
     status(&t, VTD_PRS_PRO, false);
     g_assert_false(interrupted(&t, 0x46));
     queued(&t, 0);
-    /* PRO clear: accepted again */
+    /* Requests are accepted again after PRO is cleared */
     writel(&t, DMAR_PRS_REG, VTD_PRS_PRO);
     request(&t.dev, PASID, ADDR, 130, LAST | RD);
     status(&t, VTD_PRS_PPR, false);
@@ -690,7 +692,7 @@ static void test_overflow(void)
     stop(&t);
 }
 
-/* Table 31: a group that is in the queue in part is answered as a whole */
+/* Table 31: one response ends a group that is only partly in the queue */
 static void test_overflow_group(void)
 {
     Test t;
@@ -707,7 +709,7 @@ static void test_overflow_group(void)
 
 /* ---- Errors ---- */
 
-/* 11.4.11.3: a queue that has not been set up, or is not in memory */
+/* 11.4.11.3: the queue is not set up, or not in memory */
 static void test_no_queue(void)
 {
     Test t;
@@ -720,7 +722,7 @@ static void test_no_queue(void)
     writeq(&t, DMAR_PQA_REG, NO_RAM);
     request(&t.dev, PASID, ADDR, 3, LAST | RD);
     response(&t.dev, 2, PASID, 3, INVALID);
-    /* What ends beyond all addresses */
+    /* The end of the queue exceeds the address space */
     writeq(&t, DMAR_PQA_REG, 0xfffffffff007);
     writeq(&t, DMAR_PQT_REG, 0x7ffc0);
     request(&t.dev, PASID, ADDR, 4, LAST | RD);
@@ -730,21 +732,21 @@ static void test_no_queue(void)
     stop(&t);
 }
 
-/* A request that table 30 answers with Invalid Request, and a fault */
+/* Table 30 requires Invalid Request for the request, and a fault */
 static void refused(Test *t, unsigned count, uint32_t pasid, uint8_t reason)
 {
     qvtd_inv_global(&t->vtd);
     request(&t->dev, pasid, ADDR, 1, LAST | RD);
     response(&t->dev, count, pasid, 1, INVALID);
     fault(t, reason, pasid, ADDR);
-    /* Dropped if no response is due (7.1.3), and reported */
+    /* Without Last there is no response (7.1.3), but the same fault */
     request_fails(&t->dev, pasid, ADDR, 1, RD, -EFAULT);
     fault(t, reason, pasid, ADDR);
     responses(&t->dev, count);
     queued(t, 0);
 }
 
-/* Table 30: conditions on the way to the PASID-table entry */
+/* Table 30: fault conditions up to the PASID-table entry */
 static void test_table_errors(void)
 {
     uint64_t ce, pde;
@@ -774,7 +776,7 @@ static void test_table_errors(void)
     qtest_writeq(t.qts, ce, t.dir | 1 | (CE & ~VTD_SM_CONTEXT_ENTRY_PRE));
     refused(&t, 8, PASID, VTD_FR_SM_CONTEXT_ENTRY_PRE);
     refused(&t, 9, NONE, VTD_FR_SM_CONTEXT_ENTRY_PRE);
-    /* SCT.4.1: device-TLB is disabled, and page requests are not */
+    /* SCT.4.1: the device-TLB is disabled, page requests are enabled */
     qtest_writeq(t.qts, ce, t.dir | 1 | (CE & ~VTD_SM_CONTEXT_ENTRY_DTE));
     refused(&t, 10, PASID, VTD_FR_SM_CONTEXT_ENTRY_INV);
     /* SCT.6 */
@@ -803,13 +805,13 @@ static void test_fpd(void)
     stop(&t);
 }
 
-/* RTA.3: page requests need scalable mode; and translation has to be enabled */
+/* RTA.3: page requests need scalable mode, and enabled translation */
 static void test_legacy_mode(void)
 {
     Test t;
 
     start_with(&t, "svm=on");
-    hear_responses(&t.dev);
+    register_pri(&t.dev);
     t.vtd.scalable = false;
     qvtd_prq_init(&t.prq, &t.vtd, 0);
     request(&t.dev, PASID, ADDR, 1, LAST | RD);
@@ -823,7 +825,7 @@ static void test_legacy_mode(void)
 
 /* ---- Draining (7.7, 7.10, 7.11) ---- */
 
-/* Linux's sequence to unbind a process finds nothing left */
+/* The sequence with which Linux unbinds a process leaves no request */
 static void test_unbind(void)
 {
     uint64_t pe;
@@ -831,21 +833,21 @@ static void test_unbind(void)
 
     start(&t);
     request(&t.dev, PASID, ADDR, 1, LAST | RD | ATD_FLAG_THREAD);
-    /* Drain, and answer what has come */
+    /* Drain, and respond to the request */
     qvtd_prq_drain(&t.prq, DEV, PASID, DOMAIN);
     queued(&t, 1);
     next(&t, &(QVtdPageReq) { .sid = DEV, .pasid = PASID, .addr = ADDR,
                               .prgi = 1, .last = true, .read = true });
     qvtd_page_response(&t.vtd, DEV, PASID, 1, VTD_PAGE_RESP_INVALID);
     response(&t.dev, 1, PASID, 1, INVALID);
-    /* Flush: the PASID is gone */
+    /* Remove the PASID, and invalidate its entry */
     pe = (qtest_readq(t.qts, t.dir) & ~0xfffULL) + PASID * 64;
     qtest_writeq(t.qts, pe, VTD_PASID_ENTRY_FPD);
     qvtd_submit(&t.vtd, VTD_INV_DESC_PC | 1ULL << 4 | DOMAIN << 16 |
                         (uint64_t)PASID << 32, 0);
     request(&t.dev, PASID, ADDR, 2, LAST | RD | ATD_FLAG_THREAD);
     response(&t.dev, 2, PASID, 2, INVALID);
-    /* Drain */
+    /* Drain again */
     qvtd_prq_drain(&t.prq, DEV, PASID, DOMAIN);
     queued(&t, 0);
     g_assert_cmpuint(qatd_read(&t.dev, ATD_OUTSTANDING), ==, 0);
@@ -856,7 +858,7 @@ static void test_unbind(void)
 
 /* ---- Terminal conditions (7.9) ---- */
 
-/* What the guest answers after that is discarded, without harm */
+/* A response of the guest after that is discarded */
 static void late_response(Test *t)
 {
     g_assert_cmpuint(qatd_read(&t->dev, ATD_OUTSTANDING), ==, 0);
@@ -875,7 +877,7 @@ static void test_pri_reset(void)
     qecam_writew(t.qts, DEV, t.dev.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_RESET);
     response(&t.dev, 1, PASID, 1, FAILURE);
     late_response(&t);
-    /* And off it is */
+    /* The interface is disabled now */
     request_fails(&t.dev, PASID, ADDR, 2, LAST | RD, -EPERM);
     qecam_writew(t.qts, DEV, t.dev.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
     request(&t.dev, PASID, ADDR, 2, LAST | RD);
@@ -906,7 +908,7 @@ static void test_flr(void)
     stop(&t);
 }
 
-/* A function that is gone, with a request in the queue */
+/* Unplug a function while its request is in the queue */
 static void test_unplug(void)
 {
     const uint16_t port = QATD_BDF(0, 6, 0), bdf = QATD_BDF(1, 0, 0);
@@ -928,10 +930,10 @@ static void test_unplug(void)
     attach(&t, bdf);
     qvtd_enable(&t.vtd);
     qvtd_prq_init(&t.prq, &t.vtd, 0);
-    hear_responses(&plugged);
+    register_pri(&plugged);
     request(&plugged, PASID, ADDR, 1, LAST | RD);
     qtest_qmp_device_del_send(t.qts, "dev");
-    /* The guest's part: it switches the slot off (PCIe 5.0, 6.7.1) */
+    /* The guest powers off the slot (PCIe 5.0, 6.7.1) */
     qecam_writew(t.qts, port,
                  qecam_cap(t.qts, port, PCI_CAP_ID_EXP) + PCI_EXP_SLTCTL,
                  PCI_EXP_SLTCTL_PWR_OFF | PCI_EXP_SLTCTL_PWR_IND_OFF);
@@ -942,7 +944,7 @@ static void test_unplug(void)
     stop(&t);
 }
 
-/* A system reset empties the queue and forgets the event */
+/* A system reset empties the queue and cancels the event */
 static void test_system_reset(void)
 {
     Test t;
@@ -972,7 +974,9 @@ static void migrate(Test *t)
     qatd_load_machine(t->qts, path);
 }
 
-/* Requests in the queue, groups open, an event pending: nothing is lost */
+/*
+ * Requests in the queue, outstanding groups, a pending event: all are migrated
+ */
 static void test_migration(void)
 {
     QVtdPageReq first = { .sid = DEV, .pasid = PASID, .addr = ADDR, .prgi = 1,
@@ -1016,7 +1020,7 @@ static void test_migration(void)
     stop(&t);
 }
 
-/* PRO survives, and an event that has been raised is not lost on the way */
+/* PRO is migrated, and an event that was raised before is delivered */
 static void test_migration_overflow(void)
 {
     Test t;
@@ -1036,7 +1040,7 @@ static void test_migration_overflow(void)
     stop(&t);
 }
 
-/* Back to a snapshot: groups of then are open, those of since are closed */
+/* Load a snapshot: older groups are outstanding again, newer ones have ended */
 static void test_snapshot(void)
 {
     g_autofree char *path = NULL;
@@ -1057,7 +1061,7 @@ static void test_snapshot(void)
     status(&t, VTD_PRS_PPR, true);
     queued(&t, 1);
     g_assert_cmpuint(qatd_read(&t.dev, ATD_OUTSTANDING), ==, 1);
-    /* The queue of the guest is as it was then, too */
+    /* The invalidation queue is in the state of the snapshot, too */
     t.vtd.iq_tail -= 2;
     t.vtd.seq--;
     for (int i = 0; i < 2; i++) {
@@ -1066,7 +1070,7 @@ static void test_snapshot(void)
         qvtd_page_response(&t.vtd, DEV, PASID, 1, VTD_PAGE_RESP_SUCCESS);
         g_assert_cmpuint(qatd_read(&t.dev, ATD_RESP_COUNT), ==, count + !i);
     }
-    /* The device knows its notifiers */
+    /* The notifiers of the device are registered */
     g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_UNREGISTER_PRI, PASID, 0, 0,
                                  0), ==, 0);
     g_assert_cmpuint(qatd_read(&t.dev, ATD_OUTSTANDING), ==, 0);
@@ -1078,8 +1082,8 @@ static void test_snapshot(void)
 /* ---- Stress ---- */
 
 /*
- * Two devices with threads of their own, and a guest that answers late, the
- * wrong one, twice, or not at all until it resets the interface.
+ * Two devices send requests in threads, and the guest responds late, to the
+ * wrong function, twice, or not at all until it resets the interface.
  */
 static void test_stress(void)
 {
@@ -1123,7 +1127,7 @@ static void test_stress(void)
             writel(&t, DMAR_PRS_REG, VTD_PRS_PPR | VTD_PRS_PRO);
         }
     }
-    /* All that is left, and one answer to each group in the end */
+    /* End all groups: each has had exactly one response */
     for (int d = 0; d < 2; d++) {
         g_assert_cmpint(qatd_wait(devs[d]), ==, 0);
         qecam_writew(t.qts, devs[d]->bdf, devs[d]->pri + PCI_PRI_CTRL,

@@ -35,7 +35,7 @@
 #define DONE        0x600dULL
 
 /**
- * struct Queue - the invalidation queue of an emulator
+ * struct Queue - the invalidation queue of a machine
  * @qts: the emulator
  * @dw: IQA_REG.DW, descriptors have 256 bits
  * @entries: the size of the queue, in descriptors
@@ -66,7 +66,7 @@ static void global_command(Queue *q, uint32_t bit)
     qvtd_writel(q->qts, DMAR_GCMD_REG, on | bit);
 }
 
-/* Program the root table and the queue, of 2^@qs pages (6.5.2) */
+/* Set up the root table and the queue, which has 2^@qs pages (6.5.2) */
 static void setup(Queue *q, QTestState *qts, uint64_t rtaddr, bool dw,
                   unsigned qs)
 {
@@ -87,7 +87,7 @@ static void start(Queue *q, const char *iommu, uint64_t ttm, bool dw)
           ROOT | ttm, dw, 0);
 }
 
-/* Append a descriptor, without telling the IOMMU; returns its index */
+/* Append a descriptor without a write of IQT; returns its index */
 static unsigned put(Queue *q, const uint64_t val[4])
 {
     unsigned index = q->tail;
@@ -147,8 +147,8 @@ static void expect_done(Queue *q)
 }
 
 /*
- * 6.5.2.11: a bad descriptor stops the queue, and what is behind it is carried
- * out when the descriptor has been corrected and IQE cleared
+ * 6.5.2.11: a bad descriptor stops the queue; the next ones are processed
+ * after the descriptor is corrected and IQE is cleared
  */
 static void check_bad(Queue *q, const uint64_t bad[4], VTDInvQueueError iqei)
 {
@@ -178,7 +178,7 @@ static void check_good(Queue *q, const uint64_t good[4])
     expect_done(q);
 }
 
-/* Every bit of @mask, in quadword @i of a descriptor, is reserved */
+/* Check that all bits of @mask in quadword @i of a descriptor are reserved */
 static void check_reserved(Queue *q, const uint64_t good[4], unsigned i,
                            uint64_t mask)
 {
@@ -191,7 +191,7 @@ static void check_reserved(Queue *q, const uint64_t good[4], unsigned i,
     }
 }
 
-/* Each type, and the bits that are reserved in it */
+/* A valid descriptor of each type, and its reserved bits */
 static const struct {
     uint64_t good[4];
     uint64_t reserved[2];
@@ -221,7 +221,7 @@ static const struct {
                                         0xfffffffffffff003 } },
 };
 
-/* 6.5.2: reserved fields of every descriptor, and the padding to 256 bits */
+/* 6.5.2: reserved bits of every descriptor, and the padding to 256 bits */
 static void test_reserved(void)
 {
     Queue q;
@@ -238,7 +238,7 @@ static void test_reserved(void)
     qtest_quit(q.qts);
 }
 
-/* 6.5.2: the same in descriptors of 128 bits */
+/* 6.5.2: the same with descriptors of 128 bits */
 static void test_reserved_legacy(void)
 {
     Queue q;
@@ -254,7 +254,7 @@ static void test_reserved_legacy(void)
     qtest_quit(q.qts);
 }
 
-/* 6.5.2.1 to 6.5.2.4: granularities, and those that are reserved */
+/* 6.5.2.1 to 6.5.2.4: valid and reserved granularities */
 static void test_granularity(void)
 {
     static const struct {
@@ -302,7 +302,7 @@ static void check_none(const char *iommu, uint64_t ttm, bool dw,
     qtest_quit(q.qts);
 }
 
-/* Types 1 to @last are valid, those behind it are not */
+/* Check that only types 1 to @last are valid */
 static void check_types(const char *iommu, uint64_t ttm, bool dw, unsigned last)
 {
     Queue q;
@@ -325,7 +325,7 @@ static void check_types(const char *iommu, uint64_t ttm, bool dw, unsigned last)
     qtest_quit(q.qts);
 }
 
-/* 6.5.2.11, table 26: which types are valid in which mode, at which width */
+/* 6.5.2.11, table 26: valid types for each mode and width */
 static void test_types(void)
 {
     check_types(SCALABLE, TTM_SCALABLE, true, VTD_INV_DESC_PAGE_RESPONSE);
@@ -335,7 +335,7 @@ static void test_types(void)
 }
 
 /* 6.5.2.11, table 26; 11.4.9.9: modes in which no type is valid */
-static void test_no_types(void)
+static void test_invalid_mode(void)
 {
     check_none(SCALABLE, TTM_SCALABLE, false, VTD_IQEI_WIDTH);
     check_none(SCALABLE, TTM_RESERVED, true, VTD_IQEI_TTM);
@@ -362,8 +362,8 @@ static void test_width_unsupported(void)
     qtest_quit(q.qts);
 }
 
-/* 6.5.2.5, 6.5.2.6, 7.6.1: types that ECAP.DT and ECAP.PRS announce */
-static void test_not_announced(void)
+/* 6.5.2.5, 6.5.2.6, 7.6.1: types that require ECAP.DT or ECAP.PRS */
+static void test_unsupported_types(void)
 {
     static const uint64_t dev[4] = { VTD_INV_DESC_DEVICE };
     static const uint64_t dev_pasid[4] = { VTD_INV_DESC_DEV_PIOTLB };
@@ -383,8 +383,8 @@ static void test_not_announced(void)
     qtest_quit(q.qts);
 }
 
-/* 11.4.9.2, 11.4.9.9: bad tails */
-static void test_tail(void)
+/* 11.4.9.2, 11.4.9.9: invalid tails */
+static void test_invalid_tail(void)
 {
     static const uint64_t iec[4] = { VTD_INV_DESC_IEC };
     Queue q;
@@ -411,13 +411,13 @@ static void test_tail(void)
     qtest_quit(q.qts);
 }
 
-/* 11.4.9.9: the descriptor can not be read */
-static void test_fetch(void)
+/* 11.4.9.9: the descriptor cannot be read */
+static void test_fetch_error(void)
 {
     Queue q;
 
     start(&q, SCALABLE, TTM_SCALABLE, true);
-    /* Quiesce the queue, and put it where no memory is */
+    /* Quiesce the queue, and move it to an address without memory */
     put_wait(&q);
     ring(&q);
     expect_done(&q);
@@ -439,7 +439,7 @@ static void test_fetch(void)
 #define DEV         QATD_BDF(0, 4, 0)
 #define IOVA        0x40000000ULL
 
-/* PASIDs that the DMA of a device can use at once */
+/* Number of PASIDs that are in use */
 #define PASIDS      256
 
 /* 2^7 pages */
@@ -450,7 +450,7 @@ static void test_fetch(void)
 #define PE1         (1ULL | VTD_SM_PASID_ENTRY_PWSNP)
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
-/* How long a queue may take before the test takes it for stuck, in seconds */
+/* Time limit for a queue, in seconds */
 #define STUCK       600
 
 typedef struct Long {
@@ -462,15 +462,15 @@ typedef struct Long {
 } Long;
 
 /*
- * 6.5.2.5: without PASID, 2^51 bytes where nothing is cached: a device-TLB has
- * to be searched each time
+ * 6.5.2.5: 2^51 bytes without PASID, which are not cached: the device-TLB is
+ * searched each time
  */
 static const uint64_t dev_tlb[4] = {
     VTD_INV_DESC_DEVICE | (uint64_t)DEV << 32,
     1ULL << 52 | MAKE_64BIT_MASK(12, 38) | 1,
 };
 
-/* 6.5.2.9: a fence, which completes without a trace */
+/* 6.5.2.9: a fence completes without a status write */
 static const uint64_t fence[4] = {
     VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_FN,
 };
@@ -481,7 +481,7 @@ static void long_setup_queue(Long *t, unsigned qs)
     global_command(&t->q, VTD_GCMD_TE);
 }
 
-/* A device whose DMA has used PASIDs 1 to @pasids, and an empty queue */
+/* Start a device that uses PASIDs 1 to @pasids for DMA, and an empty queue */
 static void long_start(Long *t, unsigned pasids)
 {
     uint64_t root, dir;
@@ -514,7 +514,7 @@ static void long_stop(Long *t)
     alloc_destroy(&t->alloc);
 }
 
-/* Append @n descriptors, without telling the IOMMU */
+/* Append @n descriptors without a write of IQT */
 static void put_many(Queue *q, const uint64_t val[4], unsigned n)
 {
     unsigned quads = desc_size(q) / 8;
@@ -528,7 +528,7 @@ static void put_many(Queue *q, const uint64_t val[4], unsigned n)
     q->tail = (q->tail + n) % q->entries;
 }
 
-/* Fill the queue, with a wait descriptor as the last */
+/* Fill the queue; the last descriptor is a wait descriptor */
 static void fill(Queue *q, const uint64_t val[4])
 {
     put_many(q, val, q->entries - 2);
@@ -540,7 +540,7 @@ static void machine(Long *t, const char *command)
     qtest_qmp_assert_success(t->qts, "{ 'execute': %s }", command);
 }
 
-/* The monitor answers, and the machine is in the state */
+/* Check that the monitor responds, and that the machine has this state */
 static void expect_machine(Long *t, const char *status)
 {
     QDict *rsp = qtest_qmp(t->qts, "{ 'execute': 'query-status' }");
@@ -550,7 +550,7 @@ static void expect_machine(Long *t, const char *status)
     qobject_unref(rsp);
 }
 
-/* The monitor answers for as long as the queue is being processed */
+/* Check that the monitor responds while the queue is processed */
 static void wait_head(Long *t, unsigned at)
 {
     gint64 end = g_get_monotonic_time() + STUCK * G_TIME_SPAN_SECOND;
@@ -573,7 +573,7 @@ static void wait_error(Long *t, unsigned at, VTDInvQueueError iqei)
     g_assert_cmphex(status(&t->q), ==, 0);
 }
 
-/* The machine is stopped: nothing goes on */
+/* Check that a stopped machine does not process the queue */
 static void expect_halted(Long *t, unsigned at)
 {
     for (unsigned i = 0; i < 20; i++) {
@@ -584,8 +584,8 @@ static void expect_halted(Long *t, unsigned at)
 }
 
 /*
- * Fill the queue of a machine that is stopped, so that the test sees what is
- * left behind the first slice; returns the index of that
+ * Fill the queue of a stopped machine, so that only the first slice is
+ * processed; returns the index of the next descriptor
  */
 static unsigned first_slice(Long *t)
 {
@@ -629,10 +629,7 @@ static void test_slices_legacy(void)
     qtest_quit(t.qts);
 }
 
-/*
- * 6.5.2: each type has its price; whatever is queued, the first slice leaves
- * some of it
- */
+/* 6.5.2: every type has a cost that limits how many fit into the first slice */
 static void test_slices_types(void)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
@@ -652,7 +649,7 @@ static void test_slices_types(void)
 }
 
 /* The cost of an invalidation does not depend on the number of PASIDs */
-static void test_pasids(void)
+static void test_cost_of_pasids(void)
 {
     unsigned at;
     Long t;
@@ -665,8 +662,8 @@ static void test_pasids(void)
     long_stop(&t);
 }
 
-/* A short queue is empty when the write of IQT returns */
-static void test_short(void)
+/* A short queue is empty after the write of IQT */
+static void test_short_queue(void)
 {
     static const uint64_t piotlb[4] = {
         VTD_INV_DESC_PIOTLB | VTD_INV_DESC_PIOTLB_ALL_IN_PASID,
@@ -684,7 +681,7 @@ static void test_short(void)
     long_stop(&t);
 }
 
-/* 11.4.9.2: a write of IQT adds to what is outstanding */
+/* 11.4.9.2: a write of IQT adds to outstanding descriptors */
 static void test_extend(void)
 {
     unsigned at;
@@ -706,7 +703,7 @@ static void test_extend(void)
 }
 
 /* 6.5.2.11: an error in a later slice stops the queue until IQE is cleared */
-static void test_late_error(void)
+static void test_error_in_later_slice(void)
 {
     static const uint64_t bad[4] = { 0xf };
     unsigned at, tail;
@@ -723,7 +720,7 @@ static void test_late_error(void)
     t.q.tail = at;
     put(&t.q, fence);
     t.q.tail = tail;
-    /* Whatever is written to IQT */
+    /* A write of IQT does not resume the queue */
     ring(&t.q);
     expect_error(&t.q, at, VTD_IQEI_TYPE);
     clear_error(&t.q);
@@ -733,13 +730,13 @@ static void test_late_error(void)
 }
 
 /* 11.4.9.9: IQT beyond the end of the queue while slices are outstanding */
-static void test_late_tail(void)
+static void test_tail_between_slices(void)
 {
     unsigned at;
     Long t;
 
     long_start(&t, PASIDS);
-    /* The largest queue has no index beyond its end */
+    /* The largest queue has no index beyond its end: use a smaller one */
     put_wait(&t.q);
     ring(&t.q);
     expect_done(&t.q);
@@ -759,7 +756,7 @@ static void test_late_tail(void)
     long_stop(&t);
 }
 
-/* 6.5.2: the queue is disabled before it is empty */
+/* 6.5.2: software disables a queue that is not empty */
 static void test_disable(void)
 {
     Long t;
@@ -778,8 +775,8 @@ static void test_disable(void)
     long_stop(&t);
 }
 
-/* 6.5.2: without a wait descriptor at its end the queue is not quiesced */
-static void test_disable_refused(void)
+/* 6.5.2: a queue without a final wait descriptor is not quiesced */
+static void test_disable_not_quiesced(void)
 {
     Queue q;
 
@@ -791,7 +788,7 @@ static void test_disable_refused(void)
     g_assert_cmphex(qvtd_readl(q.qts, DMAR_GSTS_REG) & VTD_GSTS_QIES, ==,
                     VTD_GSTS_QIES);
     qtest_writel(q.qts, STATUS, 0);
-    /* The command has no effect later either */
+    /* The command does not take effect later, either */
     put_wait(&q);
     ring(&q);
     expect_done(&q);
@@ -800,7 +797,7 @@ static void test_disable_refused(void)
     qtest_quit(q.qts);
 }
 
-/* After a system reset nothing of the queue is left */
+/* A system reset empties the queue */
 static void test_system_reset(void)
 {
     Long t;
@@ -822,7 +819,7 @@ static void test_system_reset(void)
     long_stop(&t);
 }
 
-/* What is left of the queue is processed at the destination */
+/* The destination processes the rest of the queue */
 static void test_migration(void)
 {
     g_autofree char *path = NULL, *end = NULL;
@@ -844,7 +841,7 @@ static void test_migration(void)
     long_stop(&t);
 }
 
-/* The same in one process: the rest is processed twice */
+/* The same with a snapshot: the rest is processed twice */
 static void test_snapshot(void)
 {
     g_autofree char *path = NULL;
@@ -879,21 +876,23 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-queue/reserved-legacy", test_reserved_legacy);
     qtest_add_func("/vtd-queue/granularity", test_granularity);
     qtest_add_func("/vtd-queue/types", test_types);
-    qtest_add_func("/vtd-queue/no-types", test_no_types);
+    qtest_add_func("/vtd-queue/invalid-mode", test_invalid_mode);
     qtest_add_func("/vtd-queue/width-unsupported", test_width_unsupported);
-    qtest_add_func("/vtd-queue/not-announced", test_not_announced);
-    qtest_add_func("/vtd-queue/tail", test_tail);
-    qtest_add_func("/vtd-queue/fetch", test_fetch);
+    qtest_add_func("/vtd-queue/unsupported-types", test_unsupported_types);
+    qtest_add_func("/vtd-queue/invalid-tail", test_invalid_tail);
+    qtest_add_func("/vtd-queue/fetch-error", test_fetch_error);
     qtest_add_func("/vtd-queue/slices", test_slices);
     qtest_add_func("/vtd-queue/slices-legacy", test_slices_legacy);
     qtest_add_func("/vtd-queue/slices-types", test_slices_types);
-    qtest_add_func("/vtd-queue/pasids", test_pasids);
-    qtest_add_func("/vtd-queue/short", test_short);
+    qtest_add_func("/vtd-queue/cost-of-pasids", test_cost_of_pasids);
+    qtest_add_func("/vtd-queue/short-queue", test_short_queue);
     qtest_add_func("/vtd-queue/extend", test_extend);
-    qtest_add_func("/vtd-queue/late-error", test_late_error);
-    qtest_add_func("/vtd-queue/late-tail", test_late_tail);
+    qtest_add_func("/vtd-queue/error-in-later-slice",
+                   test_error_in_later_slice);
+    qtest_add_func("/vtd-queue/tail-between-slices", test_tail_between_slices);
     qtest_add_func("/vtd-queue/disable", test_disable);
-    qtest_add_func("/vtd-queue/disable-refused", test_disable_refused);
+    qtest_add_func("/vtd-queue/disable-not-quiesced",
+                   test_disable_not_quiesced);
     qtest_add_func("/vtd-queue/system-reset", test_system_reset);
     qtest_add_func("/vtd-queue/migration", test_migration);
     qtest_add_func("/vtd-queue/snapshot", test_snapshot);

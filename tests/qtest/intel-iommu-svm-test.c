@@ -27,7 +27,7 @@
 #define R           1
 #define W           2
 
-/* 11.4.2, 11.4.3: what svm=on announces with the default properties */
+/* 11.4.2, 11.4.3: capabilities of svm=on with the default properties */
 #define SVM_CAP     0x11d2008c222f0606
 #define SVM_ECAP    0x403cd9ea4f00f4eULL
 
@@ -49,8 +49,8 @@ static void check_registers(const Registers *r, size_t n)
     }
 }
 
-/* Without svm=on: what QEMU 10.0 announces */
-static void test_plain(void)
+/* Capabilities without svm=on: those of QEMU 10.0 */
+static void test_without_svm(void)
 {
     static const Registers registers[] = {
         { "-M q35 -device intel-iommu", 0xd2008c222f0606, 0xf00f4a },
@@ -76,8 +76,8 @@ static void test_plain(void)
     check_registers(registers, ARRAY_SIZE(registers));
 }
 
-/* The names that are older than svm=on, and know of no page requests */
-static void test_old_names(void)
+/* The properties that are older than svm=on do not support page requests */
+static void test_older_properties(void)
 {
     static const Registers registers[] = {
         { "-M q35 -device intel-iommu,x-scalable-mode=on,x-flts=on,"
@@ -88,7 +88,7 @@ static void test_old_names(void)
     check_registers(registers, ARRAY_SIZE(registers));
 }
 
-/* 11.4.2, 11.4.3: what svm=on announces, with what goes together with it */
+/* 11.4.2, 11.4.3: capabilities of svm=on with other properties */
 static void test_svm(void)
 {
     static const Registers registers[] = {
@@ -96,10 +96,10 @@ static void test_svm(void)
         { "-M q35 -global intel-iommu.svm=on -device intel-iommu",
           SVM_CAP, SVM_ECAP },
         { "-M q35 -cpu max -device intel-iommu,svm=on", SVM_CAP, SVM_ECAP },
-        /* The machine type has other defaults */
+        /* The machine type has other default values */
         { "-M pc-q35-9.1 -device intel-iommu,svm=on", SVM_CAP, SVM_ECAP },
         { "-M pc-q35-3.1 -device intel-iommu,svm=on", SVM_CAP, SVM_ECAP },
-        /* Said twice */
+        /* Consistent properties */
         { "-M q35 -device intel-iommu,svm=on,x-scalable-mode=on,x-flts=on,"
           "x-pasid-mode=on,device-iotlb=on,dma-drain=on,dma-translation=on,"
           "aw-bits=48,fs1gp=on", SVM_CAP, SVM_ECAP },
@@ -122,10 +122,10 @@ static void test_svm(void)
 }
 
 /*
- * Run an emulator that fails, if only because of a device that does not exist,
- * and return what it says.
+ * Run QEMU with an additional device that does not exist, so that it fails,
+ * and return its error message
  */
-static char *complaint(const char *args)
+static char *error_text(const char *args)
 {
     g_autofree char *command =
         g_strdup_printf("%s -accel qtest -display none -nodefaults %s "
@@ -144,7 +144,9 @@ static char *complaint(const char *args)
     return text;
 }
 
-/* What the user set by hand contradicts: both are named, and the way out */
+/*
+ * svm=on with an inconsistent property: the message names both, and a solution
+ */
 static void test_conflicts(void)
 {
     static const struct {
@@ -179,7 +181,7 @@ static void test_conflicts(void)
         for (size_t j = 0; j < ARRAY_SIZE(format); j++) {
             g_autofree char *args = g_strdup_printf(format[j],
                                                     conflicts[i].by_hand);
-            g_autofree char *text = complaint(args);
+            g_autofree char *text = error_text(args);
 
             g_assert_nonnull(strstr(text, expected));
             g_assert_null(strstr(text, "no-such-device"));
@@ -190,22 +192,22 @@ static void test_conflicts(void)
 static void test_conflict_json(void)
 {
     g_autofree char *text =
-        complaint("-M q35 -device '{\"driver\":\"intel-iommu\",\"svm\":true,"
-                  "\"x-flts\":false}'");
+        error_text("-M q35 -device '{\"driver\":\"intel-iommu\",\"svm\":true,"
+                   "\"x-flts\":false}'");
 
     g_assert_nonnull(strstr(text, "svm=on contradicts x-flts=off"));
 }
 
-/* The same by hand without svm=on is for the checks there have always been */
+/* The same properties without svm=on get the checks of older versions */
 static void test_no_conflict(void)
 {
     g_autofree char *text =
-        complaint("-M q35 -device intel-iommu,svm=off,x-flts=off,aw-bits=39");
+        error_text("-M q35 -device intel-iommu,svm=off,x-flts=off,aw-bits=39");
 
     g_assert_nonnull(strstr(text, "no-such-device"));
 }
 
-/* A reset brings back all registers */
+/* A reset restores all registers */
 static void test_reset(void)
 {
     uint8_t before[DMAR_REG_SIZE], after[DMAR_REG_SIZE];
@@ -276,7 +278,7 @@ static void guest_load(Guest *g, const char *iommu, const char *expected)
     g_assert_cmpstr(end, ==, expected);
 }
 
-/* 9.6: tables of a PASID with a page at IOVA, through each PGTT */
+/* 9.6: set up tables of a PASID for each PGTT, with a page at IOVA */
 static void guest_map(Guest *g, uint64_t page)
 {
     const uint64_t fs = VTD_FL_P | VTD_FL_RW | VTD_FL_US;
@@ -320,7 +322,7 @@ static void guest_translates(Guest *g, uint32_t pasid, uint64_t out)
     }
 }
 
-/* All that requests may use is the same, and invalidations work */
+/* Check translations, DMA, and invalidations */
 static void guest_check(Guest *g, uint64_t page)
 {
     uint64_t dte = VTD_SM_CONTEXT_ENTRY_DTE, ce;
@@ -332,7 +334,7 @@ static void guest_check(Guest *g, uint64_t page)
                                      0), ==, 0);
         g_assert_cmphex(qtest_readl(g->qts, g->dev.data), ==, 0x1000 + pasid);
     }
-    /* Pass-through, untranslated and translated */
+    /* Pass-through, untranslated and translated requests */
     g_assert_cmpint(qatd_command(&g->dev, ATD_CMD_DMA_READ, QATD_NO_PASID, page,
                                  4, 0), ==, 0);
     g_assert_cmpint(qatd_command(&g->dev, ATD_CMD_DMA_READ, QATD_NO_PASID, page,
@@ -348,7 +350,7 @@ static void guest_check(Guest *g, uint64_t page)
     guest_translates(g, PASID, page);
 }
 
-/* What the IOMMU keeps besides its registers is there after a migration */
+/* A migration preserves the state outside of the registers */
 static void test_migration(void)
 {
     static const char *const iommu[] = {
@@ -371,7 +373,7 @@ static void test_migration(void)
     }
 }
 
-/* The guest must not find less, or more, than it has been told */
+/* Both sides must have the same capabilities */
 static void test_migration_mismatch(void)
 {
     static const struct {
@@ -387,7 +389,7 @@ static void test_migration_mismatch(void)
         { "svm=on,intremap=off", "svm=on,intremap=on", "failed" },
         { "svm=on,caching-mode=on", "svm=on", "failed" },
         { "svm=on", "svm=on,x-flts=on,aw-bits=48", "completed" },
-        /* As ever */
+        /* Not checked, for compatibility */
         { "pt=on", "pt=off", "completed" },
         { "aw-bits=48", "aw-bits=39", "completed" },
     };
@@ -403,7 +405,7 @@ static void test_migration_mismatch(void)
     }
 }
 
-/* The fields that QEMU 10.0 migrates: later ones are in subsections */
+/* Fields that QEMU 10.0 migrates: newer ones are in subsections */
 static void test_vmstate(void)
 {
     static const struct {
@@ -448,8 +450,8 @@ static void test_vmstate(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    qtest_add_func("/vtd-svm/plain", test_plain);
-    qtest_add_func("/vtd-svm/old-names", test_old_names);
+    qtest_add_func("/vtd-svm/without-svm", test_without_svm);
+    qtest_add_func("/vtd-svm/older-properties", test_older_properties);
     qtest_add_func("/vtd-svm/svm", test_svm);
     qtest_add_func("/vtd-svm/conflicts", test_conflicts);
     qtest_add_func("/vtd-svm/conflict-json", test_conflict_json);

@@ -1,12 +1,12 @@
 /*
- * QTest testcase for root, context and PASID tables that are wrong
+ * QTest testcase for invalid root, context and PASID tables
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Each entry on the way to a translation is broken in every way that the
- * specification has a fault reason for (Intel VT-d 5.10, 7.1.3 and table 30).
+ * The tests cause every fault that the specification defines for an entry on
+ * the way to a translation (Intel VT-d 5.10, 7.1.3 and table 30).
  */
 
 #include "qemu/osdep.h"
@@ -20,9 +20,9 @@
 #define DEV         QATD_BDF(0, 4, 0)
 #define PASID       5
 #define IOVA        0x12340000ULL
-/* Where the registers are, which is not memory */
+/* Address of registers, which are not memory */
 #define REGISTERS   Q35_HOST_BRIDGE_IOMMU_ADDR
-/* Below the address width, and no memory */
+/* Below the address width, without memory */
 #define NOWHERE     (1ULL << 40)
 
 #define PE_FIRST    (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT)
@@ -41,7 +41,7 @@ typedef struct Test {
     uint64_t table;             /* second stage, or PASID directory */
     uint64_t root;              /* root entry of the bus of the device */
     uint64_t context;           /* context entry of the device */
-    bool bad_mode;              /* no descriptor is valid (6.5.2.11) */
+    bool bad_mode; /* the mode makes all descriptors invalid (6.5.2.11) */
 } Test;
 
 static void start(Test *t, const char *props)
@@ -105,7 +105,7 @@ static void invalidate(Test *t)
     }
 }
 
-/* A translation request finds no permission, and records the fault */
+/* Expect that a translation request gets no permission, and records a fault */
 static void translation_faults(Test *t, uint32_t pasid, uint8_t reason)
 {
     QATDResult r;
@@ -124,7 +124,7 @@ static void translated_faults(Test *t, uint8_t reason)
     expect_fault(t, reason, AT_TRANSLATED);
 }
 
-/* The same without ATS */
+/* Expect the same fault for an untranslated request */
 static void untranslated_faults(Test *t, uint8_t reason)
 {
     invalidate(t);
@@ -133,7 +133,7 @@ static void untranslated_faults(Test *t, uint8_t reason)
     expect_fault(t, reason, AT_UNTRANSLATED);
 }
 
-/* The entry at @addr is @val for one request */
+/* Set the entry at @addr to @val for one request */
 static void broken(Test *t, uint64_t addr, uint64_t val, uint32_t pasid,
                    uint8_t reason)
 {
@@ -164,7 +164,7 @@ static void test_legacy(void)
     broken(&t, t.context + 8, hi | 7, QATD_NO_PASID, VTD_FR_CONTEXT_ENTRY_INV);
     broken(&t, t.context, lo | VTD_CONTEXT_ENTRY_TT, QATD_NO_PASID,
            VTD_FR_CONTEXT_ENTRY_INV);
-    /* Pass-through and no device-TLB: a good entry, for other requests */
+    /* Pass-through without device-TLB: the entry is valid for other requests */
     broken(&t, t.context, (lo & ~VTD_CONTEXT_ENTRY_TT) |
            VTD_CONTEXT_TT_PASS_THROUGH, QATD_NO_PASID, VTD_FR_CONTEXT_ENTRY_TT);
     qvtd_set_root(t.qts, NOWHERE);
@@ -185,7 +185,7 @@ static void test_scalable(void)
     broken(&t, t.root, NOWHERE | 1, PASID, VTD_FR_SM_CONTEXT_TABLE_INV);
     broken(&t, t.context, lo | 1 << 5, PASID, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
     broken(&t, t.context + 16, 1, PASID, VTD_FR_SM_CONTEXT_ENTRY_RSVD);
-    /* RID_PASID for which the directory has no room */
+    /* RID_PASID exceeds the size of the directory */
     broken(&t, t.context + 8, 8192, PASID, VTD_FR_SM_CONTEXT_ENTRY_INV);
     qvtd_set_root(t.qts, NOWHERE | VTD_RTADDR_SMT);
     translation_faults(&t, PASID, VTD_FR_SM_ROOT_TABLE_INV);
@@ -217,8 +217,8 @@ static void test_pasid(void)
     stop(&t);
 }
 
-/* 11.4.6: a translation table mode that does not exist */
-static void test_mode(void)
+/* 11.4.6: an invalid translation table mode */
+static void test_invalid_mode(void)
 {
     Test t;
 
@@ -231,7 +231,7 @@ static void test_mode(void)
 }
 
 /* PCIe 5.0, 10.2.4: translated requests of a function with ATS disabled */
-static void test_ats_off(void)
+static void test_ats_disabled(void)
 {
     Test t;
 
@@ -246,8 +246,8 @@ static void test_ats_off(void)
     stop(&t);
 }
 
-/* 4.2.1: nothing is translated, and nothing is a fault, while it is off */
-static void test_disabled(void)
+/* 4.2.1: no translation and no fault while translation is disabled */
+static void test_translation_disabled(void)
 {
     uint64_t page;
     Test t;
@@ -265,10 +265,10 @@ static void test_disabled(void)
 }
 
 /*
- * Table 30, access errors: tables are in memory.  Whoever translates must not
- * get to registers, which other threads may be using.
+ * Table 30, access errors: tables must be in memory. A thread that translates
+ * must not access registers, which other threads may use.
  */
-static void test_registers(void)
+static void test_tables_in_mmio(void)
 {
     uint64_t good;
     Test t;
@@ -305,9 +305,10 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-tables/legacy", test_legacy);
     qtest_add_func("/vtd-tables/scalable", test_scalable);
     qtest_add_func("/vtd-tables/pasid", test_pasid);
-    qtest_add_func("/vtd-tables/mode", test_mode);
-    qtest_add_func("/vtd-tables/ats-off", test_ats_off);
-    qtest_add_func("/vtd-tables/disabled", test_disabled);
-    qtest_add_func("/vtd-tables/registers", test_registers);
+    qtest_add_func("/vtd-tables/invalid-mode", test_invalid_mode);
+    qtest_add_func("/vtd-tables/ats-disabled", test_ats_disabled);
+    qtest_add_func("/vtd-tables/translation-disabled",
+                   test_translation_disabled);
+    qtest_add_func("/vtd-tables/tables-in-mmio", test_tables_in_mmio);
     return g_test_run();
 }

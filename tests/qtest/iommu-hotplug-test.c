@@ -1,13 +1,14 @@
 /*
- * QTest testcase for IOMMUs whose buses go away
+ * QTest testcase for IOMMUs when their buses are unplugged
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A slot is switched off with a switch or a bridge in it (PCI Express Base
- * Specification 5.0, 6.7.1).  The IOMMU must not look at the buses that are
- * gone, whatever the guest invalidates, and must not keep what it had for them.
+ * The guest powers off a slot that contains a switch or a bridge (PCI Express
+ * Base Specification 5.0, 6.7.1). Afterwards the IOMMU must not access the
+ * removed buses, whatever the guest invalidates, and must release its state
+ * for them.
  */
 
 #include "qemu/osdep.h"
@@ -30,7 +31,10 @@
 #define DOWN1       QATD_BDF(2, 1, 0)
 #define DEV0        QATD_BDF(3, 0, 0)
 #define DEV1        QATD_BDF(4, 0, 0)
-/* A bridge in the slot, a function behind it, and whose requests it sends */
+/*
+ * A bridge in the slot, a function behind it, and the source id of its
+ * requests
+ */
 #define BEHIND      QATD_BDF(2, 1, 0)
 #define ALIAS       QATD_BDF(2, 0, 0)
 #define LAST_BUS    4
@@ -59,13 +63,16 @@ typedef struct Fixture Fixture;
 typedef struct IOMMU {
     const char *name;
     const char *args;
-    /* How the names of address spaces begin */
+    /* Prefix of the names of address spaces */
     const char *space;
     void (*start)(Fixture *f);
     void (*stop)(Fixture *f);
-    /* Map IOVA to @page for a source id that has nothing */
+    /* Map IOVA to @page for a source id without mappings */
     void (*attach)(Fixture *f, uint16_t sid, uint64_t page);
-    /* Have the IOMMU remember the device as much as it can; may be NULL */
+    /*
+     * Make the IOMMU keep all state that it can have for the device; may be
+     * NULL
+     */
     void (*watch)(Fixture *f, QATD *d);
     /* Invalidate everything that can be invalidated */
     void (*invalidate)(Fixture *f);
@@ -246,7 +253,7 @@ static void viommu_stop(Fixture *f)
     qviommu_cleanup(&f->viommu);
 }
 
-/* A domain of its own, which is new: nothing is mapped there */
+/* Attach a new domain, which has no mappings */
 static void viommu_attach(Fixture *f, uint16_t sid, uint64_t page)
 {
     g_assert_cmpuint(qviommu_attach(&f->viommu, sid, sid, 0), ==,
@@ -256,8 +263,8 @@ static void viommu_attach(Fixture *f, uint16_t sid, uint64_t page)
 }
 
 /*
- * Requests that look for a bus that is not there, and for mappings of endpoints
- * that may be gone (VIRTIO 1.3, 5.13.6.3 to 5.13.6.6)
+ * Send requests for a bus that does not exist, and for mappings of endpoints
+ * that may be removed (VIRTIO 1.3, 5.13.6.3 to 5.13.6.6)
  */
 static void viommu_invalidate(Fixture *f)
 {
@@ -271,7 +278,7 @@ static void viommu_invalidate(Fixture *f)
 
         qviommu_map(&f->viommu, sid, 0, PAGE - 1, 0);
         qviommu_unmap(&f->viommu, sid, 0, PAGE - 1);
-        /* The bus behind the root port stays, and its endpoint */
+        /* The bus behind the root port remains, with its endpoint */
         if (bus > 1 && empty) {
             g_assert_cmpuint(qviommu_detach(&f->viommu, sid, sid), ==,
                              VIRTIO_IOMMU_S_NOENT);
@@ -368,8 +375,8 @@ static void wait_deleted(Fixture *f, const char *const *ids)
 }
 
 /*
- * The guest's part of taking out of the slot what is in it, @ids[0] and what is
- * behind it
+ * Unplug the device in the slot, @ids[0], and all devices behind it, with the
+ * guest's part of the protocol
  */
 static void eject(Fixture *f, const char *const *ids)
 {
@@ -385,7 +392,7 @@ static const char *const switch_ids[] = {
 static const char *const bridge_ids[] = { "br", "dev0", "dev1", NULL };
 static const char *const function_ids[] = { "dev0", NULL };
 
-/* The device @bdf, whose requests are those of @sid, reads its own page */
+/* Let the device @bdf, which sends requests as @sid, read a page of its own */
 static void check_traffic(Fixture *f, uint16_t bdf, uint16_t sid,
                           unsigned index)
 {
@@ -403,7 +410,9 @@ static void check_traffic(Fixture *f, uint16_t bdf, uint16_t sid,
     }
 }
 
-/* A switch with functions below is ejected, and a function takes its place */
+/*
+ * A switch with functions below is ejected, and a function is plugged instead
+ */
 static void test_switch(const void *opaque)
 {
     unsigned spaces;
@@ -418,7 +427,7 @@ static void test_switch(const void *opaque)
     spaces = count_spaces(&f);
 
     eject(&f, switch_ids);
-    /* Of four functions that were behind the switch */
+    /* Four functions have been removed with the switch */
     g_assert_cmpuint(count_spaces(&f), ==, spaces - 4);
     f.iommu->invalidate(&f);
 
@@ -432,8 +441,9 @@ static void test_switch(const void *opaque)
 }
 
 /*
- * A bridge comes and goes with two functions behind it, which have one source
- * id (PCI Express to PCI/PCI-X Bridge Specification 1.0, 2.3)
+ * A bridge is plugged and ejected repeatedly, with two functions behind it
+ * that share a source id (PCI Express to PCI/PCI-X Bridge Specification 1.0,
+ * 2.3)
  */
 static void test_bridge(const void *opaque)
 {
@@ -465,7 +475,7 @@ static void test_bridge(const void *opaque)
     fixture_stop(&f);
 }
 
-/* A machine that is reset when buses are gone */
+/* The machine is reset after buses are removed */
 static void test_reset(const void *opaque)
 {
     Fixture f;
@@ -487,8 +497,8 @@ static void test_reset(const void *opaque)
     fixture_stop(&f);
 }
 
-/* Anybody may create an object of any type, for its properties */
-static void test_types(void)
+/* QMP may create an object of any type to list its properties */
+static void test_list_properties(void)
 {
     static const char *const types[] = {
         "intel-iommu-address-space", "amd-iommu-address-space",
@@ -520,6 +530,6 @@ int main(int argc, char **argv)
         add("bridge", &iommus[i], test_bridge);
         add("reset", &iommus[i], test_reset);
     }
-    qtest_add_func("/iommu-hotplug/types", test_types);
+    qtest_add_func("/iommu-hotplug/list-properties", test_list_properties);
     return g_test_run();
 }

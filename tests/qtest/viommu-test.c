@@ -1,5 +1,5 @@
 /*
- * QTest testcase for virtio-iommu with requests that are wrong
+ * QTest testcase for invalid requests to virtio-iommu
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -35,7 +35,7 @@ typedef struct Fixture {
     QGuestAllocator alloc;
     QViommu iommu;
     QATD dev;
-    uint64_t pages;             /* three */
+    uint64_t pages;             /* three pages */
 } Fixture;
 
 static void fixture_start(Fixture *f, const char *args, uint16_t bdf)
@@ -59,7 +59,7 @@ static void fixture_stop(Fixture *f)
     alloc_destroy(&f->alloc);
 }
 
-/* Whether the device reads @len bytes at @iova */
+/* Returns whether the device can read @len bytes at @iova */
 static bool reads(Fixture *f, uint64_t iova, uint64_t len)
 {
     return qatd_command(&f->dev, ATD_CMD_DMA_READ, QATD_NO_PASID, iova, len,
@@ -80,7 +80,7 @@ static void test_map_inverted(void)
                      ==, VIRTIO_IOMMU_S_INVAL);
     g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, 0x2000, 0x2000, f.pages),
                      ==, VIRTIO_IOMMU_S_INVAL);
-    /* An interval that is not equal to itself is never removed */
+    /* An interval that does not equal itself would never be removed */
     g_assert_cmpuint(qviommu_unmap(&f.iommu, DOMAIN, 0, UINT64_MAX), ==,
                      VIRTIO_IOMMU_S_OK);
     g_assert_cmpuint(qviommu_unmap(&f.iommu, DOMAIN, 0x2000, 0xfff), ==,
@@ -91,7 +91,7 @@ static void test_map_inverted(void)
     fixture_stop(&f);
 }
 
-/* 5.13.6: requests for addresses that are not in input_range fail */
+/* 5.13.6: requests for addresses outside of input_range fail */
 static void test_map_beyond_input_range(void)
 {
     Fixture f;
@@ -110,7 +110,7 @@ static void test_map_beyond_input_range(void)
     fixture_stop(&f);
 }
 
-/* 5.13.6.3: the device rejects what has reserved bits */
+/* 5.13.6.3: the device rejects requests with reserved bits */
 static void test_attach_reserved(void)
 {
     Fixture f;
@@ -123,7 +123,7 @@ static void test_attach_reserved(void)
     fixture_stop(&f);
 }
 
-/* 5.13.6.3: an endpoint ID is no more than bus, device and function */
+/* 5.13.6.3: an endpoint ID only consists of bus, device and function */
 static void test_attach_beyond_bdf(void)
 {
     Fixture f;
@@ -134,7 +134,9 @@ static void test_attach_beyond_bdf(void)
     fixture_stop(&f);
 }
 
-/* 5.13.6.5: what precedes a mapping is not mapped, not even its last byte */
+/*
+ * 5.13.6.5: addresses before a mapping are not mapped, including the last byte
+ */
 static void test_translate_below_mapping(void)
 {
     Fixture f;
@@ -156,7 +158,7 @@ static void test_translate_below_mapping(void)
 }
 
 /*
- * A guest may number buses again while an endpoint is attached.  Nothing is
+ * A guest may renumber buses while an endpoint is attached. No endpoint is
  * attached under the new number, and bypass is on (5.13.6).
  */
 static void test_renumber_attached(void)
@@ -180,7 +182,10 @@ static void test_renumber_attached(void)
                      VIRTIO_IOMMU_S_OK);
     g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN + 1, QATD_BDF(3, 0, 0),
                                     0), ==, VIRTIO_IOMMU_S_NOENT);
-    /* An endpoint of this number has been attached, but is no more */
+    /*
+     * The endpoint with this number has been attached, but does not exist any
+     * more
+     */
     g_assert_cmpuint(qviommu_detach(&f.iommu, DOMAIN, old), ==,
                      VIRTIO_IOMMU_S_OK);
     g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, old, 0), ==,
