@@ -1,12 +1,12 @@
 /*
- * QTest testcase for stores of 64 bytes in one piece
+ * QTest testcase for direct stores of 64 bytes and enqueue stores
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What arrives where: the rules of include/hw/direct_store.h, and those of the
- * Intel SDM volume 2, "ENQCMD", about destinations.
+ * Destinations of the stores: the rules of include/hw/direct_store.h, and
+ * those of the Intel SDM volume 2, "ENQCMD".
  */
 
 #include "qemu/osdep.h"
@@ -55,7 +55,7 @@ static uint32_t reg(Test *t, uint64_t offset)
     return qtest_readl(t->qts, t->bar + offset);
 }
 
-/* What the device got, the last one at @offset with all of the data */
+/* Check the numbers of stores, and offset and data of the last one */
 static void check(Test *t, unsigned direct, unsigned enqueue, uint64_t offset)
 {
     uint8_t data[sizeof(t->data)];
@@ -80,7 +80,7 @@ static void test_direct_store(void)
     stop(&t);
 }
 
-/* Accepted as long as there is room, retry afterwards */
+/* Stores are accepted while there are credits, and have to be retried then */
 static void test_enqueue_store(void)
 {
     Test t;
@@ -99,7 +99,7 @@ static void test_enqueue_store(void)
     stop(&t);
 }
 
-/* RAM gets a direct store, but never an enqueue store */
+/* RAM accepts direct stores, but no enqueue stores */
 static void test_ram(void)
 {
     static const uint8_t zero[64];
@@ -117,7 +117,7 @@ static void test_ram(void)
     stop(&t);
 }
 
-/* Registers of the same device that do not take 64 bytes */
+/* Registers of the same device that do not accept 64 bytes */
 static void test_other_registers(void)
 {
     Test t;
@@ -128,15 +128,15 @@ static void test_other_registers(void)
     g_assert_cmpuint(reg(&t, DST_CREDITS), ==, 5);
     g_assert_cmpuint(reg(&t, DST_ENQUEUE_STORES), ==, 0);
 
-    /* In pieces: the fourth of 32 bits is what CREDITS gets */
+    /* The store is split: CREDITS gets the fourth of its 32-bit words */
     qtest_direct_store(t.qts, t.bar + DST_REGS, t.data);
     g_assert_cmphex(reg(&t, DST_CREDITS), ==, 0x8f8e8d8c);
     g_assert_cmpuint(reg(&t, DST_DIRECT_STORES), ==, 0);
     stop(&t);
 }
 
-/* Nothing there, and a device with its memory switched off */
-static void test_nowhere(void)
+/* No device, and a device with its memory space disabled */
+static void test_no_destination(void)
 {
     Test t;
 
@@ -155,7 +155,7 @@ static void test_nowhere(void)
     stop(&t);
 }
 
-/* An ordinary write is neither */
+/* An ordinary write is neither of them */
 static void test_plain_write(void)
 {
     Test t;
@@ -168,7 +168,10 @@ static void test_plain_write(void)
     stop(&t);
 }
 
-/* docs/specs/direct-store-testdev.rst: what reads as zero, what is read-only */
+/*
+ * docs/specs/direct-store-testdev.rst: registers that read as zero or are
+ * read-only
+ */
 static void test_registers(void)
 {
     static const uint16_t read_only[] = {
@@ -200,7 +203,7 @@ int main(int argc, char **argv)
     qtest_add_func("direct-store/enqueue-store", test_enqueue_store);
     qtest_add_func("direct-store/ram", test_ram);
     qtest_add_func("direct-store/other-registers", test_other_registers);
-    qtest_add_func("direct-store/nowhere", test_nowhere);
+    qtest_add_func("direct-store/no-destination", test_no_destination);
     qtest_add_func("direct-store/plain-write", test_plain_write);
     qtest_add_func("direct-store/registers", test_registers);
     return g_test_run();

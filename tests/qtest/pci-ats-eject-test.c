@@ -1,13 +1,13 @@
 /*
- * QTest testcase for devices with ATS that go away while they are busy
+ * QTest testcase for devices with ATS that are unplugged while they are busy
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The devices svm, dsa and pci-ats-testdev below a root port whose slot is
- * powered off (PCIe 5.0, 6.7.1.8): by the test, or by an interrupt message of
- * the device itself, which the guest has aimed at Slot Control of the port
+ * The slot of a root port with one of the devices svm, dsa and pci-ats-testdev
+ * is powered off (PCIe 5.0, 6.7.1.8): by the test, or by an interrupt message
+ * of the device itself, which the guest directs to Slot Control of the port
  * (7.5.3.10) in extended configuration space.
  */
 
@@ -36,13 +36,13 @@
 /* First-stage entry (VT-d 9.7) */
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
-/* Slot Control: power and both indicators off */
+/* Slot Control: power off, both indicators off */
 #define SLOT_OFF    (PCI_EXP_SLTCTL_PWR_OFF | PCI_EXP_SLTCTL_PWR_IND_OFF | \
                      PCI_EXP_SLTCTL_ATTN_IND_OFF)
 
 #define SLOT_ON     (PCI_EXP_SLTCTL_PWR_IND_ON | PCI_EXP_SLTCTL_ATTN_IND_OFF)
 
-/* Operations of svm: one that ends where it is started, and a long one */
+/* Operations of svm: a short one ends in the vCPU, a long one in the worker */
 #define SHORT       64
 #define LONG        (KIB4 + 64)
 
@@ -53,10 +53,10 @@ typedef struct Test {
     QVtdPrq prq;
     uint64_t root;              /* tables of PASID */
     uint64_t root0;             /* of requests without PASID */
-    uint16_t slot_control;      /* of the port */
+    uint16_t slot_control;      /* Slot Control of the port */
 } Test;
 
-/* Root ports are in charge of their slots; else it is ACPI */
+/* Root ports control their slots, not ACPI */
 #define NATIVE \
     "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off "
 
@@ -75,7 +75,7 @@ static void start(Test *t, const char *args)
     pc_alloc_init(&t->alloc, t->qts, 0);
 }
 
-/* With an IOMMU; MSI_IOVA is configuration space of the port */
+/* Start with an IOMMU; MSI_IOVA is the configuration space of the port */
 static void start_iommu(Test *t, const char *args)
 {
     g_autofree char *all = g_strdup_printf("-device intel-iommu,svm=on %s",
@@ -102,8 +102,8 @@ static void power_off(Test *t)
 }
 
 /*
- * Nobody can be in an access to registers after this, and so nobody keeps the
- * device alive.  QEMU forgets the mapping by RCU; the test cannot see when.
+ * After this no register access can keep a reference to the device. RCU frees
+ * the mapping later, at a time that the test cannot observe.
  */
 static void unmap_registers(Test *t)
 {
@@ -111,14 +111,14 @@ static void unmap_registers(Test *t)
     g_usleep(200 * 1000);
 }
 
-/* Without a guest that agrees, it is unplugged with the next reset */
+/* Without consent of the guest, the next reset unplugs the device */
 static void unplug(Test *t)
 {
     qtest_qmp_device_del_send(t->qts, "dev");
     qtest_system_reset_nowait(t->qts);
 }
 
-/* The device has gone, and the machine goes on */
+/* The device is deleted, and the machine continues */
 static void expect_gone(Test *t)
 {
     qtest_qmp_eventwait(t->qts, "DEVICE_DELETED");
@@ -132,8 +132,8 @@ static void map(Test *t, uint64_t addr)
                    qvtd_new_table(&t->vtd) | FS, FS);
 }
 
-/* Bring in the page that the device has asked for, and tell it */
-static void answer(Test *t, const QVtdPageReq *rq)
+/* Map the page of the request, and respond */
+static void respond(Test *t, const QVtdPageReq *rq)
 {
     map(t, rq->addr);
     qvtd_prq_respond(&t->prq, rq, VTD_PAGE_RESP_SUCCESS);
@@ -153,7 +153,10 @@ static void svm_enable_ats(Test *t)
     qecam_writew(t->qts, DEV, ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
 }
 
-/* Its interrupt powers off the slot; @page is what it calls that of the port */
+/*
+ * Direct the MSI to Slot Control of the port, whose configuration space is
+ * @page
+ */
 static void svm_enable(Test *t, uint64_t page)
 {
     uint8_t msi = qecam_cap(t->qts, DEV, PCI_CAP_ID_MSI);
@@ -175,7 +178,9 @@ static void svm_begin(Test *t, uint32_t pasid, uint64_t addr, uint64_t size)
     qtest_writeq(t->qts, REGS + SVM_DEMO_REG_START, SVM_DEMO_START_WRITE);
 }
 
-/* The interrupt is sent by the thread of the device, or while it is accessed */
+/*
+ * The worker of the device sends the interrupt, or the vCPU during the access
+ */
 static void test_svm_own_interrupt(const void *opaque)
 {
     Test t;
@@ -198,19 +203,19 @@ static void svm_begin_and_fault(Test *t, uint64_t size, QVtdPageReq *rq)
     qvtd_prq_wait(&t->prq, SECONDS, rq);
 }
 
-/* The guest's response makes it go on, and so end */
+/* The response of the guest resumes and so ends the operation */
 static void test_svm_response(const void *opaque)
 {
     QVtdPageReq rq;
     Test t;
 
     svm_begin_and_fault(&t, GPOINTER_TO_UINT(opaque), &rq);
-    answer(&t, &rq);
+    respond(&t, &rq);
     expect_gone(&t);
     stop(&t);
 }
 
-/* The same while nothing but the operation keeps the device alive */
+/* The same while only the operation holds a reference to the device */
 static void test_svm_response_unmapped(const void *opaque)
 {
     QVtdPageReq rq;
@@ -218,13 +223,13 @@ static void test_svm_response_unmapped(const void *opaque)
 
     svm_begin_and_fault(&t, GPOINTER_TO_UINT(opaque), &rq);
     unmap_registers(&t);
-    answer(&t, &rq);
+    respond(&t, &rq);
     expect_gone(&t);
     stop(&t);
 }
 
-/* The page never comes */
-static void test_svm_waiting(const void *opaque)
+/* The device is unplugged without a response */
+static void test_svm_parked(const void *opaque)
 {
     QVtdPageReq rq;
     Test t;
@@ -232,8 +237,8 @@ static void test_svm_waiting(const void *opaque)
     svm_begin_and_fault(&t, GPOINTER_TO_UINT(opaque), &rq);
     power_off(&t);
     expect_gone(&t);
-    /* Nobody is there to take it */
-    answer(&t, &rq);
+    /* The response has no recipient */
+    respond(&t, &rq);
     stop(&t);
 }
 
@@ -260,7 +265,7 @@ static void testdev_begin_and_fault(Test *t, QATD *d, uint64_t flags,
     qvtd_prq_wait(&t->prq, SECONDS, &rq);
 }
 
-static void test_testdev_waiting(const void *opaque)
+static void test_testdev_parked(const void *opaque)
 {
     Test t;
     QATD d;
@@ -294,8 +299,8 @@ static void test_testdev_quit(const void *opaque)
     stop(&t);
 }
 
-/* A command that is repeated without end ends, too */
-static void test_testdev_repeating(void)
+/* An endless command ends, too */
+static void test_testdev_endless_command(void)
 {
     Test t;
     QATD d;
@@ -310,10 +315,7 @@ static void test_testdev_repeating(void)
     stop(&t);
 }
 
-/*
- * Another one comes before QEMU has forgotten the mapping of the data, which
- * takes RCU some time
- */
+/* A new device is plugged before RCU has freed the mapping of the old one */
 static void test_testdev_plug_again(void)
 {
     Test t;
@@ -342,7 +344,9 @@ static void dsa_aim_vector(Test *t, QDSA *d, unsigned vector, uint64_t page)
     qdsa_writel(d, entry + PCI_MSIX_ENTRY_DATA, SLOT_OFF);
 }
 
-/* An interrupt of a descriptor, and one of a command that waits for it */
+/*
+ * A descriptor sends an interrupt, and a command that waits for the descriptor
+ */
 static void test_dsa_own_interrupt(void)
 {
     QDSADesc desc;
@@ -364,8 +368,8 @@ static void test_dsa_own_interrupt(void)
     stop(&t);
 }
 
-/* A command that has ended, by an interrupt of each kind */
-static void test_dsa_own_command(void)
+/* A command that has ended sends an interrupt of each kind */
+static void test_dsa_own_command_interrupt(void)
 {
     QDSA d;
     Test t;
@@ -405,7 +409,10 @@ static void dsa_begin_and_fault(Test *t, QDSA *d, QVtdPageReq *rq)
     qvtd_prq_wait(&t->prq, SECONDS, rq);
 }
 
-/* The interrupt, while nothing but the bottom half keeps the device alive */
+/*
+ * Only the bottom half that sends the interrupt holds a reference to the
+ * device
+ */
 static void test_dsa_response_unmapped(void)
 {
     QVtdPageReq rq;
@@ -414,12 +421,12 @@ static void test_dsa_response_unmapped(void)
 
     dsa_begin_and_fault(&t, &d, &rq);
     unmap_registers(&t);
-    answer(&t, &rq);
+    respond(&t, &rq);
     expect_gone(&t);
     stop(&t);
 }
 
-static void test_dsa_waiting(void)
+static void test_dsa_parked(void)
 {
     QVtdPageReq rq;
     QDSA d;
@@ -441,11 +448,11 @@ static void test_dsa_quit(void)
     stop(&t);
 }
 
-/* ---- All of them ---- */
+/* ---- All devices ---- */
 
 static const char *const devices[] = { "svm", "dsa", "pci-ats-testdev" };
 
-/* A device that is refused after it has been realized */
+/* device_add fails after the device has been realized */
 static void test_failed_realize(void)
 {
     Test t;
@@ -491,19 +498,21 @@ int main(int argc, char **argv)
     add_svm("own-interrupt", test_svm_own_interrupt);
     add_svm("response", test_svm_response);
     add_svm("response-unmapped", test_svm_response_unmapped);
-    add_svm("waiting", test_svm_waiting);
+    add_svm("parked", test_svm_parked);
     add_svm("quit", test_svm_quit);
-    add_testdev("waiting", test_testdev_waiting);
+    add_testdev("parked", test_testdev_parked);
     add_testdev("unplug", test_testdev_unplug);
     add_testdev("quit", test_testdev_quit);
-    qtest_add_func("/pci-ats-eject/testdev/repeating", test_testdev_repeating);
+    qtest_add_func("/pci-ats-eject/testdev/endless-command",
+                   test_testdev_endless_command);
     qtest_add_func("/pci-ats-eject/testdev/plug-again",
                    test_testdev_plug_again);
     qtest_add_func("/pci-ats-eject/dsa/own-interrupt", test_dsa_own_interrupt);
-    qtest_add_func("/pci-ats-eject/dsa/own-command", test_dsa_own_command);
+    qtest_add_func("/pci-ats-eject/dsa/own-command-interrupt",
+                   test_dsa_own_command_interrupt);
     qtest_add_func("/pci-ats-eject/dsa/response-unmapped",
                    test_dsa_response_unmapped);
-    qtest_add_func("/pci-ats-eject/dsa/waiting", test_dsa_waiting);
+    qtest_add_func("/pci-ats-eject/dsa/parked", test_dsa_parked);
     qtest_add_func("/pci-ats-eject/dsa/quit", test_dsa_quit);
     qtest_add_func("/pci-ats-eject/failed-realize", test_failed_realize);
     return g_test_run();

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A pci-ats-testdev does things, and each field has to tell of them.
+ * Each test checks the fields of the reply after actions of a pci-ats-testdev.
  */
 
 #include "qemu/osdep.h"
@@ -56,7 +56,7 @@ static void start_dev(Test *t, const char *args)
     qatd_init(&t->dev, t->qts, DEV, 0);
 }
 
-/* Behind an IOMMU, with PASIDs; no PASID is RID_PASID, 0 */
+/* Start behind an IOMMU, with PASIDs; RID_PASID is 0 */
 static void start_iommu(Test *t, const char *device)
 {
     g_autofree char *args = g_strconcat(IOMMU, device, NULL);
@@ -80,7 +80,7 @@ static void stop(Test *t)
     }
 }
 
-/* A PASID with @n pages, whose targets do not follow each other */
+/* Set up a PASID with @n pages, which are not contiguous in memory */
 static uint64_t map_pasid(Test *t, uint32_t pasid, unsigned n)
 {
     uint64_t root = qvtd_new_table(&t->vtd);
@@ -125,7 +125,7 @@ static void query(Test *t)
     g_assert(qdict_haskey(t->reply, "return"));
 }
 
-/* What is at a path such as "0.caches.0.hits", or NULL */
+/* Returns the object at a path such as "0.caches.0.hits", or NULL */
 static QObject *at(Test *t, const char *path)
 {
     g_auto(GStrv) names = g_strsplit(path, ".", -1);
@@ -204,8 +204,8 @@ static char *info(Test *t)
 
 /* ---- Tests ---- */
 
-/* Functions without the capabilities are not listed */
-static void test_none(void)
+/* Functions without ATS, PASID and PRI are not listed */
+static void test_no_capabilities(void)
 {
     g_autofree char *text = NULL;
     Test t;
@@ -220,7 +220,7 @@ static void test_none(void)
     stop(&t);
 }
 
-/* Each function once, wherever it is */
+/* Every function is listed once, on all buses */
 static void test_identity(void)
 {
     g_autofree char *text = NULL;
@@ -357,7 +357,9 @@ static void test_pri(void)
     stop(&t);
 }
 
-/* PCIe 5.0, 10.4.2: page requests of a PASID, as long as it is listened to */
+/*
+ * PCIe 5.0, 10.4.2: page requests are counted by PASID while it has a notifier
+ */
 static void test_page_requests(void)
 {
     g_autofree char *text = NULL;
@@ -367,7 +369,7 @@ static void test_page_requests(void)
     qatd_enable_all(&t.dev, 16);
     g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_REGISTER_PRI, PASID, 0, 0, 0),
                     ==, 0);
-    /* There is no queue, so the IOMMU answers with Invalid Request */
+    /* There is no queue, so that the response is Invalid Request */
     g_assert_cmpint(qatd_page_request(&t.dev, PASID, IOVA, 3,
                                       ATD_FLAG_LAST | ATD_FLAG_READ), ==, 0);
     query(&t);
@@ -390,7 +392,9 @@ static void test_translations(void)
 
     start_iommu(&t, DEVICE);
     map_pasid(&t, PASID, 4);
-    /* Neither a length of 0 nor PASIDs beyond the width are sent */
+    /*
+     * The function sends no request with length 0, or a PASID beyond the width
+     */
     g_assert_cmpint(translate(&t, PASID, 0, 0, 4), ==, -EINVAL);
     query(&t);
     expect(&t, "0.translations", "requests", 1, "failed", 1, "truncated", 0,
@@ -407,25 +411,25 @@ static void test_translations(void)
     stop(&t);
 }
 
-static void listen_to(Test *t, unsigned command, uint32_t pasid)
+static void change_notifier(Test *t, unsigned command, uint32_t pasid)
 {
     g_assert_cmpint(qatd_command(&t->dev, command, pasid, 0, 0, 0), ==, 0);
 }
 
-/* PCIe 5.0, 10.3: invalidations, by kind, and since somebody listens */
+/* PCIe 5.0, 10.3: invalidations are counted by kind, after registration */
 static void test_invalidations(void)
 {
     Test t;
 
     start_iommu(&t, DEVICE);
-    listen_to(&t, ATD_CMD_REGISTER_IOTLB, QATD_NO_PASID);
-    listen_to(&t, ATD_CMD_REGISTER_IOTLB, PASID);
+    change_notifier(&t, ATD_CMD_REGISTER_IOTLB, QATD_NO_PASID);
+    change_notifier(&t, ATD_CMD_REGISTER_IOTLB, PASID);
     inv_pasid(&t, PASID, false);
     inv_pasid(&t, PASID + 1, false);
     inv_pasid(&t, PASID + 1, false);
     inv_pasid(&t, 0, true);
     qvtd_inv_device_tlb(&t.vtd, DEV, IOVA, false);
-    listen_to(&t, ATD_CMD_REGISTER_IOTLB, PASID + 1);
+    change_notifier(&t, ATD_CMD_REGISTER_IOTLB, PASID + 1);
     qvtd_inv_device_tlb(&t.vtd, DEV, IOVA, false);
     inv_pasid(&t, PASID + 1, false);
 
@@ -444,7 +448,7 @@ static void test_invalidations(void)
     g_assert_true(absent(&t, "0.pasids.1.page-requests"));
     g_assert_true(absent(&t, "0.pasids.3"));
 
-    listen_to(&t, ATD_CMD_UNREGISTER_IOTLB, PASID);
+    change_notifier(&t, ATD_CMD_UNREGISTER_IOTLB, PASID);
     query(&t);
     expect(&t, "0.pasids.1", "pasid", PASID + 1, NULL);
     g_assert_true(absent(&t, "0.pasids.2"));
@@ -473,15 +477,15 @@ static void test_atc(void)
     expect(&t, "0.pasids.0", "entries", 1, NULL);
     expect(&t, "0.pasids.1", "pasid", PASID, "entries", 2, NULL);
 
-    /* The write permission comes with a second answer for the page */
+    /* A second request for the page adds the write permission */
     g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_SVM_WRITE, PASID, IOVA, 4, 0),
                     ==, 0);
-    /* The page behind the last one is not there */
+    /* The page after the last one is not present */
     g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_SVM_READ, PASID,
                                  IOVA + 7 * PAGE, 2 * PAGE, 0), ==, -EFAULT);
     query(&t);
     expect(&t, "0.caches.0", "updates", 1, "fills", 4, "rejected", 2, NULL);
-    /* Six have room */
+    /* The ATC has space for six pages */
     g_assert_cmpint(svm_read(&t, PASID, 0, 8), ==, 0);
     query(&t);
     expect(&t, "0.caches.0", "entries", 6, NULL);
@@ -493,14 +497,14 @@ static void test_atc(void)
 
     qvtd_inv_device_tlb(&t.vtd, DEV, UINT64_MAX - 0xfff, true);
     query(&t);
-    /* One for each PASID that the device listens for */
+    /* One invalidation, although the device listens for several PASIDs */
     expect(&t, "0.caches.0", "entries", 0, "invalidations", 1, "dropped", 6,
            NULL);
     expect(&t, "0.pasids.1", "pasid", PASID, "entries", 0, NULL);
     stop(&t);
 }
 
-/* Threads of the device go on meanwhile */
+/* query-pci-ats works while threads of the device are running */
 static void test_threads(void)
 {
     Test t;
@@ -523,7 +527,7 @@ static void test_threads(void)
     stop(&t);
 }
 
-/* Unplugging takes the function and its caches out of the list */
+/* Unplugging a function removes its entry */
 static void test_unplug(void)
 {
     Test t;
@@ -540,8 +544,8 @@ static void test_unplug(void)
 }
 
 /*
- * docs/system/devices/pci-ats.rst: the block behind "(qemu) info pci-ats",
- * without its indentation
+ * Returns the example in docs/system/devices/pci-ats.rst after the line
+ * "(qemu) info pci-ats", without its indentation
  */
 static char *example(const char *dir)
 {
@@ -566,7 +570,7 @@ static char *example(const char *dir)
     return g_string_free(text, false);
 }
 
-/* The example in the manual is what is printed after these steps */
+/* The example in the manual is the output after these steps */
 static void test_example(void)
 {
     const char *dir = g_getenv("G_TEST_SRCDIR");
@@ -575,7 +579,7 @@ static void test_example(void)
     Test t;
 
     if (!dir) {
-        g_test_skip("G_TEST_SRCDIR does not tell where the manual is");
+        g_test_skip("G_TEST_SRCDIR is not set");
         return;
     }
     expected = example(dir);
@@ -593,7 +597,7 @@ static void test_example(void)
     stop(&t);
 }
 
-/* Each step of a request, and of an invalidation, can be traced */
+/* The steps of requests and invalidations have trace events */
 static void test_trace(void)
 {
     static const char *const events[] = {
@@ -622,7 +626,7 @@ static void test_trace(void)
     g_assert_cmpint(svm_read(&t, PASID, 0, 1), ==, 0);
     g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_DMA_READ, PASID, IOVA, 4, 0),
                     ==, 0);
-    /* A page that is not there is a fault of an untranslated request */
+    /* A missing page is a fault of an untranslated request */
     g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_DMA_READ, PASID, IOVA + PAGE,
                                  4, 0), !=, 0);
     qatd_page_request(&t.dev, PASID, IOVA, 0, ATD_FLAG_LAST | ATD_FLAG_READ);
@@ -637,7 +641,7 @@ static void test_trace(void)
     }
     for (int i = 0; i < ARRAY_SIZE(events); i++) {
         if (!strstr(log, events[i])) {
-            g_error("no trace of %s in: %s", events[i], log);
+            g_error("trace event %s is missing: %s", events[i], log);
         }
     }
 }
@@ -646,7 +650,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 
-    qtest_add_func("/pci-ats-query/none", test_none);
+    qtest_add_func("/pci-ats-query/no-capabilities", test_no_capabilities);
     qtest_add_func("/pci-ats-query/identity", test_identity);
     qtest_add_func("/pci-ats-query/ats", test_ats);
     qtest_add_func("/pci-ats-query/pasid", test_pasid);

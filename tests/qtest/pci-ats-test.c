@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The rules of configuration space, and those that the PCI layer enforces
- * before an IOMMU is asked.  Section numbers are those of the PCI Express Base
+ * The rules of configuration space, and the checks of the PCI layer before it
+ * calls the IOMMU. Section numbers are those of the PCI Express Base
  * Specification 5.0.
  */
 
@@ -35,7 +35,7 @@ static QTestState *start(const char *fmt, ...)
     return qts;
 }
 
-/* A device on the root bus, with the properties @props */
+/* Start with a device on the root bus, with the properties @props */
 static void start_dev(QATD *d, const char *props)
 {
     QTestState *qts = start("-device pci-ats-testdev,addr=4%s", props);
@@ -43,7 +43,7 @@ static void start_dev(QATD *d, const char *props)
     qatd_init(d, qts, DEV_BDF, 0);
 }
 
-/* A device below a root port, which can be unplugged */
+/* Start with a device below a root port, which can be unplugged */
 static void start_below_port(QATD *d, const char *args)
 {
     QTestState *qts = start("%s -device pcie-root-port,id=rp,addr=5,chassis=1,"
@@ -108,7 +108,7 @@ static void test_pasid_capability(void)
         /* 7.8.8.2: read-only */
         writew(&d, d.pasid + PCI_PASID_CAP, ~cases[i].cap);
         g_assert_cmphex(readw(&d, d.pasid + PCI_PASID_CAP), ==, cases[i].cap);
-        /* 7.8.8.3: without its capability an enable bit is 0 */
+        /* 7.8.8.3: an enable bit whose capability is missing is 0 */
         g_assert_cmphex(readw(&d, d.pasid + PCI_PASID_CTRL), ==, 0);
         writew(&d, d.pasid + PCI_PASID_CTRL, 0xffff);
         g_assert_cmphex(readw(&d, d.pasid + PCI_PASID_CTRL), ==,
@@ -119,7 +119,7 @@ static void test_pasid_capability(void)
     }
 }
 
-/* 7.8.8.3: the other bits mean nothing without PASID Enable */
+/* 7.8.8.3: the other bits only apply with PASID Enable */
 static void test_pasid_enables(void)
 {
     uint64_t mask = ATD_ENABLE_PASID | ATD_ENABLE_EXEC | ATD_ENABLE_PRIV;
@@ -150,7 +150,9 @@ static void test_ats_enables(void)
     writew(&d, d.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 9);
     g_assert_cmphex(enables(&d) & ATD_ENABLE_ATS, ==, ATD_ENABLE_ATS);
     g_assert_cmphex((uint8_t)(enables(&d) >> ATD_ENABLE_STU_SHIFT), ==, 21);
-    /* STU is read-write, and what is in use does not change under way */
+    /*
+     * STU is read-write; the value in use does not change while ATS is enabled
+     */
     writew(&d, d.ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 31);
     g_assert_cmphex(readw(&d, d.ats + PCI_ATS_CTRL), ==,
                     PCI_ATS_CTRL_ENABLE | 31);
@@ -181,7 +183,7 @@ static void test_pri_capability(void)
     g_assert_cmpint(readl(&d, d.pri + PCI_PRI_MAX_REQ), ==, 77);
     writel(&d, d.pri + PCI_PRI_MAX_REQ, 1);
     g_assert_cmpint(readl(&d, d.pri + PCI_PRI_MAX_REQ), ==, 77);
-    /* 10.5.2.5: read-write, default 0; 10.5.2.4: no more can be used */
+    /* 10.5.2.5: read-write, default 0; 10.5.2.4: the capacity is the limit */
     g_assert_cmpint(readl(&d, d.pri + PCI_PRI_ALLOC_REQ), ==, 0);
     writel(&d, d.pri + PCI_PRI_ALLOC_REQ, 0x12345678);
     g_assert_cmphex(readl(&d, d.pri + PCI_PRI_ALLOC_REQ), ==, 0x12345678);
@@ -191,7 +193,7 @@ static void test_pri_capability(void)
     qtest_quit(d.qts);
 }
 
-/* 10.5.2.3: PRG Response PASID Required is a constant of the function */
+/* 10.5.2.3: PRG Response PASID Required is constant */
 static void test_pri_response_pasid(void)
 {
     QATD d;
@@ -219,15 +221,15 @@ static void test_pri_enable(void)
     start_dev(&d, "");
     g_assert_cmphex(readw(&d, d.pri + PCI_PRI_CTRL), ==, 0);
     writew(&d, d.pri + PCI_PRI_CTRL, 0xffff);
-    /* Reset reads as 0, the reserved bits too */
+    /* Reset and the reserved bits read as 0 */
     g_assert_cmphex(readw(&d, d.pri + PCI_PRI_CTRL), ==, PCI_PRI_CTRL_ENABLE);
     g_assert_cmphex(pri_status(&d) & PCI_PRI_STATUS_STOPPED, ==, 0);
     g_assert_cmphex(enables(&d) & ATD_ENABLE_PRI, !=, 0);
-    /* With nothing outstanding it stops at once */
+    /* The interface stops immediately if no request is outstanding */
     writew(&d, d.pri + PCI_PRI_CTRL, 0);
     g_assert_cmphex(pri_status(&d) & PCI_PRI_STATUS_STOPPED, !=, 0);
     g_assert_cmphex(enables(&d) & ATD_ENABLE_PRI, ==, 0);
-    /* Byte access */
+    /* Byte accesses */
     qecam_writeb(d.qts, d.bdf, d.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
     g_assert_cmphex(pri_status(&d) & PCI_PRI_STATUS_STOPPED, ==, 0);
     qecam_writeb(d.qts, d.bdf, d.pri + PCI_PRI_CTRL + 1, 0xff);
@@ -253,25 +255,25 @@ static void test_pri_rw1c(void)
     g_assert_cmphex(readw(&d, d.pri + PCI_PRI_CTRL), ==, PCI_PRI_CTRL_ENABLE);
     g_assert_cmphex(enables(&d) & ATD_ENABLE_PRI, ==, 0);
 
-    /* Zeroes clear nothing, a one clears its own bit only */
+    /* Zeroes clear no bit, a one clears only its own */
     writew(&d, d.pri + PCI_PRI_STATUS, 0);
     g_assert_cmphex(pri_status(&d), ==, PCI_PRI_STATUS_PASID |
                     PCI_PRI_STATUS_RF | PCI_PRI_STATUS_UPRGI);
     writew(&d, d.pri + PCI_PRI_STATUS, PCI_PRI_STATUS_UPRGI);
     g_assert_cmphex(pri_status(&d), ==, PCI_PRI_STATUS_PASID |
                     PCI_PRI_STATUS_RF);
-    /* In one access with the control register */
+    /* One access writes the status and the control register */
     writel(&d, d.pri + PCI_PRI_CTRL,
            PCI_PRI_CTRL_ENABLE | PCI_PRI_STATUS_RF << 16);
     g_assert_cmphex(pri_status(&d), ==, PCI_PRI_STATUS_PASID);
     g_assert_cmphex(enables(&d) & ATD_ENABLE_PRI, !=, 0);
-    /* Writing ones does not set anything */
+    /* Ones do not set bits */
     writew(&d, d.pri + PCI_PRI_STATUS, 0xffff);
     g_assert_cmphex(pri_status(&d), ==, PCI_PRI_STATUS_PASID);
     qtest_quit(d.qts);
 }
 
-/* 10.5.2.2: enabling clears the status flags, staying enabled does not */
+/* 10.5.2.2: enabling clears the status flags, if PRI was disabled before */
 static void test_pri_enable_clears_status(void)
 {
     QATD d;
@@ -301,7 +303,7 @@ static void assert_reset(QATD *d)
                     PCI_PRI_STATUS_PASID | PCI_PRI_STATUS_STOPPED);
     g_assert_cmphex(readl(d, d->pri + PCI_PRI_ALLOC_REQ), ==, 0);
     g_assert_cmphex(readl(d, d->pri + PCI_PRI_MAX_REQ), ==, 32);
-    /* Place the BARs again, for the device's own view */
+    /* Place the BARs again, from the device's point of view */
     qatd_init(d, d->qts, d->bdf, 0);
     g_assert_cmphex(enables(d), ==, ATD_ENABLE_BUS_MASTER |
                     ATD_ENABLE_PRG_PASID | 12 << ATD_ENABLE_STU_SHIFT);
@@ -360,7 +362,7 @@ static void test_system_reset(void)
     qtest_quit(d.qts);
 }
 
-/* What has been enabled, and the status bits, survive a migration */
+/* Enable bits and status flags are migrated */
 static void test_migration(void)
 {
     g_autofree char *path = NULL;
@@ -407,7 +409,7 @@ static int64_t request_page(QATD *d, uint32_t pasid, uint64_t flags)
                              ATD_FLAG_LAST | ATD_FLAG_READ | flags);
 }
 
-/* Each call, with everything enabled, gets as far as the missing IOMMU */
+/* With everything enabled, each call fails because there is no IOMMU */
 static void assert_no_iommu(QATD *d)
 {
     g_assert_cmpint(translate(d, QATD_NO_PASID, 1, 0, 1), ==, -ENODEV);
@@ -434,7 +436,7 @@ static void test_no_iommu(void)
     qtest_quit(d.qts);
 }
 
-/* 10.5.1.3: no translation request while ATS is disabled */
+/* 10.5.1.3: no translation requests while ATS is disabled */
 static void test_eperm_ats(void)
 {
     QATD d;
@@ -452,7 +454,7 @@ static void test_eperm_ats(void)
     qtest_quit(d.qts);
 }
 
-/* 10.5.2.2: no page request while PRI is disabled */
+/* 10.5.2.2: no page requests while PRI is disabled */
 static void test_eperm_pri(void)
 {
     QATD d;
@@ -462,7 +464,7 @@ static void test_eperm_pri(void)
     writew(&d, d.pri + PCI_PRI_CTRL, 0);
     g_assert_cmpint(request_page(&d, QATD_NO_PASID, 0), ==, -EPERM);
     g_assert_cmpint(request_page(&d, 1, 0), ==, -EPERM);
-    /* 10.4.2.1: nor after Response Failure */
+    /* 10.4.2.1: the same after Response Failure */
     writew(&d, d.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
     g_assert_cmpint(request_page(&d, 1, 0), ==, -ENODEV);
     qatd_command(&d, ATD_CMD_RESPONSE_FAILURE, 0, 0, 0, 0);
@@ -477,7 +479,7 @@ static void test_eperm_pri(void)
     qtest_quit(d.qts);
 }
 
-/* 7.8.8.3: no PASID prefix, and no such flag, that is not enabled */
+/* 7.8.8.3: no PASID prefix, and no flags in it, unless they are enabled */
 static void test_eperm_pasid(void)
 {
     static const uint64_t flags[] = { ATD_FLAG_EXEC, ATD_FLAG_PRIV };
@@ -494,7 +496,7 @@ static void test_eperm_pasid(void)
                     -EPERM);
     g_assert_cmpint(qatd_command(&d, ATD_CMD_DMA_READ, 1, 0, 4, 0), !=, 0);
     g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_READ, 1, 0, 4, 0), ==, -EPERM);
-    /* Requests without PASID are not concerned */
+    /* Requests without PASID are not affected */
     g_assert_cmpint(translate(&d, QATD_NO_PASID, 1, 0, 1), ==, -ENODEV);
 
     for (i = 0; i < ARRAY_SIZE(flags); i++) {
@@ -513,7 +515,7 @@ static void test_eperm_pasid(void)
     qtest_quit(d.qts);
 }
 
-/* 7.5.1.1.3: no request at all without Bus Master Enable */
+/* 7.5.1.1.3: no requests without Bus Master Enable */
 static void test_eperm_bus_master(void)
 {
     QATD d;
@@ -533,7 +535,7 @@ static void test_eperm_bus_master(void)
     qtest_quit(d.qts);
 }
 
-/* Arguments that no request can carry */
+/* Arguments that do not fit into a request */
 static void test_einval(void)
 {
     QATDResult r[1];
@@ -551,12 +553,12 @@ static void test_einval(void)
     g_assert_cmpint(translate(&d, 0xff, 1, 0, 1), ==, -ENODEV);
     g_assert_cmpint(translate(&d, 0x100, 1, 0, 1), ==, -EINVAL);
     g_assert_cmpint(request_page(&d, 0x100, 0), ==, -EINVAL);
-    /* 10.4.1: nine bits of group index */
+    /* 10.4.1: the PRG index has nine bits */
     g_assert_cmpint(qatd_page_request(&d, 1, 0, 0x1ff, ATD_FLAG_READ), ==,
                     -ENODEV);
     g_assert_cmpint(qatd_page_request(&d, 1, 0, 0x200, ATD_FLAG_READ), ==,
                     -EINVAL);
-    /* 10.4.1.2.1: neither read nor write only in a Stop Marker */
+    /* 10.4.1.2.1: only a Stop Marker has neither read nor write set */
     g_assert_cmpint(qatd_page_request(&d, 1, 0, 1, ATD_FLAG_LAST), ==,
                     -ENODEV);
     g_assert_cmpint(qatd_page_request(&d, 1, 0, 1, 0), ==, -EINVAL);
@@ -565,8 +567,8 @@ static void test_einval(void)
     qtest_quit(d.qts);
 }
 
-/* What is no command ends all the same, also in the device's thread */
-static void test_no_command(void)
+/* An invalid command ends, also in the thread of the device */
+static void test_invalid_command(void)
 {
     static const unsigned commands[] = { 0, 1000 };
     QATD d;
@@ -581,7 +583,7 @@ static void test_no_command(void)
     qtest_quit(d.qts);
 }
 
-/* Registering notifiers, with an IOMMU that could serve them */
+/* Notifiers, with an IOMMU that supports them */
 static void test_notifiers(void)
 {
     QTestState *qts = start("-device intel-iommu,device-iotlb=on "
@@ -594,7 +596,9 @@ static void test_notifiers(void)
     g_assert_cmpint(qatd_read(&d, ATD_MIN_PAGE_SIZE), ==, 4096);
     g_assert_cmpint(qatd_read(&d, ATD_ADDR_WIDTH), >=, 39);
 
-    /* 7.8.8.3: no PASID yet; that is not needed without one, nor is ATS */
+    /*
+     * 7.8.8.3: a PASID must be enabled; a notifier without PASID needs no ATS
+     */
     g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, 1, 0, 0, 0), ==,
                     -EPERM);
     g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, QATD_NO_PASID, 0,
@@ -603,12 +607,12 @@ static void test_notifiers(void)
     /* 6.20: Max PASID Width */
     g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, 0x100, 0, 0, 0),
                     ==, -EINVAL);
-    /* Some from a thread without the BQL */
+    /* Register some in a thread without the BQL */
     for (i = 0; i < 20; i++) {
         g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, 0xff - i, 0, 0,
                                      i & 1 ? ATD_FLAG_THREAD : 0), ==, 0);
     }
-    /* Unregistering works when PASID has been disabled meanwhile */
+    /* Unregistering works after PASID has been disabled */
     writew(&d, d.pasid + PCI_PASID_CTRL, 0);
     for (i = 0; i < 20; i++) {
         g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_IOTLB, 0xff - i, 0,
@@ -617,7 +621,7 @@ static void test_notifiers(void)
     qtest_quit(qts);
 }
 
-/* An IOMMU that is set up not to answer translation requests is none */
+/* An IOMMU without device-TLBs does not support translation requests */
 static void test_no_device_iotlb(void)
 {
     QTestState *qts = start("-device intel-iommu "
@@ -633,7 +637,7 @@ static void test_no_device_iotlb(void)
                     -ENODEV);
     g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, QATD_NO_PASID, 0,
                                  0, 0), ==, -ENODEV);
-    /* Then requests go untranslated */
+    /* Requests are sent untranslated instead */
     qtest_writel(qts, d.data, 0x1234);
     g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_WRITE, QATD_NO_PASID,
                                  0x100000, 4, 0), ==, 0);
@@ -641,7 +645,7 @@ static void test_no_device_iotlb(void)
     qtest_quit(qts);
 }
 
-/* DMA of a function whose requests nobody translates */
+/* DMA without IOMMU */
 static void test_dma_no_iommu(void)
 {
     static const unsigned modes[] = { 0, ATD_FLAG_THREAD, ATD_FLAG_ASYNC };
@@ -659,7 +663,7 @@ static void test_dma_no_iommu(void)
         g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_READ, QATD_NO_PASID,
                                      0x100000, 4, modes[i]), ==, 0);
         g_assert_cmphex(qtest_readl(d.qts, d.data), ==, 0x2000 + i);
-        /* Nothing there knows a PASID */
+        /* No address space has a PASID */
         g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_READ, 1, 0x100000, 4,
                                      modes[i]), ==, -EFAULT);
         g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_READ, QATD_NO_PASID,
@@ -687,7 +691,7 @@ static void test_conventional_bus(void)
     qtest_quit(qts);
 }
 
-/* Unplugging with a command in progress, and without ever being used */
+/* Unplug a device while a command is in progress */
 static void test_unplug(void)
 {
     QATD d;
@@ -700,7 +704,7 @@ static void test_unplug(void)
     qtest_quit(d.qts);
 }
 
-/* docs/specs/pci-ats-testdev.rst: registers that read back, and all others */
+/* docs/specs/pci-ats-testdev.rst: read-write and read-only registers */
 static void test_device_registers(void)
 {
     static const uint16_t read_write[] = {
@@ -738,7 +742,7 @@ static unsigned written_words(QATD *d)
     return n;
 }
 
-/* In the thread, and only there; for as long as it succeeds */
+/* Commands are repeated in the thread only, until one fails */
 static void test_device_repeat(void)
 {
     QATD d;
@@ -753,7 +757,7 @@ static void test_device_repeat(void)
     g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_WRITE, QATD_NO_PASID,
                                  0x100000, 4, ATD_FLAG_THREAD), ==, 0);
     g_assert_cmpuint(written_words(&d), ==, 5);
-    /* The one behind the first wraps */
+    /* The address of the second command wraps */
     qatd_write(&d, ATD_STEP, UINT64_MAX - 1 - 0x100000);
     g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_WRITE, QATD_NO_PASID,
                                  0x100000, 4, ATD_FLAG_THREAD), ==, -EINVAL);
@@ -761,7 +765,7 @@ static void test_device_repeat(void)
     qtest_quit(d.qts);
 }
 
-/* A second command does not touch the first; unplugging ends it */
+/* A second command does not affect the first; unplugging ends that */
 static void test_device_busy(void)
 {
     QATD d;
@@ -779,7 +783,7 @@ static void test_device_busy(void)
     qtest_quit(d.qts);
 }
 
-/* Commands that do not exist, or cannot be run */
+/* Commands that do not exist, or are not possible */
 static void test_device_commands(void)
 {
     static const unsigned dma[] = {
@@ -823,7 +827,7 @@ static void test_device_properties(void)
     qtest_quit(qts);
 }
 
-/* As many PASIDs as there is room for; they are there after migration */
+/* The device is limited in its listeners, and migrates them */
 static void test_device_listeners(void)
 {
     g_autofree char *path = NULL;
@@ -844,7 +848,7 @@ static void test_device_listeners(void)
                     -ENOMEM);
     g_assert_cmpint(qatd_command(&d, ATD_CMD_REGISTER_IOTLB, 0, 0, 0, 0), ==,
                     -EEXIST);
-    /* One listener, two kinds of notifications */
+    /* The listener has only one kind of notifier */
     g_assert_cmpint(qatd_command(&d, ATD_CMD_UNREGISTER_PRI, 0, 0, 0, 0), ==,
                     -ENOENT);
     path = qatd_save_machine(d.qts);
@@ -858,7 +862,7 @@ static void test_device_listeners(void)
     qtest_quit(d.qts);
 }
 
-/* Each kind of notification is registered and unregistered by itself */
+/* Each kind of notifier is registered and unregistered independently */
 static void test_device_listener_kinds(void)
 {
     QATD d;
@@ -882,7 +886,7 @@ static void test_device_listener_kinds(void)
     qtest_quit(d.qts);
 }
 
-/* Unplugging while notifiers are registered */
+/* Unplug a device with registered notifiers */
 static void test_unplug_listening(void)
 {
     QATD d;
@@ -895,8 +899,8 @@ static void test_unplug_listening(void)
 }
 
 /*
- * DMA by a thread writes to ROM.  It must not wait for the BQL: a write to
- * configuration space waits for it, with the BQL.
+ * A thread writes to ROM by DMA. It must not wait for the BQL: a vCPU that
+ * writes to configuration space holds the BQL while it waits for the thread.
  */
 static void test_thread_rom(void)
 {
@@ -932,12 +936,12 @@ int main(int argc, char **argv)
     qtest_add_func("/pci-ats/reset/system", test_system_reset);
     qtest_add_func("/pci-ats/migration", test_migration);
     qtest_add_func("/pci-ats/error/no-iommu", test_no_iommu);
-    qtest_add_func("/pci-ats/error/ats-off", test_eperm_ats);
-    qtest_add_func("/pci-ats/error/pri-off", test_eperm_pri);
-    qtest_add_func("/pci-ats/error/pasid-off", test_eperm_pasid);
-    qtest_add_func("/pci-ats/error/bus-master-off", test_eperm_bus_master);
-    qtest_add_func("/pci-ats/error/arguments", test_einval);
-    qtest_add_func("/pci-ats/error/no-command", test_no_command);
+    qtest_add_func("/pci-ats/error/ats-disabled", test_eperm_ats);
+    qtest_add_func("/pci-ats/error/pri-disabled", test_eperm_pri);
+    qtest_add_func("/pci-ats/error/pasid-disabled", test_eperm_pasid);
+    qtest_add_func("/pci-ats/error/bus-master-disabled", test_eperm_bus_master);
+    qtest_add_func("/pci-ats/error/invalid-arguments", test_einval);
+    qtest_add_func("/pci-ats/error/invalid-command", test_invalid_command);
     if (qtest_has_device("intel-iommu")) {
         qtest_add_func("/pci-ats/notifiers", test_notifiers);
         qtest_add_func("/pci-ats/error/no-device-iotlb", test_no_device_iotlb);

@@ -5,13 +5,13 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The IOMMU must see the requests of a function, and the function the
- * invalidations of the IOMMU, under the right source id, wherever the function
- * is (PCI Express Base Specification 5.0, 2.2.6.2; for bridges to conventional
- * PCI, PCI Express to PCI/PCI-X Bridge Specification 1.0, 2.3).
+ * The IOMMU must see the requests of a function under the right source id, and
+ * its invalidations must reach the function, on all buses (PCI Express Base
+ * Specification 5.0, 2.2.6.2; for bridges to conventional PCI, PCI Express to
+ * PCI/PCI-X Bridge Specification 1.0, 2.3).
  *
- * Only one source id has a context entry in each test; everything from any
- * other is blocked by VT-d.
+ * Each test sets up a context entry for only one source id; VT-d blocks the
+ * requests of all others.
  */
 
 #include "qemu/osdep.h"
@@ -28,14 +28,14 @@
 typedef struct Topology {
     const char *name;
     const char *args;
-    /* Bridges on the way, outermost first: 0 ends the list */
+    /* Bridges to the device, outermost first: 0 ends the list */
     struct {
         uint16_t bdf;
         uint8_t secondary;
         uint8_t subordinate;
     } bridges[NR_BUSES];
     uint16_t bdf;               /* of the device */
-    uint16_t sid;               /* that the IOMMU sees */
+    uint16_t sid;               /* source id in the IOMMU */
     bool conventional;
 } Topology;
 
@@ -76,7 +76,10 @@ static const Topology topologies[] = {
         .bdf = QATD_BDF(65, 0, 0),
         .sid = QATD_BDF(65, 0, 0),
     }, {
-        /* The bridge answers for what is behind it, as 00.0 of that bus */
+        /*
+         * The bridge sends the requests from its secondary bus, as 00.0 of
+         * that bus
+         */
         .name = "pcie-pci-bridge",
         .args = "-device pcie-root-port,id=rp,addr=5,chassis=1 "
                 "-device pcie-pci-bridge,id=br,bus=rp,addr=0 "
@@ -146,7 +149,7 @@ static void assert_translates(Fixture *f)
     g_assert_cmphex(r.pasid, ==, QATD_NO_PASID);
 }
 
-/* Untranslated, translated, and whatever the library chooses */
+/* Untranslated, translated, and as the DMA engine chooses */
 static void assert_writes(Fixture *f, unsigned command, uint64_t addr,
                           uint64_t flags, bool works)
 {
@@ -190,7 +193,7 @@ static void test_source_id(const void *opaque)
     fixture_stop(&f);
 }
 
-/* The same, with the context entry for another source */
+/* The same with the context entry of another source id */
 static void test_other_source_id(const void *opaque)
 {
     const Topology *t = opaque;
@@ -208,7 +211,7 @@ static void test_other_source_id(const void *opaque)
     fixture_stop(&f);
 }
 
-/* An invalidation reaches the function that it names, and only that */
+/* An invalidation only reaches the function with its source id */
 static void test_invalidation(const void *opaque)
 {
     const Topology *t = opaque;
@@ -242,7 +245,7 @@ static void test_invalidation(const void *opaque)
 
 /*
  * 10.3.3: after the invalidation has completed, the function does not use the
- * old translation.
+ * old translation
  */
 static void test_stale_translation(const void *opaque)
 {
@@ -274,8 +277,8 @@ static void test_stale_translation(const void *opaque)
 }
 
 /*
- * A function of a conventional bus cannot send translated requests, whatever
- * the context entry of the bridge allows and whoever is 00.0 of that bus
+ * A function on a conventional bus cannot send translated requests, regardless
+ * of the context entry of the bridge and of the function 00.0 on that bus
  * (PCIe 5.0, 10.2.4; VT-d 5.10, 3.12.1).
  */
 static void test_translated_conventional(const void *opaque)

@@ -4,10 +4,10 @@
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
- * The guest is this file: it programs the ATS capability (PCIe 5.0, 10.5.1)
- * and the IOMMU.  The device is a vhost-user device whose back-end also is
- * part of the test and keeps the translations that it is given; what it
- * still has after an invalidation tells which invalidations reach it.
+ * The test acts as the guest: it programs the ATS capability (PCIe 5.0,
+ * 10.5.1) and the IOMMU. The device is a vhost-user device whose back-end is
+ * part of the test, too, and caches translations; those that are left after an
+ * invalidation show which invalidations reach the back-end.
  */
 
 #include "qemu/osdep.h"
@@ -43,7 +43,7 @@
 #define ROOT_BARS   0xe0000000
 #define PORT_BARS   0xe1000000
 
-/* PCIe 5.0, 7.8.4.1: what the AER capability of virtio-pci takes */
+/* PCIe 5.0, 7.8.4.1: size of the AER capability of virtio-pci */
 #define AER_SIZE    0x48
 
 #define RAM_SIZE    (64 * MiB)
@@ -51,7 +51,7 @@
 #define SIZE_2M     0x200000
 #define DOMAIN      1
 
-/* Two pages that the driver gives to the device, below and above 4 GiB */
+/* Two pages that the driver uses, below and above 4 GiB */
 #define IOVA        0x40000000ULL
 #define IOVA_HIGH   0x140000000ULL
 
@@ -91,7 +91,7 @@ static uint64_t config(uint16_t bdf, uint16_t offset)
     return ECAM_BASE + ((uint64_t)bdf << 12) + offset;
 }
 
-/* What firmware does: MMCONFIG, and bus 1 behind the root port */
+/* Set up MMCONFIG, and bus 1 behind the root port, as firmware does */
 static void platform_setup(QTestState *qts)
 {
     qtest_outl(qts, 0xcf8, (1U << 31) | HOST_BRIDGE_PCIEXBAR);
@@ -169,7 +169,7 @@ static void driver_start(Guest *g)
     qvhost_user_iotlb_wait_rings(g->be, g->num_rings);
 }
 
-/* The device has forgotten the driver, or is gone; forget it, too */
+/* Release the driver of a device that has been reset or unplugged */
 static void driver_forget(Guest *g)
 {
     unsigned i;
@@ -198,7 +198,7 @@ static void guest_boot(Guest *g, QTestState *qts)
     g->page = guest_alloc(&g->alloc, SIZE_4K);
 }
 
-/* VT-d: RAM is mapped to itself, and the two pages of the driver */
+/* VT-d: map RAM one to one, and the two pages of the driver */
 static void guest_map_vtd(Guest *g)
 {
     uint64_t addr;
@@ -234,13 +234,13 @@ static QTestState *start_net(QVhostUserIotlb *be, unsigned queue_pairs,
     return qtest_initf(MACHINE "%s %s " NET "%s", iommu, backend, props);
 }
 
-/* A guest with a vhost-user network device that has ats=on and runs */
+/* Start a guest with a vhost-user network device that has ats=on */
 static Guest *guest_new(const char *iommu, unsigned queue_pairs)
 {
     Guest *g = g_new0(Guest, 1);
 
     g->be = qvhost_user_iotlb_new(queue_pairs, false);
-    /* All pairs are set up; the others get enabled by a control command */
+    /* All pairs are set up; a control command enables the others */
     g->num_rings = 2;
     g->num_vqs = queue_pairs * 2 + (queue_pairs > 1);
     guest_boot(g, start_net(g->be, queue_pairs, iommu, queue_pairs > 1 ?
@@ -269,14 +269,14 @@ static void guest_free_all(Guest *g)
     g_free(g);
 }
 
-/* Which invalidations reach the back-end? */
+/* Invalidations that reach the back-end */
 
 static void fetch(Guest *g)
 {
     g_assert_cmphex(qvhost_user_iotlb_fetch(g->be, IOVA), ==, g->page);
 }
 
-/* The driver takes its pages back: only then has the back-end to drop them */
+/* Unmap the pages of the driver: the back-end must only drop unmapped pages */
 static void unmap_pages(Guest *g)
 {
     qvtd_unmap(&g->vtd, g->sspt, IOVA);
@@ -289,32 +289,32 @@ static void map_pages(Guest *g)
     qvtd_map(&g->vtd, g->sspt, IOVA_HIGH, g->page, SIZE_4K);
 }
 
-static void check_heeds_unmap(Guest *g, bool heeds)
+static void check_unmap(Guest *g, bool drops)
 {
     fetch(g);
     unmap_pages(g);
     qvtd_inv_pages(&g->vtd, DOMAIN, IOVA, 0);
-    g_assert_cmpint(qvhost_user_iotlb_has(g->be, IOVA), ==, !heeds);
+    g_assert_cmpint(qvhost_user_iotlb_has(g->be, IOVA), ==, !drops);
     map_pages(g);
 }
 
-static void check_heeds_device_tlb(Guest *g, bool heeds)
+static void check_device_tlb(Guest *g, bool drops)
 {
     fetch(g);
     unmap_pages(g);
     qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
-    g_assert_cmpint(qvhost_user_iotlb_has(g->be, IOVA), ==, !heeds);
+    g_assert_cmpint(qvhost_user_iotlb_has(g->be, IOVA), ==, !drops);
     map_pages(g);
 }
 
 /*
- * VT-d 6.5.2.3 and 6.5.2.5: an IOTLB invalidation does not touch device-TLBs,
- * and a device-TLB invalidation only these.
+ * VT-d 6.5.2.3 and 6.5.2.5: an IOTLB invalidation does not affect device-TLBs,
+ * and a device-TLB invalidation only affects these.
  */
 static void check_ats(Guest *g, bool on)
 {
-    check_heeds_unmap(g, !on);
-    check_heeds_device_tlb(g, on);
+    check_unmap(g, !on);
+    check_device_tlb(g, on);
 }
 
 /* The capability */
@@ -333,7 +333,7 @@ static uint32_t read_header(QTestState *qts, uint16_t pos)
     return qtest_readl(qts, config(DEVICE_BDF, pos));
 }
 
-/* No extended capability at all unless one is asked for */
+/* Without ats=on there is no extended capability */
 static void test_caps_absent(void)
 {
     QTestState *qts = start_plain("");
@@ -345,9 +345,9 @@ static void test_caps_absent(void)
 }
 
 /*
- * PCIe 5.0, 10.5.1.1 and 10.5.1.2: id 000Fh, version 1; Invalidate Queue
- * Depth 0 is 32 requests; Page Aligned Request is bit 5.  10.5.1.3: the
- * control register starts as 0.
+ * PCIe 5.0, 10.5.1.1 and 10.5.1.2: id 000Fh, version 1; Invalidate Queue Depth
+ * 0 means 32 requests; Page Aligned Request is bit 5. 10.5.1.3: the default
+ * value of the control register is 0.
  */
 static void test_caps_alone(void)
 {
@@ -389,7 +389,7 @@ static void test_caps_after_aer(void)
     qtest_quit(qts);
 }
 
-/* Run QEMU with @args and return what it says on stderr until it has started */
+/* Run QEMU with @args until it has started, and return its output on stderr */
 static char *start_and_quit(const char *args)
 {
     g_autofree char *path = NULL;
@@ -408,7 +408,7 @@ static char *start_and_quit(const char *args)
     return said;
 }
 
-/* Where there is no place for the capability, the user is told */
+/* A warning is printed if the bus has no extended configuration space */
 static void test_caps_no_port(void)
 {
     g_autofree char *bad =
@@ -442,9 +442,9 @@ static void test_ctrl_writable(void)
     qtest_quit(qts);
 }
 
-/* The control register switches the back-end, whatever the width */
+/* Accesses of all widths to the control register take effect in the back-end */
 
-static void test_ctrl_never(void)
+static void test_ctrl_disabled(void)
 {
     Guest *g = guest_new_vtd(1);
 
@@ -483,7 +483,7 @@ static void test_ctrl_dword(void)
 
     qtest_writel(g->qts, addr, (uint32_t)PCI_ATS_CTRL_ENABLE << 16);
     check_ats(g, true);
-    /* Bit 15 is part of the capability register and says nothing */
+    /* Bit 15 belongs to the capability register, and has no effect */
     qtest_writel(g->qts, addr, PCI_ATS_CTRL_ENABLE);
     check_ats(g, false);
     guest_free_all(g);
@@ -500,7 +500,7 @@ static void test_ctrl_before_driver(void)
     guest_free_all(g);
 }
 
-/* After a switch nothing is left that was looked up before it */
+/* Enabling and disabling flush the back-end */
 
 static void check_flushed(Guest *g, bool on)
 {
@@ -521,8 +521,8 @@ static void test_switch_flush(void)
     guest_free_all(g);
 }
 
-/* A write that changes nothing costs nothing */
-static void test_switch_same(void)
+/* A write without a change has no effect on the back-end */
+static void test_switch_unchanged(void)
 {
     Guest *g = guest_new_vtd(1);
 
@@ -537,10 +537,10 @@ static void test_switch_same(void)
 }
 
 /*
- * Every queue pair is a vhost device of its own and has to listen.  What each
- * of them has looked up for sure is the memory that its rings are in.
+ * Each queue pair is a separate vhost device, which must have notifiers. Each
+ * has at least cached the memory of its rings.
  */
-static void check_pairs_listen(bool ats)
+static void check_pairs(bool ats)
 {
     Guest *g = guest_new(VTD_ATS, 2);
     uint64_t addr;
@@ -579,11 +579,11 @@ static void test_switch_multiqueue(void)
     check_ats(g, true);
     guest_free_all(g);
 
-    check_pairs_listen(true);
-    check_pairs_listen(false);
+    check_pairs(true);
+    check_pairs(false);
 }
 
-/* Not only virtio-net follows */
+/* vhost-user-blk has ATS, too */
 static void test_switch_blk(void)
 {
     Guest *g = g_new0(Guest, 1);
@@ -610,9 +610,10 @@ static void test_switch_blk(void)
 /* Ranges of invalidations */
 
 /*
- * VT-d 6.5.2.5: all address bits 1 with S set is everything.  The part above
- * the interrupt range ends with the last byte of the address space: the
- * back-end, which fails the test if iova + size wraps, has to get it all.
+ * VT-d 6.5.2.5: S and all address bits set mean the whole address space. The
+ * part above the interrupt range ends with the last byte of the address space:
+ * the back-end, which fails the test if iova + size wraps, must receive all of
+ * it.
  */
 static void test_range_device_tlb_all(void)
 {
@@ -648,7 +649,9 @@ static void test_range_unmap(void)
     guest_free_all(g);
 }
 
-/* An invalidation of what has not changed takes nothing from the back-end */
+/*
+ * An invalidation of pages that are still mapped drops nothing in the back-end
+ */
 static void test_range_unchanged(void)
 {
     Guest *g = guest_new_vtd(1);
@@ -663,7 +666,7 @@ static void test_range_unchanged(void)
 
 /*
  * The same across the interrupt range, FEE00000h to FEEFFFFFh, which is not
- * translated (VT-d 3.14) and cuts the address space in two
+ * translated (VT-d 3.14) and splits the address space
  */
 static void test_range_unmap_interrupt(void)
 {
@@ -682,7 +685,7 @@ static void test_range_unmap_interrupt(void)
     guest_free_all(g);
 }
 
-/* Resets: PCIe 5.0, 10.5.1.3 with 6.6: Enable and STU go back to 0 */
+/* Resets: PCIe 5.0, 10.5.1.3 with 6.6: Enable and STU are reset to 0 */
 
 static void check_reset(Guest *g)
 {
@@ -740,10 +743,10 @@ static void test_reset_machine(void)
 }
 
 /*
- * PCIe 5.0, 7.5.1.1.3: Bus Master Enable stops requests but resets nothing;
+ * PCIe 5.0, 7.5.1.1.3: Bus Master Enable disables requests but resets nothing;
  * virtio 1.3, 2.1: nor does a reset of the virtio device reset the function.
  */
-static void test_reset_not(void)
+static void test_reset_preserved(void)
 {
     Guest *g = guest_new_enabled();
     uint64_t command = config(DEVICE_BDF, PCI_COMMAND);
@@ -770,12 +773,12 @@ static void slot_power(Guest *g, bool on)
                  PCI_EXP_SLTCTL_PWR_IND_OFF | PCI_EXP_SLTCTL_PCC);
 }
 
-/* PCIe 5.0, 6.7.1: the new function starts like one that was never enabled */
+/* PCIe 5.0, 6.7.1: ATS is disabled in the new function */
 static void test_replug(void)
 {
     Guest *g = guest_new_enabled();
 
-    /* A slot in use has its power on */
+    /* The slot is powered on */
     slot_power(g, true);
     qtest_qmp_device_del_send(g->qts, "dev");
     slot_power(g, false);
@@ -783,7 +786,7 @@ static void test_replug(void)
     g_assert_cmphex(qtest_readl(g->qts, config(DEVICE_BDF, PCI_VENDOR_ID)),
                     ==, UINT32_MAX);
     qvhost_user_iotlb_wait_rings(g->be, 0);
-    /* Nobody listens any more */
+    /* The device has no notifiers any more */
     qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
 
     qtest_qmp_device_add(g->qts, "virtio-net-pci", "dev",
@@ -795,7 +798,7 @@ static void test_replug(void)
     guest_free_all(g);
 }
 
-/* Migration with ATS on: the destination goes on like the source */
+/* Migration with ATS enabled and disabled */
 
 static void migrate(QTestState *from, QTestState *to, const char *uri)
 {
@@ -847,7 +850,7 @@ static void test_migrate_off(void)
     check_migration(false);
 }
 
-/* IOMMUs that know no device-TLBs */
+/* IOMMUs without device-TLBs */
 
 /* Table 28: device-selective invalidation of the context cache */
 static void inv_context(Guest *g)
@@ -858,8 +861,8 @@ static void inv_context(Guest *g)
 
 /*
  * VT-d 4.2.3, LCT.5: while the context entry blocks translation requests (TT
- * is 00b) there is nothing in a device-TLB, and the guest does not invalidate
- * any, whether ATS is enabled in the function or not.
+ * is 00b), the device-TLB is empty, and the guest does not invalidate it,
+ * whether ATS is enabled in the function or not.
  */
 static void test_blocked(void)
 {
@@ -868,14 +871,14 @@ static void test_blocked(void)
     guest_setup_vtd(g, false);
     driver_start(g);
     set_ats(g, true);
-    check_heeds_unmap(g, true);
+    check_unmap(g, true);
     fetch(g);
     unmap_pages(g);
     qvtd_inv_domain(&g->vtd, DOMAIN);
     g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
     map_pages(g);
 
-    /* What was obtained before device-TLBs are allowed is dropped */
+    /* Translations from before device-TLBs are permitted are dropped */
     fetch(g);
     unmap_pages(g);
     qvtd_attach(&g->vtd, DEVICE_BDF, DOMAIN, g->sspt, true);
@@ -889,7 +892,7 @@ static void test_blocked(void)
     qvtd_submit(&g->vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL, 0);
     g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
     map_pages(g);
-    check_heeds_unmap(g, true);
+    check_unmap(g, true);
     guest_free_all(g);
 }
 
@@ -900,16 +903,16 @@ static void test_fallback_vtd(void)
 
     guest_setup_vtd(g, false);
     driver_start(g);
-    check_heeds_unmap(g, true);
+    check_unmap(g, true);
     set_ats(g, true);
-    check_heeds_unmap(g, true);
+    check_unmap(g, true);
     set_ats(g, false);
-    check_heeds_unmap(g, true);
+    check_unmap(g, true);
 
     driver_forget(g);
     set_ats(g, true);
     driver_start(g);
-    check_heeds_unmap(g, true);
+    check_unmap(g, true);
     guest_free_all(g);
 }
 
@@ -1036,7 +1039,7 @@ static void check_amdvi(Guest *g, AmdVi *vi)
     amdvi_inval_pages(g, vi, DOMAIN, IOVA, 0);
     g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
 
-    /* S: the lowest 0 bit of the page number tells the size, here 16 KiB */
+    /* S: the lowest 0 bit of the page number encodes the size, here 16 KiB */
     fetch(g);
     amdvi_inval_pages(g, vi, DOMAIN, IOVA + 0x1000, 1);
     g_assert_false(qvhost_user_iotlb_has(g->be, IOVA));
@@ -1249,8 +1252,8 @@ static void test_fallback_viommu(void)
 }
 
 /*
- * 5.13.6.6: one unmap request may be for the whole 64-bit space, the size of
- * which does not fit into an IOTLB message
+ * 5.13.6.6: an unmap request may cover the whole 64-bit space, whose size does
+ * not fit into an IOTLB message
  */
 static void test_range_viommu_all(void)
 {
@@ -1272,7 +1275,7 @@ static void test_range_viommu_all(void)
     guest_free_all(g);
 }
 
-/* No IOMMU: the back-end gets guest physical addresses and no IOTLB */
+/* No IOMMU: the back-end uses guest physical addresses and no IOTLB */
 static void test_fallback_none(void)
 {
     Guest *g = guest_new("", 1);
@@ -1333,7 +1336,7 @@ static void neighbour_start(Guest *g, Neighbour *n)
     qtest_memset(g->qts, n->dev.data, 0x11, SIZE_4K);
 }
 
-/* Have it write through its ATC, in its thread, all the time */
+/* Keep a thread of the neighbour writing through its ATC */
 static void neighbour_work(Neighbour *n)
 {
     if (!qatd_read(&n->dev, ATD_BUSY)) {
@@ -1349,16 +1352,16 @@ static void check_neighbour(Neighbour *n, unsigned more)
     g_assert_cmpuint(qatd_read(&n->dev, ATD_INV_COUNT), ==, n->invalidations);
 }
 
-/* 6.5.2.5: for the device of vhost, and for it alone */
-static void check_vhost_alone(Guest *g, Neighbour *n)
+/* 6.5.2.5: invalidate only the vhost device */
+static void check_vhost_only(Guest *g, Neighbour *n)
 {
     neighbour_work(n);
-    check_heeds_device_tlb(g, true);
+    check_device_tlb(g, true);
     check_neighbour(n, 0);
 }
 
-/* 6.5.2.5, 6.5.2.6: for the neighbour, with any descriptor */
-static void check_neighbour_alone(Guest *g, Neighbour *n, int kind)
+/* 6.5.2.5, 6.5.2.6: invalidate only the neighbour, with each descriptor */
+static void check_neighbour_only(Guest *g, Neighbour *n, int kind)
 {
     uint64_t lo = VTD_INV_DESC_DEV_PIOTLB | NEIGHBOUR_BDF << 16;
 
@@ -1381,7 +1384,7 @@ static void check_neighbour_alone(Guest *g, Neighbour *n, int kind)
     g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
 }
 
-static void test_beside_pasids(void)
+static void test_function_with_pasids(void)
 {
     Guest *g = guest_new(VTD_PASIDS, 1);
     Neighbour n = { };
@@ -1395,10 +1398,10 @@ static void test_beside_pasids(void)
         int old = i % 2;
 
         neighbour_map(g, &n, !old);
-        check_neighbour_alone(g, &n, i % 3);
-        /* Nobody writes there any more */
+        check_neighbour_only(g, &n, i % 3);
+        /* No thread writes to the old page any more */
         qtest_writel(g->qts, n.frame[old], 0xa5a5a5a5);
-        check_vhost_alone(g, &n);
+        check_vhost_only(g, &n);
         neighbour_work(&n);
         g_assert_cmphex(qtest_readl(g->qts, n.frame[old]), ==, 0xa5a5a5a5);
     }
@@ -1410,9 +1413,9 @@ static void test_beside_pasids(void)
 }
 
 /*
- * What the back-end will need comes with the answer to its first miss: the
- * buffers in the rings, also those of chains and indirect tables, so that no
- * packet is lost (docs/devel/vhost-user-iotlb.rst).
+ * The first miss of the back-end prefetches its buffers: those in the rings,
+ * including chains and indirect tables, so that no packet is lost
+ * (docs/devel/vhost-user-iotlb.rst).
  */
 #define BUFFERS     0x50000000ULL
 #define NUM_BUFFERS 8
@@ -1424,7 +1427,7 @@ static uint64_t buffer(unsigned i)
 
 static void map_buffers(Guest *g)
 {
-    /* Two pages each, which follow each other in memory, too */
+    /* Two pages each, which are contiguous in memory */
     for (unsigned i = 0; i < NUM_BUFFERS; i++) {
         uint64_t page = guest_alloc(&g->alloc, 2 * SIZE_4K);
 
@@ -1455,7 +1458,7 @@ static void test_prefetch(void)
     uint32_t head;
 
     guest_setup_vtd(g, true);
-    /* The rings are in the first large page, behind the hole below 1 MiB */
+    /* The rings are in the first large page, above the hole below 1 MiB */
     map_buffers(g);
     driver_start(g);
     rx = g->vqs->pdata[0];
@@ -1483,15 +1486,15 @@ static void test_prefetch(void)
     for (unsigned i = 0; i <= 6; i++) {
         check_fetched(g, i, true);
     }
-    /* Nobody has been given that one */
+    /* This buffer is in no ring */
     check_fetched(g, 7, false);
     g_free(indirect);
     guest_free_all(g);
 }
 
-/* query-pci-ats: the back-end's IOTLB, as QEMU has it on record */
+/* query-pci-ats: the IOTLB of the back-end, as QEMU knows it */
 
-/* Run @check with the caches of the function, one for each back-end */
+/* Call @check with the caches of the function, one per back-end */
 static void query_caches(Guest *g, void (*check)(QList *caches, void *opaque),
                          void *opaque)
 {
@@ -1562,7 +1565,7 @@ static void test_query(void)
     g_assert_cmpint(after.updates - before.updates, >=,
                     after.entries - before.entries);
 
-    /* What is still mapped stays, and is gone when it is not */
+    /* Mapped pages are kept, and unmapped ones dropped */
     before = after;
     qvtd_inv_device_tlb(&g->vtd, DEVICE_BDF, IOVA, false);
     after = query_one_cache(g);
@@ -1579,7 +1582,7 @@ static void test_query(void)
     g_assert_nonnull(strstr(text, "\"dev\""));
     g_assert_nonnull(strstr(text, "  vhost IOTLB: "));
 
-    /* A device that does not run keeps nothing */
+    /* A device that does not run has no cache */
     qvirtio_reset(&g->dev->vdev);
     query_caches(g, check_no_caches, NULL);
     guest_free_all(g);
@@ -1590,7 +1593,7 @@ static void check_two_caches(QList *caches, void *opaque)
     g_assert_cmpuint(qlist_size(caches), ==, 2);
 }
 
-/* Every queue pair has a back-end of its own */
+/* Each queue pair has its own back-end */
 static void test_query_multiqueue(void)
 {
     Guest *g = guest_new_vtd(2);
@@ -1609,14 +1612,14 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/caps/after-aer", test_caps_after_aer);
     qtest_add_func("/virtio-pci-ats/caps/no-port", test_caps_no_port);
     qtest_add_func("/virtio-pci-ats/ctrl/writable", test_ctrl_writable);
-    qtest_add_func("/virtio-pci-ats/ctrl/never", test_ctrl_never);
+    qtest_add_func("/virtio-pci-ats/ctrl/disabled", test_ctrl_disabled);
     qtest_add_func("/virtio-pci-ats/ctrl/word", test_ctrl_word);
     qtest_add_func("/virtio-pci-ats/ctrl/byte", test_ctrl_byte);
     qtest_add_func("/virtio-pci-ats/ctrl/dword", test_ctrl_dword);
     qtest_add_func("/virtio-pci-ats/ctrl/before-driver",
                    test_ctrl_before_driver);
     qtest_add_func("/virtio-pci-ats/switch/flush", test_switch_flush);
-    qtest_add_func("/virtio-pci-ats/switch/same", test_switch_same);
+    qtest_add_func("/virtio-pci-ats/switch/unchanged", test_switch_unchanged);
     qtest_add_func("/virtio-pci-ats/switch/multiqueue",
                    test_switch_multiqueue);
     qtest_add_func("/virtio-pci-ats/switch/vhost-user-blk", test_switch_blk);
@@ -1632,7 +1635,7 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/reset/flr", test_reset_flr);
     qtest_add_func("/virtio-pci-ats/reset/bus", test_reset_bus);
     qtest_add_func("/virtio-pci-ats/reset/machine", test_reset_machine);
-    qtest_add_func("/virtio-pci-ats/reset/not", test_reset_not);
+    qtest_add_func("/virtio-pci-ats/reset/preserved", test_reset_preserved);
     qtest_add_func("/virtio-pci-ats/replug", test_replug);
     qtest_add_func("/virtio-pci-ats/migrate/on", test_migrate_on);
     qtest_add_func("/virtio-pci-ats/migrate/off", test_migrate_off);
@@ -1644,7 +1647,8 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/fallback/virtio-iommu",
                    test_fallback_viommu);
     qtest_add_func("/virtio-pci-ats/fallback/none", test_fallback_none);
-    qtest_add_func("/virtio-pci-ats/beside-pasids", test_beside_pasids);
+    qtest_add_func("/virtio-pci-ats/function-with-pasids",
+                   test_function_with_pasids);
     qtest_add_func("/virtio-pci-ats/prefetch", test_prefetch);
     qtest_add_func("/virtio-pci-ats/query/cache", test_query);
     qtest_add_func("/virtio-pci-ats/query/multiqueue", test_query_multiqueue);

@@ -59,7 +59,7 @@ static void guest_stop(Guest *g)
     qtest_quit(g->qts);
 }
 
-/* VIRTIO 1.3, 4.1.4.3: queue_size holds the maximum on reset */
+/* VIRTIO 1.3, 4.1.4.3: queue_size holds the maximum after reset */
 static void check_queue_size(const char *args, uint16_t expected)
 {
     Guest g;
@@ -86,7 +86,7 @@ static void test_size_limited(void)
 }
 
 /* VIRTIO 1.3, 2.7: the size of a split virtqueue is a power of 2 */
-static void test_size_refused(void)
+static void test_size_invalid(void)
 {
     static const int sizes[] = { 0, 100, 2048 };
     QTestState *qts = qtest_init(MACHINE "-device pcie-root-port,id=rp0");
@@ -108,7 +108,7 @@ static void test_size_refused(void)
     qtest_quit(qts);
 }
 
-/* RAM is mapped to itself but for one page, which is mapped to another */
+/* Map RAM one to one, except for the page @iova, which maps to @gpa */
 static void map_but_one(Guest *g, QVtd *vtd, uint64_t iova, uint64_t gpa)
 {
     uint64_t sspt = qvtd_new_table(vtd);
@@ -139,9 +139,9 @@ static void wait_used_idx(Guest *g, QVirtQueue *vq, uint16_t idx)
 }
 
 /*
- * VIRTIO 1.3, 2.7.8: a used element is 8 bytes, the first of them 4 bytes into
- * the ring, so element 511 begins in the ring's first page and ends in the
- * second.  The IOMMU translates each page by itself (VT-d 3.7).
+ * VIRTIO 1.3, 2.7.8: a used element has 8 bytes, and the first one is 4 bytes
+ * into the ring, so that element 511 begins in the first page of the ring and
+ * ends in the second. The IOMMU translates each page separately (VT-d 3.7).
  */
 static void test_used_element_across_pages(void)
 {
@@ -183,7 +183,7 @@ static void test_used_element_across_pages(void)
     guest_stop(&g);
 }
 
-/* Memory that is not there: QEMU reads and writes a copy (a bounce buffer) */
+/* An address without memory: QEMU accesses a copy (a bounce buffer) */
 #define NOWHERE     0xfe000000
 
 static void expect_used(Guest *g, QVirtQueue *vq, uint64_t buffer)
@@ -218,9 +218,9 @@ static QVirtQueue *start_queue(Guest *g)
 }
 
 /*
- * A buffer of 0 bytes makes the device ask for a reset (VIRTIO 1.3, 2.1.2).
- * The bounce buffer of the descriptor before it, which is all that the device
- * may have, is free again then.
+ * A buffer of 0 bytes makes the device request a reset (VIRTIO 1.3, 2.1.2).
+ * Then it has released the bounce buffer of the descriptor before, the only
+ * one it may have.
  */
 static void test_bounce_buffer_of_bad_chain(void)
 {
@@ -248,7 +248,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/virtio-queue/size/default", test_size_default);
     qtest_add_func("/virtio-queue/size/limited", test_size_limited);
-    qtest_add_func("/virtio-queue/size/refused", test_size_refused);
+    qtest_add_func("/virtio-queue/size/invalid", test_size_invalid);
     qtest_add_func("/virtio-queue/used-element-across-pages",
                    test_used_element_across_pages);
     qtest_add_func("/virtio-queue/bounce-buffer-of-bad-chain",
