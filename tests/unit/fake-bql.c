@@ -1,5 +1,5 @@
 /*
- * The BQL for tests that link without the emulator
+ * The BQL for tests that are linked without QEMU
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *

@@ -1,5 +1,5 @@
 /*
- * Guest RAM for code that follows the system address space
+ * Guest RAM for code with a listener on the system address space
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *

@@ -1,12 +1,12 @@
 /*
- * Guest RAM for code that follows the system address space
+ * Guest RAM for code with a listener on the system address space
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Stands in for the memory API in tests of hw/i386/intel_iommu_ram.c and what
- * is above it.
+ * Replaces the memory API in tests of hw/i386/intel_iommu_ram.c and of the
+ * code that uses it.
  */
 
 #ifndef TESTS_UNIT_FAKE_MEMORY_H
@@ -17,22 +17,21 @@
 #define FAKE_MEMORY_PAGES       64
 #define FAKE_MEMORY_ENTRIES     (FAKE_MEMORY_PAGES * 512)
 
-/* Guest physical memory from address 0 on */
+/* Guest physical memory, from address 0 on */
 extern uint64_t fake_memory[FAKE_MEMORY_ENTRIES];
 
 /**
- * fake_memory_map: change the memory map, and tell the listener
+ * fake_memory_map: change the memory map, and notify the listener
  *
- * @pages: how many pages there are from address 0 on, at most
- *         FAKE_MEMORY_PAGES
- * @rom_pages: how many of them, at the end, cannot be written
+ * @pages: number of pages from address 0 on, at most FAKE_MEMORY_PAGES
+ * @rom_pages: number of read-only pages among them, at the end
  */
 void fake_memory_map(unsigned pages, unsigned rom_pages);
 
-/* Called when code under test has changed memory, unless NULL */
+/* Called after the code under test has changed memory, unless NULL */
 extern void (*fake_memory_changed)(void);
 
-/* References to the region that have not been dropped */
+/* Returns the number of references to the region */
 int fake_memory_references(void);
 
 #endif

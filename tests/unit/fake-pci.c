@@ -1,5 +1,5 @@
 /*
- * PCI functions for tests that link without the emulator
+ * PCI functions for tests that are linked without QEMU
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -50,14 +50,14 @@ void fake_pci_write(PCIDevice *dev, uint32_t addr, uint32_t val, unsigned len)
     }
 }
 
-/* ---- What the files beside those replaced call ---- */
+/* ---- Functions that the code under test calls ---- */
 
 void pcie_add_capability(PCIDevice *dev, uint16_t cap_id, uint8_t cap_ver,
                          uint16_t offset, uint16_t size)
 {
 }
 
-/* Unless the test has the one of pci_iommu.c */
+/* Weak, for tests that link pci_iommu.c */
 __attribute__((weak))
 int pci_iommu_check_pasid(const PCIDevice *dev, uint32_t pasid, bool priv_req,
                           bool exec_req)

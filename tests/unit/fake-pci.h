@@ -1,12 +1,12 @@
 /*
- * PCI functions for tests that link without the emulator
+ * PCI functions for tests that are linked without QEMU
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Stands in for hw/pci/pci.c, pcie.c and pci_iommu.c in tests of the files
- * beside them; needs hw/pci/pcie_ats.c.
+ * Replaces hw/pci/pci.c, pcie.c and pci_iommu.c in tests of the other files
+ * there; requires hw/pci/pcie_ats.c.
  */
 
 #ifndef TESTS_UNIT_FAKE_PCI_H
@@ -14,35 +14,35 @@
 
 #include "hw/pci/pci_device.h"
 
-/* What a test uses for the one capability of its functions */
+/* Offset of a capability in configuration space */
 #define FAKE_PCI_CAP    0x100
 
-/* Called by each check of a PASID, which it may fail, unless it is NULL */
+/* Called by each check of a PASID; returns 0 or an error; may be NULL */
 extern int (*fake_pci_check)(void);
 
 /**
- * fake_pci_new: a function that has power and may issue requests
+ * fake_pci_new: create a function that is powered on, and a bus master
  *
  * @pf: its PF if it is a VF, otherwise NULL.
- * @ops: what its IOMMU does, or NULL; called without bus and opaque pointer
- *       unless the test adds them to @iommu of the function.
+ * @ops: methods of its IOMMU, or NULL; called without bus and opaque pointer
+ *       unless the test sets them in @iommu of the function.
  *
- * Returns: the function, with configuration space and no capability.
+ * Returns: the function, with configuration space, and without capabilities.
  */
 PCIDevice *fake_pci_new(PCIDevice *pf, const PCIIOMMUOps *ops);
 
-/* The capabilities are gone already */
+/* The capabilities must have been removed */
 void fake_pci_free(PCIDevice *dev);
 
 /**
- * fake_pci_write: what a guest's write makes of configuration space
+ * fake_pci_write: write to configuration space as a guest
  *
- * As pci_default_write_config() does, without telling any capability.
+ * Like pci_default_write_config(), but does not notify any capability.
  *
  * @dev: the function.
- * @addr: of the first byte.
+ * @addr: address of the first byte.
  * @val: the value.
- * @len: in bytes, 1, 2 or 4.
+ * @len: length in bytes: 1, 2 or 4.
  */
 void fake_pci_write(PCIDevice *dev, uint32_t addr, uint32_t val, unsigned len);
 

@@ -1,5 +1,5 @@
 /*
- * Requesters of an IOMMU, and what becomes of their faults
+ * Requesters of an IOMMU, and their faults
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *

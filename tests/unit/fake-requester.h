@@ -1,12 +1,12 @@
 /*
- * Requesters of an IOMMU, and what becomes of their faults
+ * Requesters of an IOMMU, and their faults
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Stands in for PCI and for the rest of the IOMMU in tests of
- * hw/i386/intel_iommu_ats.c.  Faults are counted.
+ * Replaces PCI and the rest of the IOMMU in tests of
+ * hw/i386/intel_iommu_ats.c. Counts faults.
  */
 
 #ifndef TESTS_UNIT_FAKE_REQUESTER_H
@@ -14,17 +14,17 @@
 
 #include "hw/pci/pci.h"
 
-/* Bus 0, and whether it is of PCI Express */
+/* Bus 0, and whether it is a PCI Express bus */
 extern PCIBus fake_bus;
 extern bool fake_bus_express;
 
-/* Whether all functions have ATS enabled */
+/* Whether ATS is enabled in all functions */
 extern bool fake_ats_enabled;
 
-/* That have been reported */
+/* Number of reported faults */
 extern unsigned fake_faults;
 
-/* The only reason that is not qualified */
+/* The only fault reason that is not qualified */
 #define FAKE_UNQUALIFIED_FAULT  VTD_FR_ROOT_ENTRY_P
 
 #endif

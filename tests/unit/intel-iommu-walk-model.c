@@ -1,5 +1,5 @@
 /*
- * A plain model of VT-d page table walks, and memory to walk through
+ * A plain model of VT-d page table walks, and memory for their tables
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -49,7 +49,7 @@ WalkMemory *walk_memory_new(void)
     return m;
 }
 
-/* The plain model: one 4 KiB page at a time, straight from the specification */
+/* The plain model: one 4 KiB page at a time, directly from the specification */
 
 typedef struct Page {
     uint8_t fault;
@@ -98,7 +98,7 @@ static bool reserved(uint64_t e, unsigned level, bool second)
     return e & mask;
 }
 
-/* Second stage (3.7); @size is set to the size of the page found */
+/* Second stage (3.7); sets @size to the size of the page */
 static Page model_second(const Model *m, uint64_t gpa, uint64_t *size)
 {
     Page page = { .perm = IOMMU_RW };
@@ -139,7 +139,7 @@ static Page model_second(const Model *m, uint64_t gpa, uint64_t *size)
     }
 }
 
-/* What a request gets from a page, or why it does not (SGN.6, SGN.7, SGN.8) */
+/* Grant a request permissions, or set the fault reason (SGN.6, SGN.7, SGN.8) */
 static void model_grant(const Model *m, Page *page, uint64_t size)
 {
     IOMMUAccessFlags missing = m->want & ~page->perm;
@@ -155,7 +155,9 @@ static void model_grant(const Model *m, Page *page, uint64_t size)
     page->perm = grant;
 }
 
-/* Where a first-stage table is, and why its flags cannot be set (3.8.1) */
+/*
+ * Sets the address of a first-stage table, and why flags cannot be set (3.8.1)
+ */
 static uint8_t model_table(const Model *m, bool root, hwaddr *addr,
                            uint8_t *no_update)
 {
@@ -234,7 +236,7 @@ static Page model_first_leaf(const Model *m, uint64_t va, uint64_t *e,
     return page;
 }
 
-/* First stage (3.6), nested or not (3.8) */
+/* First stage (3.6), optionally nested (3.8) */
 static Page model_first(const Model *m, uint64_t va)
 {
     unsigned levels = m->cfg->fs_levels;
@@ -289,7 +291,7 @@ static Page model_pass_through(const Model *m, uint64_t va)
     };
 }
 
-/* S.1 to S.3: addresses of interrupts (3.15) */
+/* S.1 to S.3: the interrupt range (3.15) */
 static Page model_interrupts(const Model *m)
 {
     if (m->interrupt_input && (m->want & IOMMU_WO)) {

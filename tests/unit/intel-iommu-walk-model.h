@@ -1,12 +1,12 @@
 /*
- * A plain model of VT-d page table walks, and memory to walk through
+ * A plain model of VT-d page table walks, and memory for their tables
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * For the unit test and the fuzzer of hw/i386/intel_iommu_walk.c.  The checks
- * abort when they fail.  Section numbers are those of the Intel Virtualization
+ * For the unit test and the fuzzer of hw/i386/intel_iommu_walk.c. The checks
+ * abort on failure. Section numbers are those of the Intel Virtualization
  * Technology for Directed I/O specification, revision 5.10.
  */
 
@@ -38,10 +38,10 @@
  *
  * @mem: for vtd_walk()
  * @entry: the contents
- * @dirty: which of them the walk said it changed
- * @tables: how many tables the walk has asked for
- * @change_at: when @tables gets there, @change is flipped in @change_entry,
- *             as a vCPU does that runs meanwhile; 0 for never
+ * @dirty: whether the walk has marked the entry as changed
+ * @tables: number of tables that the walk has mapped
+ * @change_at: when @tables reaches it, the bits @change in @change_entry are
+ *             inverted, as if a vCPU changed the entry; 0 for never
  */
 typedef struct WalkMemory {
     VTDWalkMem mem;
@@ -53,10 +53,10 @@ typedef struct WalkMemory {
     uint64_t change;
 } WalkMemory;
 
-/* Empty memory; g_free() it */
+/* Returns empty memory; free it with g_free() */
 WalkMemory *walk_memory_new(void);
 
-/* The input addresses that an entry of a level stands for, in bytes */
+/* Returns the size in bytes of the address range of an entry of @level */
 static inline uint64_t walk_entry_size(unsigned level)
 {
     return 1ull << (12 + 9 * (level - 1));
@@ -66,7 +66,7 @@ static inline uint64_t walk_entry_size(unsigned level)
  * walk_check_shape: check the results against the rules of VTDWalkRequest
  *
  * @req: the request
- * @status: what vtd_walk() returned for it
+ * @status: the result of vtd_walk()
  */
 void walk_check_shape(const VTDWalkRequest *req, VTDWalkStatus status);
 
@@ -78,27 +78,27 @@ void walk_check_shape(const VTDWalkRequest *req, VTDWalkStatus status);
  *
  * @cfg: the configuration of the walk
  * @req: the request
- * @status: what vtd_walk() returned for it
- * @entry: what guest memory held before; the model changes it as the walk
- *         should have
- * @max_pages: check so many pages of the range, from its beginning
+ * @status: the result of vtd_walk()
+ * @entry: contents of guest memory before the walk; the model changes it like
+ *         the walk
+ * @max_pages: number of pages to check, from the beginning of the range
  *
- * Returns: whether that was all of the range
+ * Returns: whether the whole range was checked
  */
 bool walk_check_results(const VTDWalkConfig *cfg, const VTDWalkRequest *req,
                         VTDWalkStatus status, uint64_t *entry,
                         uint64_t max_pages);
 
 /**
- * walk_model_page: what the model answers to a translation request
+ * walk_model_page: process a translation request with the model
  *
  * @cfg: the configuration of the walk
- * @entry: what guest memory holds; changed as the walk should change it
+ * @entry: contents of guest memory; changed like by the walk
  * @addr: any address in the page
- * @want: see VTDWalkRequest, like
- * @priv: and
- * @interrupt_input
- * @out: set to the address that the page is mapped to, if it is
+ * @want: as in VTDWalkRequest
+ * @priv: as in VTDWalkRequest
+ * @interrupt_input: as in VTDWalkRequest
+ * @out: set to the address of the page, if it is mapped
  *
  * Returns: the permissions
  */
@@ -107,11 +107,11 @@ IOMMUAccessFlags walk_model_page(const VTDWalkConfig *cfg, uint64_t *entry,
                                  bool priv, bool interrupt_input, hwaddr *out);
 
 /**
- * walk_check_memory: check what the walk did to guest memory
+ * walk_check_memory: check the changes of the walk to guest memory
  *
  * @m: guest memory
- * @before: what it was before
- * @model: what it should be now
+ * @before: contents before the walk
+ * @model: expected contents
  */
 void walk_check_memory(const WalkMemory *m, const uint64_t *before,
                        const uint64_t *model);

@@ -25,7 +25,7 @@ typedef struct PendingFill {
     uint64_t token;
     uint32_t pasid;
     unsigned n;
-    unsigned invalidations;         /* since it began */
+    unsigned invalidations;         /* since the fill began */
     IOMMUTLBEntry entries[16];
     bool raced[16];
 } PendingFill;
@@ -34,7 +34,7 @@ struct ATCModel {
     PCIATC *atc;
     ATCModelTake *take;
     void *opaque;
-    bool exact;                     /* nothing may be forgotten */
+    bool exact;                     /* nothing may be evicted */
     ModelEntry entries[MODEL_MAX];
     unsigned n;
     PendingFill pending[PENDING];
@@ -148,7 +148,9 @@ static unsigned random_order(ATCModel *m)
     return i < ARRAY_SIZE(usual) ? usual[i] : below(m, 53);
 }
 
-/* Few enough places that entries meet, at both ends of the address space */
+/*
+ * Few different addresses, so that entries overlap, at both ends of the range
+ */
 static hwaddr random_addr(ATCModel *m)
 {
     hwaddr addr = (hwaddr)below(m, 24) << 12 |
@@ -220,8 +222,8 @@ static void step_commit(ATCModel *m)
         g_assert_cmpuint(taken, <=, good);
         if (taken < good) {
             /*
-             * Refused more than it had to, and may hold what these would
-             * have replaced: start again from nothing.
+             * The ATC refused more than it had to, and may hold entries that
+             * these would have replaced: start over with an empty cache.
              */
             step_invalidate(m, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
         }
@@ -230,7 +232,7 @@ static void step_commit(ATCModel *m)
     f->n = 0;
 }
 
-/* Entry of the model that holds @addr there, the one that goes on longest */
+/* Returns the entry that contains @addr, and extends furthest */
 static ModelEntry *model_find(ATCModel *m, uint32_t pasid, hwaddr addr,
                               uint32_t need, const hwaddr *xlat, uint32_t u)
 {

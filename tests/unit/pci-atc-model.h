@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * For the unit test and the fuzzer of hw/pci/pci_atc.c.  The checks abort when
- * they fail.
+ * For the unit test and the fuzzer of hw/pci/pci_atc.c. The checks abort on
+ * failure.
  */
 
 #ifndef TESTS_UNIT_PCI_ATC_MODEL_H
@@ -21,7 +21,7 @@
 #define GLOBAL PCI_ATC_GLOBAL
 #define U  PCI_ATC_UNTRANSLATED
 
-/* Short forms of single calls */
+/* Wrappers for single calls */
 
 static inline hwaddr order_mask(unsigned order)
 {
@@ -62,10 +62,10 @@ static inline PCIATCStats stats_of(PCIATC *atc)
 }
 
 /**
- * ATCModelTake: where the decisions come from
+ * ATCModelTake: the source of random decisions
  *
  * @opaque: as given to atc_model_new()
- * @bytes: how many bytes of the number matter, 1 to 8
+ * @bytes: number of bytes that are used, 1 to 8
  *
  * Returns: any number
  */
@@ -77,16 +77,16 @@ typedef struct ATCModel ATCModel;
  * atc_model_new: create an ATC and its model
  *
  * @size: as for pci_atc_new()
- * @exact: never let it have so many entries that it has to forget one, and
- *         check that it does not
- * @take: makes the decisions
+ * @exact: never have so many entries that the ATC must evict one, and check
+ *         that it does not
+ * @take: the source of decisions
  * @opaque: for @take
  */
 ATCModel *atc_model_new(uint32_t size, bool exact, ATCModelTake *take,
                         void *opaque);
 
 /**
- * atc_model_step: make a call, and check what it does
+ * atc_model_step: call a random function of the ATC, and check its effects
  *
  * @m: the model
  */

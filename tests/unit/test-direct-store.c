@@ -1,13 +1,13 @@
 /*
- * Unit tests of stores of 64 bytes in one piece
+ * Unit tests of direct stores of 64 bytes and enqueue stores
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/core/direct_store.c and, above it, the commands of
- * hw/i386/direct_store_qtest.c, between a fake address space and devices that
- * take all, some or none of these stores: the rules of
+ * Tests hw/core/direct_store.c and the commands of
+ * hw/i386/direct_store_qtest.c with a fake address space and devices that
+ * accept all, some or none of these stores, against the rules of
  * include/hw/direct_store.h.
  */
 
@@ -25,11 +25,11 @@
 #define ADDR        0x1000
 #define DIGITS      (2 * DIRECT_STORE_SIZE)
 
-/* ---- The address space: one region, everywhere ---- */
+/* ---- The address space: one region at all addresses ---- */
 
 static MemoryRegion region;
 static Object *owner;
-static hwaddr room;             /* from any address to the end of @region */
+static hwaddr room;             /* from each address to the end of @region */
 static unsigned plain_writes;
 static uint8_t data[DIRECT_STORE_SIZE];
 
@@ -150,13 +150,13 @@ static void check(unsigned direct, unsigned enqueue, unsigned plain)
     assert_int_equal(plain_writes, plain);
 }
 
-/* ---- Where stores arrive ---- */
+/* ---- Destinations of stores ---- */
 
 static AddressSpace as;
 static const MemTxAttrs attrs;
 static const uint8_t command[DIRECT_STORE_SIZE] = { 1, 2, 3, [63] = 0x63 };
 
-static void test_taken(void **state)
+static void test_accepted(void **state)
 {
     assert_int_equal(direct_store(&as, ADDR, command, attrs), MEMTX_OK);
     assert_memory_equal(data, command, sizeof(command));
@@ -164,8 +164,8 @@ static void test_taken(void **state)
     check(1, 1, 0);
 }
 
-/* A posted store becomes writes then, the other one is answered with retry */
-static void test_refused(void **state)
+/* A direct store becomes an ordinary write then, an enqueue store is retried */
+static void test_rejected(void **state)
 {
     accepts = false;
     assert_int_equal(direct_store(&as, ADDR, command, attrs),
@@ -175,7 +175,7 @@ static void test_refused(void **state)
     check(1, 1, 1);
 }
 
-/* A class without the one or the other method */
+/* A class that has only one of the methods */
 static void test_no_method(void **state)
 {
     set_owner(TYPE_TAKES_ENQUEUE);
@@ -185,7 +185,7 @@ static void test_no_method(void **state)
     check(0, 1, 1);
 }
 
-static void expect_nobody(void)
+static void expect_not_accepted(void)
 {
     assert_int_equal(direct_store(&as, ADDR, command, attrs),
                      MEMTX_DECODE_ERROR);
@@ -194,39 +194,39 @@ static void expect_nobody(void)
     check(0, 0, 1);
 }
 
-static void test_no_target(void **state)
+static void test_no_methods(void **state)
 {
     set_owner(TYPE_TAKES_NONE);
-    expect_nobody();
+    expect_not_accepted();
 }
 
 static void test_no_owner(void **state)
 {
     object_unref(owner);
     owner = NULL;
-    expect_nobody();
+    expect_not_accepted();
 }
 
-/* RAM of a device that takes such stores elsewhere */
+/* RAM of a device that accepts such stores at other addresses */
 static void test_ram(void **state)
 {
     region.ram = true;
-    expect_nobody();
+    expect_not_accepted();
 }
 
-/* 64 bytes that a region ends in are not one piece of it */
+/* The 64 bytes must lie within the region */
 static void test_end_of_region(void **state)
 {
     room = DIRECT_STORE_SIZE - 1;
-    expect_nobody();
+    expect_not_accepted();
     room = DIRECT_STORE_SIZE;
     assert_true(enqueue_store(&as, ADDR, command, attrs));
 }
 
-/* ---- The commands of a test ---- */
+/* ---- qtest commands ---- */
 
 static bool (*run_command)(CharBackend *chr, gchar **words);
-static char *answer;
+static char *reply;
 
 void qtest_set_command_cb(bool (*pc_cb)(CharBackend *chr, gchar **words))
 {
@@ -238,20 +238,20 @@ void qtest_sendf(CharBackend *chr, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    g_free(answer);
-    answer = g_strdup_vprintf(fmt, ap);
+    g_free(reply);
+    reply = g_strdup_vprintf(fmt, ap);
     va_end(ap);
 }
 
 static CPUState cpu = { .as = &as };
 CPUTailQ cpus_queue = QTAILQ_HEAD_INITIALIZER(cpus_queue);
 
-/* Returns: whether it was a command for the code under test */
+/* Returns whether the line is a command of the code under test */
 static bool run(const char *line)
 {
     g_auto(GStrv) words = g_strsplit(line, " ", 0);
 
-    g_clear_pointer(&answer, g_free);
+    g_clear_pointer(&reply, g_free);
     return run_command(NULL, words);
 }
 
@@ -267,17 +267,17 @@ static void test_qtest(void **state)
     enqueue = g_strdup_printf("enqueue_store 4096 %s", digits->str);
 
     assert_true(run(direct));
-    assert_string_equal(answer, "OK\n");
+    assert_string_equal(reply, "OK\n");
     assert_memory_equal(data, command, sizeof(command));
     assert_true(run(enqueue));
-    assert_string_equal(answer, "OK 1\n");
+    assert_string_equal(reply, "OK 1\n");
     accepts = false;
     assert_true(run(enqueue));
-    assert_string_equal(answer, "OK 0\n");
+    assert_string_equal(reply, "OK 0\n");
     check(1, 2, 0);
 }
 
-/* Each says what is expected, and stores nothing */
+/* Each command fails with an error message, and stores nothing */
 static void test_qtest_malformed(void **state)
 {
     g_autofree char *good = g_strnfill(DIGITS, '5');
@@ -294,16 +294,16 @@ static void test_qtest_malformed(void **state)
 
     for (int i = 0; i < ARRAY_SIZE(lines); i++) {
         assert_true(run(lines[i]));
-        assert_true(g_str_has_prefix(answer, "ERR "));
+        assert_true(g_str_has_prefix(reply, "ERR "));
         g_free(lines[i]);
     }
     check(0, 0, 0);
 }
 
-static void test_qtest_other(void **state)
+static void test_qtest_unknown(void **state)
 {
     assert_false(run("readb 0x1000"));
-    assert_null(answer);
+    assert_null(reply);
 }
 
 int main(void)
@@ -311,16 +311,16 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(test_ ## name, setup, \
                                                    teardown)
     const struct CMUnitTest tests[] = {
-        TEST(taken),
-        TEST(refused),
+        TEST(accepted),
+        TEST(rejected),
         TEST(no_method),
-        TEST(no_target),
+        TEST(no_methods),
         TEST(no_owner),
         TEST(ram),
         TEST(end_of_region),
         TEST(qtest),
         TEST(qtest_malformed),
-        TEST(qtest_other),
+        TEST(qtest_unknown),
     };
 #undef TEST
 

@@ -1,5 +1,5 @@
 /*
- * Unit tests for the drain
+ * Unit tests of util/drain.c
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -13,13 +13,13 @@
 #include "qemu/drain.h"
 #include "qemu/thread.h"
 
-/* More than there are counters */
+/* More threads than counters */
 #define MANY        20
 #define PAGES       4
 #define PAGE_WORDS  64
 #define TURNS       4000
 
-/* Of the phase that newcomers are counted in */
+/* Returns the phase in which new threads are counted */
 static unsigned current_phase(Drain *d)
 {
     unsigned token = drain_enter(d);
@@ -49,7 +49,7 @@ static void waiter_start(Waiter *w, Drain *d)
     qemu_thread_create(&w->thread, "waiter", waiter, w, QEMU_THREAD_JOINABLE);
 }
 
-/* Until it has turned to the other phase */
+/* Wait until the waiter has changed the phase */
 static void waiter_await_turn(const Waiter *w, unsigned before)
 {
     while (current_phase(w->drain) == before) {
@@ -68,7 +68,7 @@ static void test_empty(void **state)
     drain_free(NULL);
 }
 
-/* A waiter waits for all stays of a thread, and long enough to sleep */
+/* A waiter waits until a thread has left as often as it entered, and sleeps */
 static void test_wait(void **state)
 {
     Drain *d = drain_new();
@@ -90,28 +90,28 @@ static void test_wait(void **state)
     drain_free(d);
 }
 
-/* Who enters meanwhile is not waited for */
-static void test_newcomer(void **state)
+/* A waiter does not wait for threads that enter later */
+static void test_later_thread(void **state)
 {
     Drain *d = drain_new();
 
     for (int i = 0; i < 3; i++) {
         unsigned phase = current_phase(d);
-        unsigned before = drain_enter(d), newcomer;
+        unsigned before = drain_enter(d), later;
         Waiter w;
 
         waiter_start(&w, d);
         waiter_await_turn(&w, phase);
-        newcomer = drain_enter(d);
+        later = drain_enter(d);
         drain_leave(d, before);
         qemu_thread_join(&w.thread);
-        drain_leave(d, newcomer);
+        drain_leave(d, later);
     }
     drain_free(d);
 }
 
-/* But a waiter that comes later does wait for it */
-static void test_waiters(void **state)
+/* A later waiter waits for these threads */
+static void test_later_waiter(void **state)
 {
     Drain *d = drain_new();
     unsigned phase = current_phase(d);
@@ -134,16 +134,16 @@ static void test_waiters(void **state)
     drain_free(d);
 }
 
-/* ---- Many threads, and what they use is taken away ---- */
+/* ---- Many threads whose page is replaced ---- */
 
 typedef struct Stress {
     Drain *drain;
-    uint64_t *page;             /* that is there; published atomically */
+    uint64_t *page;             /* current page, published atomically */
     bool stop;
     uint64_t stays;
 } Stress;
 
-/* The words of a page have no other protection than the drain */
+/* Only the drain protects the words of a page */
 static void *stress_user(void *opaque)
 {
     Stress *s = opaque;
@@ -162,7 +162,7 @@ static void *stress_user(void *opaque)
         drain_leave(s->drain, token);
         word++;
         qatomic_inc(&s->stays);
-        /* Rather be preempted here: then nobody waits for it */
+        /* Yield here: the waiter does not wait for this thread now */
         sched_yield();
     }
     return NULL;
@@ -178,7 +178,7 @@ static bool page_is_clear(const uint64_t *page)
     return true;
 }
 
-/* Take one page away after the other: nobody writes to it afterwards */
+/* Replace the page repeatedly: no thread writes to the old page afterwards */
 static void stress_take(Stress *s, uint64_t (*pages)[PAGE_WORDS])
 {
     for (unsigned turn = 1; turn <= TURNS; turn++) {
@@ -189,7 +189,10 @@ static void stress_take(Stress *s, uint64_t (*pages)[PAGE_WORDS])
         }
         qatomic_store_release(&s->page, pages[turn % PAGES]);
         drain_wait(s->drain);
-        /* Not atomic: ThreadSanitizer tells if somebody is still there */
+        /*
+         * Not atomic, so that ThreadSanitizer detects a thread that still
+         * writes
+         */
         memset(old, 0, sizeof(pages[0]));
         assert_true(page_is_clear(pages[(turn + 1) % PAGES]));
     }
@@ -210,12 +213,12 @@ static void test_stress(void **state)
     for (unsigned i = 0; i < MANY; i++) {
         qemu_thread_join(&threads[i]);
     }
-    /* Otherwise nothing has been tested */
+    /* The threads must have used the pages */
     assert_true(s.stays > MANY);
     drain_free(s.drain);
 }
 
-/* ---- Several threads that wait, with a lock such as the BQL ---- */
+/* ---- Several waiters, some with a lock such as the BQL ---- */
 
 typedef struct Locked {
     Stress *s;
@@ -271,8 +274,8 @@ int main(int argc, char **argv)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_wait),
-        cmocka_unit_test(test_newcomer),
-        cmocka_unit_test(test_waiters),
+        cmocka_unit_test(test_later_thread),
+        cmocka_unit_test(test_later_waiter),
         cmocka_unit_test(test_stress),
         cmocka_unit_test(test_stress_waiters),
     };

@@ -5,12 +5,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The engines, with work queues, commands and portals, between fake memory, a
- * main loop and processors.  Processors submit descriptors while commands,
- * resets, halts and stops of the machine come.  Each completion record has a
- * number, and is to be written once; and nothing is accessed while the device
- * has been told not to.  Descriptors that are wrong go to the event log, from
- * which processors take them.
+ * Engines, work queues, commands and portals, with fake memory, a fake main
+ * loop and fake processors. Processors submit descriptors during commands,
+ * resets, halts and stops of the machine. Each completion record has a number,
+ * and must be written at most once; the device must not access memory while it
+ * is suspended. Errors of invalid descriptors go to the event log, from which
+ * the processors remove them.
  *
  * Environment:
  *   DSA_TEST_SEED  seed of the random choices (printed; default: the time)
@@ -33,7 +33,7 @@
 #define WQ_SIZE         8
 #define RECORDS         (1 << 20)
 #define PIECE           4096
-/* Memory behind the records is zeroes, and then ones */
+/* Memory after the records contains zeroes, and from ONES on ones */
 #define DATA            0x10000000
 #define ONES            0x40000000
 
@@ -43,16 +43,16 @@ static uint32_t seed;
 
 /* ---- Fake memory ---- */
 
-/* How often the first quadword of each completion record was written */
+/* Number of writes to the first quadword of each completion record */
 static int records[RECORDS];
-static int accesses;            /* under way */
+static int accesses;            /* in progress */
 static bool suspended;
 static int interrupts;
-/* One-byte reads, which are those of Destination Readback, and settling */
+/* One-byte reads, as for Destination Readback */
 static hwaddr readbacks[4];
 static unsigned nr_readbacks;
-static bool has_open_requests;
-/* Reads take until this is reset, or requests are suspended */
+static bool has_outstanding_requests;
+/* Reads block while it is set, until requests are suspended */
 static bool slow;
 static int slow_accesses;
 static int settles;
@@ -89,7 +89,7 @@ void pci_ats_dma_resume(PCIATSDMA *dma)
 bool pci_ats_dma_settle(PCIATSDMA *dma, uint32_t pasid)
 {
     qatomic_inc(&settles);
-    while (qatomic_read(&has_open_requests)) {
+    while (qatomic_read(&has_outstanding_requests)) {
         if (qatomic_read(&suspended)) {
             return false;
         }
@@ -113,7 +113,7 @@ int pci_ats_dma_rw_partial(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
         return -ECANCELED;
     }
     if (dir == DMA_DIRECTION_TO_DEVICE) {
-        /* Also lists of descriptors: No-ops */
+        /* The data may be a descriptor list, which contains No-ops */
         memset(buf, addr >= ONES ? 0xff : 0, len);
         if (len == 1) {
             unsigned n = qatomic_fetch_inc(&nr_readbacks);
@@ -156,7 +156,7 @@ int pci_ats_dma_visit_ranges(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
 #define LOG             0x50000000
 #define LOG_SIZE        64
 
-/* Engines write to it, processors read it: only the lock is between them */
+/* Engines write to the log, processors read it: only the lock protects it */
 static uint8_t event_log[LOG_SIZE][DSA_EVENT_SIZE];
 static int events, bad_events;
 
@@ -171,7 +171,7 @@ int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
     return 0;
 }
 
-/* As an interrupt handler does */
+/* Read the log as an interrupt handler does */
 static void take_events(void)
 {
     uint64_t status, head;
@@ -281,7 +281,7 @@ static void loop_end(void)
     qemu_thread_join(&loop_thread);
 }
 
-/* ---- The driver; with the BQL, as processors access registers ---- */
+/* ---- The driver; called with the BQL held, as for register accesses ---- */
 
 static void command_begin(DSACommandCode code, uint32_t operand)
 {
@@ -295,7 +295,7 @@ static uint32_t read_register(hwaddr addr)
     return dsa_config_read(&dsa, addr);
 }
 
-/* Gives up the BQL, for the end of a command needs it */
+/* Releases the BQL temporarily: the end of a command needs it */
 static uint32_t command_wait(void)
 {
     uint32_t status;
@@ -321,7 +321,7 @@ static void write_register(hwaddr addr, uint64_t val)
     dsa_config_write(&dsa, addr, val, UINT64_MAX);
 }
 
-/* WQ 0 is dedicated, WQ 1 shared; all engines work for both */
+/* WQ 0 is dedicated, WQ 1 shared; all engines process both */
 static void enable(void)
 {
     write_register(A_DSA_EVLCFG, LOG);
@@ -351,7 +351,7 @@ static void enable(void)
 /* ---- Processors ---- */
 
 static int next_record;
-static int taken[RECORDS];      /* the device has the descriptor */
+static int taken[RECORDS];      /* the device has accepted the descriptor */
 static bool processors_stop;
 static QemuThread processor_thread[PROCESSORS];
 
@@ -387,7 +387,7 @@ static void make_descriptor(GRand *rng, uint8_t *raw, unsigned record)
     }
 }
 
-/* Only to a WQ that has room: a posted write to a full one is lost */
+/* Submit only to a WQ with space: a posted write to a full one is lost */
 static bool submit(const uint8_t *raw, unsigned wq)
 {
     hwaddr portal = wq * DSA_PORTALS_PER_WQ * DSA_PORTAL_SIZE;
@@ -492,7 +492,7 @@ static void stop(void)
     object_unref(OBJECT(&dsa));
 }
 
-/* Returns how many records were written; none twice */
+/* Returns the number of written records; none may be written twice */
 static unsigned count_records(void)
 {
     unsigned n = 0;
@@ -506,7 +506,7 @@ static unsigned count_records(void)
     return n;
 }
 
-/* Not before processors have done something more */
+/* Wait until the processors have submitted more descriptors */
 static void wait_for_processors(void)
 {
     int before = qatomic_read(&next_record);
@@ -526,7 +526,7 @@ static void expect_quiet(void)
 
 /* ---- Tests ---- */
 
-/* The machine stops and goes on, drains come: nothing is lost */
+/* The machine is stopped and continued during drains: no descriptor is lost */
 static void test_stop(void **state)
 {
     start();
@@ -565,7 +565,7 @@ static void disturb(GRand *rng)
         command(DSA_CMD_ENABLE_WQ, 0);
         break;
     case 3:
-        /* In the middle of a command */
+        /* While a command is in progress */
         command_begin(DSA_CMD_DRAIN_ALL, 0);
         dsa_reset_state(&dsa);
         expect_quiet();
@@ -599,7 +599,9 @@ static void disturb(GRand *rng)
     }
 }
 
-/* A descriptor of number @record; waits until its completion record is there */
+/*
+ * Submit a descriptor whose record is number @record, and wait for the record
+ */
 static void run(uint8_t *raw, unsigned record)
 {
     submit(raw, 0);
@@ -618,7 +620,7 @@ static void make_one(uint8_t *raw, DSAOperation op, uint32_t flags,
     stq_le_p(raw + DSA_DESC_COMPLETION_ADDR, (uint64_t)record * DSA_CR_SIZE);
 }
 
-/* 3.15: a drain ends after the interrupts that were due before it */
+/* 3.15: a drain waits for the interrupts of earlier descriptors */
 static void test_drain_interrupt(void **state)
 {
     uint8_t raw[DSA_DESC_SIZE];
@@ -635,7 +637,7 @@ static void test_drain_interrupt(void **state)
         dsa.gencfg |= R_DSA_GENCFG_USER_INT_MASK;
     }
     submit(raw, 0);
-    /* The bottom half cannot run, for that needs the BQL */
+    /* The bottom half cannot run: it needs the BQL */
     for (bool raised = false; !raised; ) {
         QEMU_LOCK_GUARD(&dsa.lock);
         raised = dsa.raised[1] && !dsa.engines[0].busy &&
@@ -650,7 +652,7 @@ static void test_drain_interrupt(void **state)
     stop();
 }
 
-/* 3.15: nor before page requests that were open at a stop are answered */
+/* 3.15: a drain waits for responses to page requests from before a stop */
 static void test_drain_requests(void **state)
 {
     uint8_t raw[DSA_DESC_SIZE];
@@ -665,14 +667,14 @@ static void test_drain_requests(void **state)
     while (!qatomic_read(&slow_accesses)) {
         g_usleep(10);
     }
-    qatomic_set(&has_open_requests, true);
+    qatomic_set(&has_outstanding_requests, true);
     dsa_set_running(&dsa, false);
     expect_quiet();
     qatomic_set(&slow, false);
     before = qatomic_read(&settles);
     dsa_set_running(&dsa, true);
     command_begin(DSA_CMD_ABORT_ALL, 0);
-    /* Also if the machine stops once more */
+    /* The same if the machine is stopped again */
     while (qatomic_read(&settles) == before) {
         g_usleep(10);
     }
@@ -685,21 +687,21 @@ static void test_drain_requests(void **state)
     }
     assert_int_equal(read_register(A_DSA_CMDSTATUS),
                      R_DSA_CMDSTATUS_ACTIVE_MASK);
-    qatomic_set(&has_open_requests, false);
+    qatomic_set(&has_outstanding_requests, false);
     assert_int_equal(command_wait(), 0);
     stop();
 }
 
-/* 8.1.3: the last byte of each destination */
+/* 8.1.3: Destination Readback reads the last byte of each destination */
 static void test_readback(void **state)
 {
     static const struct {
         DSAOperation op;
         uint64_t dst;
         uint32_t size;
-        unsigned offset;        /* of a further address in the descriptor */
+        unsigned offset;        /* of another address in the descriptor */
         uint64_t address;
-        unsigned size_offset;   /* and of a further size */
+        unsigned size_offset;   /* and of another size */
         uint32_t size2;
         unsigned n;
         hwaddr expected[2];
@@ -709,12 +711,12 @@ static void test_readback(void **state)
         { DSA_OP_FILL, 0x20000000, 0x3000, 0, 0, 0, 0, 1, { 0x20002fff } },
         { DSA_OP_DUALCAST, 0x20000000, 0x1000, DSA_DESC_DST2, 0x30000000, 0, 0,
           2, { 0x20000fff, 0x30000fff } },
-        /* No deltas, and 8 of them */
+        /* No deltas, and 8 deltas */
         { DSA_OP_CREATE_DELTA, 0x20000000, 0x40, DSA_DESC_DELTA_ADDR,
           0x30000000, DSA_DESC_MAX_DELTA_SIZE, 80, 0 },
         { DSA_OP_CREATE_DELTA, ONES, 0x40, DSA_DESC_DELTA_ADDR,
           0x30000000, DSA_DESC_MAX_DELTA_SIZE, 100, 1, { 0x3000004f } },
-        /* One delta of offset 0 */
+        /* One delta with offset 0 */
         { DSA_OP_APPLY_DELTA, 0x20000000, 0x1000, 0, 0, DSA_DESC_DELTA_SIZE, 10,
           1, { 0x20000007 } },
         { DSA_OP_COPY_CRC, 0x20000000, 0x77, 0, 0, 0, 0, 1, { 0x20000076 } },
@@ -749,8 +751,8 @@ static void test_readback(void **state)
     stop();
 }
 
-/* Everything at once: no record is written twice, and nothing hangs */
-static void test_everything(void **state)
+/* Random commands and resets: no record is written twice, and nothing hangs */
+static void test_random_commands(void **state)
 {
     GRand *rng = g_rand_new_with_seed(qatomic_fetch_inc(&seed));
 
@@ -766,7 +768,7 @@ static void test_everything(void **state)
     g_rand_free(rng);
 }
 
-/* Unplug while all are busy */
+/* Unplug the device while all threads are busy */
 static void test_unplug(void **state)
 {
     for (int i = 0; i < 30; i++) {
@@ -788,7 +790,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_drain_requests),
         cmocka_unit_test(test_readback),
         cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_everything),
+        cmocka_unit_test(test_random_commands),
         cmocka_unit_test(test_unplug),
     };
     const char *from = getenv("DSA_TEST_SEED");

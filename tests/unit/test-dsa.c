@@ -1,13 +1,13 @@
 /*
- * Unit tests of what the DSA model computes: CRCs, delta records, DIFs
+ * Unit tests of the calculations of the DSA model: CRCs, delta records, DIFs
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Each against a plain model: a bit at a time, a word at a time, a field at a
- * time.  Section numbers are those of the Intel DSA Architecture
- * Specification, revision 3.0.
+ * Each result is compared with that of a plain model, which processes one bit,
+ * word or field at a time. Section numbers are those of the Intel DSA
+ * Architecture Specification, revision 3.0.
  *
  * Environment:
  *   DSA_TEST_SEED  seed of the random data (printed; default: the time)
@@ -61,7 +61,7 @@ static uint16_t plain_crc16(uint16_t crc, const uint8_t *p, size_t len)
     return crc;
 }
 
-/* Appendix A; the check values of the catalogue of CRC algorithms */
+/* Appendix A; check values from the catalogue of CRC algorithms */
 static void test_crc_check_values(void **state)
 {
     const char *check = "123456789";
@@ -71,7 +71,7 @@ static void test_crc_check_values(void **state)
     assert_int_equal(dsa_crc16_t10(0, check, 9), 0xd0db);
 }
 
-/* Any alignment, any length, in any number of parts */
+/* Random alignment, length, and split into parts */
 static void test_crc_random(void **state)
 {
     uint8_t data[300];
@@ -106,7 +106,7 @@ static void apply(uint8_t *dst, const uint8_t *record, size_t size)
     }
 }
 
-/* A record makes the one buffer out of the other, as far as it was compared */
+/* Applying the record reproduces the other buffer, as far as it was compared */
 static void test_delta_random(void **state)
 {
     uint8_t a[512], b[512], record[640];
@@ -228,7 +228,9 @@ static void test_dif_random(void **state)
         plain_generate(&config, block, src_dif, index, expected);
         assert_memory_equal(dif, expected, 8);
 
-        /* Random, right but for a byte, or with fields that are all ones */
+        /*
+         * Random, valid except for one byte, or with fields that are all ones
+         */
         if (below(2)) {
             config.dst = config.src;
             config.dst_flags = config.src_flags & 0x90;

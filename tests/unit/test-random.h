@@ -1,5 +1,5 @@
 /*
- * Random numbers of tests, and numbers from the environment
+ * Random numbers for tests, and numbers from the environment
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -12,18 +12,18 @@
 #include "qemu/cutils.h"
 
 /**
- * env_number: a number that the user may set
+ * env_number: get a number from the environment
  *
- * @name: of the environment variable; the program ends when it holds something
- *        else than a number.
- * @otherwise: the value without such a variable.
+ * @name: name of the environment variable; the program exits if its value is
+ *        not a number.
+ * @otherwise: the value if the variable is not set.
  */
 static inline uint64_t env_number(const char *name, uint64_t otherwise)
 {
     const char *text = getenv(name);
 
     if (text && qemu_strtou64(text, NULL, 0, &otherwise)) {
-        fprintf(stderr, "%s=%s: set it to a number, or not at all\n", name,
+        fprintf(stderr, "%s=%s: not a number\n", name,
                 text);
         exit(1);
     }
@@ -31,12 +31,12 @@ static inline uint64_t env_number(const char *name, uint64_t otherwise)
 }
 
 /**
- * env_seed: where random sequences begin
+ * env_seed: get the seed of a random sequence
  *
- * @name: of an environment variable that repeats them; what it has to be set
- *        to for that is printed.
+ * @name: name of an environment variable that sets the seed; the seed is
+ *        printed in that form.
  *
- * Returns: its value, or something else each time.
+ * Returns: the value of the variable, or one derived from the time.
  */
 static inline uint64_t env_seed(const char *name)
 {
@@ -47,7 +47,7 @@ static inline uint64_t env_seed(const char *name)
     return seed;
 }
 
-/* splitmix64: short, and the same sequence for the same seed everywhere */
+/* splitmix64: short, and reproducible on all hosts */
 static inline uint64_t random64(uint64_t *state)
 {
     uint64_t z = (*state += 0x9e3779b97f4a7c15ull);

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Pattern and checksum against the definition of each, a byte and a bit at a
- * time, for all alignments and lengths that make a difference, and in pieces.
+ * Pattern and checksum are compared with their definitions, for all relevant
+ * alignments and lengths, and in several parts.
  */
 
 #include "qemu/osdep.h"
@@ -49,7 +49,7 @@ static int setup(void **state)
     return 0;
 }
 
-/* Nothing before and nothing after it is touched */
+/* The function must not write outside of the buffer */
 static void check_pattern(size_t len, uint64_t pos)
 {
     g_autofree uint8_t *got = g_malloc(len + 2);
@@ -71,12 +71,12 @@ static void test_pattern(void **state)
     }
     check_pattern(SIZE, 0);
     check_pattern(SIZE, 250);
-    /* Positions that 32 bits do not hold */
+    /* Positions that exceed 32 bits */
     check_pattern(1000, UINT32_MAX - 500ULL);
     check_pattern(1000, UINT64_MAX - 5000);
 }
 
-static void test_pattern_in_pieces(void **state)
+static void test_pattern_in_parts(void **state)
 {
     g_autofree uint8_t *got = g_malloc(SIZE);
     g_autofree uint8_t *want = g_malloc(SIZE);
@@ -93,7 +93,7 @@ static void test_pattern_in_pieces(void **state)
 
 static void test_crc8_known(void **state)
 {
-    /* One bit in the last byte is the polynomial, one in the first its own */
+    /* A byte with only the last bit set has the polynomial as its CRC */
     assert_int_equal(svm_demo_crc8(0, "", 1), 0);
     assert_int_equal(svm_demo_crc8(0, "\x80", 1), 0xab);
     assert_int_equal(svm_demo_crc8(SVM_DEMO_CRC8_INIT, "", 0), 0xff);
@@ -113,7 +113,7 @@ static void test_crc8(void **state)
                      model_crc8(SVM_DEMO_CRC8_INIT, data, SIZE));
 }
 
-static void test_crc8_in_pieces(void **state)
+static void test_crc8_in_parts(void **state)
 {
     uint8_t want = model_crc8(SVM_DEMO_CRC8_INIT, data, SIZE);
     uint8_t crc = SVM_DEMO_CRC8_INIT;
@@ -127,8 +127,8 @@ static void test_crc8_in_pieces(void **state)
     assert_int_equal(crc, want);
 }
 
-/* What a checksum is for: a bit that is wrong is found, wherever it is */
-static void test_crc8_detects(void **state)
+/* A checksum detects a wrong bit at any position */
+static void test_crc8_detects_bit_error(void **state)
 {
     uint8_t want = svm_demo_crc8(SVM_DEMO_CRC8_INIT, data, 64);
 
@@ -143,11 +143,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pattern),
-        cmocka_unit_test(test_pattern_in_pieces),
+        cmocka_unit_test(test_pattern_in_parts),
         cmocka_unit_test(test_crc8_known),
         cmocka_unit_test(test_crc8),
-        cmocka_unit_test(test_crc8_in_pieces),
-        cmocka_unit_test(test_crc8_detects),
+        cmocka_unit_test(test_crc8_in_parts),
+        cmocka_unit_test(test_crc8_detects_bit_error),
     };
 
     return cmocka_run_group_tests_name("svm-demo-data", tests, setup, NULL);

@@ -1,20 +1,20 @@
 /*
- * Unit tests of the record of a vhost backend's IOTLB
+ * Unit tests of the record of the IOTLB of a vhost back-end
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/virtio/vhost-iotlb.c between a fake IOMMU with one page table, a fake
- * driver with split virtqueues, and a fake backend that caches what it is told
- * and drops what it is told as DPDK does: more than asked for, and taking an
- * update of something that it knows for a repetition.
+ * Tests hw/virtio/vhost-iotlb.c with a fake IOMMU that has one page table, a
+ * fake driver with split virtqueues, and a fake back-end that caches updates
+ * and processes invalidations like DPDK: it drops more than requested, and
+ * takes an update of a cached page for a repetition.
  *
  * Section numbers are those of VIRTIO 1.3; "DPDK" and "record" refer to
  * docs/devel/vhost-user-iotlb.rst.
  *
  * Environment:
- *   IOTLB_TEST_SEED   seed of the random sequence (printed; default: the time)
+ * seed of the random sequence (printed; default: the time)
  *   IOTLB_TEST_STEPS  its length (default 20000)
  */
 
@@ -39,11 +39,11 @@
 #define IOVA_OF(page)   (IOVA + (page) * PAGE)
 #define LAST_PAGE       (UINT64_MAX - (PAGE - 1))
 
-/* What a record can hold, and what prefetching leaves free */
+/* Capacity of a record, and the share of it that prefetching may use */
 #define CAPACITY        2048
 #define MAX_PREFETCH    (CAPACITY / 4 * 3)
 
-/* The three parts of queue @n are in pages of their own */
+/* Each part of queue @n has a page of its own */
 #define QUEUES          2
 #define QUEUE_SIZE      8
 #define DESC_PAGE(n)    (NR_PAGES - 6 + 3 * (n))
@@ -55,7 +55,7 @@
 AddressSpace address_space_memory;
 static AddressSpace other_memory;
 static uint8_t ram[NR_PAGES * PAGE] __attribute__((aligned(PAGE)));
-/* Where no memory is, unless both are 0 */
+/* A range without memory, unless both are 0 */
 static uint64_t hole, hole_end;
 
 static struct Mapping {
@@ -63,14 +63,14 @@ static struct Mapping {
     IOMMUAccessFlags perm;      /* IOMMU_NONE: not mapped */
 } table[NR_PAGES];
 
-/* Used instead of @table in its range, unless it is empty */
+/* Replaces @table in its range, unless it is empty */
 static IOMMUTLBEntry large;
 static uint64_t large_size;
 
 static bool can_peek;
 static unsigned peeks;
 
-/* What is in the device's address space: an IOMMU, or memory in two pieces */
+/* Contents of the address space of the device: an IOMMU, or RAM and ROM */
 static IOMMUMemoryRegion iommu_mr = { .parent_obj.is_iommu = true };
 static uint64_t iommu_offset;
 static MemoryRegion ram_mr = { .ram = true };
@@ -78,7 +78,7 @@ static MemoryRegion mmio_mr;
 static MemoryRegion root;
 static AddressSpace dma_as = { .root = &root };
 static bool passthrough;
-/* Where pass-through finds nothing although there is memory */
+/* A range without a region in pass-through mode, although there is memory */
 static uint64_t gap, gap_size;
 static int references;
 
@@ -124,7 +124,9 @@ bool memory_region_iommu_peek(IOMMUMemoryRegion *mr, hwaddr addr,
     return can_peek && entry->perm != IOMMU_NONE;
 }
 
-/* With pass-through: RAM, then as much ROM, a hole that ends in registers */
+/*
+ * Pass-through: RAM, then the same amount of ROM, then a hole before registers
+ */
 MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
                                        uint64_t size)
 {
@@ -189,7 +191,7 @@ static void map(unsigned page, unsigned ram_page, IOMMUAccessFlags perm)
     table[page] = (struct Mapping) { .page = ram_page, .perm = perm };
 }
 
-/* Neighbours are apart in memory, so that each is an entry of its own */
+/* Adjacent pages are not adjacent in memory, so that each has its own entry */
 static void map_apart(unsigned page, IOMMUAccessFlags perm)
 {
     map(page, NR_PAGES - 1 - page, perm);
@@ -307,7 +309,7 @@ static void make_available(int n, uint16_t head)
     avail(n)->idx = cpu_to_le16(++queues[n].next);
 }
 
-/* A buffer of one descriptor */
+/* Make a buffer of one descriptor available */
 static void post(int n, uint16_t head, uint64_t addr, uint32_t len,
                  uint16_t flags)
 {
@@ -315,7 +317,7 @@ static void post(int n, uint16_t head, uint64_t addr, uint32_t len,
     make_available(n, head);
 }
 
-/* ---- The backend ---- */
+/* ---- The back-end ---- */
 
 typedef struct Cached {
     uint64_t first;
@@ -355,7 +357,7 @@ static void take_update(const struct vhost_iotlb_msg *msg)
     }
 }
 
-/* Up to the entry that starts right behind the range, and in 64 bits */
+/* Also drops an entry that starts directly after the range; wraps at 64 bits */
 static void take_invalidation(const struct vhost_iotlb_msg *msg)
 {
     uint64_t end = msg->iova + msg->size;
@@ -400,7 +402,10 @@ static const VhostOps backend = { .vhost_handle_iotlb_misses = handle_misses };
 static VirtIODevice vdev = { .dma_as = &dma_as };
 static struct vhost_dev dev = { .vdev = &vdev };
 
-/* What of the page the backend may use: VHOST_ACCESS_*, or 0; never another */
+/*
+ * Returns the permissions VHOST_ACCESS_* for the page, or 0, and checks its
+ * address
+ */
 static int cached_perm(unsigned page)
 {
     Cached *c = find_cached(IOVA_OF(page), IOVA_OF(page) + (PAGE - 1));
@@ -504,12 +509,12 @@ static void test_miss_read_only(void **state)
     assert_int_equal(miss(3, false), 0);
     assert_int_equal(cached_perm(3), VHOST_ACCESS_RO);
 
-    /* What is on record does not answer a write, and the tables refuse it */
+    /* The record has no write permission, and neither have the tables */
     assert_int_equal(miss(3, true), -EFAULT);
     assert_int_equal(cached_perm(3), VHOST_ACCESS_RO);
     assert_int_equal(stats().faults, 1);
 
-    /* Only the invalidation in front makes room for more permissions */
+    /* An invalidation must precede an update with more permissions */
     map(3, 7, IOMMU_RW);
     forget_sent();
     assert_int_equal(miss(3, true), 0);
@@ -518,7 +523,7 @@ static void test_miss_read_only(void **state)
     assert_int_equal(cached_perm(3), VHOST_ACCESS_RW);
 }
 
-/* Backends ask for both when they write, and could not use anything else */
+/* Back-ends request both permissions when they write */
 static void test_miss_write_only(void **state)
 {
     map(3, 7, IOMMU_WO);
@@ -536,7 +541,7 @@ static void test_miss_not_mapped(void **state)
     assert_int_equal(stats().entries, 0);
 }
 
-/* An address that the tables send to where no memory is */
+/* The translated address is not in memory */
 static void test_miss_no_memory(void **state)
 {
     map(3, NR_PAGES, IOMMU_RW);
@@ -571,7 +576,7 @@ static void test_miss_large_page(void **state)
                      (uintptr_t)ram + 4 * MiB);
 }
 
-/* With holes in memory behind it, the backend gets the piece it asked for */
+/* The page has holes in memory: the back-end gets the requested part */
 static void test_miss_large_page_pieces(void **state)
 {
     Cached *c;
@@ -597,7 +602,7 @@ static void test_miss_large_page_pieces(void **state)
                      -EFAULT);
 }
 
-/* A backend that asks twice has lost what it had, and perhaps more */
+/* A back-end that repeats a miss has lost the entry, and perhaps others */
 static void test_miss_twice(void **state)
 {
     start_queue(0);
@@ -610,11 +615,11 @@ static void test_miss_twice(void **state)
     assert_int_equal(miss(DESC_PAGE(0), false), 0);
     assert_int_equal(cached_perm(DESC_PAGE(0)), VHOST_ACCESS_RW);
     assert_int_equal(cached_perm(USED_PAGE(0)), VHOST_ACCESS_RW);
-    /* The driver made it available, and the device has not used it */
+    /* The buffer is available, and not used yet */
     assert_int_equal(cached_perm(3), VHOST_ACCESS_RW);
 }
 
-/* A late miss of something prefetched is no access that could fault */
+/* A late miss for a prefetched page is not a fault */
 static void test_miss_late(void **state)
 {
     start_queue(0);
@@ -635,7 +640,7 @@ static void late_miss_of_3(void)
     assert_int_equal(miss(3, true), 0);
 }
 
-/* Misses that have arrived are handled while the record still has the page */
+/* Misses that have arrived are handled before the invalidation */
 static void test_misses_before_invalidation(void **state)
 {
     map(3, 7, IOMMU_RW);
@@ -648,7 +653,7 @@ static void test_misses_before_invalidation(void **state)
     assert_int_equal(cached_perm(3), 0);
 }
 
-/* ---- Without a lookup that has no side effects ---- */
+/* ---- IOMMUs without lookup that is free of side effects ---- */
 
 static void test_no_peek(void **state)
 {
@@ -658,12 +663,12 @@ static void test_no_peek(void **state)
     map_apart(4, IOMMU_RW);
     post(0, 1, IOVA_OF(4), PAGE, VRING_DESC_F_WRITE);
 
-    /* Misses are answered one by one */
+    /* Each miss is answered separately */
     assert_int_equal(miss(3, true), 0);
     assert_int_equal(miss(4, true), 0);
     assert_int_equal(sent->len, 2);
 
-    /* And all that is cached in the range goes, without a look at tables */
+    /* An invalidation drops all entries in the range, without lookups */
     assert_int_equal(invalidate(4, 100), 0);
     assert_int_equal(cached_perm(3), VHOST_ACCESS_RW);
     assert_int_equal(cached_perm(4), 0);
@@ -671,7 +676,7 @@ static void test_no_peek(void **state)
     assert_int_equal(stats().dropped, 1);
 }
 
-/* A translation to something else than system memory is not prefetched */
+/* A translation to memory other than system memory is not prefetched */
 static void test_peek_other_memory(void **state)
 {
     map_large(2 * MiB, 0, 2 * MiB);
@@ -682,7 +687,7 @@ static void test_peek_other_memory(void **state)
     assert_null(find_cached(2 * MiB, 4 * MiB - 1));
 }
 
-/* A page of the IOMMU that begins before address 0 of the device */
+/* An IOMMU page that begins below address 0 of the device */
 static void test_peek_below_zero(void **state)
 {
     iommu_offset = MiB;
@@ -707,7 +712,7 @@ static void set_regions(uint64_t first, uint64_t second)
     dev.mem->regions[1].memory_size = second;
 }
 
-/* Whole memory regions are one entry each; the second is read-only */
+/* Each memory region becomes one entry; the second is read-only */
 static void test_passthrough(void **state)
 {
     passthrough = true;
@@ -722,7 +727,7 @@ static void test_passthrough(void **state)
                      VHOST_ACCESS_RO);
 }
 
-/* Regions that are not one piece in the address space are left to misses */
+/* Regions that are split in the address space are not sent as a whole */
 static void test_passthrough_pieces(void **state)
 {
     passthrough = true;
@@ -733,7 +738,7 @@ static void test_passthrough_pieces(void **state)
     expect_sent(0, VHOST_IOTLB_UPDATE, 0, sizeof(ram) / 2);
 }
 
-/* A write where memory is read-only: only what the IOMMU says is sent */
+/* A write to read-only memory: only the translation of the IOMMU is sent */
 static void test_passthrough_read_only(void **state)
 {
     passthrough = true;
@@ -743,7 +748,7 @@ static void test_passthrough_read_only(void **state)
     expect_sent(0, VHOST_IOTLB_UPDATE, sizeof(ram) / 2, PAGE);
 }
 
-/* Nothing at all, something that begins later, and registers: no memory */
+/* No region, a region at a higher address, and registers are not memory */
 static void test_passthrough_holes(void **state)
 {
     const uint64_t holes[] = { sizeof(ram), IOVA, IOVA + 16 * PAGE, MiB };
@@ -762,7 +767,7 @@ static void test_passthrough_holes(void **state)
 
 /* ---- Invalidations ---- */
 
-/* What is translated as before stays, what is not goes, each once */
+/* Unchanged translations are kept, and changed ones are dropped once */
 static void test_invalidate(void **state)
 {
     for (unsigned page = 0; page < 8; page++) {
@@ -776,7 +781,7 @@ static void test_invalidate(void **state)
     forget_sent();
     assert_int_equal(invalidate(0, 8), 0);
 
-    /* DPDK: a neighbour behind a range stays, neighbours are one message */
+    /* DPDK: the page after a range is kept; adjacent pages share a message */
     assert_int_equal(sent->len, 3);
     expect_sent(0, VHOST_IOTLB_INVALIDATE, IOVA_OF(1), 2 * PAGE - 1);
     expect_sent(1, VHOST_IOTLB_INVALIDATE, IOVA_OF(4), PAGE - 1);
@@ -791,7 +796,9 @@ static void test_invalidate(void **state)
     assert_int_equal(stats().invalidations, 1);
 }
 
-/* Pages that are sent as one are looked at one by one, up to the range's end */
+/*
+ * Pages that share an entry are looked up separately, to the end of the range
+ */
 static void test_invalidate_merged(void **state)
 {
     start_queue(0);
@@ -803,7 +810,7 @@ static void test_invalidate_merged(void **state)
     assert_int_equal(find_cached(IOVA_OF(10), IOVA_OF(10))->last,
                      IOVA_OF(14) - 1);
 
-    /* Changed outside of the range: stays until that is invalidated, too */
+    /* A change outside of the range is kept until that is invalidated, too */
     unmap(13);
     assert_int_equal(invalidate(11, 2), 0);
     assert_non_null(find_cached(IOVA_OF(10), IOVA_OF(10)));
@@ -832,7 +839,7 @@ static void test_invalidate_no_misses(void **state)
     assert_int_equal(cached_perm(3), 0);
 }
 
-/* Changes of the address space: no answer is right, so none is asked for */
+/* The address space changes: entries are dropped without lookups */
 static void test_drop(void **state)
 {
     for (unsigned page = 0; page < 8; page += 2) {
@@ -850,7 +857,7 @@ static void test_drop(void **state)
     assert_int_equal(stats().dropped, 3);
 }
 
-/* Each caller is told, and nothing is sent twice */
+/* Each call returns the error, and nothing is sent twice */
 static void test_backend_refuses(void **state)
 {
     map_apart(3, IOMMU_RW);
@@ -869,7 +876,7 @@ static void test_backend_refuses(void **state)
     assert_int_equal(sent->len, 2);
 }
 
-/* When the device stops and starts the backend has nothing */
+/* The back-end's cache is empty after the device stops and starts */
 static void test_reset(void **state)
 {
     map(3, 7, IOMMU_RW);
@@ -882,7 +889,7 @@ static void test_reset(void **state)
     assert_int_equal(sent->len, 0);
 }
 
-/* ---- A record that is full ---- */
+/* ---- Full record ---- */
 
 static void fill(unsigned from, unsigned n)
 {
@@ -892,7 +899,7 @@ static void fill(unsigned from, unsigned n)
     }
 }
 
-/* The backend has dropped things at random, so all goes, and is asked again */
+/* The back-end has dropped random entries, so that the record drops all */
 static void test_full(void **state)
 {
     fill(0, CAPACITY);
@@ -908,7 +915,7 @@ static void test_full(void **state)
     assert_int_equal(cache->len, 1);
 }
 
-/* Prefetching never pushes out what the backend asked for, and goes on later */
+/* Prefetching evicts no entries of misses, and continues later */
 static void test_prefetch_leaves_room(void **state)
 {
     start_queue(0);
@@ -935,7 +942,7 @@ static void test_prefetch_leaves_room(void **state)
 
 /* ---- Virtqueues ---- */
 
-/* The backend looks at one queue, and gets what the others need, too */
+/* A miss for one queue prefetches the pages of all queues */
 static void test_prefetch_queues(void **state)
 {
     start_queue(0);
@@ -953,17 +960,17 @@ static void test_prefetch_queues(void **state)
     assert_int_equal(cached_perm(3), VHOST_ACCESS_RO);
     assert_int_equal(cached_perm(4), VHOST_ACCESS_RW);
 
-    /* Buffers for the device to write come first */
+    /* Writable buffers come first */
     assert_true(find_cached(IOVA_OF(4), IOVA_OF(4)) <
                 find_cached(IOVA_OF(3), IOVA_OF(3)));
 
-    /* What it has is not sent again with the next miss */
+    /* The next miss does not send the same entries again */
     forget_sent();
     fill(5, 1);
     assert_int_equal(sent->len, 1);
 }
 
-/* One vhost device of several serves the queues of all (vq_index_end) */
+/* A vhost device serves the queues of several (vq_index_end) */
 static void test_prefetch_all_queues(void **state)
 {
     dev.nvqs = 1;
@@ -975,7 +982,7 @@ static void test_prefetch_all_queues(void **state)
     dev.vq_index_end = 0;
 }
 
-/* What the device has used before the first miss is not looked at (2.7.8) */
+/* Buffers that were used before the first miss are not prefetched (2.7.8) */
 static void test_prefetch_from_used(void **state)
 {
     start_queue(0);
@@ -989,7 +996,7 @@ static void test_prefetch_from_used(void **state)
     assert_int_equal(cached_perm(4), VHOST_ACCESS_RW);
 }
 
-/* Without the one ring or the other nothing can be said about buffers */
+/* Without both rings, buffers are not prefetched */
 static void test_prefetch_rings_gone(void **state)
 {
     const unsigned gone[] = { AVAIL_PAGE(0), USED_PAGE(0) };
@@ -1006,14 +1013,16 @@ static void test_prefetch_rings_gone(void **state)
         assert_int_equal(miss(DESC_PAGE(0), false), 0);
         assert_int_equal(cached_perm(3), 0);
 
-        /* It is looked at again once the ring is there */
+        /* The buffers are prefetched once the ring is mapped */
         map_apart(gone[i], IOMMU_RW);
         fill(4, 1);
         assert_int_equal(cached_perm(3), VHOST_ACCESS_RW);
     }
 }
 
-/* The index may not be ahead by more than the size of the queue (2.7.13) */
+/*
+ * The index must not exceed the last one by more than the queue size (2.7.13)
+ */
 static void test_prefetch_index_jumps(void **state)
 {
     start_queue(0);
@@ -1026,12 +1035,12 @@ static void test_prefetch_index_jumps(void **state)
     for (unsigned i = 0; i < QUEUE_SIZE; i++) {
         assert_int_equal(cached_perm(i), VHOST_ACCESS_RW);
     }
-    /* The rings, the miss again, and each entry of the ring once */
+    /* The rings, the repeated miss, and each entry of the ring once */
     assert_int_equal(stats().entries, 3 + QUEUE_SIZE);
     assert_in_range(peeks, 1, 100);
 }
 
-/* record: single pages in one entry, each of which is a lookup */
+/* record: an entry of single pages, each of which needs a lookup */
 static void fill_with_pages(void)
 {
     start_queue(0);
@@ -1044,8 +1053,8 @@ static void fill_with_pages(void)
 }
 
 /*
- * record: invalidations between two turns of the main loop cost bounded work,
- * and what they have no lookups left for goes
+ * record: invalidations between two turns of the main loop do a limited number
+ * of lookups, and drop all other entries
  */
 static void test_invalidate_many(void **state)
 {
@@ -1057,7 +1066,7 @@ static void test_invalidate_many(void **state)
     assert_in_range(peeks, NR_PAGES, 16384);
     assert_int_equal(stats().entries, 0);
     assert_int_equal(cached_perm(0), 0);
-    /* A miss is answered all the same, and later invalidations ask again */
+    /* Misses still have answers, and later invalidations do lookups again */
     assert_int_equal(miss(5, true), 0);
     assert_int_equal(cached_perm(5), VHOST_ACCESS_RW);
     take_turn();
@@ -1070,7 +1079,7 @@ static void late_prefetch(void)
     assert_int_equal(miss(DESC_PAGE(0), false), 0);
 }
 
-/* record: the misses that invalidations find on their way count */
+/* record: misses that are handled by invalidations count */
 static void test_invalidate_many_misses(void **state)
 {
     fill_with_pages();
@@ -1083,7 +1092,7 @@ static void test_invalidate_many_misses(void **state)
     late_miss = NULL;
 }
 
-/* VIRTIO_F_RING_PACKED (2.8): the rings, whose contents are not looked at */
+/* VIRTIO_F_RING_PACKED (2.8): only the rings themselves are prefetched */
 static void test_prefetch_packed(void **state)
 {
     vdev.guest_features = BIT_ULL(VIRTIO_F_RING_PACKED);
@@ -1112,7 +1121,10 @@ static void test_chain(void **state)
     }
 }
 
-/* 2.7.5: what a hostile driver writes into descriptors costs bounded work */
+/*
+ * 2.7.5: invalid descriptors of a hostile driver cost a limited number of
+ * lookups
+ */
 static void test_chain_loops(void **state)
 {
     start_queue(0);
@@ -1130,7 +1142,7 @@ static void test_chain_outside(void **state)
     start_queue(0);
     map_apart(3, IOMMU_RW);
     map_apart(4, IOMMU_RW);
-    /* A head, and a next, that are not in the table */
+    /* A head and a next index outside of the table */
     set_desc(&descs(0)[QUEUE_SIZE], IOVA_OF(3), PAGE, VRING_DESC_F_WRITE, 0);
     make_available(0, QUEUE_SIZE);
     set_desc(&descs(0)[1], IOVA_OF(4), PAGE,
@@ -1141,7 +1153,7 @@ static void test_chain_outside(void **state)
     assert_int_equal(cached_perm(4), VHOST_ACCESS_RW);
 }
 
-/* A range that is empty, wraps or is not mapped to its end */
+/* Ranges that are empty, wrap, or are only partly mapped */
 static void test_buffer_ranges(void **state)
 {
     start_queue(0);
@@ -1159,7 +1171,10 @@ static void test_buffer_ranges(void **state)
     assert_int_equal(cached_perm(4), VHOST_ACCESS_RW);
 }
 
-/* Neighbours in memory that the device may not use alike are two entries */
+/*
+ * Pages that are adjacent in memory, but differ in permissions, are two
+ * entries
+ */
 static void test_buffer_permissions(void **state)
 {
     start_queue(0);
@@ -1171,7 +1186,7 @@ static void test_buffer_permissions(void **state)
     assert_int_equal(cached_perm(4), VHOST_ACCESS_RO);
 }
 
-/* 2.7.5.3: a table elsewhere, which the device reads */
+/* 2.7.5.3: an indirect table, which the device reads */
 static void test_indirect(void **state)
 {
     struct vring_desc *d = (void *)(ram + (NR_PAGES - 1 - 3) * PAGE);
@@ -1184,7 +1199,7 @@ static void test_indirect(void **state)
     set_desc(&d[0], IOVA_OF(4), 16, VRING_DESC_F_NEXT, 1);
     set_desc(&d[1], IOVA_OF(5), PAGE,
              VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 2);
-    /* Behind its end */
+    /* A descriptor after the end of the table */
     set_desc(&d[2], IOVA_OF(6), PAGE, VRING_DESC_F_WRITE, 0);
     assert_int_equal(miss(DESC_PAGE(0), false), 0);
     assert_int_equal(cached_perm(3), VHOST_ACCESS_RO);
@@ -1193,7 +1208,7 @@ static void test_indirect(void **state)
     assert_int_equal(cached_perm(6), 0);
 }
 
-/* 2.7.5.3.1: a driver must not set the flag in such a table */
+/* 2.7.5.3.1: a driver must not set the flag in an indirect table */
 static void test_indirect_nested(void **state)
 {
     struct vring_desc *d = (void *)(ram + (NR_PAGES - 1 - 3) * PAGE);
@@ -1209,7 +1224,7 @@ static void test_indirect_nested(void **state)
     assert_int_equal(cached_perm(4), 0);
 }
 
-/* A table behind where memory ends in the middle of a page */
+/* Memory ends in the middle of the page of a table */
 static void test_indirect_no_memory(void **state)
 {
     uint64_t page = (NR_PAGES - 1 - 3) * PAGE;
@@ -1226,7 +1241,7 @@ static void test_indirect_no_memory(void **state)
     assert_int_equal(cached_perm(4), 0);
 }
 
-/* Tables and rings that go over into pages elsewhere in memory */
+/* Tables and rings that cross pages which are not adjacent in memory */
 static void test_indirect_scattered(void **state)
 {
     struct vring_desc *d = (void *)(ram + (NR_PAGES - 1 - 3) * PAGE);
@@ -1243,7 +1258,7 @@ static void test_indirect_scattered(void **state)
     assert_int_equal(miss(DESC_PAGE(0), false), 0);
     assert_int_equal(cached_perm(5), VHOST_ACCESS_RW);
 
-    /* And with the second page missing there is no descriptor */
+    /* Without the second page there is no descriptor */
     unmap(4);
     unmap(5);
     assert_int_equal(invalidate(4, 2), 0);
@@ -1253,11 +1268,11 @@ static void test_indirect_scattered(void **state)
     assert_int_equal(cached_perm(5), 0);
 }
 
-/* ---- All together ---- */
+/* ---- Random sequences ---- */
 
 #define RANDOM_PAGES    64
 
-/* The record has at least what the backend has, and that is never stale */
+/* The record contains all entries of the back-end, and none is stale */
 static void check_backend(void)
 {
     assert_in_range(stats().entries, 0, CAPACITY);
