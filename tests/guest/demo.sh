@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # The guest's part of scripts/demo-ats: moves data from one network card to the
-# other and back.  Each card has a network namespace of its own, so everything
+# other and back.  Each card has its own network namespace, so that all data
 # leaves the guest through one card and comes back through the other.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 
-# first_net COMMAND... / second_net COMMAND...: run it beside one card.
+# first_net COMMAND... / second_net COMMAND...: run it in the card's namespace.
 first_net() { "$@"; }
 second_net() { nsenter -t "$second" -n "$@"; }
 
 now() { cut -d ' ' -f 1 /proc/uptime; }
 
-# move FROM TO ADDRESS: prints the seconds, and bytes and checksum at both ends.
+# move FROM TO ADDRESS: print the seconds, and bytes and checksum at both ends.
 move() {
     $2 nc -l -p 4000 < /dev/ttyS0 > /tmp/received &
     receiver=$!
@@ -31,7 +31,7 @@ unshared() {
     [ "$(readlink /proc/$second/ns/net)" != "$(readlink /proc/$$/ns/net)" ]
 }
 
-# demo MIB: the whole of it; the host counts between "begin" and "end".
+# demo MIB: run the demo; the host counts events between "begin" and "end".
 demo() {
     one=$(net_of 0000:01:00.0) && two=$(net_of 0000:02:00.0) || return 1
     unshare -n sleep 100000 &
@@ -43,7 +43,7 @@ demo() {
     second_net ip link set "$two" up
     echo "booted $(uname -r) ats $(ats_control 0000:01:00.0)" \
          "$(ats_control 0000:02:00.0)"
-    # The first packets carry address resolution; nothing is measured yet.
+    # Address resolution comes first, before the measurement.
     wait_until 20 ping -c 1 -W 1 192.0.2.2 || return 1
     dd if=/dev/urandom of=/tmp/data bs=1M count="$1" 2> /dev/null
     ask begin

@@ -5,10 +5,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Prints "ok" or "not ok" for each case.  Needs root, two processors, one
+ * Prints "ok" or "not ok" for each case. Needs root, two processors, a
  * direct-store-testdev, and the msr module with msr.allow_writes=on: the
  * kernel gives a PASID to processes that use a device with shared virtual
- * memory; without one the program writes IA32_PASID itself.
+ * memory; without such a device the program writes IA32_PASID itself.
  */
 
 #define _GNU_SOURCE
@@ -33,7 +33,7 @@
 #define MSR_IA32_PASID 0xd93
 #define PASID_VALID    (1u << 31)
 
-/* Times that processes change places, and stores that are looked at */
+/* Number of context switches, and of checked stores */
 #define ROUNDS 300
 #define STORES 1000
 
@@ -56,7 +56,7 @@ static void on_fault(int sig)
     siglongjmp(after_fault, sig);
 }
 
-/* The signal that an instruction raises, 0 for none */
+/* Returns the signal that an instruction raises, or 0 */
 #define TRY(statement) ({ \
     int sig_ = sigsetjmp(after_fault, 1); \
     if (!sig_) { \
@@ -64,7 +64,7 @@ static void on_fault(int sig)
     } \
     sig_; })
 
-/* A command: 64 bytes, PASID and privilege zero */
+/* A command: 64 bytes, PASID and privilege are zero */
 static uint8_t command[64] __attribute__((aligned(64)));
 static uint8_t memory[192] __attribute__((aligned(64)));
 
@@ -105,7 +105,7 @@ static void test_no_pasid(void)
     (void)retry;
 }
 
-/* Two processors: no part of a MOVDIR64B to memory is seen alone */
+/* Another processor never sees a part of a MOVDIR64B to memory */
 
 static uint64_t shared[8] __attribute__((aligned(64)));
 static volatile bool stop;
@@ -160,8 +160,8 @@ static uint64_t read_pasid(int msr)
 }
 
 /*
- * Write the MSR of this processor.  The value gets lost if the kernel has not
- * loaded the state of this process when it happens.
+ * Write the MSR of this processor. The value is lost if the kernel has not
+ * loaded the state of this process at that time.
  */
 static bool write_pasid(int msr, uint64_t val)
 {
@@ -187,7 +187,7 @@ static void pin(int cpu)
     sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* The ENQCMD of one process; false if it did not do what it should */
+/* Execute ENQCMD in one process; returns whether it had the expected effect */
 static bool enqueue(uint32_t pasid, uint32_t offset, int *seen)
 {
     uint32_t before, data, after;
@@ -198,7 +198,7 @@ static bool enqueue(uint32_t pasid, uint32_t offset, int *seen)
         return TRY(retry = _enqcmd(portal(offset), command)) == SIGSEGV;
     }
     retry = _enqcmd(portal(offset), command);
-    /* Another process may come in between; nobody else uses this offset */
+    /* Other processes may run in between, but use other offsets */
     before = reg(DST_LAST_OFFSET);
     data = reg(DST_DATA);
     after = reg(DST_LAST_OFFSET);
@@ -209,7 +209,9 @@ static bool enqueue(uint32_t pasid, uint32_t offset, int *seen)
     return !retry && data == pasid;
 }
 
-/* A process with a PASID and values in vector registers; 0 if it kept them */
+/*
+ * Run with a PASID and values in vector registers; returns 0 if they are kept
+ */
 static int keep_state(uint32_t pasid, uint32_t offset)
 {
     uint64_t expected[4] = { pasid, ~pasid, pasid * 3, pasid * 5 }, ymm[4];
@@ -242,7 +244,7 @@ static void test_context_switch(int msr)
         check(false, "pipes");
         return;
     }
-    /* One after the other gets its PASID, then they run at the same time */
+    /* The processes get their PASIDs in turn, then run at the same time */
     for (int i = 0; i < 4; i++) {
         if (!fork()) {
             close(start[1]);

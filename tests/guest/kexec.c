@@ -1,8 +1,8 @@
 /*
  * Boot another kernel from this one: kexec KERNEL INITRD COMMAND-LINE
  *
- * Drivers are told to shut down (reboot(2), LINUX_REBOOT_CMD_KEXEC); processes
- * are not.
+ * Drivers shut their devices down (reboot(2), LINUX_REBOOT_CMD_KEXEC), but
+ * processes are not terminated.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int open_or_complain(const char *path)
+static int open_or_print_error(const char *path)
 {
     int fd = open(path, O_RDONLY);
 
@@ -34,8 +34,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "Usage: kexec KERNEL INITRD COMMAND-LINE\n");
         return 2;
     }
-    kernel = open_or_complain(argv[1]);
-    initrd = open_or_complain(argv[2]);
+    kernel = open_or_print_error(argv[1]);
+    initrd = open_or_print_error(argv[2]);
     if (kernel < 0 || initrd < 0) {
         return 1;
     }

@@ -4,20 +4,19 @@
 #
 # Copyright (c) 2026 QEMU SVM contributors
 
-# ask WORD: tell the host where the script is and wait for its answer, which
-# is printed.
+# ask WORD: send WORD to the host, wait for the reply, and print it.
 ask() {
     echo "svm: ask $1" > /dev/ttyS1
     read -r answer < /dev/ttyS1
     echo "$answer"
 }
 
-# net_up INTERFACE ADDRESS/LENGTH: bring one interface up by hand.
+# net_up INTERFACE ADDRESS/LENGTH: bring an interface up.
 net_up() {
     ip addr add "$2" dev "$1" && ip link set "$1" up
 }
 
-# net_of PCI-ADDRESS: the name of a virtio function's network interface.
+# net_of PCI-ADDRESS: print the network interface of a virtio function.
 net_of() {
     for net in /sys/bus/pci/devices/"$1"/virtio*/net/*; do
         [ -e "$net" ] && echo "${net##*/}" && return 0
@@ -25,7 +24,7 @@ net_of() {
     return 1
 }
 
-# wait_until SECONDS COMMAND...: run a command until it succeeds.
+# wait_until SECONDS COMMAND...: repeat a command until it succeeds.
 wait_until() {
     tenths=$(($1 * 10))
     shift
@@ -36,13 +35,13 @@ wait_until() {
     done
 }
 
-# config_hex PCI-ADDRESS OFFSET SIZE: bytes of configuration space.
+# config_hex PCI-ADDRESS OFFSET SIZE: print bytes of configuration space.
 config_hex() {
     xxd -p -s "$2" -l "$3" /sys/bus/pci/devices/"$1"/config | tr -d '\n'
 }
 
-# config16/config32 PCI-ADDRESS OFFSET: a little-endian field as a number,
-# zero beyond the end of a conventional function's 256 bytes.
+# config16/config32 PCI-ADDRESS OFFSET: print a little-endian field as a number,
+# or 0 beyond the 256 bytes of a conventional function.
 config16() {
     set -- $(config_hex "$1" "$2" 2 | sed 's/../& /g')
     echo $((0x${2:-0}${1:-0}))
@@ -52,8 +51,8 @@ config32() {
     echo $((0x${4:-0}${3:-0}${2:-0}${1:-0}))
 }
 
-# extended_capability PCI-ADDRESS ID: offset of a PCIe extended capability
-# (PCIe 5.0, 7.6.3); fails when there is none.
+# extended_capability PCI-ADDRESS ID: print the offset of a PCIe extended
+# capability (PCIe 5.0, 7.6.3); fail if there is none.
 extended_capability() {
     offset=256
     hops=0
@@ -66,8 +65,8 @@ extended_capability() {
     return 1
 }
 
-# ats_control PCI-ADDRESS: the ATS Control register (PCIe 5.0, 10.5.1.3), or
-# "none" where the function has no ATS capability.
+# ats_control PCI-ADDRESS: print the ATS Control register (PCIe 5.0, 10.5.1.3),
+# or "none" if the function has no ATS capability.
 ats_control() {
     if capability=$(extended_capability "$1" 0x0f); then
         config16 "$1" $((capability + 6))
@@ -77,7 +76,7 @@ ats_control() {
 }
 
 # exchange HOST SINK-PORT SOURCE-PORT MIB: send random data to the host, which
-# answers with the checksum of what it got, and fetch what the host sends.
+# replies with its checksum, and receive data from the host.
 exchange() {
     dd if=/dev/urandom of=/tmp/sent bs=1M count="$4" 2> /dev/null
     echo "guest sent $(sha256sum < /tmp/sent | cut -d ' ' -f 1)"
@@ -88,9 +87,9 @@ exchange() {
     rm /tmp/received
 }
 
-# provoke begin|end NAME: bracket what the script provokes in the kernel's log,
-# as "svm test" does for each of its cases.  Before the end each processor takes
-# its interrupts, which is how faults are reported.
+# provoke begin|end NAME: mark the kernel messages that the script provokes, as
+# "svm test" does for each of its cases.  Before the end, each processor takes
+# its pending interrupts, which report faults.
 provoke() {
     if [ "$1" = end ]; then
         for cpu in $(seq 0 $(($(nproc) - 1))); do
@@ -100,8 +99,8 @@ provoke() {
     echo "<4>svm: $1 $2" > /dev/kmsg
 }
 
-# svm_setup: load the svm device's driver, and give the program what some of
-# its cases need: swap space and a directory on a disk.
+# svm_setup: load the driver of the svm device, and set up swap space and a
+# directory on a disk, which some cases of the program need.
 svm_setup() {
     modprobe -a svm zram ext4 || return 1
     echo 128M > /sys/block/zram0/disksize
@@ -128,7 +127,7 @@ dsa_queue() {
     done
 }
 
-# dsa_enable D D.N...: switch a DSA and some of its work queues on.
+# dsa_enable D D.N...: enable a DSA and some of its work queues.
 dsa_enable() {
     echo "dsa$1" > /sys/bus/dsa/drivers/idxd/bind || return 1
     shift

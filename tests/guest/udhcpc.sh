@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What udhcpc runs when the interactive guest gets an address.
+# Run by udhcpc when the interactive guest gets an address.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 

@@ -6,17 +6,16 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Runs without an operating system on a q35 machine with two processors and a
- * pcie-root-port at 2.0, into which the host plugs svm, dsa or pci-ats-testdev
- * again and again.  The second processor writes and reads registers of that
- * device all the time; the first ejects it as soon as it has begun, through the
- * registers of ACPI hot-plug.  Each time a line tells which device it was and
- * how often the second processor found it there.
- *
+ * pcie-root-port at 2.0, into which the host repeatedly plugs svm, dsa or
+ * pci-ats-testdev. The second processor continuously reads and writes
+ * registers of the device; the first ejects it soon after that has begun,
+ * through the ACPI hot-plug registers. A line per cycle contains the device
+ * and how often the second processor found it.
  * If there is an Intel IOMMU, it maps all addresses to themselves, and the
- * device uses ATS every other time.
- *
+ * If there is an Intel IOMMU, it maps all addresses one to one, and the device
+ * uses ATS every other time.
  * Started with the startup code and the library of tests/tcg.
- */
+ * Linked with the startup code and the library of tests/tcg.
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,16 +25,16 @@
 
 #define PORT_SLOT       2
 
-/* Where the device is placed; the window of the port begins there */
+/* Address of the device; the window of the port begins there */
 #define REGS            0xd0000000ul
 #define REGS2           0xd0800000ul
 #define WINDOW          0xd0f0d000u
 
-/* What the device reads and writes: 1 MiB, nothing else uses it */
+/* Buffer of the device: 1 MiB that is not used otherwise */
 #define BUFFER          0x2000000ul
 #define BUFFER_SIZE     0x100000u
 
-/* Extended configuration space of the device, where SeaBIOS puts it */
+/* Extended configuration space of the device, as set up by SeaBIOS */
 #define ECAM            0xb0100000ul
 
 /* The IOMMU, and pages for its tables (VT-d 9.1, 9.3, 9.8, 11.4) */
@@ -62,7 +61,7 @@
 #define ID_TESTDEV      (ATD_DEVICE_ID << 16 | 0x1234)
 #define ID_DSA          0x0b258086u
 
-/* Of DSA: registers that matter here */
+/* Registers of DSA that the test uses */
 #define DSA_VERSION     0x00
 #define DSA_CMD         0xa0
 #define DSA_CMDSTATUS   0xa8
@@ -72,9 +71,9 @@
 #define DSA_GROUP       0x1000
 #define DSA_WQ          0x2000
 
-/* Shared by the processors, with atomics */
-static uint32_t device;         /* its id; 0: do nothing */
-static uint32_t found;          /* times that it was there */
+/* Shared by the processors, accessed atomically */
+static uint32_t device;         /* its id; 0: no device */
+static uint32_t found;          /* number of times that the device was found */
 
 /* ---- Both processors ---- */
 
@@ -105,8 +104,8 @@ static uint32_t read32(uint64_t addr)
 }
 
 /*
- * QEMU frees what has been unplugged when each processor has paused, or has had
- * an interrupt
+ * QEMU frees an unplugged device after each processor has paused, or has taken
+ * an interrupt.
  */
 static void pause(void)
 {
@@ -137,8 +136,8 @@ static uint32_t next_random(uint32_t *state)
 /* ---- The second processor: accesses to registers ---- */
 
 /*
- * Operations of svm: mostly short ones, which end at once, and some that take a
- * thread and are stopped
+ * Operations of svm: mostly short ones, which end immediately, and long ones
+ * in the worker thread, which are cancelled
  */
 static bool access_svm(uint32_t r)
 {
@@ -152,7 +151,7 @@ static bool access_svm(uint32_t r)
     return read64(REGS + SVM_DEMO_REG_START) == SVM_DEMO_ID;
 }
 
-/* Commands at once, in the thread and asynchronous, some of them repeated */
+/* Synchronous, threaded and asynchronous commands, some of them repeated */
 static bool access_testdev(uint32_t r)
 {
     static const uint32_t flags[] = { 0, ATD_FLAG_THREAD, ATD_FLAG_ASYNC };
@@ -175,13 +174,13 @@ static bool access_testdev(uint32_t r)
     return read64(REGS + ATD_ID) == ATD_ID_VALUE;
 }
 
-/* A store of 64 bytes in one piece */
+/* A direct store of 64 bytes */
 static void direct_store(uint64_t addr, const void *data)
 {
     asm volatile("movdir64b (%0), %1" : : "r"(data), "r"(addr) : "memory");
 }
 
-/* A descriptor that copies data within the buffer, some with an interrupt */
+/* Submit a descriptor that copies within the buffer, some with an interrupt */
 static void dsa_submit(uint32_t r)
 {
     static uint64_t desc[8] __attribute__((aligned(64)));
@@ -205,7 +204,7 @@ static bool access_dsa(uint32_t r)
         write32(REGS + DSA_CMD, 1u << 31 | (r & 0x100 ? 3 : 4) << 20);
         break;
     case 1:
-        /* Vector Control: mask or unmask it */
+        /* Mask or unmask a vector in Vector Control */
         write32(entry + 12, r >> 8 & 1);
         break;
     case 2:
@@ -242,7 +241,7 @@ static void __attribute__((used)) second_processor(void)
         if (access_device(next_random(&random))) {
             __atomic_fetch_add(&found, 1, __ATOMIC_SEQ_CST);
         }
-        /* Of the registers that the other processor ejects with */
+        /* A register that the other processor uses to eject the device */
         inl(ACPI_BUS);
         pause();
     }
@@ -250,7 +249,7 @@ static void __attribute__((used)) second_processor(void)
 
 /* ---- The first processor: starting the second ---- */
 
-/* From real mode to long mode, with the tables of the first processor */
+/* Switch from real to long mode, with the page tables of the first processor */
 asm(".pushsection .text\n"
     ".code16\n"
     "trampoline:\n"
@@ -302,7 +301,7 @@ static uint64_t page_table_root(void)
     return cr3;
 }
 
-/* The startup code maps 2 GiB, and has the tables for 4 */
+/* The startup code maps 2 GiB, and has page tables for 4 GiB */
 static void map_registers(void)
 {
     uint64_t *pml4 = (uint64_t *)page_table_root();
@@ -348,7 +347,7 @@ static void conf_write(int bus, int slot, int reg, uint32_t val)
     outl(0xcfc, val);
 }
 
-/* Bus 1, a window of memory, and bus mastering */
+/* Set up bus 1, a memory window, and bus mastering */
 static void setup_port(void)
 {
     conf_write(0, PORT_SLOT, 0x18, 0x010100);
@@ -356,7 +355,7 @@ static void setup_port(void)
     conf_write(0, PORT_SLOT, 0x04, 6);
 }
 
-/* The offset of a capability that is there */
+/* Returns the offset of a capability, which must exist */
 static int find_capability(uint8_t id)
 {
     int pos = conf_read(1, 0, 0x34) & 0xff;
@@ -367,7 +366,7 @@ static int find_capability(uint8_t id)
     return pos;
 }
 
-/* Interrupts are writes to the buffer */
+/* Direct interrupts to the buffer */
 static void setup_msi(void)
 {
     int pos = find_capability(0x05);
@@ -384,7 +383,7 @@ static void setup_dsa(void)
         write64(REGS + DSA_MSIX + i * 16, BUFFER);
         write64(REGS + DSA_MSIX + i * 16 + 8, 0);
     }
-    /* WQ 0, dedicated, of 16 entries, with engine 0 in group 0 */
+    /* WQ 0 is dedicated, with 16 entries; engine 0 in group 0 processes it */
     write64(REGS + DSA_WQ, 16);
     write64(REGS + DSA_WQ + 8, 1 | 1 << 4 | 31ull << 32 | 10ull << 37);
     write64(REGS + DSA_GROUP, 1);
@@ -410,7 +409,7 @@ static void iommu_command(uint32_t command, uint32_t bit)
     }
 }
 
-/* Legacy mode; the first 4 GiB are mapped to themselves, in pages of 1 GiB */
+/* Legacy mode; the first 4 GiB are mapped one to one, with pages of 1 GiB */
 static void setup_iommu(void)
 {
     uint64_t root = IOMMU_TABLES, context = root + 4096, top = root + 8192,
@@ -439,7 +438,7 @@ static void enable_ats(void)
     while ((read32(cap) & 0xffff) != 0x0f) {
         cap = ECAM + (read32(cap) >> 20);
     }
-    /* ATS Control is the upper half */
+    /* ATS Control is the upper half of the register */
     write32(cap + 4, 1u << 31);
 }
 

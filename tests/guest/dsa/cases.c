@@ -1,5 +1,5 @@
 /*
- * What a program may rely on when it shares its memory with a DSA
+ * Rules for programs that share their memory with a DSA
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -26,16 +26,16 @@
 #define PAGE        4096
 #define PAGES       16
 #define SIZE        (PAGES * PAGE)
-#define LARGE       (8 << 20)   /* also the largest transfer of the queues */
+#define LARGE       (8 << 20) /* also the largest transfer size of the queues */
 
-/* Times that something is tried to meet the device at its work */
+/* Number of attempts to change memory while the device accesses it */
 #define ROUNDS      40
-/* As many as Linux allows; together more than the 63 events it has room for */
+/* As many as Linux permits; in total more than the 63 events of the log */
 #define BATCH       32
 #define BATCHES     4
 #define KILLS       10
 
-/* Where processes that share a queue have their memory, all of them */
+/* Address of the memory of processes that share a queue */
 #define SAME_ADDRESS ((uint8_t *)0x200000000000)
 
 static bool failed;
@@ -54,7 +54,7 @@ check(bool good, const char *format, ...)
     fflush(stdout);
 }
 
-/* Memory in small pages that nobody has touched */
+/* Map memory in small pages, none of which is present */
 static uint8_t *map_at(void *address, size_t size)
 {
     uint8_t *memory = mmap(address, size, PROT_READ | PROT_WRITE,
@@ -95,7 +95,7 @@ static bool only(const uint8_t *memory, size_t size, uint8_t value)
     return memory[0] == value && !memcmp(memory, memory + 1, size - 1);
 }
 
-/* Move, with page requests where the queue allows them; else touch the page */
+/* Move, with page requests if the queue permits them; else touch the page */
 static int move(struct queue *queue, uint8_t *src, uint8_t *dst, size_t size,
                 unsigned *faults)
 {
@@ -134,18 +134,18 @@ static void test_untouched(struct queue *queue)
     status = move(queue, src, dst, SIZE, &faults);
     check(status == DSA_COMP_SUCCESS && !memcmp(src, dst, SIZE) &&
           faults == (queue->block ? 0 : PAGES),
-          "moves to memory that nobody has touched: status %#x, %u faults",
+          "moves to untouched memory: status %#x, %u faults",
           status, faults);
 
     forget(src, SIZE);
     status = move(queue, src, dst, SIZE, &faults);
     check(status == DSA_COMP_SUCCESS && only(dst, SIZE, 0) &&
           faults == (queue->block ? 0 : PAGES),
-          "moves from memory that nobody has touched: status %#x, %u faults",
+          "moves from untouched memory: status %#x, %u faults",
           status, faults);
 }
 
-/* Partial completion (3.13, 8.2): how far it came, and where it stopped */
+/* Partial completion (3.13, 8.2): number of bytes, and fault address */
 static void test_partial(struct queue *queue)
 {
     uint8_t *src = map(SIZE), *dst = map(SIZE);
@@ -207,7 +207,7 @@ static void test_forbidden(struct queue *queue)
           "does not read where nothing is mapped: status %#x", status);
 }
 
-/* Page requests for completion records and lists do not depend on the flag */
+/* Page requests for completion records and lists are independent of the flag */
 static void test_record(struct queue *queue)
 {
     struct work *work = (struct work *)map(PAGE);
@@ -222,7 +222,7 @@ static void test_record(struct queue *queue)
         usleep(1000);
     }
     check(status == DSA_COMP_SUCCESS,
-          "completion record in a page that nobody has touched: status %#x",
+          "completion record in an untouched page: status %#x",
           status);
 }
 
@@ -255,7 +255,7 @@ static void test_batch(struct queue *queue)
           "batch: status %#x, %u faults", status, faults);
 }
 
-/* Pages that are taken away during moves belong to others from then on */
+/* The device must not access pages that are unmapped during moves afterwards */
 static void test_unmap(struct queue *queue)
 {
     static struct work works[QUEUE_DEPTH];
@@ -273,7 +273,7 @@ static void test_unmap(struct queue *queue)
             queue_submit(queue, &works[j]);
         }
         munmap(dst, LARGE);
-        /* Elsewhere, so that the device has no business there */
+        /* At another address, which the device must not access */
         other = map_at(SAME_ADDRESS, LARGE);
         memset(other, 6, LARGE);
         for (int j = 0; j < QUEUE_DEPTH; j++) {
@@ -289,7 +289,7 @@ static void test_unmap(struct queue *queue)
 
 /* ---- Several processes ---- */
 
-/* Move data of the process @seed, again and again: the number of mistakes */
+/* Move data of the process @seed repeatedly; returns the number of errors */
 static int mistakes(struct queue *queue, int seed)
 {
     uint8_t *src = map_at(SAME_ADDRESS, 2 * SIZE), *dst = src + SIZE;
@@ -306,7 +306,7 @@ static int mistakes(struct queue *queue, int seed)
     return count;
 }
 
-/* The process @seed begins its work when @start is closed */
+/* The process @seed starts to work when @start is closed */
 static pid_t start_process(const char *path, int seed, const int start[2])
 {
     pid_t pid = fork();
@@ -332,8 +332,8 @@ static bool ended_well(pid_t pid)
 }
 
 /*
- * A shared queue serves several processes at once, a dedicated one one after
- * the other; all have their own data at the same addresses.
+ * A shared queue serves several processes at the same time, a dedicated one
+ * serves one after the other; all have different data at the same addresses.
  */
 bool cases_processes(char **paths, int count)
 {
@@ -357,7 +357,7 @@ bool cases_processes(char **paths, int count)
     return !failed;
 }
 
-/* A dedicated queue has one PASID; Linux refuses a second process */
+/* A dedicated queue has one PASID; Linux rejects a second process */
 static void test_second_open(const char *path, struct queue *queue)
 {
     int status;
@@ -375,7 +375,7 @@ static void test_second_open(const char *path, struct queue *queue)
           WIFEXITED(status) ? strerror(WEXITSTATUS(status)) : "killed");
 }
 
-/* A process dies while the device is at work on its memory */
+/* A process is killed while the device accesses its memory */
 static void test_kill(const char *path)
 {
     bool good = true;
@@ -450,7 +450,7 @@ static bool wait_for_all(const struct work *works, int count)
     return good;
 }
 
-/* Of the only process that has the queue open */
+/* Of the only process that has opened the queue */
 static int read_counter(const char *path, const char *name)
 {
     const char *queue = strrchr(path, '/') + 1;
@@ -495,7 +495,7 @@ static void test_log_record(struct queue *queue, const char *path)
     check(wait_for_all(works + 1, 1), "Linux writes the record of a drain");
 }
 
-/* All records are there when that of the batch is, and the data is */
+/* When the record of the batch is valid, all other records and the data are */
 static void test_log_batches(struct queue *queue)
 {
     const size_t size = BATCHES * BATCH * PAGE;
@@ -533,7 +533,7 @@ static void test_log_batches(struct queue *queue)
           status, written);
 }
 
-/* Where the process may not write, Linux does not either */
+/* Linux does not write to memory that is read-only for the process, either */
 static void test_log_forbidden(struct queue *queue, const char *path)
 {
     uint8_t *records = map(PAGE);
@@ -567,7 +567,7 @@ bool cases_queue(const char *path)
 {
     pid_t pid = fork();
 
-    /* A process of its own, so that the queue is free afterwards */
+    /* A separate process, so that the queue is free afterwards */
     if (!pid) {
         one_process(path);
         _exit(failed);

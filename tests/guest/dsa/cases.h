@@ -1,5 +1,5 @@
 /*
- * What a program may rely on when it shares its memory with a DSA
+ * Rules for programs that share their memory with a DSA
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -11,16 +11,16 @@
 
 #include <stdbool.h>
 
-/* Print "ok" or "not ok" for each case; false if one failed */
+/* Print "ok" or "not ok" for each case; returns false if one failed */
 bool cases_queue(const char *path);
 
 /*
  * The same for a queue without page requests, of a device with an event log:
- * Linux writes the completion records that the device could not write.
+ * Linux writes the completion records that the device cannot write.
  */
 bool cases_log(const char *path);
 
-/* As many processes as @paths, each with its queue, all at the same time */
+/* Run one process per queue in @paths, all at the same time */
 bool cases_processes(char **paths, int count);
 
 #endif

@@ -21,15 +21,15 @@
 static int usage(void)
 {
     fputs("usage: dsa test QUEUE\n"
-          "           try one queue, such as /dev/dsa/wq0.0\n"
+          "           test one queue, such as /dev/dsa/wq0.0\n"
           "       dsa log QUEUE\n"
-          "           try one without page requests, with an event log\n"
+          "           test one without page requests, with an event log\n"
           "       dsa share QUEUE...\n"
-          "           a process for each, all at the same time\n"
+          "           test with a process for each, all at the same time\n"
           "       dsa show QUEUE MIB\n"
           "           the program of scripts/demo-dsa\n"
           "       dsa busy QUEUE\n"
-          "           keep it busy and say so, until SIGTERM\n", stderr);
+          "           keep it busy and print that, until SIGTERM\n", stderr);
     return 2;
 }
 
@@ -82,7 +82,7 @@ static bool slot_finish(struct slot *slot)
     return true;
 }
 
-/* Never fewer than QUEUE_DEPTH - 1 descriptors are under way */
+/* At least QUEUE_DEPTH - 1 descriptors are outstanding */
 static int busy(const char *path)
 {
     static struct slot slots[QUEUE_DEPTH];

@@ -1,5 +1,5 @@
 /*
- * A work queue of a DSA, as Linux hands it to programs
+ * A work queue of a DSA that Linux assigns to programs
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -71,7 +71,7 @@ void queue_open(struct queue *queue, const char *path)
 void queue_submit(struct queue *queue, struct work *work)
 {
     work->record.status = DSA_COMP_NONE;
-    /* The device sees what has been written */
+    /* All data must be visible before the descriptor */
     _mm_sfence();
     if (queue->dedicated) {
         _movdir64b(queue->portal, &work->desc);

@@ -1,5 +1,5 @@
 /*
- * A work queue of a DSA, as Linux hands it to programs
+ * A work queue of a DSA that Linux assigns to programs
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -13,14 +13,14 @@
 #include <stddef.h>
 #include <linux/idxd.h>
 
-/* Descriptors that may be under way at once; the queue has room for as many */
+/* Number of descriptors that may be outstanding; also the size of the queue */
 #define QUEUE_DEPTH 8
 
 struct queue {
     int fd;
     void *portal;
     bool dedicated;
-    bool block;         /* on page faults: is it allowed? */
+    bool block;         /* whether Block on Fault is enabled */
 };
 
 /* A descriptor and its completion record */
@@ -29,24 +29,25 @@ struct work {
     struct dsa_completion_record record __attribute__((aligned(32)));
 };
 
-/* Open @path, as in /dev/dsa/wq0.1; 0 or an errno */
+/* Open @path, such as /dev/dsa/wq0.1; returns 0 or an errno */
 int queue_try_open(struct queue *queue, const char *path);
 
 /*
- * The same; the program ends if that fails.  When a process was killed that had
- * a dedicated queue, Linux closes it only when it has let go of the process's
- * memory: where it handles page faults for the device, this may be some time
- * after the process has ended.  So this waits, ten seconds at most.
+ * Open @path, or exit the program. After a process with a dedicated queue has
+ * been killed, Linux only closes the queue when it has released the memory of
+ * the process: while Linux handles page faults for the device, this may be
+ * some time after the end of the process. The function waits up to ten
+ * seconds.
  */
 void queue_open(struct queue *queue, const char *path);
 
-/* Give the device @work; waits while the queue is full */
+/* Submit @work to the device; waits while the queue is full */
 void queue_submit(struct queue *queue, struct work *work);
 
-/* Wait for the end of @work; returns its status */
+/* Wait until @work is complete; returns its status */
 int work_wait(struct work *work);
 
-/* Submit and wait */
+/* Submit @work, and wait; returns its status */
 int queue_do(struct queue *queue, struct work *work);
 
 /* Fill in an operation with a completion record and these DSA flags */

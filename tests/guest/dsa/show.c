@@ -1,12 +1,12 @@
 /*
- * The program of scripts/demo-dsa: what a move by the DSA takes
+ * The program of scripts/demo-dsa: cost of a move by the DSA
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Before and after each move the host is told, so that it can count what
- * happens in between (tests/guest/init describes how).
+ * The program notifies the host before and after each move, so that the host
+ * can count events in between (see tests/guest/init).
  */
 
 #include <stdint.h>
@@ -19,7 +19,7 @@
 #include "queue.h"
 #include "show.h"
 
-/* What is taken back at once, every second part of the memory */
+/* Size of each part of the memory, every other one of which is unmapped */
 #define PART    (64 << 10)
 
 static void tell_host(void)
@@ -41,7 +41,7 @@ static double now(void)
     return time.tv_sec + time.tv_nsec / 1e9;
 }
 
-/* In small pages, so that there is something to count */
+/* Map small pages, for a large number of faults */
 static uint8_t *map(size_t size)
 {
     uint8_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -61,13 +61,13 @@ static void take_half_back(uint8_t *memory, size_t size)
     }
 }
 
-/* Where data is moved to: by the accelerator, and by the processor */
+/* Destinations of the moves by the accelerator, and by the processor */
 struct target {
     uint8_t *dsa;
     uint8_t *memcpy;
 };
 
-/* Move data that is new each time */
+/* Move data that changes each time */
 static bool pass(struct queue *queue, uint64_t *src, struct target *dst,
                  size_t size, uint64_t seed, bool half_back)
 {

@@ -1,5 +1,5 @@
 /*
- * The program of scripts/demo-dsa: what a move by the DSA takes
+ * The program of scripts/demo-dsa: cost of a move by the DSA
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -13,10 +13,10 @@
 #include <stddef.h>
 
 /*
- * Move @size bytes, a multiple of 128 KiB, three times: where no page is there,
- * where all are there, and where half of them were taken back.  Prints a line
- * for each; false if a move failed.  The queue at @path must be one with "block
- * on fault" whose transfers may be as large.
+ * Move @size bytes, a multiple of 128 KiB, three times: with no page present,
+ * with all pages present, and with half of them unmapped. Prints a line for
+ * each; returns false if a move failed. The queue at @path must have "block on
+ * fault", and a maximum transfer of at least @size.
  */
 bool show(const char *path, size_t size);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What differs between the kernels that the svm driver builds for.
+ * Differences between the kernels that the svm driver supports.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -12,7 +12,7 @@
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
 
-/* The IOMMU's part of a device had to be switched on by hand. */
+/* Older kernels require that drivers enable shared virtual addressing. */
 static inline int svm_enable_sva(struct device *dev)
 {
 	int ret = iommu_dev_enable_feature(dev, IOMMU_DEV_FEAT_IOPF);

@@ -4,9 +4,10 @@
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
- * Each device becomes a character device, /dev/svm for the first.  Who opens
- * it hands the device its own address space: the pointers that a program
- * passes with the calls of svm_ioctl.h are what the device reads and writes.
+ * Each device becomes a character device; the first is /dev/svm. Opening it
+ * gives the device the address space of the process: the device reads and
+ * writes at the pointers that the program passes with the ioctls of
+ * svm_ioctl.h.
  */
 
 #include <linux/bitfield.h>
@@ -43,18 +44,18 @@
 
 static unsigned int stop_timeout = 30;
 module_param(stop_timeout, uint, 0644);
-MODULE_PARM_DESC(stop_timeout, "seconds that a device gets to end what it does "
-		 "when it has lost its PASID (default 30)");
+MODULE_PARM_DESC(stop_timeout, "seconds that a device may take to stop after it "
+		 "has lost its PASID (default 30)");
 
 struct svm_device {
-	struct kref refs;	/* the PCI driver's, and one for the open file */
+	struct kref refs;	/* of the PCI driver, and of the open file */
 	int id;
 	char name[16];
 	struct miscdevice misc;
 
-	struct mutex lock;	/* protects what follows; never held while an
-				 * operation of a user's is waited for */
-	struct pci_dev *pdev;	/* NULL once the device is gone */
+	struct mutex lock;	/* protects the fields below; not held while
+				 * waiting for the end of an operation */
+	struct pci_dev *pdev;	/* NULL after the device has been removed */
 	void __iomem *regs;
 	struct iommu_sva *sva;
 	void *kmem;
@@ -62,7 +63,7 @@ struct svm_device {
 	bool aborted;		/* the operation ended without the device */
 
 	wait_queue_head_t idle;
-	bool busy;		/* set with the lock, cleared by the interrupt */
+	bool busy;		/* set under lock, cleared by the interrupt */
 	u64 result;		/* of the last operation; valid if not busy */
 };
 
@@ -80,7 +81,7 @@ static irqreturn_t svm_interrupt(int irq, void *opaque)
 {
 	struct svm_device *svm = opaque;
 
-	/* A reset would clear it before the caller looks. */
+	/* Read the result here, because a reset may clear it. */
 	svm->result = readq(svm->regs + SVM_REG_ADDR);
 	smp_store_release(&svm->busy, false);
 	wake_up_all(&svm->idle);
@@ -96,7 +97,9 @@ static void svm_abort(struct svm_device *svm)
 	}
 }
 
-/* Take the address space from the device and wait until it has let go. */
+/*
+ * Remove the address space from the device, and wait until it stops using it.
+ */
 static void svm_quiesce(struct svm_device *svm)
 {
 	struct device *dev = &svm->pdev->dev;
@@ -136,7 +139,7 @@ static int svm_bind(struct svm_device *svm)
 	}
 	svm->sva = sva;
 	pci_set_master(svm->pdev);
-	/* What the last opener set is not this one's wish. */
+	/* Reset the options of the process that used the device before. */
 	writeq(0, svm->regs + SVM_REG_OPTIONS);
 	writel(pasid, svm->regs + SVM_REG_PASID);
 	return 0;
@@ -219,7 +222,7 @@ static long svm_alloc_kmem(struct svm_device *svm, struct svm_kmem __user *user)
 	return 0;
 }
 
-/* Start an operation with the lock held, wait for its end without it. */
+/* Start an operation with the lock held, and wait for its end without it. */
 static long svm_run(struct svm_device *svm, u64 operation)
 {
 	long ret;
@@ -375,7 +378,7 @@ static void svm_remove(struct pci_dev *pdev)
 	kref_put(&svm->refs, svm_free);
 }
 
-/* Leave nothing at work for the next kernel (kexec). */
+/* The device must be idle when the next kernel starts (kexec). */
 static void svm_shutdown(struct pci_dev *pdev)
 {
 	struct svm_device *svm = pci_get_drvdata(pdev);
@@ -386,7 +389,7 @@ static void svm_shutdown(struct pci_dev *pdev)
 	mutex_unlock(&svm->lock);
 }
 
-/* The lock stays taken while the device is in reset: nobody touches it. */
+/* Keep the lock while the device is in reset, so that nothing accesses it. */
 static void svm_reset_prepare(struct pci_dev *pdev)
 {
 	struct svm_device *svm = pci_get_drvdata(pdev);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Figures of the svm device, from a program's point of view.
+ * Benchmarks of the svm device, from the point of view of a program.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
- * Each is the best of several rounds: what else runs on the machine can only
- * make a round slower.
+ * Each result is the best of several rounds, because other load on the machine
+ * can only make a round slower.
  */
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -31,9 +31,9 @@
 
 /* Seconds of the best round */
 struct throughput {
-	double write_new;	/* no page is there */
-	double write_cold;	/* only no translation is */
-	double write_warm;	/* all is there */
+	double write_new;	/* no page is present */
+	double write_cold;	/* only translations are missing */
+	double write_warm;	/* all pages and translations are present */
 	double read_cold;
 	double read_warm;
 	double memcpy;		/* by the program */
@@ -61,7 +61,7 @@ static void must(int outcome)
 	}
 }
 
-/* Take the time since @begin for the best if it is; 0 is none yet. */
+/* Keep the time since @begin if it is the best one; 0 means none yet. */
 static void improve(double *best, double begin)
 {
 	double seconds = now() - begin;
@@ -82,7 +82,7 @@ static void measure_writes(uint8_t *memory, size_t size, struct throughput *t)
 	improve(&t->write_new, begin);
 	close(fd);
 
-	/* A new PASID: the device's cache knows nothing of it. */
+	/* Use a new PASID, whose translations are not cached by the device. */
 	fd = device_open();
 	begin = now();
 	must(device_write(fd, memory, size));
@@ -111,7 +111,7 @@ static void measure_reads(uint8_t *memory, size_t size, uint8_t crc,
 	close(fd);
 }
 
-/* From one half to the other, twice: as much as the device moves. */
+/* Copy from one half to the other, twice: as much as the device moves. */
 static void measure_memcpy(uint8_t *memory, size_t size, struct throughput *t)
 {
 	double begin = now();
@@ -143,7 +143,7 @@ static void print_throughput(const char *pages, size_t size,
 	}
 }
 
-/* In pages of the size @page; 0: small ones. */
+/* Use pages of the size @page, or small ones if it is 0. */
 static void bench_pages(const char *pages, size_t size, size_t page)
 {
 	struct throughput t = { 0 };

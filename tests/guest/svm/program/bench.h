@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Figures of the svm device, from a program's point of view.
+ * Benchmarks of the svm device, from the point of view of a program.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 /**
- * bench: Measure and print lines of "bench NAME VALUE UNIT".
+ * bench: Run the benchmarks, and print lines of "bench NAME VALUE UNIT".
  *
  * @size: bytes for throughput, rounded up to a whole page of each size.
  */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Cases about memory that changes while the device is at work on it.
+ * Cases in which memory changes while the device accesses it.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -22,7 +22,7 @@
 #include "memory.h"
 #include "worker.h"
 
-#ifndef MADV_COLLAPSE		/* not in the C library of Debian 12 */
+#ifndef MADV_COLLAPSE		/* missing in the C library of Debian 12 */
 #define MADV_COLLAPSE	25
 #endif
 
@@ -54,7 +54,7 @@ static void case_unmap(void)
 	for (int round = 0; round < ROUNDS; round++) {
 		worker_wait_good(&worker);
 		munmap(memory + MIB, 2 * MIB);
-		/* These pages most likely were the device's a moment ago. */
+		/* The device most likely used these pages just before. */
 		madvise(taken, 4 * MIB, MADV_DONTNEED);
 		memset(taken, 0x5a, 4 * MIB);
 		worker_wait(&worker, 1);
@@ -90,7 +90,7 @@ static void case_remap(void)
 	check(worker.errors, "no operation met the hole");
 }
 
-/* Linux unmaps, and maps another page at the same address. */
+/* Unmap a page, and map another one at the same address. */
 static void case_replace(void)
 {
 	uint8_t *memory = map(64 * KIB);
@@ -150,7 +150,7 @@ static void take(uint8_t *memory, size_t size, int way)
 		      strerror(errno));
 		break;
 	case 1:
-		/* From one page to the next, without a hole between them */
+		/* Move from page to page, without a hole in between */
 		check(mmap(memory, size, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
 		      memory, "mmap: %s", strerror(errno));
@@ -171,7 +171,7 @@ static void give_back(uint8_t *memory, size_t size, int way)
 	memset(memory, 0x3c, size);
 }
 
-/* A read that began after the change must not find what was there before. */
+/* A read that began after the change must not find the old contents. */
 static void case_reading(void)
 {
 	size_t size = 2 * MIB;
@@ -246,7 +246,7 @@ static void case_collapse(void)
 		worker_wait_good(&worker);
 		collapsed += !madvise(memory, 4 * MIB, MADV_COLLAPSE);
 		worker_wait_good(&worker);
-		/* Splits it again. */
+		/* Split the huge page again. */
 		madvise(memory + MIB, 4 * KIB, MADV_DONTNEED);
 	}
 	stop(&worker);
@@ -310,9 +310,9 @@ static bool put(const char *directory, const char *name, const char *text)
 }
 
 /*
- * More memory than the process may have: something is always swapped.  In
- * steps, for a kernel that is slower at swapping than the device at asking
- * kills the process.
+ * Use more memory than the process may have, so that pages are always swapped
+ * out. Work in steps: a kernel that swaps more slowly than the device requests
+ * pages kills the process.
  */
 static void case_cgroup(void)
 {
@@ -358,7 +358,9 @@ static void case_cgroup(void)
 	umount(top);
 }
 
-/* Let a process begin with a large operation; returns when it is at work. */
+/*
+ * Let a child process start a large operation; returns once it is in progress.
+ */
 static pid_t busy_child(const char *then)
 {
 	int pipes[2];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Run the cases of "svm test" and report on them.
+ * Run the cases of "svm test", and print their results.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -19,7 +19,7 @@
 
 #include "cases.h"
 
-/* A case that takes this long hangs. */
+/* Time limit for each case. */
 #define CASE_SECONDS	120
 
 enum { STATUS_FAILED = 1, STATUS_SKIPPED = 77 };
@@ -32,7 +32,7 @@ static const struct test_case *const groups[] = { memory_cases, busy_cases };
 		for (const struct test_case *test = groups[group];	\
 		     test->name; test++)
 
-/* The reason goes to the parent through this pipe. */
+/* Pipe that passes the reason to the parent. */
 static int reason_fd;
 
 static void __attribute__((noreturn, format(printf, 2, 0)))
@@ -73,7 +73,7 @@ static double now(void)
 	return time.tv_sec + time.tv_nsec / 1e9;
 }
 
-/* Faults are reported by interrupts: let every processor take its own. */
+/* Interrupts report faults: let every processor take its pending ones. */
 static void take_interrupts(void)
 {
 	cpu_set_t all, one;
@@ -91,13 +91,13 @@ static void take_interrupts(void)
 	sched_setaffinity(0, sizeof(all), &all);
 }
 
-/* So that one can tell from the kernel's log which case provoked what. */
+/* Mark begin and end of each case in the kernel log. */
 static void mark_kernel_log(const char *what, const struct test_case *test)
 {
 	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
 	if (log >= 0) {
-		/* Level 4: as important as what it brackets */
+		/* Level 4: the same as that of the messages in between */
 		dprintf(log, "<4>svm: %s %s\n", what, test->name);
 		close(log);
 	}
@@ -106,7 +106,7 @@ static void mark_kernel_log(const char *what, const struct test_case *test)
 static void in_child(const struct test_case *test, int pipe)
 {
 	reason_fd = pipe;
-	/* What a case leaves behind when it hangs dies with its group. */
+	/* Kill the process group of the case, with all children. */
 	setpgid(0, 0);
 	alarm(CASE_SECONDS);
 	test->run();

@@ -8,10 +8,10 @@
 #define CASES_H
 
 /**
- * struct test_case: One rule about shared memory that a program relies on.
+ * struct test_case: A rule about shared memory that programs rely on.
  * @name: one word
  * @title: the rule
- * @run: returns when it holds; check() and skip() end the process otherwise
+ * @run: returns if the rule holds; check() and skip() exit the process else
  */
 struct test_case {
 	const char *name;
@@ -19,26 +19,26 @@ struct test_case {
 	void (*run)(void);
 };
 
-/* Both end with an entry without a name. */
+/* Both arrays end with an entry without a name. */
 extern const struct test_case memory_cases[];
 extern const struct test_case busy_cases[];
 
-/** cases_list: Print names and titles. */
+/** cases_list: Print all names and titles. */
 void cases_list(void);
 
 /**
  * cases_run: Run the named cases, or all when @count is 0, each in a process
  * of its own, and print one line for each.
  *
- * Returns how many failed.
+ * Returns the number of failed cases.
  */
 int cases_run(int count, char **names);
 
-/** skip: End this case: it cannot run here, because of ... */
+/** skip: End the case with the reason why it cannot run here. */
 void __attribute__((noreturn, format(printf, 1, 2)))
 skip(const char *format, ...);
 
-/** fail: End this case: the rule is broken. */
+/** fail: End the case: the rule is violated. */
 void __attribute__((noreturn, format(printf, 1, 2)))
 fail(const char *format, ...);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The svm device as a program sees it.
+ * Access of a program to the svm device.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -148,7 +148,7 @@ bool pattern_ok(const void *data, size_t size)
 {
 	const uint8_t *bytes = data;
 
-	/* The first period by value, the rest against the first. */
+	/* Check the first period by value, and the rest against the first. */
 	for (size_t i = 0; i < size && i < 251; i++) {
 		if (bytes[i] != pattern_at(i)) {
 			return false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Memory of every kind that a program can hand to a device.
+ * The kinds of memory that a program can pass to a device.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -37,7 +37,7 @@ void *map_at(void *addr, size_t size)
 			 -1, 0));
 }
 
-/* More pages than there are; other programs may use some of those. */
+/* Request more pages than are free; other programs may use some of those. */
 static void reserve_huge(size_t size, size_t page)
 {
 	size_t there = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Cases about kinds of memory: what the device may reach, and what not.
+ * Cases for each kind of memory: what the device may access, and what not.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -46,7 +46,9 @@ static void expect_error(int result, const char *what)
 	      result);
 }
 
-/* The whole, an odd part in the middle, a byte across a page boundary. */
+/*
+ * Use the whole, an odd part in the middle, and a byte across a page boundary.
+ */
 static void use(void *memory, size_t size)
 {
 	int fd = device_open();
@@ -136,7 +138,7 @@ static void drop_caches(void)
 	}
 }
 
-/* Writing a page back write-protects it: the next write must be noticed. */
+/* Writeback write-protects the page: the next write must be noticed. */
 static void case_writeback(void)
 {
 	uint8_t *copy = malloc(MIB);
@@ -171,16 +173,16 @@ static void case_untouched(void)
 	uint8_t crc = crc8(zeros, MIB);
 
 	check(device_read(fd, memory, MIB, crc) == DEVICE_OK,
-	      "never touched memory does not read as zeros");
-	/* Reads have put the page of zeros there: now it must not be hit. */
+	      "untouched memory does not read as zeros");
+	/* Reads have mapped the zero page, which must not be written to. */
 	expect_write(fd, memory, 2 * MIB);
 	check(device_read(fd, memory + 2 * MIB, MIB, crc) == DEVICE_OK,
-	      "the page of zeros was written to");
+	      "the zero page was written to");
 	check(filled(memory + 2 * MIB, 2 * MIB, 0),
-	      "the page of zeros was written to");
+	      "the zero page was written to");
 }
 
-/* The middle of it all is where two pages meet, if there are two. */
+/* The middle of the memory is the boundary of two pages, if there are two. */
 static void use_huge(size_t page, size_t count)
 {
 	size_t size = page * count;
@@ -220,7 +222,7 @@ static void case_transparent(void)
 
 	madvise(memory, 8 * MIB, MADV_HUGEPAGE);
 	expect_write(fd, memory, 8 * MIB);
-	/* A hole splits the huge page around it. */
+	/* A hole splits the huge page that contains it. */
 	check(!madvise(memory + 3 * MIB, 16 * KIB, MADV_DONTNEED),
 	      "madvise: %s", strerror(errno));
 	expect_read(fd, memory, 8 * MIB);
@@ -230,7 +232,7 @@ static void case_transparent(void)
 
 static void case_high(void)
 {
-	/* Linux gives more than 47 bits only to those who ask. */
+	/* Linux only returns addresses above 47 bits if the hint is one. */
 	uint8_t *memory = mmap((void *)(1ul << 52), MIB,
 			       PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -287,7 +289,7 @@ static void case_beyond(void)
 	expect_error(device_write(fd, NULL, PAGE), "write to NULL");
 	expect_error(device_write(fd, (void *)(1ul << 62), PAGE),
 		     "write to an address that is none");
-	/* An error leaves nothing behind. */
+	/* The device works after an error. */
 	expect_write(fd, memory, 2 * PAGE);
 	expect_read(fd, memory, 2 * PAGE);
 }
@@ -341,7 +343,7 @@ static void case_kernel(void)
 
 static void case_interrupts(void)
 {
-	/* VT-d 3.14: with a PASID this is memory like any other. */
+	/* VT-d 3.14: with a PASID, this range is ordinary memory. */
 	uint8_t *memory = map_at((void *)0xfee00000ul, 2 * MIB);
 
 	use(memory, 2 * MIB);
@@ -351,7 +353,7 @@ static void case_exclusive(void)
 {
 	int fd = device_open();
 
-	check(device_try_open() == -EBUSY, "a second opener is let in");
+	check(device_try_open() == -EBUSY, "two processes can open the device");
 	close(fd);
 	fd = device_open();
 	close(fd);
@@ -372,7 +374,7 @@ static void case_two_processes(void)
 		size_t size = MIB - round * 1000 - !child;
 		int fd;
 
-		/* The parent begins. */
+		/* The parent starts. */
 		if (!child || round) {
 			check(read(child ? from_child[0] : to_child[0], &turn,
 				   1) == 1, "the other process ended");
@@ -429,7 +431,7 @@ const struct test_case memory_cases[] = {
 	  case_file_private },
 	{ "writeback", "pages written back to disk are dirtied again",
 	  case_writeback },
-	{ "untouched", "memory that nobody touched reads as zeros",
+	{ "untouched", "untouched memory reads as zeros",
 	  case_untouched },
 	{ "huge-2m", "huge pages of 2 MiB", case_huge_2m },
 	{ "huge-1g", "huge pages of 1 GiB", case_huge_1g },

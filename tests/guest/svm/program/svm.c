@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Hand pointers to the svm device, and see what happens.
+ * Pass pointers to the svm device, and report the results.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -27,7 +27,7 @@ static const char usage[] =
 "they point to: through the same page tables as the processor, asking the\n"
 "kernel for pages that are not there.\n"
 "\n"
-"  show [SIZE]          write to memory that nobody has touched, with an account\n"
+"  show [SIZE]          write to untouched memory, and print details\n"
 "  write [SIZE]         write the pattern and check it\n"
 "  read [SIZE]          read memory and compare checksums\n"
 "  fault CAUSE          provoke one fault: unmapped, read-only, kernel,\n"
@@ -40,8 +40,8 @@ static const char usage[] =
 "  busy [MIB]           keep the device at work until killed, and count\n"
 "  wait [SECONDS]       wait until the device is there and can be opened\n"
 "\n"
-"SIZE is in bytes, with K, M or G behind it if you like; default 1M.\n"
-"Exit status: 0 all well, 1 a case or an operation failed, 2 it cannot run.\n";
+"SIZE is in bytes, optionally with the suffix K, M or G; default 1M.\n"
+"Exit status: 0 success, 1 a case or an operation failed, 2 it cannot run.\n";
 
 static size_t parse_size(const char *text)
 {
@@ -107,7 +107,7 @@ static int command_read(size_t size)
 	return result != DEVICE_OK;
 }
 
-/* What the demo shows: cold, warm, and after the kernel took pages away. */
+/* The passes of the demo: cold, warm, and after pages have been reclaimed. */
 static int command_show(size_t size)
 {
 	uint8_t *memory = map(size);
@@ -164,7 +164,9 @@ static int command_fault(const char *cause)
 	return result != DEVICE_ERROR;
 }
 
-/* One line now and then, so that whoever disturbs the device sees progress. */
+/*
+ * Print a line regularly, so that tests which disturb the device see progress.
+ */
 static int command_busy(size_t size)
 {
 	uint8_t *memory = map(size);
@@ -209,7 +211,7 @@ static int command_wait(unsigned int seconds)
 	return 1;
 }
 
-/* What the case "exec" executes: a device file of a program that is gone. */
+/* The case "exec" executes this program with the device file of the old one. */
 static int command_inherited(const char *number)
 {
 	uint8_t *memory = map(MIB);

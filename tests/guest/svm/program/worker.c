@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A thread that keeps the device at work on one buffer.
+ * A thread that keeps the device busy with one buffer.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -44,7 +44,7 @@ void worker_start(struct worker *worker)
 
 void worker_wait(struct worker *worker, unsigned long count)
 {
-	/* The first that ends may have begun before the call. */
+	/* The first operation that ends may have begun before the call. */
 	unsigned long goal = worker->good + worker->errors + count + 1;
 
 	while (worker->good + worker->errors < goal && !worker->other) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A thread that keeps the device at work on one buffer.
+ * A thread that keeps the device busy with one buffer.
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */
@@ -18,24 +18,24 @@ struct worker {
 	int fd;
 	uint8_t *memory;
 	size_t size;
-	bool read;		/* with the checksum crc; else write */
+	bool read;		/* with the checksum @crc; else write */
 	uint8_t crc;
 	atomic_bool stop;
-	atomic_ulong good;	/* operations that ended with success */
-	atomic_ulong errors;	/* with an error */
-	atomic_int other;	/* what else the last one returned, or 0 */
+	atomic_ulong good;	/* successful operations */
+	atomic_ulong errors;	/* failed operations */
+	atomic_int other;	/* another result of the last operation, or 0 */
 };
 
-/** worker_start: Fields fd, memory, size, read and crc are set. */
+/** worker_start: Start; fd, memory, size, read and crc must be set. */
 void worker_start(struct worker *worker);
 
-/** worker_wait: Until @count more operations began and ended. */
+/** worker_wait: Wait until @count more operations have begun and ended. */
 void worker_wait(struct worker *worker, unsigned long count);
 
-/** worker_wait_good: Until one succeeded that began after the call. */
+/** worker_wait_good: Wait until an operation succeeds that began later. */
 void worker_wait_good(struct worker *worker);
 
-/** worker_stop: After the operation that is at work. */
+/** worker_stop: Stop after the operation in progress. */
 void worker_stop(struct worker *worker);
 
 #endif
