@@ -3,7 +3,7 @@
 # Base of the functional tests: a script in an unmodified Debian guest.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Boot the test guest with a script and judge what it says.
+"""Boot the test guest with a script, and check its output.
 
     class Example(SvmGuestTest):
         def test_something(self):
@@ -12,8 +12,8 @@
             lines = self.run_script(guest, {'ready': self.plug_something})
             self.assertIn('bye', lines)
 
-A guest whose kernel log holds an IOMMU fault or a warning fails its test at
-the end of the script, unless the test says that it provokes it.
+A test fails at the end of the script if the kernel log of the guest contains
+an IOMMU fault or a warning, unless the test declares that it provokes them.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ from guest_image import guest_image  # noqa: E402
 from guest_machine import (boot_arguments, firmware_arguments,  # noqa: E402
                            machine_arguments, script_arguments)
 
-# What no healthy guest's kernel says.
+# Messages that the kernel of a guest must not print.
 KERNEL_TROUBLE = re.compile(
     r'DMAR:.*(fault|error|time-?out)|'
     r'dmar\d+: .*(page request|not canonical)|PRQ overflow|'
@@ -47,15 +47,15 @@ KERNEL_TROUBLE = re.compile(
     r'virtio_iommu.*(fault|error)|'
     r'WARNING:|BUG:|Oops|Kernel panic|Call Trace|'
     r'NETDEV WATCHDOG|blocked for more than', re.I)
-# What "svm test" and the guest's `provoke` say around what they do.
+# Marks that "svm test" and the guest's `provoke` print.
 BRACKET = re.compile(r'\bsvm: (begin|end) (\S+)$')
 
 
 def kernel_trouble(log, provoked=None, provoked_in=None):
-    """The lines of a kernel's log that tell of trouble nobody asked for.
+    """Return the lines of a kernel log that report unexpected trouble.
 
-    provoked is a pattern of what is meant to happen; provoked_in maps the
-    name of a case to such a pattern for what the kernel says during the case.
+    provoked is a pattern of expected messages; provoked_in maps the name of a
+    case to a pattern of messages that are expected during the case.
     """
     trouble, under_way = [], []
     for line in log.splitlines():
@@ -73,8 +73,8 @@ def kernel_trouble(log, provoked=None, provoked_in=None):
 
 
 class DataServer:
-    """A peer for the guest's `exchange`: checks what the guest sends, sends
-    random bytes, and knows the checksums of both."""
+    """A peer for the guest's `exchange`: receives data from the guest, sends
+    random data, and computes the checksums of both."""
 
     def __init__(self, size):
         self._data = os.urandom(size)
@@ -103,7 +103,7 @@ class DataServer:
                 try:
                     handle(connection)
                 except ConnectionError:
-                    pass  # the guest's checksum tells
+                    pass  # the checksum of the guest differs then
 
     def _sink(self, connection):
         digest, count = hashlib.sha256(), 0
@@ -129,9 +129,9 @@ class TestpmdBackend:
     """DPDK's testpmd as a vhost-user backend that answers pings."""
 
     def __init__(self, test):
-        """Starts it for one test; skips the test where it is missing."""
+        """Start it for one test; skip the test if it is not installed."""
         if not shutil.which('dpdk-testpmd'):
-            test.skipTest('dpdk-testpmd is not there: install package dpdk-dev')
+            test.skipTest('dpdk-testpmd is missing: install package dpdk-dev')
         self._path = os.path.join(test.socket_dir().name, 'backend')
         log = test.log_file('testpmd.log')
         processors = ','.join(map(str, sorted(os.sched_getaffinity(0))))
@@ -147,7 +147,7 @@ class TestpmdBackend:
         test.addCleanup(self._stop)
         deadline = time.monotonic() + 60
         while not os.path.exists(self._path):
-            test.assertIsNone(self._process.poll(), f'testpmd gave up: {log}')
+            test.assertIsNone(self._process.poll(), f'testpmd exited: {log}')
             test.assertLess(time.monotonic(), deadline,
                             f'testpmd does not listen: {log}')
             time.sleep(0.1)
@@ -162,7 +162,7 @@ class TestpmdBackend:
 
     @staticmethod
     def shared_memory(size):
-        """The guest's memory, where the backend can map it."""
+        """Return arguments for guest memory that the backend can map."""
         return ['-object', f'memory-backend-memfd,id=ram,size={size},share=on',
                 '-machine', 'memory-backend=ram']
 
@@ -171,7 +171,7 @@ class TestpmdBackend:
 
 
 class SvmGuestTest(QemuSystemTest):
-    """One or more guests, each with a script of its own."""
+    """A test with one or more guests, each of which runs a script."""
 
     timeout = 240
 
@@ -196,9 +196,9 @@ class SvmGuestTest(QemuSystemTest):
     def start_guest(self, kernel, script, devices, append='', name='default',
                     accel='tcg', memory='512M', iommu='intel', cpus=2,
                     cpu='max', svm=False, dsa=False, compiled=(), launch=True):
-        """Start a guest; returns it.  Skips the test where a package of the
-        guest is not there and cannot be fetched, or where nothing can be built
-        for it (svm, dsa, compiled: see guest_image)."""
+        """Start a guest, and return it.  Skip the test if a package of the
+        guest cannot be fetched, or if programs cannot be built for it (svm,
+        dsa, compiled: see guest_image)."""
         try:
             image = guest_image(kernel, svm=svm, dsa=dsa, compiled=compiled)
         except ArchiveError as error:
@@ -216,8 +216,8 @@ class SvmGuestTest(QemuSystemTest):
         return guest
 
     def compile_program(self, name, *flags):
-        """A program of tests/guest for the guest: its path.  Skips the test
-        where there is no compiler."""
+        """Compile a program of tests/guest, and return its path.  Skip the
+        test if there is no compiler."""
         source = REPO / 'tests' / 'guest' / name
         program = self.scratch_file(source.stem)
         try:
@@ -232,12 +232,12 @@ class SvmGuestTest(QemuSystemTest):
 
     def run_script(self, guest, questions=None, provoked=None,
                    provoked_in=None, on_line=None):
-        """Follow a guest's script to its end, which must be success.
+        """Wait until the script of a guest ends successfully.
 
         provoked is a pattern of kernel messages that the test provokes,
-        provoked_in has one for each case that does (kernel_trouble);
+        provoked_in contains patterns for cases (see kernel_trouble);
         on_line is called with each line.
-        Returns the lines that the script printed.
+        Return the lines that the script has printed.
         """
         try:
             status = guest.channel.run(self.timeout, questions, on_line)
@@ -250,8 +250,8 @@ class SvmGuestTest(QemuSystemTest):
         return guest.channel.lines
 
     def snapshot_questions(self, guest):
-        """Answers for run_script: "save" takes a snapshot of the machine and
-        says "saved"; "load" goes back to it, where the script hears "loaded".
+        """Questions for run_script: "save" takes a snapshot of the machine,
+        with the reply "saved"; "load" loads it, with the reply "loaded".
         """
         _create_qcow2(guest.vm, self.scratch_file('snapshot.qcow2'))
 
@@ -271,8 +271,8 @@ class SvmGuestTest(QemuSystemTest):
 
     @staticmethod
     def boot_questions(guest):
-        """Answers for run_script: "boot" is the number of the boot, from 1 on,
-        "reset" restarts the machine.  guest.boots is how many there were."""
+        """Questions for run_script: the reply to "boot" is the number of the
+        boot, from 1 on, as in guest.boots; "reset" resets the machine."""
         def boot():
             guest.boots += 1
             return str(guest.boots)
@@ -280,14 +280,14 @@ class SvmGuestTest(QemuSystemTest):
         return {'boot': boot, 'reset': lambda: guest.vm.cmd('system_reset')}
 
     def value(self, guest, name):
-        """The value of the last "name=value" line of a script."""
+        """Return the value of the last "name=value" line of a script."""
         found = [line for line in guest.channel.lines
                  if line.startswith(f'{name}=')]
-        self.assertTrue(found, f'the guest never said {name}\n{guest.tail()}')
+        self.assertTrue(found, f'{name} is missing\n{guest.tail()}')
         return found[-1].partition('=')[2]
 
     def check_exchange(self, guest, server, count=1):
-        """Both directions of `count` exchanges arrived unharmed."""
+        """Check the data of `count` exchanges in both directions."""
         words = [line.split() for line in guest.channel.lines]
         sent, confirmed, received = (
             [w[2] if len(w) > 2 else '' for w in words if w[:2] == prefix]
@@ -299,7 +299,7 @@ class SvmGuestTest(QemuSystemTest):
 
 
 def _create_qcow2(vm, path):
-    """An empty image that is there only to hold a snapshot."""
+    """Create an empty image for a snapshot."""
     for name, options in (
             ('file', {'driver': 'file', 'filename': path, 'size': 0}),
             ('format', {'driver': 'qcow2', 'file': 'store',
@@ -316,7 +316,7 @@ def _create_qcow2(vm, path):
 
 
 class _Guest:
-    """A virtual machine, its script, and what it said."""
+    """A virtual machine, its script, and its output."""
 
     def __init__(self, test, name, vm, image):
         self.vm = vm
@@ -344,13 +344,13 @@ class _Guest:
             return ''
 
     def keep_lines(self):
-        """Put all that the script said beside the kernel's log."""
+        """Save the output of the script next to the kernel log."""
         Path(self._said).write_text(
             ''.join(f'{line}\n' for line in self.channel.lines),
             encoding='utf-8')
 
     def tail(self, count=25):
-        """What a person needs to see why a test failed."""
+        """Return the last output, to explain why a test failed."""
         def last(lines):
             return '\n'.join(f'    {line}' for line in lines[-count:])
         return (f'last lines of the script:\n{last(self.channel.lines)}\n'

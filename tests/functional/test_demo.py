@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The demos that the README names, and the figures that they show.
+# The demos in the README, and their results.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Each demo runs as a user runs it, with little data where that is an option."""
+"""Each demo runs as for a user, with little data if possible."""
 
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -20,7 +20,7 @@ PAGES_PER_MIB = 256
 class Demo(SvmGuestTest):
 
     def run_demo(self, name, *options):
-        """Run one; returns what it printed, and its figures."""
+        """Run a demo; return its output and its figures."""
         figures = self.scratch_file('figures.json')
         done = subprocess.run(
             [sys.executable, REPO / 'scripts' / name, f'--json={figures}',
@@ -33,7 +33,7 @@ class Demo(SvmGuestTest):
             return done.stdout, json.load(file)
 
     def check_pages(self, passes, mib):
-        """No page there, all there, half of them taken back"""
+        """Check the passes: no page present, all present, half of them."""
         pages = mib * PAGES_PER_MIB
         self.assertEqual([one['pages'] for one in passes],
                          [pages, 0, pages // 2])
@@ -48,7 +48,7 @@ class Demo(SvmGuestTest):
             self.assertIn(heading, said)
 
     def test_dsa_documentation(self):
-        """The commands of the demo are those in the documentation."""
+        """The demo uses the commands in the documentation."""
         loader = SourceFileLoader('demo_dsa', str(REPO / 'scripts/demo-dsa'))
         demo = module_from_spec(spec_from_loader('demo_dsa', loader))
         loader.exec_module(demo)

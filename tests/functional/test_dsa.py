@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The Data Streaming Accelerator with Debian's own driver, tools and tests.
+# The Data Streaming Accelerator with the driver, tools and tests of Debian.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Linux's idxd, accel-config and the tests that come with it, all as Debian
-ships them: their programs hand the device pointers into their own memory."""
+"""Linux's idxd, accel-config and its tests, as packaged by Debian: their
+programs pass pointers to the device."""
 
 import collections
 import json
@@ -17,15 +17,15 @@ from guest_machine import dsa_arguments, iommu_arguments
 
 TESTS = '/usr/libexec/accel-config/test'
 FOUR_LEVELS = 'max,la57=off'
-# What dsa_user_test_runner.sh goes through.
+# The cases of dsa_user_test_runner.sh.
 OPERATIONS = {'NOOP', 'DRAIN', 'MEMMOVE', 'MEMFILL', 'COMPARE', 'COMPVAL',
               'DUALCAST', 'CRCGEN', 'COPY_CRC', 'CFLUSH'}
 SIZES = {1, 4096, 65536, 1 << 20, 2 << 20}
 DIF_OPERATIONS = {'DIF_CHECK', 'DIF_INS', 'DIF_STRP', 'DIF_UPDT'}
 DIF_SIZES = {512, 1024, 4096}
 BATCH = 16
-# khugepaged takes pages away for a moment, and dsa_test does not go on with a
-# checksum that a fault interrupted.  Pages that are huge at once stay so.
+# khugepaged unmaps pages temporarily, and dsa_test does not resume a checksum
+# after a fault.  Pages that are allocated as huge pages are not affected.
 PREPARE = '''
     wait_until 20 test -e /sys/bus/dsa/devices/dsa0 || exit 1
     cd /sys/kernel/mm/transparent_hugepage/khugepaged || exit 1
@@ -41,7 +41,7 @@ SETUP = f'''
 
 
 def runner_cases():
-    """(block on fault, mode, operation, size, batched) of each run."""
+    """Return (block on fault, mode, operation, size, batched) of each run."""
     return {(fault, mode, operation, size, batched)
             for operations, sizes in ((OPERATIONS, SIZES),
                                       (DIF_OPERATIONS, DIF_SIZES))
@@ -52,7 +52,7 @@ def runner_cases():
 
 
 def runner_results(lines):
-    """What the runner says that it did, as a count of verified results."""
+    """Return the number of verified results of each run."""
     results = collections.Counter()
     fault = case = None
     for line in lines:
@@ -72,8 +72,8 @@ def runner_results(lines):
 
 
 def wanted_results(case):
-    """dsa_test looks at each descriptor of a batch, and at all else but what
-    a cache flush by itself did."""
+    """dsa_test verifies each descriptor of a batch, and all other descriptors
+    but single cache flushes."""
     _, _, operation, _, batched = case
     return BATCH if batched else int(operation != 'CFLUSH')
 
@@ -83,8 +83,8 @@ class Dsa(SvmGuestTest):
     timeout = 900
 
     def start_dsa(self, script, devices=None, extra='', **options):
-        """A guest with intel-iommu,svm=on, one DSA and accel-config."""
-        # On a busy host Linux calibrates the TSC wrongly, and time flies.
+        """Start a guest with intel-iommu,svm=on, one DSA and accel-config."""
+        # On a busy host Linux calibrates the TSC wrongly: time runs too fast.
         return self.start_guest(
             'backports', PREPARE + script,
             iommu_arguments(svm=True, extra=extra)
@@ -92,8 +92,8 @@ class Dsa(SvmGuestTest):
             dsa=True, memory='1G', append='tsc=unstable', **options)
 
     def run_dsa(self, guest):
-        """Run the script; returns what the device asked of the IOMMU, which is
-        in order."""
+        """Run the script; return the counters of the device in the IOMMU,
+        which must not include errors."""
         counters = []
 
         def count():
@@ -113,7 +113,7 @@ class Dsa(SvmGuestTest):
         return device
 
     def check_user_runner(self, **machine):
-        """dsa_user_test_runner.sh passes, with everything that it has."""
+        """dsa_user_test_runner.sh passes with all of its cases."""
         guest = self.start_dsa(
             f'{TESTS}/dsa_user_test_runner.sh 2>&1 || exit 1; ask count',
             **machine)
@@ -163,10 +163,10 @@ class Dsa(SvmGuestTest):
         self.check_user_runner(devices=['-device', 'dsa,addr=5'],
                                extra=',intremap=off', cpus=1, cpu=FOUR_LEVELS)
 
-    def test_left_out(self):
-        """What the runner leaves out: delta records, and a dozen descriptors
-        at once.  The program has not touched the memory for delta records: the
-        device asks for it, or stops and is told to go on."""
+    def test_other_operations(self):
+        """Operations that the runner does not use: delta records, and a dozen
+        descriptors at once.  The memory for delta records is untouched: the
+        device requests its pages, or stops and is resumed by the program."""
         guest = self.start_dsa(SETUP + f'''
             dsa_test() {{
                 {TESTS}/dsa_test "$@" > /tmp/said 2>&1 ||

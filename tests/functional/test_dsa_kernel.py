@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Linux itself uses the work queues of a DSA.
+# Work queues of a DSA that the Linux kernel uses.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Linux's idxd driver offers work queues of type "kernel" as DMA channels, and
-Linux's dmatest copies through them: random lengths at random offsets, with
-every byte around the destination checked.  Memory copies are all that idxd
-offers to the kernel."""
+"""Linux's idxd driver provides work queues of type "kernel" as DMA channels,
+and Linux's dmatest copies through them: random lengths at random offsets, with
+a check of every byte around the destination.  idxd provides only memory copies
+to the kernel."""
 
 import re
 
@@ -22,7 +22,7 @@ class DsaKernel(SvmGuestTest):
 
     def copy(self, queues, cpus=1, devices=(), iterations=100, threads=3,
              buffer=16384, **options):
-        """Every queue, a (mode, attributes), copies with some threads."""
+        """Copy through all queues, tuples of (mode, attributes), in threads."""
         configure = '\n'.join(
             f'dsa_queue 0.{number} {mode} kernel {attributes} || exit 1'
             for number, (mode, attributes) in enumerate(queues))
@@ -52,7 +52,7 @@ class DsaKernel(SvmGuestTest):
         return guest
 
     def copy_with_pasid(self, cpus, **options):
-        """Dedicated and shared queues at the same time."""
+        """Use dedicated and shared queues at the same time."""
         guest = self.copy((('dedicated', ''), ('shared', ''),
                            ('dedicated', 'block_on_fault=1')), cpus,
                           iommu_arguments(svm=True), **options)

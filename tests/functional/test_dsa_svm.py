@@ -1,22 +1,21 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Programs hand their pointers to a DSA.
+# Programs pass pointers to a DSA.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""The program tests/guest/dsa has a case for each rule that a program may rely
-on when it submits work to a queue by itself; here they run on a stock kernel,
-on dedicated and shared queues, with page requests and without, by several
-processes at once, and while the machine changes under them."""
+"""The program tests/guest/dsa has a case for each rule that programs rely on
+when they submit descriptors to a queue.  Here the cases run on a stock kernel,
+on dedicated and shared queues, with page requests and without, in several
+processes at the same time, and while the machine changes."""
 
 from svm_guest import SvmGuestTest
 from guest_machine import dsa_arguments, iommu_arguments
 
-# What the cases provoke: a process that dies while the device is at work on its
-# memory.  Linux takes the PASID entry away first, and 7.x forgets to switch its
-# faults off.
+# Kernel messages when a process dies while the device accesses its memory:
+# Linux removes the PASID entry first, and 7.x does not disable its faults.
 PROVOKED = r'handling fault status|fault reason 0x59'
-# Two queues of each kind, the second with page requests
+# Two queues of each mode, the second with page requests
 QUEUES = (('dedicated', 'block_on_fault=0'), ('dedicated', 'block_on_fault=1'),
           ('shared', 'block_on_fault=0'), ('shared', 'block_on_fault=1'))
 # The same without page requests even for completion records
@@ -28,7 +27,7 @@ ADDRESS = '0000:01:00.0'
 DEVICE = f'/sys/bus/pci/devices/{ADDRESS}'
 DRIVER = '/sys/bus/pci/drivers/idxd'
 BUSY = f'''
-    # A process on each queue that keeps it busy
+    # Start a process per queue that keeps it busy
     busy() {{
         pids=
         for number in 0 1 2 3; do
@@ -59,8 +58,8 @@ BUSY = f'''
     gone() {{
         wait_until 30 test ! -e {DEVICE} && [ ! -e /dev/dsa/wq0.0 ]
     }}
-    switch_on_later() {{
-        wait_until 30 test -e /sys/bus/dsa/devices/dsa0 && switch_on
+    enable_queues_later() {{
+        wait_until 30 test -e /sys/bus/dsa/devices/dsa0 && enable_queues
     }}
     '''
 
@@ -71,13 +70,13 @@ class DsaSvm(SvmGuestTest):
 
     def start_dsa(self, script, devices=None, extra='', queues=QUEUES,
                   **options):
-        """A guest with four queues of which the script uses some."""
+        """Start a guest with four queues."""
         configure = '\n'.join(
             f'dsa_queue 0.{number} {mode} user max_transfer_size=8388608 '
             f'{attributes} || return 1'
             for number, (mode, attributes) in enumerate(queues))
         return self.start_guest('backports', f'''
-            switch_on() {{
+            enable_queues() {{
                 {configure}
                 dsa_enable 0 0.0 0.1 0.2 0.3
             }}
@@ -96,7 +95,7 @@ class DsaSvm(SvmGuestTest):
 
     def run_cases(self, **options):
         guest = self.start_dsa('''
-            switch_on || exit 1
+            enable_queues || exit 1
             for number in 0 1 2 3; do
                 echo "queue $number"
                 dsa test /dev/dsa/wq0.$number || exit 1
@@ -109,11 +108,11 @@ class DsaSvm(SvmGuestTest):
         self.check_cases(guest, 4 * 12 + 1)
 
     def run_while_busy(self, change, times=1, questions=None, **options):
-        """The device works after the change, in spite of those who were at
-        work when it happened."""
+        """Check that the device works after the change, which happens while
+        processes use it."""
         guest = self.start_dsa(f'''
             {BUSY}
-            switch_on || exit 1
+            enable_queues || exit 1
             for i in $(seq {times}); do
                 busy || exit 1
                 {change}
@@ -124,25 +123,25 @@ class DsaSvm(SvmGuestTest):
         self.check_cases(guest, 4 * times)
 
     def test_end(self):
-        """The processes end what they have begun, and all is right."""
+        """The processes complete their work, and the results are right."""
         self.run_while_busy('end_all || exit 1', times=2)
 
     def test_disable(self):
-        """The queues, then the device, are switched off and on."""
+        """The queues, then the device, are disabled and enabled."""
         self.run_while_busy('''
             for number in 0 1 2 3; do
                 echo wq0.$number > /sys/bus/dsa/drivers/user/unbind || exit 1
             done
             echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
             kill_all
-            switch_on || exit 1''', times=2)
+            enable_queues || exit 1''', times=2)
 
     def test_disable_device(self):
-        """The device is switched off under its queues."""
+        """The device is disabled while its queues are enabled."""
         self.run_while_busy('''
             echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
             kill_all
-            switch_on || exit 1''', times=2)
+            enable_queues || exit 1''', times=2)
 
     def test_reset(self):
         """Function Level Reset; Linux enables the queues again."""
@@ -151,18 +150,19 @@ class DsaSvm(SvmGuestTest):
             kill_all''', times=2)
 
     def test_unbind(self):
-        """Linux 7.3 uses queues after it has freed them if its driver loses an
-        enabled device, or one that a program has open; so these go first."""
+        """Linux 7.3 uses queues after freeing them if the driver is unbound
+        from a device that is enabled or open, so that the test disables the
+        device first, and kills the processes."""
         self.run_while_busy(f'''
             echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
             kill_all
             echo {ADDRESS} > {DRIVER}/unbind || exit 1
             [ ! -e /dev/dsa/wq0.0 ] || exit 1
             echo {ADDRESS} > {DRIVER}/bind || exit 1
-            switch_on || exit 1''', times=2)
+            enable_queues || exit 1''', times=2)
 
     def test_unplug(self):
-        """Likewise."""
+        """Unplug the device, after the same preparation."""
         guests = self._guests
 
         def unplug():
@@ -181,16 +181,16 @@ class DsaSvm(SvmGuestTest):
             ask unplug
             gone || exit 1
             ask plug
-            switch_on_later || exit 1''', times=2,
+            enable_queues_later || exit 1''', times=2,
                             questions={'unplug': unplug, 'plug': plug})
 
     def test_restart(self):
-        """The machine restarts while the device is at work: once in order,
-        twice without asking the guest.  At last it is switched off."""
+        """The machine restarts while the device is busy: once by the guest,
+        twice by a reset.  At the end it is powered off."""
         guest = self.start_dsa(f'''
             {BUSY}
             boot=$(ask boot)
-            switch_on && works && busy || exit 1
+            enable_queues && works && busy || exit 1
             [ $boot != 4 ] || exit 0
             [ $boot != 1 ] || reboot -f
             ask reset
@@ -202,10 +202,10 @@ class DsaSvm(SvmGuestTest):
         self.assertEqual(guest.boots, 4)
 
     def test_snapshot(self):
-        """savevm and loadvm; what was under way goes on both times."""
+        """savevm and loadvm; outstanding descriptors complete both times."""
         guest = self.start_dsa(f'''
             {BUSY}
-            switch_on && busy || exit 1
+            enable_queues && busy || exit 1
             answer=$(ask save)
             echo answer=$answer
             end_all && works || exit 1
@@ -218,13 +218,13 @@ class DsaSvm(SvmGuestTest):
         self.assertEqual(answers, ['answer=saved', 'answer=loaded'])
 
     def test_event_log(self):
-        """Queues without page requests: Linux finds the completion records
-        that the device could not write in the event log.  All else is as on
+        """Queues without page requests: Linux gets completion records that the
+        device cannot write from the event log.  Otherwise they behave like
         other queues."""
         guest = self.start_dsa('''
             [ $(cat /sys/bus/dsa/devices/dsa0/version) = 0x200 ] || exit 1
             [ $(cat /sys/bus/dsa/devices/dsa0/event_log_size) = 64 ] || exit 1
-            switch_on || exit 1
+            enable_queues || exit 1
             for number in 0 2; do
                 dsa log /dev/dsa/wq0.$number || exit 1
                 cat /sys/kernel/debug/idxd/dsa0/event_log
@@ -235,7 +235,7 @@ class DsaSvm(SvmGuestTest):
             ''', dsa_arguments(device_extra=',event-log=on'), queues=LOGGED)
         lines = self.run_script(guest, provoked=PROVOKED)
         self.check_cases(guest, 2 * (4 + 12) + 1)
-        # Of completion records, batches and drains (DSA 5.8.1)
+        # Entries of completion records, batches and drains (DSA 5.8.1)
         for error in ('0x1a', '0x26', '0x27'):
             self.assertTrue(any(f' error {error}' in line for line in lines),
                             f'no entry with error {error}')

@@ -4,14 +4,14 @@
 # MOVDIR64B, ENQCMD and the PASID of processes.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Linux finds ENQCMD and the PASID state component on -cpu max (SDM volume 1,
-13.5), keeps the PASID of each process, and gives none to the others.  The
-instructions by themselves are tested by test_instructions.py."""
+"""Linux detects ENQCMD and the PASID state component on -cpu max (SDM volume
+1, 13.5), and switches the PASID between processes.  test_instructions.py tests
+the instructions without an operating system."""
 
 from svm_guest import REPO, SvmGuestTest
 
 FLAGS = {'movdiri', 'movdir64b', 'enqcmd', 'xsavec', 'xsaves'}
-# The cases of the program
+# Number of cases of the program
 CASES = 15
 
 

@@ -2,11 +2,11 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The hostile guest of scripts/fuzz.
+# Hostile guest software, by scripts/fuzz.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""A few hundred steps behind each IOMMU, with fixed seeds and the ordinary
-emulator; and what the fuzzer says when something goes wrong."""
+"""Run a few hundred steps with each IOMMU, with fixed seeds and an ordinary
+build of QEMU; and check how the fuzzer reports errors."""
 
 import contextlib
 import io
@@ -33,7 +33,7 @@ STEPS = 300
 
 
 def seed_of(kind):
-    """The first seed whose machine has such an IOMMU."""
+    """Return the first seed whose machine has an IOMMU of this kind."""
     seed = 1
     while Machine(seed).kind != kind:
         seed += 1
@@ -50,7 +50,7 @@ class HostileGuestTest(unittest.TestCase):
         self.session = Session(EMULATOR, self.folder)
 
     def quietly(self, function, *arguments, **options):
-        """What a function returns, and what it prints."""
+        """Return the result of a function, and its output."""
         with contextlib.redirect_stdout(io.StringIO()) as output:
             result = function(*arguments, **options)
         return result, output.getvalue()
@@ -74,7 +74,7 @@ class HostileGuestTest(unittest.TestCase):
         self.fuzz('none')
 
     def test_finding(self):
-        """A machine that ends is a finding, whose log says so again."""
+        """A machine that exits is a finding, which its log reproduces."""
         log = self.folder / 'steps'
         log.write_text(
             'start: start -M q35 -nodefaults\n'
@@ -87,7 +87,7 @@ class HostileGuestTest(unittest.TestCase):
                          [read_log(log)[0], read_log(log)[2]])
 
     def test_hang(self):
-        """An emulator that does not answer is a finding."""
+        """QEMU does not respond: this is a finding."""
         emulator = Emulator(EMULATOR, ['-M', 'none'], self.folder / 'log',
                             patience=5)
         self.addCleanup(emulator.kill)
@@ -97,8 +97,8 @@ class HostileGuestTest(unittest.TestCase):
             emulator.ask('clock_step 5')
         self.assertIn('qemu', caught.exception.details)
 
-    def test_death(self):
-        """So is one that crashes."""
+    def test_crash(self):
+        """QEMU crashes: this is a finding."""
         emulator = Emulator(EMULATOR, ['-M', 'none'], self.folder / 'log')
         self.addCleanup(emulator.kill)
         emulator.process.send_signal(signal.SIGSEGV)

@@ -2,11 +2,11 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The streams of scripts/fuzz.
+# Hostile migration streams, by scripts/fuzz.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""A few changed streams with a fixed seed and the ordinary emulator, what the
-fuzzer says when something goes wrong, and how it sees a stream."""
+"""Load a few changed streams with a fixed seed and an ordinary build of QEMU;
+and check how the fuzzer reports errors, and parses streams."""
 
 import contextlib
 import io
@@ -48,20 +48,20 @@ class HostileStreamsTest(unittest.TestCase):
         self.session = StreamSession(EMULATOR, self.folder)
 
     def quietly(self, function, *arguments, **options):
-        """What a function returns, and what it prints."""
+        """Return the result of a function, and its output."""
         with contextlib.redirect_stdout(io.StringIO()) as output:
             result = function(*arguments, **options)
         return result, output.getvalue()
 
     def save(self):
-        """The stream of a machine that was just started."""
+        """Return the stream of a machine that has just started."""
         executor = StreamExecutor(EMULATOR, self.folder, self.folder)
         self.addCleanup(executor.close)
         executor.run(['start ' + DEVICES, 'save base', 'quit'])
         return Stream((self.folder / 'base').read_bytes())
 
     def test_machine(self):
-        """Streams of one machine: some are accepted, and some are not."""
+        """Some streams of a machine are accepted, and some are rejected."""
         seed = 1
         while Machine(seed).kind != 'intel':
             seed += 1
@@ -73,7 +73,7 @@ class HostileStreamsTest(unittest.TestCase):
         self.assertNotIn(f' {LOADS} of them accepted', output)
 
     def test_fields(self):
-        """Fields are where the stream says that they are."""
+        """Fields have the positions that the stream describes."""
         stream = self.save()
         fields = {f'{section.device}:{field.name}': field
                   for section in stream.sections for field in section.fields}
@@ -90,7 +90,7 @@ class HostileStreamsTest(unittest.TestCase):
         self.assertEqual(iommu.size, 48)
 
     def test_changes(self):
-        """A seed gives the same changes again, of our devices alone."""
+        """A seed reproduces the same changes of only our devices."""
         stream = self.save()
         for seed in range(50):
             first = Mutator(stream, random.Random(seed))
@@ -102,7 +102,7 @@ class HostileStreamsTest(unittest.TestCase):
                 self.assertIn(device, TARGETS)
 
     def test_finding(self):
-        """A machine that ends is a finding, whose log says so again."""
+        """A machine that exits is a finding, which its log reproduces."""
         self.save()
         log = self.folder / 'steps'
         log.write_text(f'load: incoming base {DEVICES}\n'
@@ -113,8 +113,8 @@ class HostileStreamsTest(unittest.TestCase):
         self.assertFalse(good)
         self.assertIn('QEMU ended with status 0', output)
 
-    def test_refused(self):
-        """A stream is refused by both ways, and the machine goes on."""
+    def test_rejected(self):
+        """Migration and snapshots reject a stream; the machine continues."""
         stream = self.save()
         field = next(field for section in stream.sections
                      for field in section.fields

@@ -4,9 +4,8 @@
 # MOVDIR64B, ENQCMD, XSAVEC and XSAVES without an operating system.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""The rules of the instructions one by one, by the program
-tests/tcg/x86_64/system/direct-store.c.  What Linux makes of them is tested by
-test_enqcmd.py."""
+"""The program tests/tcg/x86_64/system/direct-store.c tests each rule of the
+instructions.  test_enqcmd.py tests them with Linux."""
 
 import os
 import re
@@ -20,8 +19,8 @@ from report import Failure
 class Instructions(SvmGuestTest):
 
     def run_bare(self, cpu):
-        """Run the program that needs no operating system; returns how many
-        cases there were, all of which passed."""
+        """Run the program without an operating system; return the number of
+        cases, all of which must have passed."""
         folder = os.path.join(os.environ['QEMU_BUILD_ROOT'],
                               'tests/tcg/x86_64-softmmu')
         if not os.path.exists(os.path.join(folder, 'config-target.mak')):
@@ -54,17 +53,17 @@ class Instructions(SvmGuestTest):
     def test_instructions(self):
         self.assertGreater(self.run_bare('max'), 70)
 
-    def test_off(self):
-        """Without the CPUID bits each of them raises #UD."""
+    def test_disabled(self):
+        """Without their CPUID bits, the instructions raise #UD."""
         self.run_bare('max,enqcmd=off,movdiri=off,movdir64b=off,'
                       'xsavec=off,xsaves=off')
 
     def test_named_model(self):
-        """Models that include some of them stay as they were with TCG..."""
+        """Models that include some of them do not change with TCG..."""
         self.assertLess(self.run_bare('SapphireRapids'), 70)
 
-    def test_named_model_asked(self):
-        """...unless asked for all."""
+    def test_named_model_enabled(self):
+        """...unless the user enables them."""
         self.assertGreater(self.run_bare('SapphireRapids,enqcmd=on,movdiri=on,'
                                          'movdir64b=on,xsavec=on,xsaves=on'),
                            70)

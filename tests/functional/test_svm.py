@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Shared virtual memory: programs hand their pointers to the svm device.
+# Shared virtual memory: programs pass pointers to the svm device.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""The program tests/guest/svm has a case for each rule that a program may
-rely on; here they run on a stock kernel in machines of different shapes, and
-while the machine changes under them."""
+"""The program tests/guest/svm has a case for each rule that programs rely on.
+Here the cases run on a stock kernel in different machines, and while the
+machine changes."""
 
 import json
 import re
@@ -18,11 +18,11 @@ from guest_machine import iommu_arguments, network_arguments, svm_arguments
 
 ADDRESS = '0000:01:00.0'
 DEVICE = f'/sys/bus/pci/devices/{ADDRESS}'
-# A process that dies while the device is at work on its memory: Linux takes the
-# PASID entry away first, and 7.x forgets to switch its faults off.
+# Kernel messages when a process dies while the device accesses its memory:
+# Linux removes the PASID entry first, and 7.x does not disable its faults.
 DIES_BUSY = r'handling fault status|fault reason 0x59'
-# What Linux says in which case: about requests that it refuses, and about
-# processes that die.  Nothing of it may turn up outside of these.
+# Kernel messages in each case: about rejected requests, and about processes
+# that die.  They must not appear outside of these cases.
 PROVOKED = {
     'beyond': r'Address is not canonical|Invalid page request',
     'kernel': r'Page request in Privilege Mode|Invalid page request',
@@ -51,7 +51,7 @@ class Svm(SvmGuestTest):
 
     def start_svm(self, script, devices=None, extra='', append='',
                   **options):
-        """A guest with intel-iommu,svm=on and one svm device."""
+        """Start a guest with intel-iommu,svm=on and one svm device."""
         options.setdefault('kernel', 'backports')
         options.setdefault('memory', '1G')
         return self.start_guest(
@@ -61,7 +61,7 @@ class Svm(SvmGuestTest):
             + (svm_arguments() if devices is None else devices), **options)
 
     def check_cases(self, guest, skipped=()):
-        """All cases passed but those that cannot run in this machine."""
+        """Check that all cases passed but those that this machine skips."""
         lines = guest.channel.lines
         failed = [line for line in lines if line.startswith('not ok')]
         self.assertEqual(failed, [], guest.tail())
@@ -124,9 +124,9 @@ class Svm(SvmGuestTest):
         self.run_script(guest, provoked_in=PROVOKED)
         self.check_cases(guest, skipped=('huge-1g',))
 
-    def test_beside_virtio_net(self):
-        """A network card with ATS and a vhost-user backend at work while the
-        cases run; both translate through first-stage tables."""
+    def test_with_virtio_net(self):
+        """A network card with ATS and a vhost-user backend is in use while the
+        cases run; both use first-stage tables."""
         backend = TestpmdBackend(self)
         guest = self.start_svm('''
             card=$(net_of 0000:02:00.0) || exit 1
@@ -146,7 +146,7 @@ class Svm(SvmGuestTest):
         self.assertIn(', 0% packet loss', '\n'.join(lines))
 
     def test_hot_plug(self):
-        """Plugged and unplugged, idle and busy."""
+        """The device is plugged and unplugged, idle and busy."""
         plugged = svm_arguments()[-1]
         guest = self.start_svm(f'''
             gone() {{
@@ -182,8 +182,8 @@ class Svm(SvmGuestTest):
         self.assertIn('No such device', '\n'.join(guest.channel.lines))
 
     def test_reset(self):
-        """The machine restarts while the device is at work: once in order,
-        twice without asking the guest."""
+        """The machine restarts while the device is busy: once by the guest,
+        twice by a reset."""
         guest = self.start_svm('''
             boot=$(ask boot)
             svm test malloc unmap fork || exit 1
@@ -200,8 +200,8 @@ class Svm(SvmGuestTest):
         self.assertEqual(guest.boots, 4)
 
     def test_kexec(self):
-        """Another kernel takes over while the device is at work: the driver
-        silences the device before, and the new kernel finds all in order."""
+        """Another kernel is booted while the device is busy: the driver stops
+        the device before, and it works with the new kernel."""
         program = Path(self.compile_program('kexec.c'))
         guest = self.start_svm('''
             boot=$(ask boot)
@@ -239,9 +239,9 @@ class Svm(SvmGuestTest):
         self.check_quiet(trace)
 
     def check_quiet(self, trace):
-        """From the driver's shutdown until the next one's opening the device
-        asked for nothing, and nothing was blocked before the next kernel's
-        cases.  The second shutdown is that of the machine."""
+        """Check that the device sends no requests between the shutdown of the
+        driver and the next open, and that nothing is blocked before the cases
+        of the next kernel.  The second shutdown is that of the machine."""
         master, requests, switches = False, 0, []
         with open(trace, encoding='utf-8') as events:
             for event in events:
@@ -262,7 +262,7 @@ class Svm(SvmGuestTest):
         self.assertEqual(switches, [True, False, True, False])
 
     def test_snapshot(self):
-        """savevm and loadvm while the device is at work."""
+        """savevm and loadvm while the device is busy."""
         guest = self.start_svm('''
             svm busy 64 > /tmp/busy &
             wait_until 60 grep -q busy /tmp/busy || exit 1
@@ -284,8 +284,8 @@ class Svm(SvmGuestTest):
 
     @staticmethod
     def injections(guest, *settings):
-        """Questions "PROPERTY=VALUE", which set a property of the device, and
-        "PROPERTY", which are answered with what is left of it."""
+        """Questions for run_script: "PROPERTY=VALUE" sets a property of the
+        device, and "PROPERTY" has its value as the reply."""
         def setter(name, value):
             return lambda: guest.vm.cmd('qom-set', path='svm0', property=name,
                                         value=json.loads(value)) and ''
@@ -298,9 +298,9 @@ class Svm(SvmGuestTest):
         return ({setting: setter(*setting.split('=')) for setting in settings}
                 | {name: getter(name) for name in names})
 
-    def test_denied_and_late(self):
-        """A request that the device does not send fails one operation, the
-        next one works.  A response that is late is waited for."""
+    def test_denied_and_delayed(self):
+        """A page request that is denied fails one operation, and the next one
+        succeeds.  An operation waits for a delayed response."""
         guest = self.start_svm('''
             svm write 64K || exit 1
             ask x-deny-requests=1
@@ -325,11 +325,11 @@ class Svm(SvmGuestTest):
         self.assertGreaterEqual(float(late[1]), 500)
 
     def test_lost_response(self):
-        """An operation whose page response is lost ends when the device is
-        reset, or its process killed.  A device that does not even end then
-        loses its bus; a reset brings it back."""
+        """An operation whose response is lost ends when the device is reset,
+        or its process killed.  If it does not end then, the driver disables
+        bus mastering, and a reset recovers the device."""
         guest = self.start_svm(f'''
-            # START_WRITE of svm_ioctl.h, in which a program waits
+            # The program waits in START_WRITE of svm_ioctl.h
             waits() {{ grep -q '^16 .* 0x4943 ' /proc/$pid/syscall; }}
             wait_for_ever() {{
                 svm write 64K > /tmp/waiting &
@@ -369,13 +369,14 @@ class Svm(SvmGuestTest):
                          'does not stop, taking its bus from it')
 
     def test_flood(self):
-        """More page requests than the queue holds: the IOMMU answers what it
-        could not take (VT-d 7.4.1), Linux notices, and all goes on."""
+        """More page requests than the queue holds: the IOMMU responds to those
+        that it drops (VT-d 7.4.1), Linux clears the overflow, and the device
+        continues."""
         guest = self.start_svm('''
             svm busy 1 > /tmp/busy &
             wait_until 60 grep -q busy /tmp/busy || exit 1
             ask x-flood=20000
-            # Linux ends one of its lines only when the next one comes.
+            # The log shows a message after the next one has begun.
             overflow() {
                 echo '<7>svm: look' > /dev/kmsg
                 dmesg | grep -q "PRQ overflow $1"
@@ -393,9 +394,9 @@ class Svm(SvmGuestTest):
         self.check_cases(guest)
 
     def test_stale_translation(self):
-        """A device that uses translations after they were invalidated fails
-        the cases about that.  In these the memory stays the program's, so
-        that nobody else's is hit."""
+        """A device that uses invalidated translations fails the cases that
+        test this.  They keep the memory in the program, so that the device
+        does not corrupt memory of others."""
         cases = {'remap': 'still writes to memory that moved',
                  'protect': 'writes to memory that became read-only',
                  'reading': 'still reads memory that was taken',
@@ -421,7 +422,7 @@ class Svm(SvmGuestTest):
             self.assertRegex(line, f'stale not ok {case}: .*{complaint}')
 
     def refusal(self, kernel, devices, memory='512M'):
-        """The program's words on a machine that does not share memory."""
+        """Return the output of the program on a machine without SVM."""
         guest = self.start_guest(kernel, '''
             modprobe svm
             svm test 2>&1 && exit 1
@@ -431,12 +432,12 @@ class Svm(SvmGuestTest):
         self.assertEqual(self.value(guest, 'status'), '2')
         return ' '.join(guest.channel.lines)
 
-    def test_kernel_refuses(self):
-        """Debian 13's own kernel answers EOPNOTSUPP (CVE-2025-71089)."""
+    def test_kernel_without_svm(self):
+        """The kernel of Debian 13 returns EOPNOTSUPP (CVE-2025-71089)."""
         self.assertIn('refuses to share an address space', self.refusal(
             'trixie', iommu_arguments(svm=True)))
 
-    def test_iommu_cannot(self):
+    def test_iommu_without_svm(self):
         """An IOMMU without shared virtual memory."""
         self.assertIn('-device intel-iommu,svm=on', self.refusal(
             'backports', iommu_arguments()))

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What docs/devel/svm-guest.rst says is what happens.
+# Checks the commands in docs/devel/svm-guest.rst.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Take the commands out of the document and run them, as a reader does.  Only
-what differs for each reader is put in: the port of gdb, and a file with the
-addresses of the kernel's functions, whose symbols are a download of 1 GB."""
+"""Extract the commands from the document, and run them like a reader.  Only
+two things are replaced: the port of gdb, and the file with the addresses of
+kernel functions, because the symbols of the kernel are a download of 1 GB."""
 
 import os
 import re
@@ -27,11 +27,11 @@ from debian_archive import ArchiveError
 from guest_image import guest_image, kernel_toolchain
 
 DOCUMENT = REPO / 'docs' / 'devel' / 'svm-guest.rst'
-# Much more than anything takes on a machine that is busy with other work
+# More than any command takes on a busy machine
 SECONDS = 600
-# Ctrl-A C: from the guest to QEMU's monitor and back
+# Ctrl-A C: switch between the guest and QEMU's monitor
 MONITOR = '\x01c'
-# The guest's shell asks the terminal where its cursor is after each prompt
+# After each prompt, the guest's shell requests the cursor position
 PROMPT = r'# \x1b\[6n'
 
 
@@ -49,8 +49,8 @@ class Document:
                 body.append(line)
 
     def blocks(self, title):
-        """A block goes from a line that ends with :: to the next line that
-        is not indented."""
+        """Return the blocks of a section: each extends from a line that ends
+        with :: to the next line that is not indented."""
         found, inside = [], False
         for line in self.sections[title]:
             if inside and line.startswith('  '):
@@ -67,12 +67,12 @@ class Document:
         return [re.sub(r'\s+# .*', '', line).strip() for line in lines]
 
     def inline(self, title, word):
-        """What stands between double backquotes and begins with a word."""
+        """Return texts in double backquotes that begin with a word."""
         return re.findall(f'``({word} [^`]*)``',
                           '\n'.join(self.sections[title]))
 
     def table(self, title):
-        """The words between double backquotes in its table's first column."""
+        """Return words in double backquotes in column 1 of its table."""
         words, inside = [], False
         for line in self.sections[title]:
             if re.fullmatch(r'=+ [ =]+', line):
@@ -83,7 +83,7 @@ class Document:
 
 
 class Terminal:
-    """A command of the document, its input and output in the test's hands."""
+    """A command of the document, with its input and output."""
 
     def __init__(self, test, command):
         self._test = test
@@ -99,7 +99,7 @@ class Terminal:
         self._process.stdin.flush()
 
     def expect(self, pattern):
-        """Wait for a pattern; returns what came up to its end."""
+        """Wait for a pattern; return the output up to its end."""
         pattern = re.compile(pattern, re.M)
         deadline = time.monotonic() + SECONDS
         while not (found := pattern.search(self._said)):
@@ -115,15 +115,15 @@ class Terminal:
         return before
 
     def run(self, command):
-        """A command for the guest's shell: its status, and what it says."""
+        """Run a command in the guest's shell; return its status and output."""
         self.write(f'{command}; echo status=$?\n')
         said = self.expect(r'^status=\d+$')
-        # What the guest prints later would stand in the monitor's lines
+        # Later output of the guest would be mixed with that of the monitor
         self.expect(PROMPT)
         return int(said.rpartition('=')[2]), said
 
     def monitor(self, command):
-        """A command for QEMU's monitor, which says nothing if all is well."""
+        """Run a command in QEMU's monitor, which prints nothing on success."""
         self.write(f'{MONITOR}{command}\n')
         self.expect(re.escape(command.split()[-1]) + r'[^\n]*$')
         said = self.expect(r'\(qemu\) ')
@@ -131,7 +131,7 @@ class Terminal:
         self._test.assertNotIn('Error', said)
 
     def finish(self):
-        """Wait for the end of the command; returns what it says."""
+        """Wait for the end of the command; return its output."""
         said = self._process.stdout.read().decode(errors='replace')
         self._test.assertEqual(self._process.wait(), 0, said[-3000:])
         return said
@@ -153,21 +153,21 @@ class SvmDocument(QemuBaseTest):
             self.guest = guest_image('backports', svm=True)
         except ArchiveError as error:
             self.skipTest(str(error))
-        # A checkout in which commands may leave files
+        # A checkout for files that the commands create
         self.folder = tempfile.mkdtemp(dir=self.workdir)
         for name in ('scripts', 'tests', 'build'):
             Path(self.folder, name).symlink_to(REPO / name)
 
     def terminal(self, command):
-        """The document's guest, when its shell has come."""
+        """Start the guest of the document, and wait for its shell."""
         self.assertTrue(command.startswith('scripts/run-guest --svm'), command)
         terminal = Terminal(self, command)
         terminal.expect('A root shell in the guest')
         return terminal
 
     def check_guest_command(self, terminal, command):
-        """Run it and judge it: a fault is an error of the device and nothing
-        else, and all that does not provoke one succeeds."""
+        """Run a command, and check it: a fault is only reported as an error of
+        the device, and commands without a fault succeed."""
         status, said = terminal.run(command)
         self.assertEqual(status, 0, said)
         if command.startswith('svm fault'):
@@ -178,7 +178,7 @@ class SvmDocument(QemuBaseTest):
         return said
 
     def test_all_sections(self):
-        """No section with commands is without a test."""
+        """All sections with commands have a test."""
         commands = {title for title in self.document.sections
                     if any(self.document.blocks(title))}
         self.assertEqual(commands, {'Start', 'Attach gdb', 'Provoke a fault',
@@ -201,8 +201,8 @@ class SvmDocument(QemuBaseTest):
         self.assertIn(str(self.guest.kernel), printed)
 
     def test_build(self):
-        """The command that builds for another kernel, inside the Debian that
-        has the compiler for it, with that kernel's headers."""
+        """The command that builds for another kernel, in the release of Debian
+        that has its compiler and its headers."""
         command, = self.document.blocks('Start')[2]
         matched = re.fullmatch(r'make -C (\S+) KDIR=\S+', command)
         self.assertTrue(matched, command)
@@ -237,10 +237,10 @@ class SvmDocument(QemuBaseTest):
         self.assertEqual(outcomes, [1, 0, 0])
 
     def gdb(self, commands, at_the_end):
-        """Start gdb as the document does, and type its "(gdb)" lines; then
-        it prints where it stopped."""
+        """Start gdb as in the document, with its "(gdb)" lines; then print the
+        position."""
         if not shutil.which('gdb'):
-            self.skipTest('there is no gdb: install gdb')
+            self.skipTest('gdb is missing: install gdb')
         command = commands[0].replace('gdb ', 'gdb -q -batch ', 1)
         for line in commands[1:]:
             prompt, _, typed = line.partition(' ')
@@ -249,7 +249,7 @@ class SvmDocument(QemuBaseTest):
         return Terminal(self, f"{command} -ex 'bt 1' -ex {at_the_end}")
 
     def addresses(self, names):
-        """Where functions are in the guest's kernel with nokaslr."""
+        """Return the addresses of functions in the kernel with nokaslr."""
         terminal = self.terminal('scripts/run-guest --svm --append nokaslr')
         found = {}
         for name in names:
@@ -260,8 +260,8 @@ class SvmDocument(QemuBaseTest):
         return found
 
     def make_vmlinux(self, addresses):
-        """A file that knows where the kernel's functions are, in place of the
-        kernel's own with symbols: a section for each."""
+        """Create a file with the addresses of kernel functions, in place of
+        that with all symbols of the kernel: a section for each."""
         Path(self.folder, 'vmlinux.s').write_text(''.join(
             f'.section .at.{name}, "ax"\n.globl {name}\n'
             f'.type {name}, @function\n{name}: ret\n'
@@ -301,12 +301,12 @@ class SvmDocument(QemuBaseTest):
         guest.expect('^status=0$')
 
     def test_traces(self):
-        """Each event of the table is in the file after some operations."""
+        """Some operations cause all trace events of the table."""
         block, = self.document.blocks('Read the traces')
         terminal = self.terminal(block[0])
         for command in ('svm write', 'svm fault unmapped', 'svm test unmap'):
             self.check_guest_command(terminal, command)
-        # Not every time is Linux faster than the device
+        # Linux is not always faster than the device
         for _ in range(30):
             self.check_guest_command(terminal, 'svm test exit exec')
             trace = Path(self.folder, 'trace.log').read_text(encoding='utf-8')

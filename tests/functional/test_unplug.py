@@ -1,16 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Devices with threads go away while a processor accesses their registers.
+# Devices with threads are unplugged while a processor uses their registers.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""The program tests/guest/unplug.c, without an operating system: of two
-processors, which run at once, one ejects a device while the other is in the
-middle of its registers.  The test plugs the device in again.
+"""The program tests/guest/unplug.c runs without an operating system: one of
+two processors ejects a device while the other accesses its registers.  The
+test plugs the device in again.
 
-A use after free need not show: the test is the sharper with an emulator that
-was built with AddressSanitizer, which QEMU_SVM_QEMU names.  UNPLUG_CYCLES says
-how often each device goes (100)."""
+A use after free may go unnoticed, unless QEMU_SVM_QEMU is the path of a QEMU
+that is built with AddressSanitizer.  UNPLUG_CYCLES is the number of times that
+each device is unplugged (default 100)."""
 
 import os
 import re
@@ -23,7 +23,7 @@ from svm_guest import REPO, SvmGuestTest
 from guest_machine import firmware_arguments
 from report import Failure
 
-# After which a device has to be gone
+# Time limit for the removal of a device
 SECONDS = 60
 IOMMU = ('-device', 'intel-iommu,svm=on')
 CYCLES = int(os.environ.get('UNPLUG_CYCLES', '100'))
@@ -37,7 +37,7 @@ class Unplug(SvmGuestTest):
         self.output = self.scratch_file('output')
 
     def compile_bare(self):
-        """The program, with the startup code of tests/tcg: its path"""
+        """Compile the program with startup code of tests/tcg; return its path"""
         folder = Path(os.environ['QEMU_BUILD_ROOT'],
                       'tests/tcg/x86_64-softmmu/config-target.mak')
         if not folder.exists():
@@ -75,13 +75,13 @@ class Unplug(SvmGuestTest):
         return vm
 
     def plug_and_wait(self, vm, name):
-        """Plug it in, and wait until it has been ejected"""
+        """Plug the device in, and wait until it is ejected"""
         vm.cmd('device_add', driver=name, id='dev', bus='rp')
         deadline = time.monotonic() + SECONDS
         gone = False
         while not gone:
-            self.assertLess(time.monotonic(), deadline, 'it does not go')
-            # Events come with the answer
+            self.assertLess(time.monotonic(), deadline, 'it is not removed')
+            # Events are received with the reply
             vm.cmd('query-status')
             gone = any(event['event'] == 'DEVICE_DELETED' and
                        event['data'].get('device') == 'dev'
@@ -94,17 +94,17 @@ class Unplug(SvmGuestTest):
             try:
                 self.plug_and_wait(vm, name)
             except QMPError as error:
-                # What AddressSanitizer says, for example
+                # The log has the report of AddressSanitizer, for example
                 vm.kill()
                 self.fail(f'cycle {cycle}: {error!r}\n{vm.get_log()}')
         self.assertTrue(vm.cmd('query-status')['running'])
         vm.shutdown()
         self.assertEqual(vm.exitcode(), 0, vm.get_log())
-        # No access of the other processor came into the middle of it
+        # No access of the other processor interrupts a register access
         self.assertNotIn('Blocked re-entrant IO', vm.get_log())
         with open(self.output, encoding='utf-8') as output:
             said = re.findall(rf'^{name} (\d+)$', output.read(), re.M)
-        # Each time the other processor has found it there
+        # The other processor has found the device in each cycle
         self.assertGreaterEqual(len(said), CYCLES - 1)
         self.assertNotIn('0', said)
 

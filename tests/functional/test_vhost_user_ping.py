@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# vhost-user behind an Intel IOMMU with a back-end that does not wait.
+# vhost-user behind an IOMMU, with a back-end that does not wait.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""DPDK's testpmd answers pings and drops an answer when the translation of
-the receive buffer is missing (docs/devel/vhost-user-iotlb.rst).  Each lost
-ping is a translation that came too late or was taken away while it was valid,
-or a packet in a page that the guest had unmapped."""
+"""DPDK's testpmd replies to pings, and drops a reply if the translation of the
+receive buffer is missing (docs/devel/vhost-user-iotlb.rst).  The cause of a
+lost ping is a translation that was late, or was removed while it was valid, or
+a packet in a page that the guest had unmapped."""
 
 from svm_guest import SvmGuestTest, TestpmdBackend
 from guest_machine import iommu_arguments, network_arguments
@@ -29,8 +29,8 @@ class VhostUserPing(SvmGuestTest):
 
     def ping(self, kernel, iommu='intel', append='', domain=None, ats=False,
              ats_enabled=None, **options):
-        """Boot, ping, and judge: nothing lost, and the mode is the one that
-        the test is about."""
+        """Boot and ping; check that no reply is lost, and the mode of the
+        IOMMU."""
         backend = TestpmdBackend(self)
         options.setdefault('device_iotlb', ats)
         guest = self.start_guest(

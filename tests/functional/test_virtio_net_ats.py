@@ -4,9 +4,8 @@
 # virtio-net with ATS under unmodified Debian kernels.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""A guest switches ATS on where everything for it is there (PCIe 5.0, 10.5.1
-and VT-d 4.1) and its network works; it works as well where something is
-missing."""
+"""A guest enables ATS if all requirements are met (PCIe 5.0, 10.5.1 and VT-d
+4.1); the network works with and without."""
 
 from svm_guest import SvmGuestTest
 from guest_machine import iommu_arguments, network_arguments
@@ -17,7 +16,8 @@ MIB = 8
 
 
 def exchange_script(server):
-    """Bring up the card's network, exchange data, show ATS Control."""
+    """Return a script that sets up the network, exchanges data, and prints
+    ATS Control."""
     return f'''
         bring_up() {{
             wait_until 20 net_of {CARD} || return 1
@@ -32,8 +32,8 @@ def exchange_script(server):
 class VirtioNetAts(SvmGuestTest):
 
     def exchange(self, kernel, iommu='intel', ats=True, append='', **options):
-        """Boot, move data both ways, and return the ATS Control register
-        that the guest left, or None where the card has no ATS."""
+        """Boot, move data in both directions, and return the ATS Control
+        register, or None if the card has no ATS."""
         self.require_netdev('user')
         server = self.data_server(MIB << 20)
         guest = self.start_guest(
@@ -49,13 +49,13 @@ class VirtioNetAts(SvmGuestTest):
     def check_enabled(self, kernel, **options):
         control = self.exchange(kernel, **options)
         self.assertIsNotNone(control, 'the card has no ATS capability')
-        self.assertTrue(control & ATS_ENABLE, 'the guest left ATS off')
+        self.assertTrue(control & ATS_ENABLE, 'the guest did not enable ATS')
 
-    def check_off(self, kernel, **options):
+    def check_disabled(self, kernel, **options):
         control = self.exchange(kernel, **options)
         self.assertIsNotNone(control, 'the card has no ATS capability')
-        self.assertFalse(control & ATS_ENABLE, 'the guest switched ATS on '
-                         'behind an IOMMU that does not serve it')
+        self.assertFalse(control & ATS_ENABLE, 'the guest enabled ATS '
+                         'behind an IOMMU that does not support it')
 
     def test_legacy_6_12(self):
         self.check_enabled('trixie')
@@ -73,9 +73,9 @@ class VirtioNetAts(SvmGuestTest):
         self.check_enabled('backports', scalable=True)
 
     def test_pass_through_legacy(self):
-        """VT-d 9.3: a pass-through context entry of legacy mode refuses
-        translation requests, so the guest leaves ATS off."""
-        self.check_off('trixie', append='iommu=pt')
+        """VT-d 9.3: a pass-through context entry of legacy mode blocks
+        translation requests, so that the guest does not enable ATS."""
+        self.check_disabled('trixie', append='iommu=pt')
 
     def test_pass_through_scalable(self):
         self.check_enabled('trixie', append='iommu=pt', scalable=True)
@@ -88,21 +88,20 @@ class VirtioNetAts(SvmGuestTest):
 
     def test_no_device_iotlb(self):
         """VT-d 10.4.3: without ECAP.DT the guest must not use ATS."""
-        self.check_off('trixie', device_iotlb=False)
+        self.check_disabled('trixie', device_iotlb=False)
 
     def test_virtio_iommu(self):
-        self.check_off('trixie', iommu='virtio')
+        self.check_disabled('trixie', iommu='virtio')
 
     def test_no_iommu(self):
-        self.check_off('trixie', iommu='none')
+        self.check_disabled('trixie', iommu='none')
 
     def test_amd_iommu(self):
-        """Whether this IOMMU announces ATS is its own affair; the network
-        works."""
+        """The network works, whether this IOMMU supports ATS or not."""
         self.assertIsNotNone(self.exchange('trixie', iommu='amd'))
 
     def check_replug(self, kernel, **options):
-        """Unplug the card, plug it again: ATS and data are back."""
+        """Unplug the card, and plug it again: ATS is enabled again."""
         self.require_netdev('user')
         server = self.data_server(MIB << 20)
         guest = self.start_guest(

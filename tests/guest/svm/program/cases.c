@@ -106,7 +106,7 @@ static void mark_kernel_log(const char *what, const struct test_case *test)
 static void in_child(const struct test_case *test, int pipe)
 {
 	reason_fd = pipe;
-	/* Kill the process group of the case, with all children. */
+	/* A process group, so that all children can be killed. */
 	setpgid(0, 0);
 	alarm(CASE_SECONDS);
 	test->run();
