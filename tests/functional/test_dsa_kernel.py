@@ -22,7 +22,7 @@ class DsaKernel(SvmGuestTest):
 
     def copy(self, queues, cpus=1, devices=(), iterations=100, threads=3,
              buffer=16384, **options):
-        """Copy through all queues, tuples of (mode, attributes), in threads."""
+        """Copy through queues, tuples of (mode, attributes), in threads."""
         configure = '\n'.join(
             f'dsa_queue 0.{number} {mode} kernel {attributes} || exit 1'
             for number, (mode, attributes) in enumerate(queues))

@@ -37,7 +37,7 @@ class Unplug(SvmGuestTest):
         self.output = self.scratch_file('output')
 
     def compile_bare(self):
-        """Compile the program with startup code of tests/tcg; return its path"""
+        """Compile the program with startup code of tests/tcg; return a path"""
         folder = Path(os.environ['QEMU_BUILD_ROOT'],
                       'tests/tcg/x86_64-softmmu/config-target.mak')
         if not folder.exists():

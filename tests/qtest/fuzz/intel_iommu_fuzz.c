@@ -5,9 +5,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The input is a guest that misbehaves: it has working tables and a working
- * queue, spoils both, submits descriptors, writes registers and configuration
- * space, and lets two pci-ats-testdev make any call, in their threads too.
+ * The input controls a hostile guest: it sets up valid tables and a queue,
+ * corrupts both, submits descriptors, writes registers and configuration
+ * space, and makes two pci-ats-testdev devices issue any call, also in their
+ * threads.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -27,11 +28,11 @@
 #define PASIDS          4
 #define IOVA            0x12340000ULL
 
-/* Where the tables are */
+/* Addresses of the tables */
 #define ARENA           0x200000ULL
 #define ARENA_PAGES     512
 #define ARENA_SIZE      (ARENA_PAGES * 0x1000ULL)
-/* Each may take four tables */
+/* Each can take four tables */
 #define MAX_MAPS        64
 
 #define FS              (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
@@ -48,10 +49,10 @@ typedef struct Guest {
     uint64_t first;             /* first-stage tables */
     uint64_t second;            /* second-stage tables */
     unsigned maps;
-    bool threads;               /* a command may be running in one */
+    bool threads;               /* a thread may be running a command */
 } Guest;
 
-/* A number from the input, little endian; 0 beyond its end */
+/* Returns a little-endian number from the input, or 0 at its end */
 static uint64_t take(Guest *g, unsigned bytes)
 {
     uint64_t value = 0;
@@ -67,7 +68,7 @@ static uint64_t csr(uint64_t offset)
     return Q35_HOST_BRIDGE_IOMMU_ADDR + offset;
 }
 
-/* ---- A guest that works ---- */
+/* ---- Setup of a valid guest ---- */
 
 static void start_tables(Guest *g, bool nested)
 {
@@ -110,13 +111,13 @@ static void start(Guest *g, QTestState *s)
     g->second = qvtd_new_table(&g->vtd);
     qvtd_map_entry(&g->vtd, g->first, 4, IOVA, 0x1000, ARENA | FS, FS);
     qvtd_map_entry(&g->vtd, g->second, 4, IOVA, 0x1000, ARENA | SS, SS);
-    /* The tables of the first stage, for nesting */
+    /* The tables of the first stage, for nested translation */
     qvtd_map_entry(&g->vtd, g->second, 4, ARENA, 0x200000, ARENA | SS, SS);
     start_tables(g, kind & 2);
     qvtd_enable(&g->vtd);
 }
 
-/* ---- What it does then ---- */
+/* ---- Steps ---- */
 
 static uint64_t take_addr(Guest *g)
 {
@@ -158,7 +159,7 @@ static void map(Guest *g)
     uint64_t addr = take_addr(g) & ((1ULL << 47) - 1) & -size;
     uint64_t entry = take(g, 2) << 12 | (second ? SS : FS);
 
-    /* What qvtd_map_entry() finds on its way must be tables still */
+    /* Upper entries must still refer to tables, for qvtd_map_entry() */
     if (g->maps++ < MAX_MAPS) {
         uint64_t root = qvtd_new_table(&g->vtd);
 
@@ -185,7 +186,7 @@ static void store(Guest *g)
     qtest_writeq(g->qts, at, take(g, 8));
 }
 
-/* A descriptor (6.5.2) that may be right, often one for devices */
+/* Submit a descriptor (6.5.2) that may be valid, often one for devices */
 static void submit(Guest *g)
 {
     static const uint8_t types[] = { 3, 5, 8, 9 };
@@ -204,7 +205,7 @@ static void submit(Guest *g)
     }
     qvtd_submit_nowait(&g->vtd, lo, hi);
     if (kind & 8) {
-        /* Correct it, and go on */
+        /* Correct the descriptor, and resume the queue */
         qtest_writel(g->qts, csr(DMAR_FSTS_REG), VTD_FSTS_IQE);
     }
 }
@@ -235,14 +236,14 @@ static void command(Guest *g)
     uint64_t addr = take_addr(g);
     uint64_t length = take_length(g);
     uint64_t flags = take(g, 2);
-    /* Else a thread is at work, and the command is ignored */
+    /* Otherwise a thread is running, and the command is ignored */
     bool idle = !qatd_read(dev, ATD_BUSY);
 
     qatd_write(dev, ATD_PRGI, take(g, 1));
     qatd_write(dev, ATD_MAX_RESULTS, kind & 0x40 ? 3 : 64);
     qatd_start(dev, kind & 15, pasid, addr, length, flags);
     if (flags & (ATD_FLAG_THREAD | ATD_FLAG_ASYNC)) {
-        /* It needs the BQL now and then */
+        /* The thread needs the BQL at times */
         g->threads = true;
         flush_events(g->qts);
     } else if (idle && (kind & 15) == ATD_CMD_TRANSLATE) {
@@ -262,7 +263,7 @@ static void write_register(Guest *g)
     }
 }
 
-/* GCMD with what is usual in it (11.4.4) */
+/* Write GCMD, mostly with the usual bits (11.4.4) */
 static void global_command(Guest *g)
 {
     qtest_writel(g->qts, csr(DMAR_GCMD_REG), take(g, 1) << 24);
@@ -320,7 +321,7 @@ static bool busy(Guest *g)
     return qatd_read(&g->dev[0], ATD_BUSY) || qatd_read(&g->dev[1], ATD_BUSY);
 }
 
-/* Reset ends all page requests, so that no command can take forever */
+/* A reset ends all page requests, so that commands cannot take forever */
 static void stop(Guest *g)
 {
     fuzz_reset(g->qts);
