@@ -357,7 +357,7 @@ static void take_update(const struct vhost_iotlb_msg *msg)
     }
 }
 
-/* Also drops an entry that starts directly after the range; wraps at 64 bits */
+/* Also drops an entry that starts directly after the range; must not wrap */
 static void take_invalidation(const struct vhost_iotlb_msg *msg)
 {
     uint64_t end = msg->iova + msg->size;
