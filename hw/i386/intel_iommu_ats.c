@@ -12,9 +12,9 @@
 #include "hw/pci/pcie_ats.h"
 #include "intel_iommu_internal.h"
 #include "intel_iommu_ats.h"
-#include "intel_iommu_dev_tlb.h"
+#include "iommu_dev_tlb.h"
 #include "intel_iommu_fault.h"
-#include "intel_iommu_request.h"
+#include "intel_iommu_resolve.h"
 #include "trace.h"
 
 /* A request, for the report of its fault */

@@ -8,7 +8,7 @@
 
 #include "qemu/osdep.h"
 #include "intel_iommu_internal.h"
-#include "intel_iommu_dev_tlb.h"
+#include "iommu_dev_tlb.h"
 #include "intel_iommu_inv_queue.h"
 #include "sliced_queue.h"
 

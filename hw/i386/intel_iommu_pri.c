@@ -23,8 +23,8 @@
 #include "intel_iommu_ats.h"
 #include "intel_iommu_pri.h"
 #include "intel_iommu_prq.h"
-#include "intel_iommu_ram.h"
-#include "intel_iommu_request.h"
+#include "iommu_ram.h"
+#include "intel_iommu_resolve.h"
 #include "trace.h"
 
 /* A notifier of a function and PASID */

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Replaces the memory API in tests of hw/i386/intel_iommu_ram.c and of the
+ * Replaces the memory API in tests of hw/i386/iommu_ram.c and of the
  * code that uses it.
  */
 

@@ -10,7 +10,7 @@
 #include "qemu/atomic.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/i386/intel_iommu_internal.h"
-#include "hw/i386/intel_iommu_dev_tlb.h"
+#include "hw/i386/iommu_dev_tlb.h"
 #include "hw/i386/intel_iommu_fault.h"
 #include "fake-requester.h"
 

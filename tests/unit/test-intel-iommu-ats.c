@@ -23,7 +23,7 @@
 #include "hw/pci/pci_bus.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_ats.h"
-#include "hw/i386/intel_iommu_request.h"
+#include "hw/i386/intel_iommu_resolve.h"
 #include "fake-memory.h"
 #include "fake-requester.h"
 #include "intel-iommu-walk-model.h"

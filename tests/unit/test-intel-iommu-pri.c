@@ -33,7 +33,7 @@
 #include "hw/i386/intel_iommu_ats.h"
 #include "hw/i386/intel_iommu_pri.h"
 #include "hw/i386/intel_iommu_prq.h"
-#include "hw/i386/intel_iommu_request.h"
+#include "hw/i386/intel_iommu_resolve.h"
 #include "fake-bql.h"
 #include "fake-pci.h"
 #include "test-random.h"

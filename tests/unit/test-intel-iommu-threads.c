@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/i386/intel_iommu_ats.c, intel_iommu_ats_cache.c, intel_iommu_request.c,
- * intel_iommu_walk.c and intel_iommu_ram.c together, for ThreadSanitizer and
+ * hw/i386/intel_iommu_ats.c, iommu_answer_cache.c, intel_iommu_resolve.c,
+ * intel_iommu_walk.c and iommu_ram.c together, for ThreadSanitizer and
  * AddressSanitizer above all.  Section
  * numbers are those of the Intel Virtualization Technology for Directed I/O
  * specification, revision 5.10.
@@ -22,7 +22,7 @@
 #include "qemu/thread.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_ats.h"
-#include "hw/i386/intel_iommu_request.h"
+#include "hw/i386/intel_iommu_resolve.h"
 #include "fake-memory.h"
 #include "fake-requester.h"
 

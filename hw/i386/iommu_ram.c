@@ -12,7 +12,7 @@
 #include "qemu/rcu.h"
 #include "exec/address-spaces.h"
 #include "intel_iommu_internal.h"
-#include "intel_iommu_ram.h"
+#include "iommu_ram.h"
 
 /* A range of guest physical addresses in host memory */
 typedef struct VTDRamRange {

@@ -14,7 +14,7 @@
 #include "hw/pci/pci_ats_info.h"
 #include "hw/pci/pci_bus.h"
 #include "intel_iommu_internal.h"
-#include "intel_iommu_dev_tlb.h"
+#include "iommu_dev_tlb.h"
 #include "trace.h"
 
 #define SID_CACHE_SIZE  256

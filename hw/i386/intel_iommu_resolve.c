@@ -11,7 +11,7 @@
 #include "qemu/rcu.h"
 #include "hw/pci/pci_bus.h"
 #include "intel_iommu_internal.h"
-#include "intel_iommu_request.h"
+#include "intel_iommu_resolve.h"
 
 /* A cached target of translated requests: no PASID is that large */
 #define VTD_PASID_CONTEXT_ONLY  (PCI_NO_PASID - 1)

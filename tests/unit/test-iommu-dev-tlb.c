@@ -17,7 +17,7 @@
 #include "hw/pci/pci_ats_info.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/i386/intel_iommu.h"
-#include "hw/i386/intel_iommu_dev_tlb.h"
+#include "hw/i386/iommu_dev_tlb.h"
 
 #define BUSES           2
 #define THREADS         4
@@ -26,7 +26,7 @@
 
 AddressSpace address_space_memory;
 
-/* ---- What hw/i386/intel_iommu_dev_tlb.c calls ---- */
+/* ---- What hw/i386/iommu_dev_tlb.c calls ---- */
 
 /* Buses are told apart by address; the guest gives them their numbers */
 static PCIBus buses[BUSES];

@@ -18,7 +18,7 @@
 #include "qemu/seqlock.h"
 #include "exec/address-spaces.h"
 #include "hw/pci/pci.h"
-#include "intel_iommu_ats_cache.h"
+#include "iommu_answer_cache.h"
 
 #define ATS_CACHE_LINE      64
 #define ATS_CACHE_PASIDS    256

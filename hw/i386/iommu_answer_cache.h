@@ -17,8 +17,8 @@
  * Directed I/O specification, revision 5.10.
  */
 
-#ifndef HW_I386_INTEL_IOMMU_ATS_CACHE_H
-#define HW_I386_INTEL_IOMMU_ATS_CACHE_H
+#ifndef HW_I386_IOMMU_ANSWER_CACHE_H
+#define HW_I386_IOMMU_ANSWER_CACHE_H
 
 #include "exec/memory.h"
 

@@ -10,8 +10,8 @@
  * space, replaced as a whole when the memory map changes and read under RCU.
  */
 
-#ifndef HW_I386_INTEL_IOMMU_RAM_H
-#define HW_I386_INTEL_IOMMU_RAM_H
+#ifndef HW_I386_IOMMU_RAM_H
+#define HW_I386_IOMMU_RAM_H
 
 #include "exec/memory.h"
 #include "intel_iommu_walk.h"

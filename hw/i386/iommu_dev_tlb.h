@@ -12,8 +12,8 @@
  * Directed I/O specification, revision 5.10.
  */
 
-#ifndef HW_I386_INTEL_IOMMU_DEV_TLB_H
-#define HW_I386_INTEL_IOMMU_DEV_TLB_H
+#ifndef HW_I386_IOMMU_DEV_TLB_H
+#define HW_I386_IOMMU_DEV_TLB_H
 
 #include "exec/memory.h"
 #include "hw/pci/pci.h"

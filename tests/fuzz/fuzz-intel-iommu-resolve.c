@@ -18,7 +18,7 @@
 #include "qemu/bswap.h"
 #include "qemu/rcu.h"
 #include "hw/i386/intel_iommu_internal.h"
-#include "hw/i386/intel_iommu_request.h"
+#include "hw/i386/intel_iommu_resolve.h"
 #include "tests/fuzz/fuzz-input.h"
 #include "tests/unit/fake-memory.h"
 

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/i386/intel_iommu_ram.c with memory maps that a test puts together: what
+ * hw/i386/iommu_ram.c with memory maps that a test puts together: what
  * of them is taken for RAM, and what becomes of accesses to it.
  */
 
@@ -14,7 +14,7 @@
 #include <cmocka.h>
 #include "qemu/rcu.h"
 #include "exec/address-spaces.h"
-#include "hw/i386/intel_iommu_ram.h"
+#include "hw/i386/iommu_ram.h"
 
 #define PAGE        4096ULL
 #define RAM_PAGES   16

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/i386/intel_iommu_request.c over guest memory with one context entry and
+ * hw/i386/intel_iommu_resolve.c over guest memory with one context entry and
  * one PASID-table entry.  What intel-iommu announces never comes in all
  * combinations; here each capability goes away by itself, and each field that
  * depends on it becomes reserved, or a type that is not supported.
@@ -20,7 +20,7 @@
 #include "qemu/rcu.h"
 #include "hw/pci/pci.h"
 #include "hw/i386/intel_iommu_internal.h"
-#include "hw/i386/intel_iommu_request.h"
+#include "hw/i386/intel_iommu_resolve.h"
 #include "fake-memory.h"
 
 #define PAGE        4096ULL
@@ -491,6 +491,6 @@ int main(void)
 #undef SCALABLE
 #undef LEGACY
 
-    return cmocka_run_group_tests_name("intel-iommu-request", tests,
+    return cmocka_run_group_tests_name("intel-iommu-resolve", tests,
                                        setup_group, NULL);
 }

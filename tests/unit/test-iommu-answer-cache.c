@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/i386/intel_iommu_ats_cache.c by itself: what is found, wherever answers
+ * hw/i386/iommu_answer_cache.c by itself: what is found, wherever answers
  * lie, and that nothing of it is found after an invalidation.
  *
  * Section numbers are those of the Intel Virtualization Technology for
@@ -19,7 +19,7 @@
 #include "qemu/units.h"
 #include "exec/address-spaces.h"
 #include "hw/pci/pci.h"
-#include "hw/i386/intel_iommu_ats_cache.h"
+#include "hw/i386/iommu_answer_cache.h"
 
 #define PAGE        4096ULL
 #define SID         0x20

@@ -14,13 +14,13 @@
  * Directed I/O specification, revision 5.10.
  */
 
-#ifndef HW_I386_INTEL_IOMMU_REQUEST_H
-#define HW_I386_INTEL_IOMMU_REQUEST_H
+#ifndef HW_I386_INTEL_IOMMU_RESOLVE_H
+#define HW_I386_INTEL_IOMMU_RESOLVE_H
 
 #include "hw/i386/intel_iommu.h"
-#include "intel_iommu_ats_cache.h"
+#include "iommu_answer_cache.h"
 #include "intel_iommu_fault.h"
-#include "intel_iommu_ram.h"
+#include "iommu_ram.h"
 #include "intel_iommu_walk.h"
 
 /**
