@@ -12,7 +12,7 @@ from html import escape
 TRACE_EVENTS = ('svm_demo_start', 'svm_demo_end',
                 'pci_ats_request_translation',
                 'pci_pri_request_page', 'pcie_pri_response',
-                'vtd_dev_tlb_invalidate')
+                'iommu_dev_tlb_invalidate')
 LINE = re.compile(r'^\d+@(\d+\.\d+):(\w+) (.*)$')
 GROUP = re.compile(r'pasid (0x[0-9a-f]+).*? prgi (0x[0-9a-f]+)')
 WIDTH, LEFT, RIGHT = 1000, 190, 30
@@ -58,7 +58,7 @@ class Timeline:
             self.operations.append(self._current)
         elif event == 'svm_demo_end' and self._current:
             self._current.end, self._current = time, None
-        elif event == 'vtd_dev_tlb_invalidate':
+        elif event == 'iommu_dev_tlb_invalidate':
             self.times['invalidations'].append(time)
             self._invalidations += 1
         elif event == 'pci_ats_request_translation':

@@ -178,8 +178,8 @@ static bool ats_may_keep(const VTDWalkRequest *walk, VTDWalkStatus status)
 
 static VTDWalkStatus ats_answer(const Request *rq, VTDWalkRequest *walk)
 {
-    VTDATSCache *answers = rq->s->resolver->answers;
-    VTDATSCacheKey key = {
+    IOMMUAnswerCache *answers = rq->s->resolver->answers;
+    IOMMUAnswerKey key = {
         .sid = rq->sid,
         .priv = rq->priv,
         .pasid = rq->pasid,
@@ -188,16 +188,16 @@ static VTDWalkStatus ats_answer(const Request *rq, VTDWalkRequest *walk)
     uint64_t generation;
     VTDWalkStatus status;
 
-    if (likely(!rq->exec && vtd_ats_cache_find(answers, &key, walk->last,
+    if (likely(!rq->exec && iommu_answers_find(answers, &key, walk->last,
                                                walk->want, walk->result))) {
         walk->num_results = 1;
         return VTD_WALK_DONE;
     }
     RCU_READ_LOCK_GUARD();
-    generation = vtd_ats_cache_generation(answers, &key);
+    generation = iommu_answers_generation(answers, &key);
     status = ats_walk(rq, walk);
     if (ats_may_keep(walk, status)) {
-        vtd_ats_cache_add(answers, generation, &key, walk->result);
+        iommu_answers_add(answers, generation, &key, walk->result);
     }
     return status;
 }
@@ -264,7 +264,7 @@ void vtd_register_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
 {
     IntelIOMMUState *s = opaque;
 
-    vtd_dev_tlb_register(s->dev_tlb, bus, devfn, pasid, n);
+    iommu_dev_tlb_register(s->dev_tlb, bus, devfn, pasid, n);
 }
 
 void vtd_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
@@ -272,7 +272,7 @@ void vtd_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
 {
     IntelIOMMUState *s = opaque;
 
-    vtd_dev_tlb_unregister(s->dev_tlb, bus, devfn, pasid, n);
+    iommu_dev_tlb_unregister(s->dev_tlb, bus, devfn, pasid, n);
 }
 
 /* Untranslated requests */

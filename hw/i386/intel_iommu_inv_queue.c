@@ -60,7 +60,8 @@ void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint64_t lo)
 
     switch (VTD_INV_DESC_TYPE(lo)) {
     case VTD_INV_DESC_CC:
-        work += num_notified(s) * NOTIFICATIONS_CONTEXT * VTD_INV_WORK_REGION;
+        work += num_notified(s) * NOTIFICATIONS_CONTEXT *
+                IOMMU_INV_WORK_REGION;
         /* fall through */
     case VTD_INV_DESC_PC:
         work += g_hash_table_size(s->vtd_address_spaces) *
@@ -69,7 +70,8 @@ void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint64_t lo)
     case VTD_INV_DESC_IOTLB:
     case VTD_INV_DESC_PIOTLB:
         work += g_hash_table_size(s->iotlb) / IOTLB_ENTRIES_PER_WORK +
-                num_notified(s) * NOTIFICATIONS_IOTLB * VTD_INV_WORK_REGION;
+                num_notified(s) * NOTIFICATIONS_IOTLB *
+                IOMMU_INV_WORK_REGION;
         break;
     case VTD_INV_DESC_IEC:
         work += VTD_INV_WORK_INTERRUPTS;

@@ -104,7 +104,7 @@ void vtd_inv_queue_charge(VTDInvQueue *q, unsigned work);
  * vtd_inv_queue_charge_desc: account for a descriptor
  *
  * Does not include the unit of vtd_inv_queue_next() and what
- * vtd_dev_tlb_invalidate() returns.  Called with the BQL, while a slice is
+ * iommu_dev_tlb_invalidate() returns.  Called with the BQL, while a slice is
  * processed.
  *
  * @q: the queue

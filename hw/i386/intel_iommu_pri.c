@@ -226,8 +226,8 @@ static bool write_descriptor(void *opaque, hwaddr addr, const uint64_t *desc)
 {
     VTDPageRequests *pri = opaque;
 
-    return vtd_ram_write(&pri->s->resolver->ram, addr, desc,
-                         VTD_PRQ_DESC_QUADS);
+    return iommu_ram_write(&pri->s->resolver->ram, addr, desc,
+                           VTD_PRQ_DESC_QUADS);
 }
 
 /* Is there a translation that the request can be about? (table 30) */

@@ -58,7 +58,7 @@ static uint8_t lookup_root(Lookup *l, uint64_t *table)
     uint64_t re[2];
     uint64_t rsvd = VTD_ROOT_ENTRY_RSVD(l->r->s->aw_bits);
 
-    if (!vtd_ram_read(&l->r->ram, addr, re, 2)) {
+    if (!iommu_ram_read(&l->r->ram, addr, re, 2)) {
         return scalable ? VTD_FR_SM_ROOT_TABLE_INV : VTD_FR_ROOT_TABLE_INV;
     }
     if (!(re[upper] & VTD_ROOT_ENTRY_P)) {
@@ -111,8 +111,8 @@ static uint8_t lookup_legacy_context(Lookup *l)
     if (fault) {
         return fault;
     }
-    if (!vtd_ram_read(&l->r->ram, table + VTD_SID_TO_DEVFN(l->t->sid) *
-                                  VTD_CTX_ENTRY_LEGACY_SIZE, l->ce, 2)) {
+    if (!iommu_ram_read(&l->r->ram, table + VTD_SID_TO_DEVFN(l->t->sid) *
+                                    VTD_CTX_ENTRY_LEGACY_SIZE, l->ce, 2)) {
         return VTD_FR_CONTEXT_TABLE_INV;
     }
     l->t->fpd = l->ce[0] & VTD_CONTEXT_ENTRY_FPD;
@@ -197,8 +197,8 @@ static uint8_t lookup_scalable_context(Lookup *l)
     if (fault) {
         return fault;
     }
-    if (!vtd_ram_read(&l->r->ram, table + index * VTD_CTX_ENTRY_SCALABLE_SIZE,
-                      l->ce, 4)) {
+    if (!iommu_ram_read(&l->r->ram, table + index * VTD_CTX_ENTRY_SCALABLE_SIZE,
+                        l->ce, 4)) {
         return VTD_FR_SM_CONTEXT_TABLE_INV;
     }
     l->t->fpd = l->ce[0] & VTD_CONTEXT_ENTRY_FPD;
@@ -230,12 +230,12 @@ static uint8_t pasid_check(const Lookup *l)
 
 static uint8_t lookup_pasid_entry(Lookup *l, uint32_t pasid)
 {
-    const VTDRam *ram = &l->r->ram;
+    const IOMMURam *ram = &l->r->ram;
     hwaddr addr = (l->ce[0] & VTD_PASID_DIR_BASE_ADDR_MASK) +
                   VTD_PASID_DIR_INDEX(pasid) * VTD_PASID_DIR_ENTRY_SIZE;
     uint64_t pde;
 
-    if (!vtd_ram_read(ram, addr, &pde, 1)) {
+    if (!iommu_ram_read(ram, addr, &pde, 1)) {
         return VTD_FR_PASID_DIR_ACCESS_ERR;
     }
     l->t->fpd |= !!(pde & VTD_PASID_DIR_FPD);
@@ -247,7 +247,7 @@ static uint8_t lookup_pasid_entry(Lookup *l, uint32_t pasid)
     }
     addr = (pde & VTD_PASID_TABLE_BASE_ADDR_MASK) +
            VTD_PASID_TABLE_INDEX(pasid) * VTD_PASID_ENTRY_SIZE;
-    if (!vtd_ram_read(ram, addr, l->pe, 8)) {
+    if (!iommu_ram_read(ram, addr, l->pe, 8)) {
         return VTD_FR_PASID_TABLE_ACCESS_ERR;
     }
     l->t->fpd |= !!(l->pe[0] & VTD_PASID_ENTRY_FPD);
@@ -535,7 +535,7 @@ void vtd_resolver_invalidate(VTDResolver *r)
 {
     qatomic_inc(&r->gen);
     /* Last: who sees that answers are gone must not use a target to get one */
-    vtd_ats_cache_invalidate(r->answers);
+    iommu_answers_invalidate(r->answers);
 }
 
 static VTDRootConfig *root_config_new(const IntelIOMMUState *s)
@@ -567,10 +567,10 @@ VTDResolver *vtd_resolver_new(IntelIOMMUState *s)
     bool transient = s->x86_iommu.dt_supported && s->stale_tm;
 
     r->s = s;
-    vtd_ram_init(&r->ram);
+    iommu_ram_init(&r->ram);
     vtd_walk_rsvd_init(&r->rsvd, s->aw_bits, s->flts && s->fs1gp, snoop,
                        transient);
     r->root = root_config_new(s);
-    r->answers = vtd_ats_cache_new();
+    r->answers = iommu_answers_new();
     return r;
 }

@@ -73,12 +73,12 @@ typedef struct VTDRootConfig VTDRootConfig;
  */
 struct VTDResolver {
     IntelIOMMUState *s;
-    VTDRam ram;
+    IOMMURam ram;
     VTDRootConfig *root;
     uint32_t gen;
     VTDWalkRsvd rsvd;
     VTDTarget *cache[VTD_TARGET_CACHE_SIZE];
-    VTDATSCache *answers;
+    IOMMUAnswerCache *answers;
 };
 
 /**

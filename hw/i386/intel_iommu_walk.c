@@ -48,7 +48,7 @@ typedef struct SSRecent {
 } SSRecent;
 
 typedef struct Walk {
-    const VTDWalkMem *mem;
+    const IOMMUWalkMem *mem;
     const VTDWalkConfig *cfg;
     VTDWalkRequest *req;
     VTDWalkStatus status;
@@ -1058,7 +1058,7 @@ static void walk_init(Walk *w, VTDWalkRequest *req)
     w->limit_last = UINT64_MAX;
 }
 
-VTDWalkStatus vtd_walk(const VTDWalkMem *mem, const VTDWalkConfig *cfg,
+VTDWalkStatus vtd_walk(const IOMMUWalkMem *mem, const VTDWalkConfig *cfg,
                        VTDWalkRequest *req)
 {
     bool split = req->interrupt_input || cfg->type == VTD_WALK_PASS_THROUGH;

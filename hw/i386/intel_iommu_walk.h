@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The walker knows tables and nothing else: no registers, no context entries
- * and no devices.  Guest memory comes through VTDWalkMem, what to walk through
+ * and no devices.  Guest memory comes through IOMMUWalkMem, what to walk through
  * VTDWalkConfig, and the answer is an array of IOMMUTLBEntry.
  *
  * Section numbers are those of the Intel Virtualization Technology for
@@ -26,15 +26,15 @@
  */
 #define VTD_WALK_BUDGET         (1u << 21)
 
-typedef struct VTDWalkMem VTDWalkMem;
+typedef struct IOMMUWalkMem IOMMUWalkMem;
 
 /**
- * struct VTDWalkMem: how the walker reaches guest memory
+ * struct IOMMUWalkMem: how the walker reaches guest memory
  *
  * All calls for one walk come from one thread, within one RCU read-side
  * critical section.
  */
-struct VTDWalkMem {
+struct IOMMUWalkMem {
     /**
      * @map_table: find a page of paging entries
      *
@@ -45,7 +45,7 @@ struct VTDWalkMem {
      * Returns: the 4 KiB in host memory, good until the end of the RCU
      * read-side critical section, or NULL if @addr is not RAM or ROM
      */
-    uint64_t *(*map_table)(const VTDWalkMem *mem, hwaddr addr, bool *writable);
+    uint64_t *(*map_table)(const IOMMUWalkMem *mem, hwaddr addr, bool *writable);
     /**
      * @mark_dirty: entries of a page that @map_table returned were changed
      *
@@ -54,7 +54,7 @@ struct VTDWalkMem {
      * @first: index of the first changed entry, 0 to 511
      * @last: index of the last changed entry, @first to 511
      */
-    void (*mark_dirty)(const VTDWalkMem *mem, uint64_t *table,
+    void (*mark_dirty)(const IOMMUWalkMem *mem, uint64_t *table,
                        unsigned first, unsigned last);
 };
 
@@ -195,7 +195,7 @@ typedef enum VTDWalkStatus {
  * Returns: how far the answer goes; unless VTD_WALK_DONE, the results cover
  * the beginning of the range
  */
-VTDWalkStatus vtd_walk(const VTDWalkMem *mem, const VTDWalkConfig *cfg,
+VTDWalkStatus vtd_walk(const IOMMUWalkMem *mem, const VTDWalkConfig *cfg,
                        VTDWalkRequest *req);
 
 /**

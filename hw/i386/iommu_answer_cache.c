@@ -1,5 +1,5 @@
 /*
- * VT-d: the part of the IOTLB that serves translation requests
+ * Cache of an IOMMU's answers to translation requests
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -20,8 +20,8 @@
 #include "hw/pci/pci.h"
 #include "iommu_answer_cache.h"
 
-#define ATS_CACHE_LINE      64
-#define ATS_CACHE_PASIDS    256
+#define CACHE_LINE      64
+#define CACHE_PASIDS    256
 
 /*
  * An answer.  A writer that makes an even @lock odd owns the place; all else
@@ -36,22 +36,22 @@ typedef struct Answer {
     aligned_uint64_t source;    /* source id and PASID */
     aligned_uint64_t mask;
     aligned_uint64_t out;
-} QEMU_ALIGNED(ATS_CACHE_LINE) Answer;
+} QEMU_ALIGNED(CACHE_LINE) Answer;
 
-struct VTDATSCache {
+struct IOMMUAnswerCache {
     /* Where nothing was kept yet no permission is given */
-    Answer answers[VTD_ATS_CACHE_SIZE];
+    Answer answers[IOMMU_ANSWER_CACHE_SIZE];
     aligned_uint64_t drops;
     /* Indexed by the low bits of the PASID; PCI_NO_PASID shares the last one */
-    aligned_uint64_t pasid_drops[ATS_CACHE_PASIDS];
+    aligned_uint64_t pasid_drops[CACHE_PASIDS];
 };
 
-static inline uint64_t key_page(const VTDATSCacheKey *key)
+static inline uint64_t key_page(const IOMMUAnswerKey *key)
 {
     return key->addr | key->priv;
 }
 
-static inline uint64_t key_source(const VTDATSCacheKey *key)
+static inline uint64_t key_source(const IOMMUAnswerKey *key)
 {
     return (uint64_t)key->sid << 32 | key->pasid;
 }
@@ -60,18 +60,18 @@ static inline uint64_t key_source(const VTDATSCacheKey *key)
  * Neighbouring pages of one source do not meet.  Nor do pages that are a large
  * page, a buffer or a table apart: all bits of the address count.
  */
-static inline unsigned key_index(const VTDATSCacheKey *key)
+static inline unsigned key_index(const IOMMUAnswerKey *key)
 {
     uint64_t hash = key_source(key) * 0x9e3779b97f4a7c15ull;
     uint64_t page = key->addr >> 12;
 
     return (page + (page >> 10) + (page >> 20) + (page >> 30) + (hash >> 32) +
-            key->priv) & (VTD_ATS_CACHE_SIZE - 1);
+            key->priv) & (IOMMU_ANSWER_CACHE_SIZE - 1);
 }
 
-bool vtd_ats_cache_find(const VTDATSCache *cache, const VTDATSCacheKey *key,
-                        uint64_t last, IOMMUAccessFlags want,
-                        IOMMUTLBEntry *entry)
+bool iommu_answers_find(const IOMMUAnswerCache *cache,
+                        const IOMMUAnswerKey *key, uint64_t last,
+                        IOMMUAccessFlags want, IOMMUTLBEntry *entry)
 {
     const Answer *a = &cache->answers[key_index(key)];
     unsigned seq = seqlock_read_begin(&a->lock);
@@ -93,14 +93,14 @@ bool vtd_ats_cache_find(const VTDATSCache *cache, const VTDATSCacheKey *key,
     entry->perm = want;
     entry->pasid = key->pasid;
     if (qatomic_read__nocheck(&a->generation) !=
-        vtd_ats_cache_generation(cache, key)) {
+        iommu_answers_generation(cache, key)) {
         return false;
     }
     return !seqlock_read_retry(&a->lock, seq);
 }
 
-void vtd_ats_cache_add(VTDATSCache *cache, uint64_t generation,
-                       const VTDATSCacheKey *key, const IOMMUTLBEntry *entry)
+void iommu_answers_add(IOMMUAnswerCache *cache, uint64_t generation,
+                       const IOMMUAnswerKey *key, const IOMMUTLBEntry *entry)
 {
     Answer *a = &cache->answers[key_index(key)];
     unsigned seq = qatomic_read(&a->lock.sequence);
@@ -121,10 +121,10 @@ void vtd_ats_cache_add(VTDATSCache *cache, uint64_t generation,
     qatomic_store_release(&a->lock.sequence, seq + 2);
 }
 
-uint64_t vtd_ats_cache_generation(const VTDATSCache *cache,
-                                  const VTDATSCacheKey *key)
+uint64_t iommu_answers_generation(const IOMMUAnswerCache *cache,
+                                  const IOMMUAnswerKey *key)
 {
-    unsigned i = key->pasid % ATS_CACHE_PASIDS;
+    unsigned i = key->pasid % CACHE_PASIDS;
     uint64_t generation = qatomic_read__nocheck(&cache->drops) +
                           qatomic_read__nocheck(&cache->pasid_drops[i]);
 
@@ -133,20 +133,20 @@ uint64_t vtd_ats_cache_generation(const VTDATSCache *cache,
     return generation;
 }
 
-void vtd_ats_cache_invalidate(VTDATSCache *cache)
+void iommu_answers_invalidate(IOMMUAnswerCache *cache)
 {
     qatomic_inc(&cache->drops);
 }
 
-void vtd_ats_cache_invalidate_pasid(VTDATSCache *cache, uint32_t pasid)
+void iommu_answers_invalidate_pasid(IOMMUAnswerCache *cache, uint32_t pasid)
 {
-    qatomic_inc(&cache->pasid_drops[pasid % ATS_CACHE_PASIDS]);
-    qatomic_inc(&cache->pasid_drops[PCI_NO_PASID % ATS_CACHE_PASIDS]);
+    qatomic_inc(&cache->pasid_drops[pasid % CACHE_PASIDS]);
+    qatomic_inc(&cache->pasid_drops[PCI_NO_PASID % CACHE_PASIDS]);
 }
 
-VTDATSCache *vtd_ats_cache_new(void)
+IOMMUAnswerCache *iommu_answers_new(void)
 {
-    VTDATSCache *cache = qemu_memalign(ATS_CACHE_LINE, sizeof(*cache));
+    IOMMUAnswerCache *cache = qemu_memalign(CACHE_LINE, sizeof(*cache));
 
     return memset(cache, 0, sizeof(*cache));
 }

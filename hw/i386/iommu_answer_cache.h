@@ -1,20 +1,17 @@
 /*
- * VT-d: the part of the IOTLB that serves translation requests
+ * Cache of an IOMMU's answers to translation requests
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Answers to translation requests that a single element holds are kept, so that
- * asking for them again costs no walk.  Invalidations have to drop them before
- * they go on to device-TLBs (6.5.2.5, 6.5.2.6).  Untranslated requests have an
- * IOTLB of their own.
+ * Holds answers that consist of a single element, so that the same request
+ * needs no page walk again.  An IOMMU has to drop answers before it invalidates
+ * the same translations in device-TLBs.  The cache does not serve untranslated
+ * requests.
  *
- * All functions may be called from any thread and from several at once; none
- * takes a lock or waits.
- *
- * Section numbers are those of the Intel Virtualization Technology for
- * Directed I/O specification, revision 5.10.
+ * All functions are callable from any thread, by several at once; none takes a
+ * lock or waits.
  */
 
 #ifndef HW_I386_IOMMU_ANSWER_CACHE_H
@@ -22,103 +19,105 @@
 
 #include "exec/memory.h"
 
-/* Answers that are kept; a power of two */
-#define VTD_ATS_CACHE_SIZE      1024
+/* Number of answers in a cache; a power of two */
+#define IOMMU_ANSWER_CACHE_SIZE      1024
 
-typedef struct VTDATSCache VTDATSCache;
+typedef struct IOMMUAnswerCache IOMMUAnswerCache;
 
 /**
- * struct VTDATSCacheKey: what an answer depends on (6.2.1), and is kept by
+ * struct IOMMUAnswerKey: the part of a request that selects its answer
  *
  * @sid: source id
- * @pasid: PASID, or PCI_NO_PASID
  * @priv: privileged request
+ * @pasid: PASID, or PCI_NO_PASID
  * @addr: first address of the request, a multiple of 4 KiB
  */
-typedef struct VTDATSCacheKey {
+typedef struct IOMMUAnswerKey {
     uint16_t sid;
     bool priv;
     uint32_t pasid;
     uint64_t addr;
-} VTDATSCacheKey;
+} IOMMUAnswerKey;
 
 /**
- * vtd_ats_cache_new: create a cache without answers
+ * iommu_answers_new: create a cache without answers
+ *
+ * Returns: the cache; it lives as long as the IOMMU
  */
-VTDATSCache *vtd_ats_cache_new(void);
+IOMMUAnswerCache *iommu_answers_new(void);
 
 /**
- * vtd_ats_cache_invalidate: drop all answers
+ * iommu_answers_invalidate: drop all answers
  *
- * For IOTLB invalidations of every granularity, and whenever anything else that
- * answers depend on has changed: coarser than asked for is allowed (6.5.2.3),
- * and the cost does not depend on what is kept.  Requests that begin after this
- * returned get no answer that was found in the tables before; nor does one that
- * is being worked out meanwhile stay.
+ * For invalidations of every granularity, and for every other change that
+ * affects answers.  The cost does not depend on the contents of the cache.
+ * Requests that begin after this has returned get no answer from tables that
+ * were read before; an answer that is computed meanwhile is not found later.
  *
- * What answers are made from, like cached context and PASID-table entries, must
- * have been invalidated before this is called.
+ * The caller first invalidates its own caches that answers are computed from,
+ * such as cached entries of device and PASID tables.
  *
  * @cache: the cache
  */
-void vtd_ats_cache_invalidate(VTDATSCache *cache);
+void iommu_answers_invalidate(IOMMUAnswerCache *cache);
 
 /**
- * vtd_ats_cache_invalidate_pasid: drop all answers of a PASID
+ * iommu_answers_invalidate_pasid: drop all answers for a PASID
  *
- * Like vtd_ats_cache_invalidate(), for PASID-based IOTLB invalidations of every
- * granularity (6.5.2.4).  Drops answers to requests without PASID as well: the
- * PASID may be the one that they are tagged with (6.2.1).
+ * Like iommu_answers_invalidate(), for invalidations of one PASID.  Also drops
+ * answers to requests without PASID, since the IOMMU may translate these with
+ * the tables of the PASID.
  *
  * @cache: the cache
  * @pasid: the PASID
  */
-void vtd_ats_cache_invalidate_pasid(VTDATSCache *cache, uint32_t pasid);
+void iommu_answers_invalidate_pasid(IOMMUAnswerCache *cache, uint32_t pasid);
 
 /**
- * vtd_ats_cache_find: look for an answer
+ * iommu_answers_find: look up an answer
  *
  * @cache: the cache
- * @key: what is asked
+ * @key: the request
  * @last: last address of the request, not below that of @key
- * @want: permissions that the answer has to give, and all that it gives:
- *        IOMMU_RO or IOMMU_RW.  What is kept with fewer is not used, since it
- *        is for the tables to say that they do not give more.
- * @entry: out: the answer, for all of the request; unspecified if there is none
+ * @want: permissions that the request wants, IOMMU_RO or IOMMU_RW: the answer
+ *        grants these and no others.  A cached answer with fewer permissions is
+ *        not used, since the tables may allow more by now.
+ * @entry: set to the answer, which covers the whole request; undefined if there
+ *         is none
  *
- * Returns: whether there is one
+ * Returns: whether there is an answer
  */
-bool vtd_ats_cache_find(const VTDATSCache *cache, const VTDATSCacheKey *key,
-                        uint64_t last, IOMMUAccessFlags want,
-                        IOMMUTLBEntry *entry);
+bool iommu_answers_find(const IOMMUAnswerCache *cache,
+                        const IOMMUAnswerKey *key, uint64_t last,
+                        IOMMUAccessFlags want, IOMMUTLBEntry *entry);
 
 /**
- * vtd_ats_cache_generation: what vtd_ats_cache_add() has to know
+ * iommu_answers_generation: get the generation for iommu_answers_add()
  *
- * Called before anything is read that an answer depends on.
+ * Called before reading anything that the answer depends on.
  *
  * @cache: the cache
- * @key: what is asked
+ * @key: the request
  *
  * Returns: a number that changes whenever the answer is dropped
  */
-uint64_t vtd_ats_cache_generation(const VTDATSCache *cache,
-                                  const VTDATSCacheKey *key);
+uint64_t iommu_answers_generation(const IOMMUAnswerCache *cache,
+                                  const IOMMUAnswerKey *key);
 
 /**
- * vtd_ats_cache_add: keep an answer
+ * iommu_answers_add: add an answer
  *
- * Takes the place of another, and does nothing when a thread is adding one at
- * the same place.
+ * Replaces another answer.  Does nothing while another thread adds an answer in
+ * the same slot.
  *
  * @cache: the cache
- * @generation: from vtd_ats_cache_generation() for @key; should there have been
- *              an invalidation since, nobody will find the answer
- * @key: what was asked
- * @entry: the answer; gives a permission, for which accessed and dirty bits are
- *         set (6.2.4.1)
+ * @generation: from iommu_answers_generation() for @key; the answer is never
+ *              found if it has been dropped since
+ * @key: the request
+ * @entry: the answer, with at least one permission; accessed and dirty bits are
+ *         set as the permissions require
  */
-void vtd_ats_cache_add(VTDATSCache *cache, uint64_t generation,
-                       const VTDATSCacheKey *key, const IOMMUTLBEntry *entry);
+void iommu_answers_add(IOMMUAnswerCache *cache, uint64_t generation,
+                       const IOMMUAnswerKey *key, const IOMMUTLBEntry *entry);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * VT-d: invalidation of device-TLBs
+ * Device-TLBs of an IOMMU, and their invalidation
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -13,10 +13,10 @@
 #include "qemu/thread.h"
 #include "hw/pci/pci_ats_info.h"
 #include "hw/pci/pci_bus.h"
-#include "intel_iommu_internal.h"
 #include "iommu_dev_tlb.h"
 #include "trace.h"
 
+#define PAGE_SHIFT      12
 #define SID_CACHE_SIZE  256
 
 /* Pages that a device-TLB is searched for in one unit of work */
@@ -44,7 +44,7 @@ typedef struct Source {
     uint16_t cached_sid;
 } Source;
 
-struct VTDDevTLB {
+struct IOMMUDevTLB {
     /* Recursive, so that a notifier may register and unregister */
     QemuRecMutex lock;
     GHashTable *sources;
@@ -76,9 +76,9 @@ static void source_free(gpointer v)
     g_free(src);
 }
 
-VTDDevTLB *vtd_dev_tlb_new(void)
+IOMMUDevTLB *iommu_dev_tlb_new(void)
 {
-    VTDDevTLB *dt = g_new0(VTDDevTLB, 1);
+    IOMMUDevTLB *dt = g_new0(IOMMUDevTLB, 1);
 
     qemu_rec_mutex_init(&dt->lock);
     dt->sources = g_hash_table_new_full(source_hash, source_equal, NULL,
@@ -86,14 +86,14 @@ VTDDevTLB *vtd_dev_tlb_new(void)
     return dt;
 }
 
-static Source *source_get(VTDDevTLB *dt, PCIBus *bus, int devfn)
+static Source *source_get(IOMMUDevTLB *dt, PCIBus *bus, int devfn)
 {
     Source key = { .bus = bus, .devfn = devfn };
 
     return g_hash_table_lookup(dt->sources, &key);
 }
 
-static Source *source_add(VTDDevTLB *dt, PCIBus *bus, int devfn)
+static Source *source_add(IOMMUDevTLB *dt, PCIBus *bus, int devfn)
 {
     Source *src = source_get(dt, bus, devfn);
 
@@ -110,17 +110,17 @@ static Source *source_add(VTDDevTLB *dt, PCIBus *bus, int devfn)
 
 static bool source_has_sid(const Source *src, uint16_t sid)
 {
-    return src->devfn == VTD_SID_TO_DEVFN(sid) &&
-           pci_bus_num(src->bus) == VTD_SID_TO_BUS(sid);
+    return src->devfn == PCI_BDF_TO_DEVFN(sid) &&
+           pci_bus_num(src->bus) == PCI_BUS_NUM(sid);
 }
 
-static Source **sid_slot(VTDDevTLB *dt, uint16_t sid)
+static Source **sid_slot(IOMMUDevTLB *dt, uint16_t sid)
 {
     return &dt->by_sid[(sid ^ sid >> 8) % SID_CACHE_SIZE];
 }
 
 /* Remember where a source was found, and nowhere else */
-static void source_cache(VTDDevTLB *dt, Source *src, uint16_t sid)
+static void source_cache(IOMMUDevTLB *dt, Source *src, uint16_t sid)
 {
     Source **old = sid_slot(dt, src->cached_sid);
 
@@ -131,7 +131,7 @@ static void source_cache(VTDDevTLB *dt, Source *src, uint16_t sid)
     src->cached_sid = sid;
 }
 
-static Source *source_find(VTDDevTLB *dt, uint16_t sid)
+static Source *source_find(IOMMUDevTLB *dt, uint16_t sid)
 {
     Source *src = *sid_slot(dt, sid);
     GHashTableIter iter;
@@ -154,8 +154,9 @@ static ListenerList *source_pasid(Source *src, uint32_t pasid)
     return g_hash_table_lookup(src->by_pasid, GUINT_TO_POINTER(pasid));
 }
 
-static void listener_add(VTDDevTLB *dt, PCIBus *bus, int devfn, uint32_t pasid,
-                         IOMMUNotifier *n, IOMMUMemoryRegion *mr)
+static void listener_add(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
+                         uint32_t pasid, IOMMUNotifier *n,
+                         IOMMUMemoryRegion *mr)
 {
     Listener *l = g_new0(Listener, 1);
     ListenerList *list;
@@ -179,7 +180,7 @@ static void listener_add(VTDDevTLB *dt, PCIBus *bus, int devfn, uint32_t pasid,
 }
 
 /* Not while an invalidation goes through the lists */
-static void listener_free(VTDDevTLB *dt, Source *src, Listener *l)
+static void listener_free(IOMMUDevTLB *dt, Source *src, Listener *l)
 {
     ListenerList *list = source_pasid(src, l->pasid);
 
@@ -194,7 +195,7 @@ static void listener_free(VTDDevTLB *dt, Source *src, Listener *l)
 
 static gboolean source_sweep(gpointer key, gpointer value, gpointer opaque)
 {
-    VTDDevTLB *dt = opaque;
+    IOMMUDevTLB *dt = opaque;
     Source *src = key;
     Source **slot = sid_slot(dt, src->cached_sid);
     Listener *l, *next;
@@ -213,14 +214,14 @@ static gboolean source_sweep(gpointer key, gpointer value, gpointer opaque)
     return true;
 }
 
-static void dev_tlb_sweep(VTDDevTLB *dt, Source *src)
+static void dev_tlb_sweep(IOMMUDevTLB *dt, Source *src)
 {
     if (source_sweep(src, NULL, dt)) {
         g_hash_table_remove(dt->sources, src);
     }
 }
 
-static void listener_remove(VTDDevTLB *dt, PCIBus *bus, int devfn,
+static void listener_remove(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
                             uint32_t pasid, IOMMUNotifier *n,
                             IOMMUMemoryRegion *mr)
 {
@@ -248,26 +249,26 @@ static void listener_remove(VTDDevTLB *dt, PCIBus *bus, int devfn,
     }
 }
 
-void vtd_dev_tlb_register(VTDDevTLB *dt, PCIBus *bus, int devfn,
-                          uint32_t pasid, IOMMUNotifier *n)
+void iommu_dev_tlb_register(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
+                            uint32_t pasid, IOMMUNotifier *n)
 {
     listener_add(dt, bus, devfn, pasid, n, NULL);
 }
 
-void vtd_dev_tlb_unregister(VTDDevTLB *dt, PCIBus *bus, int devfn,
-                            uint32_t pasid, IOMMUNotifier *n)
+void iommu_dev_tlb_unregister(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
+                              uint32_t pasid, IOMMUNotifier *n)
 {
     listener_remove(dt, bus, devfn, pasid, n, NULL);
 }
 
-void vtd_dev_tlb_register_region(VTDDevTLB *dt, PCIBus *bus, int devfn,
-                                 uint32_t pasid, IOMMUMemoryRegion *mr)
+void iommu_dev_tlb_register_region(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
+                                   uint32_t pasid, IOMMUMemoryRegion *mr)
 {
     listener_add(dt, bus, devfn, pasid, NULL, mr);
 }
 
-void vtd_dev_tlb_unregister_region(VTDDevTLB *dt, PCIBus *bus, int devfn,
-                                   uint32_t pasid, IOMMUMemoryRegion *mr)
+void iommu_dev_tlb_unregister_region(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
+                                     uint32_t pasid, IOMMUMemoryRegion *mr)
 {
     listener_remove(dt, bus, devfn, pasid, NULL, mr);
 }
@@ -278,11 +279,11 @@ void vtd_dev_tlb_unregister_region(VTDDevTLB *dt, PCIBus *bus, int devfn,
  */
 static unsigned notifier_work(hwaddr mask)
 {
-    hwaddr pages = mask >> VTD_PAGE_SHIFT;
+    hwaddr pages = mask >> PAGE_SHIFT;
 
-    return VTD_INV_WORK_NOTIFIER +
+    return IOMMU_INV_WORK_NOTIFIER +
            (mask == UINT64_MAX ? 0 : MIN(pages / PAGES_PER_WORK,
-                                         VTD_INV_WORK_SEARCH));
+                                         IOMMU_INV_WORK_SEARCH));
 }
 
 /* Returns the work */
@@ -295,7 +296,7 @@ static unsigned listener_notify(Listener *l, uint32_t pasid,
         return notifier_work(event->entry.addr_mask);
     } else if (l->mr) {
         memory_region_notify_iommu(l->mr, 0, *event);
-        return VTD_INV_WORK_REGION;
+        return IOMMU_INV_WORK_REGION;
     }
     return 0;
 }
@@ -316,18 +317,18 @@ static unsigned source_notify_pasid(Source *src, uint32_t key, uint32_t pasid,
     return work;
 }
 
-static unsigned source_invalidate(Source *src, VTDDevTLBScope scope,
+static unsigned source_invalidate(Source *src, IOMMUDevTLBScope scope,
                                   uint32_t pasid, IOMMUTLBEvent *event)
 {
     unsigned work = 0;
     Listener *l;
 
-    if (scope == VTD_DEV_TLB_PASID) {
+    if (scope == IOMMU_DEV_TLB_PASID) {
         return source_notify_pasid(src, pasid, pasid, event) +
                source_notify_pasid(src, PCI_ANY_PASID, pasid, event);
     }
     QLIST_FOREACH(l, &src->listeners, of_device) {
-        if (scope == VTD_DEV_TLB_NO_PASID || l->pasid != PCI_NO_PASID) {
+        if (scope == IOMMU_DEV_TLB_NO_PASID || l->pasid != PCI_NO_PASID) {
             work += listener_notify(l, PCI_ANY_PASID, event);
         }
     }
@@ -337,33 +338,33 @@ static unsigned source_invalidate(Source *src, VTDDevTLBScope scope,
 /* The size encoding of ATS Invalidate Requests (PCIe 5.0, 10.3.1) */
 static hwaddr dev_tlb_mask(hwaddr addr, bool size)
 {
-    unsigned shift = VTD_PAGE_SHIFT;
+    unsigned shift = PAGE_SHIFT;
 
     if (size) {
-        shift += 1 + cto64(addr >> VTD_PAGE_SHIFT);
+        shift += 1 + cto64(addr >> PAGE_SHIFT);
     }
     return shift < 64 ? (1ULL << shift) - 1 : UINT64_MAX;
 }
 
 /* What the function is sent, for those who watch it */
-static void source_count(const Source *src, VTDDevTLBScope scope,
+static void source_count(const Source *src, IOMMUDevTLBScope scope,
                          uint32_t pasid, const IOMMUTLBEntry *entry)
 {
     static const PCIATSInvalidation kinds[] = {
-        [VTD_DEV_TLB_NO_PASID] = PCI_ATS_INV_NO_PASID,
-        [VTD_DEV_TLB_PASID] = PCI_ATS_INV_PASID,
-        [VTD_DEV_TLB_ALL_PASIDS] = PCI_ATS_INV_ALL_PASIDS,
+        [IOMMU_DEV_TLB_NO_PASID] = PCI_ATS_INV_NO_PASID,
+        [IOMMU_DEV_TLB_PASID] = PCI_ATS_INV_PASID,
+        [IOMMU_DEV_TLB_ALL_PASIDS] = PCI_ATS_INV_ALL_PASIDS,
     };
 
     pci_ats_invalidate_requested(src->bus, src->devfn, kinds[scope],
-                                 scope == VTD_DEV_TLB_PASID ? pasid
+                                 scope == IOMMU_DEV_TLB_PASID ? pasid
                                                             : PCI_NO_PASID,
                                  entry->iova, entry->addr_mask);
 }
 
-unsigned vtd_dev_tlb_invalidate(VTDDevTLB *dt, uint16_t sid,
-                                VTDDevTLBScope scope, uint32_t pasid,
-                                hwaddr addr, bool size)
+unsigned iommu_dev_tlb_invalidate(IOMMUDevTLB *dt, uint16_t sid,
+                                  IOMMUDevTLBScope scope, uint32_t pasid,
+                                  hwaddr addr, bool size)
 {
     hwaddr mask = dev_tlb_mask(addr, size);
     IOMMUTLBEvent event = {
@@ -378,7 +379,7 @@ unsigned vtd_dev_tlb_invalidate(VTDDevTLB *dt, uint16_t sid,
     unsigned work;
     Source *src;
 
-    trace_vtd_dev_tlb_invalidate(sid, scope, pasid, event.entry.iova, mask);
+    trace_iommu_dev_tlb_invalidate(sid, scope, pasid, event.entry.iova, mask);
 
     QEMU_LOCK_GUARD(&dt->lock);
     src = source_find(dt, sid);

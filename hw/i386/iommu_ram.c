@@ -1,5 +1,5 @@
 /*
- * VT-d: guest RAM for tables and queues, without locks
+ * Guest RAM for tables and queues of an IOMMU, without locks
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -11,36 +11,37 @@
 #include "qemu/bswap.h"
 #include "qemu/rcu.h"
 #include "exec/address-spaces.h"
-#include "intel_iommu_internal.h"
 #include "iommu_ram.h"
 
+#define PAGE_SIZE   4096ull
+
 /* A range of guest physical addresses in host memory */
-typedef struct VTDRamRange {
+typedef struct IOMMURamRange {
     hwaddr first;
     hwaddr last;
     uint8_t *host;
     bool writable;
     MemoryRegion *mr;
-} VTDRamRange;
+} IOMMURamRange;
 
-struct VTDRamMap {
+struct IOMMURamMap {
     struct rcu_head rcu;
     size_t n;
     /* Index of the largest range: most tables are there */
     size_t largest;
-    VTDRamRange range[];
+    IOMMURamRange range[];
 };
 
-static VTDRamMap *vtd_ram_map_new(size_t n)
+static IOMMURamMap *iommu_ram_map_new(size_t n)
 {
-    VTDRamMap *map = g_malloc0(sizeof(*map) + n * sizeof(map->range[0]));
+    IOMMURamMap *map = g_malloc0(sizeof(*map) + n * sizeof(map->range[0]));
 
     map->n = n;
     return map;
 }
 
 /* Runs when no reader can hold a pointer into the ranges any more */
-static void vtd_ram_map_free(VTDRamMap *map)
+static void iommu_ram_map_free(IOMMURamMap *map)
 {
     for (size_t i = 0; i < map->n; i++) {
         memory_region_unref(map->range[i].mr);
@@ -48,44 +49,45 @@ static void vtd_ram_map_free(VTDRamMap *map)
     g_free(map);
 }
 
-static VTDRam *vtd_ram_from_listener(MemoryListener *listener)
+static IOMMURam *iommu_ram_from_listener(MemoryListener *listener)
 {
-    return container_of(listener, VTDRam, listener);
+    return container_of(listener, IOMMURam, listener);
 }
 
-static void vtd_ram_begin(MemoryListener *listener)
+static void iommu_ram_begin(MemoryListener *listener)
 {
-    vtd_ram_from_listener(listener)->next = vtd_ram_map_new(0);
+    iommu_ram_from_listener(listener)->next = iommu_ram_map_new(0);
 }
 
 /*
  * Only what is RAM through and through is of use: anything that needs a
  * memory transaction is no place for translation structures.
  */
-static bool vtd_ram_usable(const MemoryRegionSection *section)
+static bool iommu_ram_usable(const MemoryRegionSection *section)
 {
     return memory_region_is_ram(section->mr) &&
            !memory_region_is_ram_device(section->mr) &&
-           QEMU_IS_ALIGNED(section->offset_within_region, VTD_PAGE_SIZE) &&
+           QEMU_IS_ALIGNED(section->offset_within_region, PAGE_SIZE) &&
            QEMU_IS_ALIGNED(section->offset_within_address_space,
-                           VTD_PAGE_SIZE) &&
-           int128_ge(section->size, int128_make64(VTD_PAGE_SIZE));
+                           PAGE_SIZE) &&
+           int128_ge(section->size, int128_make64(PAGE_SIZE));
 }
 
-static void vtd_ram_add(MemoryListener *listener, MemoryRegionSection *section)
+static void iommu_ram_add(MemoryListener *listener,
+                          MemoryRegionSection *section)
 {
-    VTDRam *ram = vtd_ram_from_listener(listener);
-    VTDRamMap *map = ram->next;
-    VTDRamRange *range;
+    IOMMURam *ram = iommu_ram_from_listener(listener);
+    IOMMURamMap *map = ram->next;
+    IOMMURamRange *range;
 
-    if (!vtd_ram_usable(section)) {
+    if (!iommu_ram_usable(section)) {
         return;
     }
     map = g_realloc(map, sizeof(*map) + (map->n + 1) * sizeof(*range));
     range = &map->range[map->n++];
     range->first = section->offset_within_address_space;
     range->last = range->first +
-                  (int128_get64(section->size) & ~(VTD_PAGE_SIZE - 1)) - 1;
+                  (int128_get64(section->size) & ~(PAGE_SIZE - 1)) - 1;
     range->host = (uint8_t *)memory_region_get_ram_ptr(section->mr) +
                   section->offset_within_region;
     range->writable = !section->readonly && !section->mr->readonly;
@@ -98,33 +100,34 @@ static void vtd_ram_add(MemoryListener *listener, MemoryRegionSection *section)
     ram->next = map;
 }
 
-static void vtd_ram_commit(MemoryListener *listener)
+static void iommu_ram_commit(MemoryListener *listener)
 {
-    VTDRam *ram = vtd_ram_from_listener(listener);
-    VTDRamMap *old = ram->map;
+    IOMMURam *ram = iommu_ram_from_listener(listener);
+    IOMMURamMap *old = ram->map;
 
     qatomic_rcu_set(&ram->map, ram->next);
     ram->next = NULL;
-    call_rcu(old, vtd_ram_map_free, rcu);
+    call_rcu(old, iommu_ram_map_free, rcu);
 }
 
-static inline bool vtd_ram_holds(const VTDRamRange *range, hwaddr addr)
+static inline bool iommu_ram_holds(const IOMMURamRange *range, hwaddr addr)
 {
     return addr >= range->first && addr <= range->last;
 }
 
 /* The range that @addr lies in */
-static const VTDRamRange *vtd_ram_find_byte(const VTDRam *ram, hwaddr addr)
+static const IOMMURamRange *iommu_ram_find_byte(const IOMMURam *ram,
+                                                hwaddr addr)
 {
-    const VTDRamMap *map = qatomic_rcu_read(&ram->map);
+    const IOMMURamMap *map = qatomic_rcu_read(&ram->map);
     size_t low = 0, high = map->n;
 
-    if (likely(high && vtd_ram_holds(&map->range[map->largest], addr))) {
+    if (likely(high && iommu_ram_holds(&map->range[map->largest], addr))) {
         return &map->range[map->largest];
     }
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        const VTDRamRange *range = &map->range[middle];
+        const IOMMURamRange *range = &map->range[middle];
 
         if (addr < range->first) {
             high = middle;
@@ -142,15 +145,15 @@ static const VTDRamRange *vtd_ram_find_byte(const VTDRam *ram, hwaddr addr)
  * NULL if @addr is not aligned to quadwords, which are accessed at once, or if
  * any of them lies outside of the range that the first one is in.
  */
-static uint64_t *vtd_ram_find(const VTDRam *ram, hwaddr addr, unsigned n,
-                              bool *writable)
+static uint64_t *iommu_ram_find(const IOMMURam *ram, hwaddr addr, unsigned n,
+                                bool *writable)
 {
-    const VTDRamRange *range;
+    const IOMMURamRange *range;
 
     if (!QEMU_IS_ALIGNED(addr, sizeof(uint64_t))) {
         return NULL;
     }
-    range = vtd_ram_find_byte(ram, addr);
+    range = iommu_ram_find_byte(ram, addr);
     if (!range || range->last - addr < n * sizeof(uint64_t) - 1) {
         return NULL;
     }
@@ -158,19 +161,19 @@ static uint64_t *vtd_ram_find(const VTDRam *ram, hwaddr addr, unsigned n,
     return (uint64_t *)(range->host + (addr - range->first));
 }
 
-static uint64_t *vtd_ram_map_table(const VTDWalkMem *mem, hwaddr addr,
-                                   bool *writable)
+static uint64_t *iommu_ram_map_table(const IOMMUWalkMem *mem, hwaddr addr,
+                                     bool *writable)
 {
-    return vtd_ram_find(container_of(mem, VTDRam, mem), addr,
-                        VTD_PAGE_SIZE / sizeof(uint64_t), writable);
+    return iommu_ram_find(container_of(mem, IOMMURam, mem), addr,
+                          PAGE_SIZE / sizeof(uint64_t), writable);
 }
 
 /*
  * Tell migration, and TCG should there be code in the page.  Unmapping does
  * both, and drops a reference that mapping would have taken.
  */
-static void vtd_ram_mark_dirty(const VTDWalkMem *mem, uint64_t *table,
-                               unsigned first, unsigned last)
+static void iommu_ram_mark_dirty(const IOMMUWalkMem *mem, uint64_t *table,
+                                 unsigned first, unsigned last)
 {
     ram_addr_t offset;
     hwaddr len = (last - first + 1) * sizeof(*table);
@@ -180,10 +183,10 @@ static void vtd_ram_mark_dirty(const VTDWalkMem *mem, uint64_t *table,
     address_space_unmap(&address_space_memory, &table[first], len, true, len);
 }
 
-bool vtd_ram_read(const VTDRam *ram, hwaddr addr, uint64_t *val, unsigned n)
+bool iommu_ram_read(const IOMMURam *ram, hwaddr addr, uint64_t *val, unsigned n)
 {
     bool writable;
-    const uint64_t *from = vtd_ram_find(ram, addr, n, &writable);
+    const uint64_t *from = iommu_ram_find(ram, addr, n, &writable);
 
     if (!from) {
         return false;
@@ -194,20 +197,20 @@ bool vtd_ram_read(const VTDRam *ram, hwaddr addr, uint64_t *val, unsigned n)
     return true;
 }
 
-/* As vtd_ram_find(), but NULL as well if the quadwords are read-only */
-static uint64_t *vtd_ram_find_writable(const VTDRam *ram, hwaddr addr,
-                                       unsigned n)
+/* As iommu_ram_find(), but NULL as well if the quadwords are read-only */
+static uint64_t *iommu_ram_find_writable(const IOMMURam *ram, hwaddr addr,
+                                         unsigned n)
 {
     bool writable;
-    uint64_t *to = vtd_ram_find(ram, addr, n, &writable);
+    uint64_t *to = iommu_ram_find(ram, addr, n, &writable);
 
     return to && writable ? to : NULL;
 }
 
-bool vtd_ram_write(const VTDRam *ram, hwaddr addr, const uint64_t *val,
-                   unsigned n)
+bool iommu_ram_write(const IOMMURam *ram, hwaddr addr, const uint64_t *val,
+                     unsigned n)
 {
-    uint64_t *to = vtd_ram_find_writable(ram, addr, n);
+    uint64_t *to = iommu_ram_find_writable(ram, addr, n);
 
     if (!to) {
         return false;
@@ -215,19 +218,19 @@ bool vtd_ram_write(const VTDRam *ram, hwaddr addr, const uint64_t *val,
     for (unsigned i = 0; i < n; i++) {
         qatomic_set__nocheck(&to[i], cpu_to_le64(val[i]));
     }
-    vtd_ram_mark_dirty(&ram->mem, to, 0, n - 1);
+    iommu_ram_mark_dirty(&ram->mem, to, 0, n - 1);
     return true;
 }
 
-int vtd_ram_set_flags(const VTDRam *ram, hwaddr addr, uint64_t old,
-                      uint64_t flags)
+int iommu_ram_set_flags(const IOMMURam *ram, hwaddr addr, uint64_t old,
+                        uint64_t flags)
 {
     uint64_t *entry;
 
     if (!(flags & ~old)) {
         return 0;
     }
-    entry = vtd_ram_find_writable(ram, addr, 1);
+    entry = iommu_ram_find_writable(ram, addr, 1);
     if (!entry) {
         return -EFAULT;
     }
@@ -236,23 +239,23 @@ int vtd_ram_set_flags(const VTDRam *ram, hwaddr addr, uint64_t old,
         cpu_to_le64(old)) {
         return -EAGAIN;
     }
-    vtd_ram_mark_dirty(&ram->mem, entry, 0, 0);
+    iommu_ram_mark_dirty(&ram->mem, entry, 0, 0);
     return 0;
 }
 
-void vtd_ram_init(VTDRam *ram)
+void iommu_ram_init(IOMMURam *ram)
 {
-    ram->map = vtd_ram_map_new(0);
-    ram->mem = (VTDWalkMem) {
-        .map_table = vtd_ram_map_table,
-        .mark_dirty = vtd_ram_mark_dirty,
+    ram->map = iommu_ram_map_new(0);
+    ram->mem = (IOMMUWalkMem) {
+        .map_table = iommu_ram_map_table,
+        .mark_dirty = iommu_ram_mark_dirty,
     };
     ram->listener = (MemoryListener) {
-        .name = "vtd-ram",
-        .begin = vtd_ram_begin,
-        .region_add = vtd_ram_add,
-        .region_nop = vtd_ram_add,
-        .commit = vtd_ram_commit,
+        .name = "iommu-ram",
+        .begin = iommu_ram_begin,
+        .region_add = iommu_ram_add,
+        .region_nop = iommu_ram_add,
+        .commit = iommu_ram_commit,
     };
     memory_listener_register(&ram->listener, &address_space_memory);
 }

@@ -1,5 +1,5 @@
 /*
- * VT-d: guest RAM for tables and queues, without locks
+ * Guest RAM for tables and queues of an IOMMU, without locks
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -16,35 +16,35 @@
 #include "exec/memory.h"
 #include "intel_iommu_walk.h"
 
-typedef struct VTDRamMap VTDRamMap;
+typedef struct IOMMURamMap IOMMURamMap;
 
 /**
- * struct VTDRam: view of guest RAM
+ * struct IOMMURam: view of guest RAM
  *
- * @mem: for vtd_walk()
+ * @mem: for walks of page tables
  * @listener: keeps @map up to date
  * @map: what is there, read under RCU
  * @next: what will be there, while a transaction of the memory map is open
  */
-typedef struct VTDRam {
-    VTDWalkMem mem;
+typedef struct IOMMURam {
+    IOMMUWalkMem mem;
     MemoryListener listener;
-    VTDRamMap *map;
-    VTDRamMap *next;
-} VTDRam;
+    IOMMURamMap *map;
+    IOMMURamMap *next;
+} IOMMURam;
 
 /**
- * vtd_ram_init: start following the system address space
+ * iommu_ram_init: start following the system address space
  *
  * Called once, with the BQL; there is no counterpart, as an IOMMU lives as long
  * as the machine.
  *
  * @ram: what to initialize
  */
-void vtd_ram_init(VTDRam *ram);
+void iommu_ram_init(IOMMURam *ram);
 
 /**
- * vtd_ram_read: read quadwords of a translation structure
+ * iommu_ram_read: read quadwords of a translation structure
  *
  * Each quadword is read at once, and converted from little endian.  Callable
  * from any thread, within an RCU read-side critical section.
@@ -58,10 +58,11 @@ void vtd_ram_init(VTDRam *ram);
  * any byte of the quadwords is not RAM or ROM.  Quadwords that lie in two
  * memory regions are not read either.
  */
-bool vtd_ram_read(const VTDRam *ram, hwaddr addr, uint64_t *val, unsigned n);
+bool iommu_ram_read(const IOMMURam *ram, hwaddr addr, uint64_t *val,
+                    unsigned n);
 
 /**
- * vtd_ram_write: write quadwords
+ * iommu_ram_write: write quadwords
  *
  * Each quadword is written at once, in little endian.  Callable from any
  * thread, within an RCU read-side critical section.
@@ -75,11 +76,11 @@ bool vtd_ram_read(const VTDRam *ram, hwaddr addr, uint64_t *val, unsigned n);
  * any byte of the quadwords is not RAM, or read-only.  Quadwords that lie in
  * two memory regions are not written either.
  */
-bool vtd_ram_write(const VTDRam *ram, hwaddr addr, const uint64_t *val,
-                   unsigned n);
+bool iommu_ram_write(const IOMMURam *ram, hwaddr addr, const uint64_t *val,
+                     unsigned n);
 
 /**
- * vtd_ram_set_flags: set bits in a paging entry, unless it has changed
+ * iommu_ram_set_flags: set bits in a paging entry, unless it has changed
  *
  * Callable from any thread, within an RCU read-side critical section.
  *
@@ -91,7 +92,7 @@ bool vtd_ram_write(const VTDRam *ram, hwaddr addr, const uint64_t *val,
  * Returns: 0, also if the bits were set in @old; -EAGAIN if the entry is not
  * @old any more; -EFAULT if @addr is not a multiple of 8, not RAM, or read-only
  */
-int vtd_ram_set_flags(const VTDRam *ram, hwaddr addr, uint64_t old,
-                      uint64_t flags);
+int iommu_ram_set_flags(const IOMMURam *ram, hwaddr addr, uint64_t old,
+                        uint64_t flags);
 
 #endif

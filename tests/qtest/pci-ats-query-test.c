@@ -603,7 +603,7 @@ static void test_trace(void)
     static const char *const events[] = {
         "pci_ats_request_translation ", "pci_ats_translation ",
         "pci_ats_invalidate ", "pci_pasid_dma_rw ", "pci_pri_request_page ",
-        "vtd_ats_request ", "vtd_ats_result ", "vtd_dev_tlb_invalidate ",
+        "vtd_ats_request ", "vtd_ats_result ", "iommu_dev_tlb_invalidate ",
         "vtd_pasid_request ", "vtd_translated_request ", "vtd_dmar_fault ",
         "vtd_fault_request ",
     };
@@ -618,7 +618,7 @@ static void test_trace(void)
     device = g_strdup_printf(DEVICE " -D %s -trace pci_ats_* "
                              "-trace pci_pasid_* -trace pci_pri_* "
                              "-trace vtd_ats_* -trace vtd_pasid_* "
-                             "-trace vtd_translated_* -trace vtd_dev_tlb_* "
+                             "-trace vtd_translated_* -trace iommu_dev_tlb_* "
                              "-trace vtd_dmar_fault -trace vtd_fault_request",
                              path);
     start_iommu(&t, device);

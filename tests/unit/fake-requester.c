@@ -33,13 +33,13 @@ bool pci_bus_is_express(const PCIBus *bus)
     return fake_bus_express;
 }
 
-void vtd_dev_tlb_register(VTDDevTLB *dt, PCIBus *bus, int devfn,
-                          uint32_t pasid, IOMMUNotifier *n)
+void iommu_dev_tlb_register(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
+                            uint32_t pasid, IOMMUNotifier *n)
 {
 }
 
-void vtd_dev_tlb_unregister(VTDDevTLB *dt, PCIBus *bus, int devfn,
-                            uint32_t pasid, IOMMUNotifier *n)
+void iommu_dev_tlb_unregister(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
+                              uint32_t pasid, IOMMUNotifier *n)
 {
 }
 

@@ -15,7 +15,7 @@ static bool is_writable(hwaddr addr)
     return addr < WALK_MEMORY_PAGES * PAGE * 3 / 4;
 }
 
-static uint64_t *map_table(const VTDWalkMem *mem, hwaddr addr, bool *writable)
+static uint64_t *map_table(const IOMMUWalkMem *mem, hwaddr addr, bool *writable)
 {
     WalkMemory *m = container_of(mem, WalkMemory, mem);
 
@@ -30,7 +30,7 @@ static uint64_t *map_table(const VTDWalkMem *mem, hwaddr addr, bool *writable)
     return &m->entry[addr / 8];
 }
 
-static void mark_dirty(const VTDWalkMem *mem, uint64_t *table,
+static void mark_dirty(const IOMMUWalkMem *mem, uint64_t *table,
                        unsigned first, unsigned last)
 {
     WalkMemory *m = container_of(mem, WalkMemory, mem);

@@ -44,7 +44,7 @@
  *             inverted, as if a vCPU changed the entry; 0 for never
  */
 typedef struct WalkMemory {
-    VTDWalkMem mem;
+    IOMMUWalkMem mem;
     uint64_t entry[WALK_MEMORY_ENTRIES];
     bool dirty[WALK_MEMORY_ENTRIES];
     uint64_t tables;

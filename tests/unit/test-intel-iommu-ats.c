@@ -326,11 +326,11 @@ static void random_invalidation(void)
 
     switch (num_states < STATES ? below(4) : below(3)) {
     case 3:
-        vtd_ats_cache_invalidate_pasid(iommu->resolver->answers, pasid);
+        iommu_answers_invalidate_pasid(iommu->resolver->answers, pasid);
         first_state[pasid] = first_state[0] = num_states;
         return;
     case 0:
-        vtd_ats_cache_invalidate(iommu->resolver->answers);
+        iommu_answers_invalidate(iommu->resolver->answers);
         break;
     case 1:
         vtd_resolver_invalidate(iommu->resolver);
@@ -376,7 +376,7 @@ static void take_away_leaf(void)
 {
     fake_memory_changed = NULL;
     store(FIRST + 4, 0, 0x200 * PAGE | ALL);
-    vtd_ats_cache_invalidate_pasid(iommu->resolver->answers, 1);
+    iommu_answers_invalidate_pasid(iommu->resolver->answers, 1);
 }
 
 /* And for all of the PASID */
@@ -404,7 +404,7 @@ static void test_invalidation_meanwhile(void **state)
     assert_null(fake_memory_changed);
     assert_int_equal(ask(&a).translated_addr, 0x200 * PAGE);
 
-    vtd_ats_cache_invalidate(iommu->resolver->answers);
+    iommu_answers_invalidate(iommu->resolver->answers);
     store(FIRST + 4, 0, 0x100 * PAGE | ALL);
     store(NESTED + 2, 0, (NESTED + 4) * PAGE | ALL);
     store(NESTED + 4, 0, 0x300 * PAGE | ALL);

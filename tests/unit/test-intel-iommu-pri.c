@@ -108,8 +108,8 @@ void vtd_fault_report_unless(IntelIOMMUState *s, const VTDFault *fault,
 
 static uint64_t memory[QUEUE_SIZE / 8];
 
-bool vtd_ram_write(const VTDRam *ram, hwaddr addr, const uint64_t *val,
-                   unsigned n)
+bool iommu_ram_write(const IOMMURam *ram, hwaddr addr, const uint64_t *val,
+                     unsigned n)
 {
     if (addr < QUEUE || addr >= QUEUE + QUEUE_SIZE) {
         return false;

@@ -238,7 +238,7 @@ static void check_invalidate(bool leaves)
         smp_mb();
         if (leaves) {
             use_leaf(OLD, tables);
-            vtd_ats_cache_invalidate_pasid(resolver->answers, PASID);
+            iommu_answers_invalidate_pasid(resolver->answers, PASID);
         } else {
             use_tables(tables);
             vtd_resolver_invalidate(resolver);
@@ -311,7 +311,7 @@ static void test_pasid_size(void **state)
 /* 3.6.2: flags of an entry that has changed, or cannot, are not set */
 static void test_set_flags(void **state)
 {
-    const VTDRam *ram;
+    const IOMMURam *ram;
     uint64_t *entry;
     uint64_t addr = (OLD + 3) * PAGE + IOVA / PAGE * 8, old;
 
@@ -320,17 +320,17 @@ static void test_set_flags(void **state)
     entry = leaf(OLD);
     old = *entry;
     RCU_READ_LOCK_GUARD();
-    assert_int_equal(vtd_ram_set_flags(ram, addr, old, VTD_FL_A), 0);
+    assert_int_equal(iommu_ram_set_flags(ram, addr, old, VTD_FL_A), 0);
     assert_int_equal(*entry, old | VTD_FL_A);
     /* As if a vCPU had changed it since it was read */
-    assert_int_equal(vtd_ram_set_flags(ram, addr, old, VTD_FL_A | VTD_FL_D),
+    assert_int_equal(iommu_ram_set_flags(ram, addr, old, VTD_FL_A | VTD_FL_D),
                      -EAGAIN);
     assert_int_equal(*entry, old | VTD_FL_A);
     fake_memory_map(END, END - OLD);
-    assert_int_equal(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_D), -EFAULT);
-    assert_int_equal(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_A), 0);
+    assert_int_equal(iommu_ram_set_flags(ram, addr, *entry, VTD_FL_D), -EFAULT);
+    assert_int_equal(iommu_ram_set_flags(ram, addr, *entry, VTD_FL_A), 0);
     fake_memory_map(OLD, 0);
-    assert_int_equal(vtd_ram_set_flags(ram, addr, *entry, VTD_FL_D), -EFAULT);
+    assert_int_equal(iommu_ram_set_flags(ram, addr, *entry, VTD_FL_D), -EFAULT);
     assert_int_equal(*entry, old | VTD_FL_A);
     fake_memory_map(FAKE_MEMORY_PAGES, 0);
 }
@@ -371,18 +371,18 @@ static void test_flags_against_cpu(void **state)
 }
 
 /* Answers for addresses that share a place, each with an output of its own */
-#define SHARED_STEP     (VTD_ATS_CACHE_SIZE * PAGE)
+#define SHARED_STEP     (IOMMU_ANSWER_CACHE_SIZE * PAGE)
 
 typedef struct User {
     QemuThread thread;
-    VTDATSCache *cache;
+    IOMMUAnswerCache *cache;
     bool stop;
     unsigned found;
 } User;
 
-static VTDATSCacheKey shared_key(unsigned i)
+static IOMMUAnswerKey shared_key(unsigned i)
 {
-    return (VTDATSCacheKey) { .sid = SID, .pasid = PASID,
+    return (IOMMUAnswerKey) { .sid = SID, .pasid = PASID,
                               .addr = i * SHARED_STEP };
 }
 
@@ -391,17 +391,17 @@ static void *user(void *opaque)
     User *u = opaque;
 
     for (unsigned i = 0; !qatomic_read(&u->stop); i++) {
-        VTDATSCacheKey key = shared_key(i % 4);
+        IOMMUAnswerKey key = shared_key(i % 4);
         IOMMUTLBEntry e = {
             .translated_addr = (i % 4) << 30,
             .addr_mask = (PAGE << (i % 4)) - 1,
             .perm = IOMMU_RW,
         };
 
-        vtd_ats_cache_add(u->cache, vtd_ats_cache_generation(u->cache, &key),
+        iommu_answers_add(u->cache, iommu_answers_generation(u->cache, &key),
                           &key, &e);
         key = shared_key(i % 3);
-        if (vtd_ats_cache_find(u->cache, &key, key.addr, IOMMU_RO, &e)) {
+        if (iommu_answers_find(u->cache, &key, key.addr, IOMMU_RO, &e)) {
             g_assert_cmphex(e.translated_addr, ==, (i % 3) << 30);
             g_assert_cmphex(e.addr_mask, ==, (PAGE << (i % 3)) - 1);
             u->found++;
@@ -413,7 +413,7 @@ static void *user(void *opaque)
 /* Several threads that keep and look for answers at one place */
 static void test_one_place(void **state)
 {
-    VTDATSCache *cache = vtd_ats_cache_new();
+    IOMMUAnswerCache *cache = iommu_answers_new();
     User users[DEVICES] = { };
     unsigned found = 0;
 
@@ -424,7 +424,7 @@ static void test_one_place(void **state)
     }
     for (unsigned i = 0; i < 50; i++) {
         g_usleep(2000);
-        vtd_ats_cache_invalidate(cache);
+        iommu_answers_invalidate(cache);
     }
     for (unsigned i = 0; i < DEVICES; i++) {
         qatomic_set(&users[i].stop, true);

@@ -26,11 +26,11 @@
 #define PASID       1
 
 AddressSpace address_space_memory;
-static VTDATSCache *cache;
+static IOMMUAnswerCache *cache;
 
 static int setup(void **state)
 {
-    cache = vtd_ats_cache_new();
+    cache = iommu_answers_new();
     return 0;
 }
 
@@ -40,13 +40,13 @@ static int teardown(void **state)
     return 0;
 }
 
-static VTDATSCacheKey key(uint64_t addr)
+static IOMMUAnswerKey key(uint64_t addr)
 {
-    return (VTDATSCacheKey) { .sid = SID, .pasid = PASID, .addr = addr };
+    return (IOMMUAnswerKey) { .sid = SID, .pasid = PASID, .addr = addr };
 }
 
 /* An answer to all of a page, which depends on the key only */
-static void add(VTDATSCacheKey k)
+static void add(IOMMUAnswerKey k)
 {
     IOMMUTLBEntry entry = {
         .translated_addr = ~k.addr & ~(PAGE - 1),
@@ -54,14 +54,14 @@ static void add(VTDATSCacheKey k)
         .perm = IOMMU_RW,
     };
 
-    vtd_ats_cache_add(cache, vtd_ats_cache_generation(cache, &k), &k, &entry);
+    iommu_answers_add(cache, iommu_answers_generation(cache, &k), &k, &entry);
 }
 
-static bool find(VTDATSCacheKey k)
+static bool find(IOMMUAnswerKey k)
 {
     IOMMUTLBEntry entry;
 
-    if (!vtd_ats_cache_find(cache, &k, k.addr + PAGE - 1, IOMMU_RW, &entry)) {
+    if (!iommu_answers_find(cache, &k, k.addr + PAGE - 1, IOMMU_RW, &entry)) {
         return false;
     }
     assert_int_equal(entry.iova, k.addr);
@@ -75,17 +75,17 @@ static bool find(VTDATSCacheKey k)
 /* One byte more, one permission more, or anything else of the key: nothing */
 static void test_key(void **state)
 {
-    VTDATSCacheKey k = key(5 * PAGE), other;
+    IOMMUAnswerKey k = key(5 * PAGE), other;
     IOMMUTLBEntry entry = {
         .translated_addr = 7 * PAGE,
         .addr_mask = PAGE - 1,
         .perm = IOMMU_RO,
     };
 
-    vtd_ats_cache_add(cache, vtd_ats_cache_generation(cache, &k), &k, &entry);
-    assert_true(vtd_ats_cache_find(cache, &k, 6 * PAGE - 1, IOMMU_RO, &entry));
-    assert_false(vtd_ats_cache_find(cache, &k, 6 * PAGE, IOMMU_RO, &entry));
-    assert_false(vtd_ats_cache_find(cache, &k, 6 * PAGE - 1, IOMMU_RW,
+    iommu_answers_add(cache, iommu_answers_generation(cache, &k), &k, &entry);
+    assert_true(iommu_answers_find(cache, &k, 6 * PAGE - 1, IOMMU_RO, &entry));
+    assert_false(iommu_answers_find(cache, &k, 6 * PAGE, IOMMU_RO, &entry));
+    assert_false(iommu_answers_find(cache, &k, 6 * PAGE - 1, IOMMU_RW,
                                     &entry));
     add(k);
     assert_true(find(k));
@@ -106,7 +106,7 @@ static void test_key(void **state)
 /* Neighbours do not meet, wherever they begin */
 static void test_neighbours(void **state)
 {
-    const unsigned n = VTD_ATS_CACHE_SIZE / 2;
+    const unsigned n = IOMMU_ANSWER_CACHE_SIZE / 2;
 
     for (uint64_t first = 0; first < 8 * MiB; first += 37 * PAGE) {
         for (unsigned i = 0; i < n; i++) {
@@ -147,8 +147,8 @@ static void test_distances(void **state)
 /* Fill every place of the cache, with the answers of several requesters */
 static void fill(void)
 {
-    for (unsigned i = 0; i < 8 * VTD_ATS_CACHE_SIZE; i++) {
-        VTDATSCacheKey k = key(i * PAGE);
+    for (unsigned i = 0; i < 8 * IOMMU_ANSWER_CACHE_SIZE; i++) {
+        IOMMUAnswerKey k = key(i * PAGE);
 
         k.pasid += i % 3;
         add(k);
@@ -166,10 +166,10 @@ static void fill(void)
 /* Answers of @pasid, at any address of fill() */
 static unsigned count(uint32_t pasid)
 {
-    VTDATSCacheKey k;
+    IOMMUAnswerKey k;
     unsigned n = 0;
 
-    for (unsigned i = 0; i < 8 * VTD_ATS_CACHE_SIZE; i++) {
+    for (unsigned i = 0; i < 8 * IOMMU_ANSWER_CACHE_SIZE; i++) {
         k = key(i * PAGE + (pasid == PCI_NO_PASID ? GiB : 0));
         k.pasid = pasid;
         n += find(k);
@@ -188,7 +188,7 @@ static void test_invalidate(void **state)
     assert_int_not_equal(count(PASID), 0);
     assert_int_not_equal(count(PASID + 1), 0);
     assert_int_not_equal(count(PCI_NO_PASID), 0);
-    vtd_ats_cache_invalidate(cache);
+    iommu_answers_invalidate(cache);
     assert_int_equal(count(PASID), 0);
     assert_int_equal(count(PASID + 1), 0);
     assert_int_equal(count(PCI_NO_PASID), 0);
@@ -203,7 +203,7 @@ static void test_invalidate_pasid(void **state)
 
     fill();
     others = count(PASID + 1);
-    vtd_ats_cache_invalidate_pasid(cache, PASID);
+    iommu_answers_invalidate_pasid(cache, PASID);
     assert_int_equal(count(PASID), 0);
     assert_int_equal(count(PCI_NO_PASID), 0);
     assert_int_not_equal(others, 0);
@@ -213,16 +213,16 @@ static void test_invalidate_pasid(void **state)
 /* What was worked out before an invalidation is not kept after it */
 static void test_invalidate_meanwhile(void **state)
 {
-    VTDATSCacheKey k = key(PAGE);
+    IOMMUAnswerKey k = key(PAGE);
     IOMMUTLBEntry entry = { .addr_mask = PAGE - 1, .perm = IOMMU_RW };
-    uint64_t generation = vtd_ats_cache_generation(cache, &k);
+    uint64_t generation = iommu_answers_generation(cache, &k);
 
-    vtd_ats_cache_invalidate_pasid(cache, PASID);
-    vtd_ats_cache_add(cache, generation, &k, &entry);
+    iommu_answers_invalidate_pasid(cache, PASID);
+    iommu_answers_add(cache, generation, &k, &entry);
     assert_false(find(k));
-    generation = vtd_ats_cache_generation(cache, &k);
-    vtd_ats_cache_invalidate(cache);
-    vtd_ats_cache_add(cache, generation, &k, &entry);
+    generation = iommu_answers_generation(cache, &k);
+    iommu_answers_invalidate(cache);
+    iommu_answers_add(cache, generation, &k, &entry);
     assert_false(find(k));
     add(k);
     assert_true(find(k));
@@ -232,7 +232,7 @@ static void test_invalidate_meanwhile(void **state)
 static void test_empty(void **state)
 {
     assert_false(find(key(0)));
-    assert_false(find((VTDATSCacheKey) { }));
+    assert_false(find((IOMMUAnswerKey) { }));
 }
 
 int main(void)

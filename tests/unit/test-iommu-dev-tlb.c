@@ -64,7 +64,7 @@ void memory_region_notify_iommu(IOMMUMemoryRegion *mr, int index,
 }
 
 /* The one of all tests; an IOMMU lives as long as its machine */
-static VTDDevTLB *dt;
+static IOMMUDevTLB *dt;
 
 /* ---- Someone who listens ---- */
 
@@ -87,7 +87,7 @@ static void notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
     qatomic_inc(&l->calls);
     if (l->unregisters) {
         qatomic_set(&l->registered, false);
-        vtd_dev_tlb_unregister(dt, l->bus, 0, l->pasid, n);
+        iommu_dev_tlb_unregister(dt, l->bus, 0, l->pasid, n);
     }
 }
 
@@ -98,24 +98,24 @@ static void listener_start(Listener *l, PCIBus *bus,
     l->bus = bus;
     l->pasid = pasid;
     l->registered = true;
-    vtd_dev_tlb_register(dt, bus, 0, pasid, &l->n);
+    iommu_dev_tlb_register(dt, bus, 0, pasid, &l->n);
 }
 
 static void listener_stop(Listener *l)
 {
-    vtd_dev_tlb_unregister(dt, l->bus, 0, l->pasid, &l->n);
+    iommu_dev_tlb_unregister(dt, l->bus, 0, l->pasid, &l->n);
     /* Not before: the last call may be under way until then */
     qatomic_set(&l->registered, false);
 }
 
-static void invalidate(uint8_t bus, VTDDevTLBScope scope)
+static void invalidate(uint8_t bus, IOMMUDevTLBScope scope)
 {
-    vtd_dev_tlb_invalidate(dt, bus << 8, scope, PASID, 0, false);
+    iommu_dev_tlb_invalidate(dt, bus << 8, scope, PASID, 0, false);
 }
 
-static unsigned work(VTDDevTLBScope scope, hwaddr addr, bool size)
+static unsigned work(IOMMUDevTLBScope scope, hwaddr addr, bool size)
 {
-    return vtd_dev_tlb_invalidate(dt, 0, scope, PASID, addr, size);
+    return iommu_dev_tlb_invalidate(dt, 0, scope, PASID, addr, size);
 }
 
 /* ---- Tests ---- */
@@ -129,20 +129,20 @@ static void test_renumber(void **state)
     bus_numbers[1] = 2;
     listener_start(&a, &buses[0], PCI_NO_PASID);
     listener_start(&b, &buses[1], PCI_NO_PASID);
-    invalidate(1, VTD_DEV_TLB_NO_PASID);
-    invalidate(2, VTD_DEV_TLB_NO_PASID);
+    invalidate(1, IOMMU_DEV_TLB_NO_PASID);
+    invalidate(2, IOMMU_DEV_TLB_NO_PASID);
     assert_int_equal(a.calls, 1);
     assert_int_equal(b.calls, 1);
     bus_numbers[0] = 2;
     bus_numbers[1] = 1;
-    invalidate(2, VTD_DEV_TLB_NO_PASID);
+    invalidate(2, IOMMU_DEV_TLB_NO_PASID);
     assert_int_equal(a.calls, 2);
     assert_int_equal(b.calls, 1);
     /* Nothing may be left of a device that is gone, under any number */
     listener_stop(&a);
     listener_stop(&b);
     for (uint8_t bus = 0; bus < 4; bus++) {
-        invalidate(bus, VTD_DEV_TLB_NO_PASID);
+        invalidate(bus, IOMMU_DEV_TLB_NO_PASID);
     }
     assert_int_equal(a.calls + b.calls, 3);
 }
@@ -151,12 +151,12 @@ static void test_renumber(void **state)
 static void test_scope(void **state)
 {
     static const struct {
-        VTDDevTLBScope scope;
+        IOMMUDevTLBScope scope;
         unsigned none, pasid, other;
     } cases[] = {
-        { VTD_DEV_TLB_NO_PASID, 1, 1, 1 },
-        { VTD_DEV_TLB_PASID, 0, 1, 0 },
-        { VTD_DEV_TLB_ALL_PASIDS, 0, 1, 1 },
+        { IOMMU_DEV_TLB_NO_PASID, 1, 1, 1 },
+        { IOMMU_DEV_TLB_PASID, 0, 1, 0 },
+        { IOMMU_DEV_TLB_ALL_PASIDS, 0, 1, 1 },
     };
 
     bus_numbers[0] = 0;
@@ -184,12 +184,12 @@ static void test_scope(void **state)
 static void test_any_pasid(void **state)
 {
     static const struct {
-        VTDDevTLBScope scope;
+        IOMMUDevTLBScope scope;
         uint32_t pasid;
     } cases[] = {
-        { VTD_DEV_TLB_NO_PASID, PCI_ANY_PASID },
-        { VTD_DEV_TLB_PASID, PASID },
-        { VTD_DEV_TLB_ALL_PASIDS, PCI_ANY_PASID },
+        { IOMMU_DEV_TLB_NO_PASID, PCI_ANY_PASID },
+        { IOMMU_DEV_TLB_PASID, PASID },
+        { IOMMU_DEV_TLB_ALL_PASIDS, PCI_ANY_PASID },
     };
     Listener any = { }, pasid = { };
 
@@ -203,7 +203,7 @@ static void test_any_pasid(void **state)
         assert_int_equal(pasid.calls, i + 1);
     }
     listener_stop(&any);
-    invalidate(0, VTD_DEV_TLB_ALL_PASIDS);
+    invalidate(0, IOMMU_DEV_TLB_ALL_PASIDS);
     assert_int_equal(any.calls, ARRAY_SIZE(cases));
     listener_stop(&pasid);
 }
@@ -211,26 +211,26 @@ static void test_any_pasid(void **state)
 /* The work of an invalidation, which does not depend on other PASIDs */
 static void test_work(void **state)
 {
-    const unsigned page = VTD_INV_WORK_NOTIFIER;
-    const unsigned most = page + VTD_INV_WORK_SEARCH;
+    const unsigned page = IOMMU_INV_WORK_NOTIFIER;
+    const unsigned most = page + IOMMU_INV_WORK_SEARCH;
     IOMMUMemoryRegion mr;
     Listener a = { }, b = { };
 
     bus_numbers[0] = 0;
-    assert_int_equal(work(VTD_DEV_TLB_PASID, 0, false), 0);
+    assert_int_equal(work(IOMMU_DEV_TLB_PASID, 0, false), 0);
     listener_start(&a, &buses[0], PASID);
     listener_start(&b, &buses[0], PASID + 1);
-    assert_int_equal(work(VTD_DEV_TLB_PASID, 0, false), page);
-    assert_int_equal(work(VTD_DEV_TLB_ALL_PASIDS, 0, false), 2 * page);
+    assert_int_equal(work(IOMMU_DEV_TLB_PASID, 0, false), page);
+    assert_int_equal(work(IOMMU_DEV_TLB_ALL_PASIDS, 0, false), 2 * page);
     /* A range of 2^63 bytes, and everything */
-    assert_int_equal(work(VTD_DEV_TLB_PASID, MAKE_64BIT_MASK(12, 50), true),
+    assert_int_equal(work(IOMMU_DEV_TLB_PASID, MAKE_64BIT_MASK(12, 50), true),
                      most);
-    assert_int_equal(work(VTD_DEV_TLB_PASID, MAKE_64BIT_MASK(12, 51), true),
+    assert_int_equal(work(IOMMU_DEV_TLB_PASID, MAKE_64BIT_MASK(12, 51), true),
                      page);
-    vtd_dev_tlb_register_region(dt, &buses[0], 0, PASID, &mr);
-    assert_int_equal(work(VTD_DEV_TLB_PASID, 0, false),
-                     page + VTD_INV_WORK_REGION);
-    vtd_dev_tlb_unregister_region(dt, &buses[0], 0, PASID, &mr);
+    iommu_dev_tlb_register_region(dt, &buses[0], 0, PASID, &mr);
+    assert_int_equal(work(IOMMU_DEV_TLB_PASID, 0, false),
+                     page + IOMMU_INV_WORK_REGION);
+    iommu_dev_tlb_unregister_region(dt, &buses[0], 0, PASID, &mr);
     listener_stop(&a);
     listener_stop(&b);
 }
@@ -244,14 +244,14 @@ static void test_region(void **state)
     bus_numbers[0] = 0;
     region_events = 0;
     listener_start(&a, &buses[0], PASID);
-    vtd_dev_tlb_register_region(dt, &buses[0], 0, PCI_NO_PASID, &mr);
-    invalidate(0, VTD_DEV_TLB_PASID);
+    iommu_dev_tlb_register_region(dt, &buses[0], 0, PCI_NO_PASID, &mr);
+    invalidate(0, IOMMU_DEV_TLB_PASID);
     assert_int_equal(region_events, 0);
-    invalidate(0, VTD_DEV_TLB_NO_PASID);
+    invalidate(0, IOMMU_DEV_TLB_NO_PASID);
     assert_int_equal(region_events, 1);
     assert_int_equal(a.calls, 2);
-    vtd_dev_tlb_unregister_region(dt, &buses[0], 0, PCI_NO_PASID, &mr);
-    invalidate(0, VTD_DEV_TLB_NO_PASID);
+    iommu_dev_tlb_unregister_region(dt, &buses[0], 0, PCI_NO_PASID, &mr);
+    invalidate(0, IOMMU_DEV_TLB_NO_PASID);
     assert_int_equal(region_events, 1);
     listener_stop(&a);
 }
@@ -262,11 +262,11 @@ static void test_unregister_unknown(void **state)
     Listener a = { }, b = { };
 
     bus_numbers[0] = 0;
-    vtd_dev_tlb_unregister(dt, &buses[0], 0, PASID + 1, &b.n);
+    iommu_dev_tlb_unregister(dt, &buses[0], 0, PASID + 1, &b.n);
     listener_start(&a, &buses[0], PASID);
-    vtd_dev_tlb_unregister(dt, &buses[0], 0, PASID + 1, &b.n);
-    vtd_dev_tlb_unregister(dt, &buses[0], 0, PASID, &b.n);
-    invalidate(0, VTD_DEV_TLB_PASID);
+    iommu_dev_tlb_unregister(dt, &buses[0], 0, PASID + 1, &b.n);
+    iommu_dev_tlb_unregister(dt, &buses[0], 0, PASID, &b.n);
+    invalidate(0, IOMMU_DEV_TLB_PASID);
     assert_int_equal(a.calls, 1);
     listener_stop(&a);
 }
@@ -279,8 +279,8 @@ static void test_unregister_in_call(void **state)
     bus_numbers[0] = 0;
     listener_start(&a, &buses[0], PASID);
     listener_start(&b, &buses[0], PASID);
-    invalidate(0, VTD_DEV_TLB_PASID);
-    invalidate(0, VTD_DEV_TLB_PASID);
+    invalidate(0, IOMMU_DEV_TLB_PASID);
+    invalidate(0, IOMMU_DEV_TLB_PASID);
     assert_int_equal(a.calls, 1);
     assert_int_equal(b.calls, 2);
     listener_stop(&b);
@@ -337,7 +337,7 @@ static void test_threads(void **state)
         qemu_thread_join(&workers[i].thread);
     }
     listener_stop(&stays);
-    invalidate(0, VTD_DEV_TLB_NO_PASID);
+    invalidate(0, IOMMU_DEV_TLB_NO_PASID);
     assert_int_equal(stays.calls, reached);
 }
 
@@ -354,6 +354,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_threads),
     };
 
-    dt = vtd_dev_tlb_new();
+    dt = iommu_dev_tlb_new();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

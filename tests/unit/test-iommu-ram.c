@@ -70,7 +70,7 @@ void address_space_unmap(AddressSpace *as, void *buffer, hwaddr len,
 
 /* ---- Memory maps ---- */
 
-static VTDRam *ram;
+static IOMMURam *ram;
 
 /* @offset of @mr, which is all in @memory, at guest physical address @addr */
 static void add(MemoryRegion *mr, uint64_t addr, uint64_t offset, uint64_t size,
@@ -98,8 +98,8 @@ static int setup(void **state)
     }
     dirty = NULL;
     dirty_bytes = 0;
-    ram = g_new0(VTDRam, 1);
-    vtd_ram_init(ram);
+    ram = g_new0(IOMMURam, 1);
+    iommu_ram_init(ram);
     listener->begin(listener);
     return 0;
 }
@@ -120,14 +120,14 @@ static bool reads(uint64_t addr, uint64_t offset)
 {
     uint64_t val;
 
-    return vtd_ram_read(ram, addr, &val, 1) && val == offset / 8;
+    return iommu_ram_read(ram, addr, &val, 1) && val == offset / 8;
 }
 
 static bool is_ram(uint64_t addr)
 {
     uint64_t val;
 
-    return vtd_ram_read(ram, addr, &val, 1);
+    return iommu_ram_read(ram, addr, &val, 1);
 }
 
 /* ---- Finding ---- */
@@ -219,17 +219,17 @@ static void test_bounds(void **state)
         unsigned n = fits[i];
         uint64_t end = 0x12000 - 8 * n, end_of_all = 0x13000 - 8 * n;
 
-        assert_true(vtd_ram_read(ram, end, words, n));
+        assert_true(iommu_ram_read(ram, end, words, n));
         assert_int_equal(words[0], 1024 - n);
         assert_int_equal(words[n - 1], 1023);
-        assert_true(vtd_ram_write(ram, end, words, n));
-        assert_true(vtd_ram_read(ram, end_of_all, words, n));
-        assert_false(vtd_ram_read(ram, end_of_all + 8, words, n));
+        assert_true(iommu_ram_write(ram, end, words, n));
+        assert_true(iommu_ram_read(ram, end_of_all, words, n));
+        assert_false(iommu_ram_read(ram, end_of_all + 8, words, n));
         dirty = NULL;
-        assert_false(vtd_ram_write(ram, end_of_all + 8, words, n));
+        assert_false(iommu_ram_write(ram, end_of_all + 8, words, n));
         if (n > 1) {
-            assert_false(vtd_ram_read(ram, end + 8, words, n));
-            assert_false(vtd_ram_write(ram, end + 8, words, n));
+            assert_false(iommu_ram_read(ram, end + 8, words, n));
+            assert_false(iommu_ram_write(ram, end + 8, words, n));
         }
         assert_null(dirty);
     }
@@ -243,12 +243,12 @@ static void test_alignment(void **state)
     add(&ram_mr, 0x10000, 0, PAGE, false);
     listener->commit(listener);
     for (unsigned i = 1; i < 8; i++) {
-        assert_false(vtd_ram_read(ram, 0x10000 + i, words, 1));
-        assert_false(vtd_ram_read(ram, 0x10ff8 + i, words, 1));
-        assert_false(vtd_ram_write(ram, 0x10000 + i, words, 1));
-        assert_false(vtd_ram_write(ram, 0x10ff0 + i, words, 2));
-        assert_int_equal(vtd_ram_set_flags(ram, 0x10000 + i, 0, 1), -EFAULT);
-        assert_int_equal(vtd_ram_set_flags(ram, 0x10ff8 + i, 511, 1 << 10),
+        assert_false(iommu_ram_read(ram, 0x10000 + i, words, 1));
+        assert_false(iommu_ram_read(ram, 0x10ff8 + i, words, 1));
+        assert_false(iommu_ram_write(ram, 0x10000 + i, words, 1));
+        assert_false(iommu_ram_write(ram, 0x10ff0 + i, words, 2));
+        assert_int_equal(iommu_ram_set_flags(ram, 0x10000 + i, 0, 1), -EFAULT);
+        assert_int_equal(iommu_ram_set_flags(ram, 0x10ff8 + i, 511, 1 << 10),
                          -EFAULT);
     }
     assert_null(dirty);
@@ -262,7 +262,7 @@ static void test_write(void **state)
 
     add(&ram_mr, 0x10000, 0, 2 * PAGE, false);
     listener->commit(listener);
-    assert_true(vtd_ram_write(ram, 0x11008, words, 3));
+    assert_true(iommu_ram_write(ram, 0x11008, words, 3));
     assert_int_equal(le64_to_cpu(memory[512]), 512);
     assert_int_equal(le64_to_cpu(memory[513]), 1001);
     assert_int_equal(le64_to_cpu(memory[515]), 1003);
@@ -270,7 +270,7 @@ static void test_write(void **state)
     /* Migration and TCG are told of just that */
     assert_ptr_equal(dirty, &memory[513]);
     assert_int_equal(dirty_bytes, 24);
-    assert_false(vtd_ram_write(ram, 0x12000, words, 1));
+    assert_false(iommu_ram_write(ram, 0x12000, words, 1));
 }
 
 /* Read-only by its region or by its section */
@@ -285,8 +285,8 @@ static void test_rom(void **state)
         uint64_t addr = 0x10000 + i * 0x10000;
 
         assert_true(reads(addr, i * PAGE));
-        assert_false(vtd_ram_write(ram, addr, &word, 1));
-        assert_int_equal(vtd_ram_set_flags(ram, addr, i * 512, 1 << 10),
+        assert_false(iommu_ram_write(ram, addr, &word, 1));
+        assert_int_equal(iommu_ram_set_flags(ram, addr, i * 512, 1 << 10),
                          -EFAULT);
         assert_true(reads(addr, i * PAGE));
     }
@@ -297,19 +297,20 @@ static void test_set_flags(void **state)
 {
     add(&ram_mr, 0x10000, 0, PAGE, false);
     listener->commit(listener);
-    assert_int_equal(vtd_ram_set_flags(ram, 0x10018, 3, 1 << 10), 0);
+    assert_int_equal(iommu_ram_set_flags(ram, 0x10018, 3, 1 << 10), 0);
     assert_int_equal(le64_to_cpu(memory[3]), 3 | 1 << 10);
     assert_ptr_equal(dirty, &memory[3]);
     assert_int_equal(dirty_bytes, 8);
 
     /* The entry has changed meanwhile: nothing is set */
     dirty = NULL;
-    assert_int_equal(vtd_ram_set_flags(ram, 0x10018, 3, 1 << 11), -EAGAIN);
+    assert_int_equal(iommu_ram_set_flags(ram, 0x10018, 3, 1 << 11), -EAGAIN);
     assert_int_equal(le64_to_cpu(memory[3]), 3 | 1 << 10);
     /* They are set already: nothing is written, not even the same */
-    assert_int_equal(vtd_ram_set_flags(ram, 0x10018, 3 | 1 << 10, 1 << 10), 0);
+    assert_int_equal(iommu_ram_set_flags(ram, 0x10018, 3 | 1 << 10, 1 << 10),
+                     0);
     assert_null(dirty);
-    assert_int_equal(vtd_ram_set_flags(ram, 0x11000, 0, 1), -EFAULT);
+    assert_int_equal(iommu_ram_set_flags(ram, 0x11000, 0, 1), -EFAULT);
 }
 
 int main(void)
