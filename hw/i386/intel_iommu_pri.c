@@ -10,42 +10,25 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/lockable.h"
+#include "qemu/drain.h"
 #include "qemu/log.h"
-#include "qemu/main-loop.h"
-#include "qemu/queue.h"
 #include "qemu/rcu.h"
-#include "qemu/thread.h"
-#include "hw/pci/msi.h"
 #include "hw/pci/pci_bus.h"
-#include "system/runstate.h"
 #include "intel_iommu_internal.h"
 #include "intel_iommu_ats.h"
 #include "intel_iommu_pri.h"
 #include "intel_iommu_prq.h"
-#include "iommu_ram.h"
 #include "intel_iommu_resolve.h"
+#include "iommu_pri.h"
+#include "iommu_ram.h"
 #include "trace.h"
-
-/* A notifier of a function and PASID */
-typedef struct Responder {
-    PCIBus *bus;
-    IOMMUPRINotifier *notifier;
-    QLIST_ENTRY(Responder) next;
-} Responder;
-
-/* Those with the same device and function number and PASID on any bus */
-typedef QLIST_HEAD(, Responder) ResponderList;
 
 struct VTDPageRequests {
     IntelIOMMUState *s;
     VTDPageRequestQueue *queue;
-    QEMUBH *event_bh;
-    /* Protects @responders; no notifier is called with it held */
-    QemuMutex responders_lock;
-    GHashTable *responders;     /* responder_key() -> ResponderList */
-    /* For migration only */
-    uint32_t saved_regs[VTD_PRQ_WORDS];
+    IOMMUPRIResponders *responders;
+    /* Requests that have been received and not been delivered (7.7) */
+    Drain *receiving;
 };
 
 /* A page request message */
@@ -66,141 +49,23 @@ typedef struct PageRequest {
 
 /* ---- Responders ---- */
 
-/* Bus numbers are not part of the key, since a guest may change them */
-static uint64_t responder_key(uint8_t devfn, uint32_t pasid)
-{
-    return (uint64_t)devfn << 32 | pasid;
-}
-
-/* With the lock; NULL if there are none */
-static ResponderList *responder_list(VTDPageRequests *pri, uint8_t devfn,
-                                     uint32_t pasid)
-{
-    uint64_t key = responder_key(devfn, pasid);
-
-    return g_hash_table_lookup(pri->responders, &key);
-}
-
-/* With the lock */
-static Responder *responder_find(VTDPageRequests *pri, PCIBus *bus,
-                                 uint8_t devfn, uint32_t pasid)
-{
-    ResponderList *list = responder_list(pri, devfn, pasid);
-    Responder *r;
-
-    if (list) {
-        QLIST_FOREACH(r, list, next) {
-            if (r->bus == bus) {
-                return r;
-            }
-        }
-    }
-    return NULL;
-}
-
-/* With the lock */
-static Responder *responder_find_sid(VTDPageRequests *pri, uint16_t sid,
-                                     uint32_t pasid)
-{
-    ResponderList *list = responder_list(pri, VTD_SID_TO_DEVFN(sid), pasid);
-    Responder *r;
-
-    if (list) {
-        QLIST_FOREACH(r, list, next) {
-            if (pci_bus_num(r->bus) == VTD_SID_TO_BUS(sid)) {
-                return r;
-            }
-        }
-    }
-    return NULL;
-}
-
 int vtd_pri_register_notifier(PCIBus *bus, void *opaque, int devfn,
                               uint32_t pasid, IOMMUPRINotifier *notifier)
 {
     IntelIOMMUState *s = opaque;
-    VTDPageRequests *pri = s->pri;
-    uint64_t key = responder_key(devfn, pasid);
-    ResponderList *list;
-    Responder *r;
 
     if (!(s->ecap & VTD_ECAP_PRS)) {
         return -ENODEV;
     }
-    QEMU_LOCK_GUARD(&pri->responders_lock);
-    /* Functions behind a bridge may share a source id */
-    if (responder_find(pri, bus, devfn, pasid)) {
-        return -EBUSY;
-    }
-    list = responder_list(pri, devfn, pasid);
-    if (!list) {
-        list = g_new0(ResponderList, 1);
-        g_hash_table_insert(pri->responders, g_memdup2(&key, sizeof(key)),
-                            list);
-    }
-    r = g_new0(Responder, 1);
-    r->bus = bus;
-    r->notifier = notifier;
-    QLIST_INSERT_HEAD(list, r, next);
-    return 0;
+    return iommu_pri_register(s->pri->responders, bus, devfn, pasid, notifier);
 }
 
 void vtd_pri_unregister_notifier(PCIBus *bus, void *opaque, int devfn,
                                  uint32_t pasid)
 {
     IntelIOMMUState *s = opaque;
-    VTDPageRequests *pri = s->pri;
-    uint64_t key = responder_key(devfn, pasid);
-    Responder *r;
 
-    QEMU_LOCK_GUARD(&pri->responders_lock);
-    r = responder_find(pri, bus, devfn, pasid);
-    if (!r) {
-        return;
-    }
-    QLIST_REMOVE(r, next);
-    g_free(r);
-    if (QLIST_EMPTY(responder_list(pri, devfn, pasid))) {
-        g_hash_table_remove(pri->responders, &key);
-    }
-}
-
-static void notify(IOMMUPRINotifier *notifier, uint16_t prgi,
-                   IOMMUPRIResponseCode code)
-{
-    IOMMUPRIResponse response = { .response_code = code, .prgi = prgi };
-
-    notifier->notify(notifier, &response);
-}
-
-/* ---- Page request event (7.5) ---- */
-
-/* It is never subject to interrupt remapping.  With the BQL. */
-static void send_event(VTDPageRequests *pri)
-{
-    uint64_t addr;
-    uint32_t data;
-
-    if (vtd_prq_take_event(pri->queue, &addr, &data)) {
-        MSIMessage msi = { .address = addr, .data = data };
-
-        vtd_send_msi(&msi);
-    }
-}
-
-static void event_bh(void *opaque)
-{
-    send_event(opaque);
-}
-
-/* Interrupts need the BQL, and a thread of a device must not wait for it */
-static void raise_event(VTDPageRequests *pri)
-{
-    if (bql_locked()) {
-        send_event(pri);
-    } else {
-        qemu_bh_schedule(pri->event_bh);
-    }
+    iommu_pri_unregister(s->pri->responders, bus, devfn, pasid);
 }
 
 /* ---- Page requests (7.4.1) ---- */
@@ -267,34 +132,25 @@ static VTDPRQResult deliver(const PageRequest *rq)
     uint64_t desc[VTD_PRQ_DESC_QUADS];
     VTDPRQResult result = VTD_PRQ_NO_QUEUE;
     bool event = false;
-    unsigned token = vtd_prq_enter(pri->queue);
+    unsigned token = drain_enter(pri->receiving);
 
     if (check_tables(rq)) {
         build_descriptor(rq, desc);
         result = vtd_prq_put(pri->queue, desc, &event);
     }
-    vtd_prq_leave(pri->queue, token);
+    drain_leave(pri->receiving, token);
     if (event) {
-        raise_event(pri);
+        vtd_prq_raise_event(pri->queue);
     }
     return result;
 }
 
-/* The response that the IOMMU makes itself (table 31) */
+/* The response that the IOMMU generates (table 31) */
 static void answer(const PageRequest *rq, IOMMUPRIResponseCode code)
 {
-    VTDPageRequests *pri = rq->s->pri;
-    IOMMUPRINotifier *notifier = NULL;
-    Responder *r;
-
     trace_vtd_pri_auto_response(rq->sid, rq->pasid, rq->prgi, code);
-    WITH_QEMU_LOCK_GUARD(&pri->responders_lock) {
-        r = responder_find(pri, rq->bus, rq->devfn, rq->pasid);
-        notifier = r ? r->notifier : NULL;
-    }
-    if (notifier) {
-        notify(notifier, rq->prgi, code);
-    }
+    iommu_pri_respond(rq->s->pri->responders, rq->bus, rq->devfn, rq->pasid,
+                      rq->prgi, code);
 }
 
 /*
@@ -379,34 +235,27 @@ static bool response_valid(const IntelIOMMUState *s, const uint64_t *desc)
 
 bool vtd_pri_group_response(IntelIOMMUState *s, const uint64_t *desc)
 {
-    VTDPageRequests *pri = s->pri;
     uint16_t sid = VTD_INV_DESC_PAGE_RESP_RID(desc[0]);
     uint32_t pasid = desc[0] & VTD_INV_DESC_PAGE_RESP_PP ?
                      VTD_INV_DESC_PAGE_RESP_PASID(desc[0]) : PCI_NO_PASID;
     uint16_t prgi = VTD_INV_DESC_PAGE_RESP_PRGI(desc[1]);
     unsigned rc = VTD_INV_DESC_PAGE_RESP_RC(desc[0]);
-    IOMMUPRINotifier *notifier = NULL;
-    Responder *r;
+    bool awaited;
 
     if (!response_valid(s, desc)) {
         return false;
     }
     RCU_READ_LOCK_GUARD();
-    WITH_QEMU_LOCK_GUARD(&pri->responders_lock) {
-        r = responder_find_sid(pri, sid, pasid);
-        notifier = r ? r->notifier : NULL;
-    }
-    trace_vtd_pri_group_response(sid, pasid, prgi, rc, notifier != NULL);
-    if (notifier) {
-        notify(notifier, prgi, response_code(rc));
-    }
+    awaited = iommu_pri_respond_sid(s->pri->responders, sid, pasid, prgi,
+                                    response_code(rc));
+    trace_vtd_pri_group_response(sid, pasid, prgi, rc, awaited);
     return true;
 }
 
 void vtd_pri_drain(IntelIOMMUState *s)
 {
     trace_vtd_pri_drain();
-    vtd_prq_drain(s->pri->queue);
+    drain_wait(s->pri->receiving);
 }
 
 /* ---- Registers ---- */
@@ -419,7 +268,7 @@ bool vtd_pri_has_reg(const IntelIOMMUState *s, hwaddr reg)
 
 uint64_t vtd_pri_reg_read(IntelIOMMUState *s, hwaddr reg, unsigned size)
 {
-    send_event(s->pri);
+    vtd_prq_send_event(s->pri->queue);
     return vtd_prq_read(s->pri->queue, reg, size);
 }
 
@@ -427,18 +276,10 @@ void vtd_pri_reg_write(IntelIOMMUState *s, hwaddr reg, uint64_t val,
                        unsigned size)
 {
     vtd_prq_write(s->pri->queue, reg, val, size);
-    send_event(s->pri);
+    vtd_prq_send_event(s->pri->queue);
 }
 
 /* ---- Life ---- */
-
-/* Only now is the state of the APICs what has been loaded */
-static void vm_state_changed(void *opaque, bool running, RunState state)
-{
-    if (running) {
-        send_event(opaque);
-    }
-}
 
 VTDPageRequests *vtd_pri_new(IntelIOMMUState *s)
 {
@@ -447,11 +288,8 @@ VTDPageRequests *vtd_pri_new(IntelIOMMUState *s)
     pri->s = s;
     pri->queue = vtd_prq_new(s->aw_bits, s->intr_eim == ON_OFF_AUTO_ON,
                              write_descriptor, pri);
-    pri->event_bh = qemu_bh_new(event_bh, pri);
-    qemu_add_vm_change_state_handler(vm_state_changed, pri);
-    qemu_mutex_init(&pri->responders_lock);
-    pri->responders = g_hash_table_new_full(g_int64_hash, g_int64_equal,
-                                            g_free, g_free);
+    pri->responders = iommu_pri_new();
+    pri->receiving = drain_new();
     return pri;
 }
 
@@ -462,32 +300,13 @@ void vtd_pri_reset(VTDPageRequests *pri)
 
 /* ---- Migration ---- */
 
-/* What this sends is part of the state of the APICs, which is saved later */
-static int pri_pre_save(void *opaque)
-{
-    VTDPageRequests *pri = opaque;
-
-    send_event(pri);
-    vtd_prq_save(pri->queue, pri->saved_regs);
-    return 0;
-}
-
-static int pri_post_load(void *opaque, int version_id)
-{
-    VTDPageRequests *pri = opaque;
-
-    vtd_prq_load(pri->queue, pri->saved_regs);
-    return 0;
-}
-
 static const VMStateDescription vmstate_page_requests = {
     .name = "iommu-intel/page-requests",
     .version_id = 1,
     .minimum_version_id = 1,
-    .pre_save = pri_pre_save,
-    .post_load = pri_post_load,
     .fields = (const VMStateField[]) {
-        VMSTATE_UINT32_ARRAY(saved_regs, VTDPageRequests, VTD_PRQ_WORDS),
+        VMSTATE_STRUCT_POINTER(queue, VTDPageRequests, vtd_vmstate_prq,
+                               VTDPageRequestQueue),
         VMSTATE_END_OF_LIST()
     }
 };

@@ -8,9 +8,12 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bitops.h"
-#include "qemu/drain.h"
 #include "qemu/lockable.h"
+#include "qemu/main-loop.h"
 #include "qemu/thread.h"
+#include "hw/pci/msi.h"
+#include "system/runstate.h"
+#include "intel_iommu_internal.h"
 #include "intel_iommu_prq.h"
 
 /* Words of the register block */
@@ -35,31 +38,10 @@ struct VTDPageRequestQueue {
     /* Protects the registers, and the part of the ring that is not pending */
     QemuMutex lock;
     uint32_t reg[VTD_PRQ_WORDS];
-    /* Requests that have been received and not been delivered */
-    Drain *receiving;
+    QEMUBH *event_bh;
+    /* For migration only */
+    uint32_t saved_regs[VTD_PRQ_WORDS];
 };
-
-VTDPageRequestQueue *vtd_prq_new(unsigned haw, bool eim, VTDPRQWrite *write,
-                                 void *opaque)
-{
-    VTDPageRequestQueue *q = g_new0(VTDPageRequestQueue, 1);
-    uint64_t pqa = MAKE_64BIT_MASK(12, haw - 12) | VTD_PQA_PQS;
-
-    q->write = write;
-    q->opaque = opaque;
-    q->rw[PQH] = VTD_PRQ_OFFSET_MASK;
-    q->rw[PQT] = VTD_PRQ_OFFSET_MASK;
-    q->rw[PQA] = extract64(pqa, 0, 32);
-    q->rw[PQA_HI] = extract64(pqa, 32, 32);
-    q->rw[PECTL] = VTD_PECTL_IM;
-    q->rw[PEDATA] = UINT16_MAX;
-    q->rw[PEADDR] = ~3u;
-    q->rw[PEUADDR] = eim ? UINT32_MAX : 0;
-    qemu_mutex_init(&q->lock);
-    q->receiving = drain_new();
-    vtd_prq_reset(q);
-    return q;
-}
 
 void vtd_prq_reset(VTDPageRequestQueue *q)
 {
@@ -184,6 +166,8 @@ VTDPRQResult vtd_prq_put(VTDPageRequestQueue *q, const uint64_t *desc,
     return result;
 }
 
+/* ---- Page request event (7.5) ---- */
+
 bool vtd_prq_take_event(VTDPageRequestQueue *q, uint64_t *addr, uint32_t *data)
 {
     QEMU_LOCK_GUARD(&q->lock);
@@ -196,19 +180,94 @@ bool vtd_prq_take_event(VTDPageRequestQueue *q, uint64_t *addr, uint32_t *data)
     return true;
 }
 
-/* ---- Draining (7.7) ---- */
-
-unsigned vtd_prq_enter(VTDPageRequestQueue *q)
+/* The event is never subject to interrupt remapping */
+void vtd_prq_send_event(VTDPageRequestQueue *q)
 {
-    return drain_enter(q->receiving);
+    uint64_t addr;
+    uint32_t data;
+
+    if (vtd_prq_take_event(q, &addr, &data)) {
+        MSIMessage msi = { .address = addr, .data = data };
+
+        vtd_send_msi(&msi);
+    }
 }
 
-void vtd_prq_leave(VTDPageRequestQueue *q, unsigned token)
+static void event_bh(void *opaque)
 {
-    drain_leave(q->receiving, token);
+    vtd_prq_send_event(opaque);
 }
 
-void vtd_prq_drain(VTDPageRequestQueue *q)
+void vtd_prq_raise_event(VTDPageRequestQueue *q)
 {
-    drain_wait(q->receiving);
+    if (bql_locked()) {
+        vtd_prq_send_event(q);
+    } else {
+        qemu_bh_schedule(q->event_bh);
+    }
+}
+
+/* Only now is the state of the APICs what has been loaded */
+static void vm_state_changed(void *opaque, bool running, RunState state)
+{
+    if (running) {
+        vtd_prq_send_event(opaque);
+    }
+}
+
+/* ---- Migration ---- */
+
+/* What this sends is part of the state of the APICs, which is saved later */
+static int prq_pre_save(void *opaque)
+{
+    VTDPageRequestQueue *q = opaque;
+
+    vtd_prq_send_event(q);
+    vtd_prq_save(q, q->saved_regs);
+    return 0;
+}
+
+static int prq_post_load(void *opaque, int version_id)
+{
+    VTDPageRequestQueue *q = opaque;
+
+    vtd_prq_load(q, q->saved_regs);
+    return 0;
+}
+
+const VMStateDescription vtd_vmstate_prq = {
+    .name = "iommu-intel/page-request-queue",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .pre_save = prq_pre_save,
+    .post_load = prq_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32_ARRAY(saved_regs, VTDPageRequestQueue, VTD_PRQ_WORDS),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+/* ---- Life ---- */
+
+VTDPageRequestQueue *vtd_prq_new(unsigned haw, bool eim, VTDPRQWrite *write,
+                                 void *opaque)
+{
+    VTDPageRequestQueue *q = g_new0(VTDPageRequestQueue, 1);
+    uint64_t pqa = MAKE_64BIT_MASK(12, haw - 12) | VTD_PQA_PQS;
+
+    q->write = write;
+    q->opaque = opaque;
+    q->rw[PQH] = VTD_PRQ_OFFSET_MASK;
+    q->rw[PQT] = VTD_PRQ_OFFSET_MASK;
+    q->rw[PQA] = extract64(pqa, 0, 32);
+    q->rw[PQA_HI] = extract64(pqa, 32, 32);
+    q->rw[PECTL] = VTD_PECTL_IM;
+    q->rw[PEDATA] = UINT16_MAX;
+    q->rw[PEADDR] = ~3u;
+    q->rw[PEUADDR] = eim ? UINT32_MAX : 0;
+    qemu_mutex_init(&q->lock);
+    q->event_bh = qemu_bh_new(event_bh, q);
+    qemu_add_vm_change_state_handler(vm_state_changed, q);
+    vtd_prq_reset(q);
+    return q;
 }

@@ -21,6 +21,7 @@
 #define HW_I386_INTEL_IOMMU_PRQ_H
 
 #include "exec/hwaddr.h"
+#include "migration/vmstate.h"
 
 /* The block of registers, and how many words of 32 bits it has */
 #define VTD_PRQ_FIRST_REG   0xc0
@@ -89,6 +90,8 @@ typedef enum VTDPRQResult {
 
 /**
  * vtd_prq_new: create a queue, with the registers as after reset
+ *
+ * Called with the BQL held.
  *
  * @haw: host address width, in bits; bits of PQA_REG above are not implemented
  * @eim: Extended Interrupt Mode is supported: PEUADDR_REG is implemented
@@ -176,33 +179,26 @@ VTDPRQResult vtd_prq_put(VTDPageRequestQueue *q, const uint64_t *desc,
 bool vtd_prq_take_event(VTDPageRequestQueue *q, uint64_t *addr, uint32_t *data);
 
 /**
- * vtd_prq_enter: a page request has been received (7.7)
+ * vtd_prq_send_event: send the page request event if it is due (7.5)
+ *
+ * Called with the BQL held.
  *
  * @q: the queue
- *
- * Returns: a token for vtd_prq_leave()
  */
-unsigned vtd_prq_enter(VTDPageRequestQueue *q);
+void vtd_prq_send_event(VTDPageRequestQueue *q);
 
 /**
- * vtd_prq_leave: a page request has been delivered, or dropped
+ * vtd_prq_raise_event: send the page request event, or let the main loop do so
  *
- * The caller must not have waited for anything that a caller of vtd_prq_drain()
- * may hold, such as the BQL, since it called vtd_prq_enter().
+ * Interrupts need the BQL, for which threads of devices must not wait: if the
+ * caller does not hold it, the main loop sends the event.  May access guest
+ * memory, and thereby registers of the IOMMU, if the caller holds the BQL.
  *
  * @q: the queue
- * @token: what vtd_prq_enter() has returned
  */
-void vtd_prq_leave(VTDPageRequestQueue *q, unsigned token);
+void vtd_prq_raise_event(VTDPageRequestQueue *q);
 
-/**
- * vtd_prq_drain: wait until requests that have been received are delivered
- *
- * Waits for those that entered before the call, not for later ones.  Not called
- * between vtd_prq_enter() and vtd_prq_leave() of the same thread.
- *
- * @q: the queue
- */
-void vtd_prq_drain(VTDPageRequestQueue *q);
+/* The registers; an event that is due is sent before they are saved */
+extern const VMStateDescription vtd_vmstate_prq;
 
 #endif

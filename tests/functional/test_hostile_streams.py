@@ -86,7 +86,7 @@ class HostileStreamsTest(unittest.TestCase):
                       if name.startswith('svm:parent_obj:config'))
         self.assertEqual(stream.data[config.start:config.start + 2],
                          (0x1234).to_bytes(2, 'little'))
-        iommu = fields['iommu-intel:iommu-intel/pri:pri:saved_regs']
+        iommu = fields['iommu-intel:iommu-intel/pri:pri:queue:saved_regs']
         self.assertEqual(iommu.size, 48)
 
     def test_changes(self):

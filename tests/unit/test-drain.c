@@ -269,6 +269,66 @@ static void test_stress_waiters(void **state)
     drain_free(s.drain);
 }
 
+/* ---- Many threads, and what they deliver ---- */
+
+#define THREADS     4
+#define PER_THREAD  20000
+
+static unsigned running;
+
+/* What threads have begun, and what they have delivered */
+static uint64_t begun[THREADS];
+static uint64_t delivered[THREADS];
+static Drain *receiving;
+
+static void *receiver(void *opaque)
+{
+    uint64_t id = (uintptr_t)opaque;
+
+    for (uint64_t i = 1; i <= PER_THREAD; i++) {
+        unsigned token = drain_enter(receiving);
+
+        qatomic_set(&begun[id], i);
+        if (i % 64 == 0) {
+            g_thread_yield();
+        }
+        qatomic_store_release(&delivered[id], i);
+        drain_leave(receiving, token);
+    }
+    qatomic_dec(&running);
+    return NULL;
+}
+
+/* VT-d 7.7: what threads have begun before is delivered when the wait ends */
+static void test_delivery(void **state)
+{
+    QemuThread thread[THREADS];
+
+    receiving = drain_new();
+    drain_wait(receiving);
+    running = THREADS;
+    for (uintptr_t i = 0; i < THREADS; i++) {
+        qemu_thread_create(&thread[i], "receiver", receiver, (void *)i,
+                           QEMU_THREAD_JOINABLE);
+    }
+    while (qatomic_read(&running)) {
+        uint64_t seen[THREADS];
+
+        for (int i = 0; i < THREADS; i++) {
+            seen[i] = qatomic_read(&begun[i]);
+        }
+        drain_wait(receiving);
+        for (int i = 0; i < THREADS; i++) {
+            assert_true(qatomic_load_acquire(&delivered[i]) >= seen[i]);
+        }
+    }
+    for (int i = 0; i < THREADS; i++) {
+        qemu_thread_join(&thread[i]);
+    }
+    drain_wait(receiving);
+    drain_free(receiving);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -278,6 +338,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_later_waiter),
         cmocka_unit_test(test_stress),
         cmocka_unit_test(test_stress_waiters),
+        cmocka_unit_test(test_delivery),
     };
 
     return cmocka_run_group_tests_name("drain", tests, NULL, NULL);
