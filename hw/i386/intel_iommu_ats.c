@@ -1,5 +1,5 @@
 /*
- * VT-d: translation requests, translated requests, and requests with PASID
+ * VT-d: translation requests and translated requests
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -12,98 +12,8 @@
 #include "hw/pci/pcie_ats.h"
 #include "intel_iommu_internal.h"
 #include "intel_iommu_ats.h"
-#include "iommu_dev_tlb.h"
-#include "intel_iommu_fault.h"
 #include "intel_iommu_resolve.h"
 #include "trace.h"
-
-/* A request, for the report of its fault */
-typedef struct Request {
-    IntelIOMMUState *s;
-    uint16_t sid;
-    uint32_t pasid;
-    VTDAddressType at;
-    bool is_write;
-    bool priv;
-    bool exec;
-} Request;
-
-static Request request(IntelIOMMUState *s, PCIBus *bus, int devfn,
-                       uint32_t pasid, VTDAddressType at)
-{
-    return (Request) {
-        .s = s,
-        .sid = PCI_BUILD_BDF(pci_bus_num(bus), devfn),
-        .pasid = pasid,
-        .at = at,
-    };
-}
-
-void vtd_fault_report_unless(IntelIOMMUState *s, const VTDFault *fault,
-                             bool fpd)
-{
-    if (fpd && vtd_is_qualified_fault(fault->reason)) {
-        trace_vtd_fault_disabled();
-        return;
-    }
-    vtd_fault_report(s, fault);
-}
-
-static void request_fault(const Request *rq, uint8_t reason, bool fpd,
-                          hwaddr addr)
-{
-    VTDFault fault = {
-        .sid = rq->sid,
-        .reason = reason,
-        .at = rq->at,
-        .addr = addr,
-        .pasid = rq->pasid,
-        .is_write = rq->is_write,
-        .priv = rq->priv,
-        .exec = rq->exec,
-    };
-
-    vtd_fault_report_unless(rq->s, &fault, fpd);
-}
-
-/* SPT.5, SPT.6: what the PASID-table entry does not let a request ask for */
-static uint8_t request_check(const Request *rq, const VTDTarget *t)
-{
-    if (t->fault) {
-        return t->fault;
-    }
-    if (rq->exec) {
-        return VTD_FR_PASID_ENTRY_EXEC;
-    }
-    if (rq->priv && !t->privileged) {
-        return VTD_FR_PASID_ENTRY_SRE;
-    }
-    return 0;
-}
-
-static void entry_blocked(IOMMUTLBEntry *entry, uint32_t pasid, hwaddr addr)
-{
-    *entry = (IOMMUTLBEntry) {
-        .target_as = &address_space_memory,
-        .iova = addr & VTD_PAGE_MASK_4K,
-        .addr_mask = ~VTD_PAGE_MASK_4K,
-        .perm = IOMMU_NONE,
-        .pasid = pasid,
-    };
-}
-
-static void entry_identity(IOMMUTLBEntry *entry, uint32_t pasid, hwaddr addr,
-                           hwaddr mask)
-{
-    *entry = (IOMMUTLBEntry) {
-        .target_as = &address_space_memory,
-        .iova = addr & ~mask,
-        .translated_addr = addr & ~mask,
-        .addr_mask = mask,
-        .perm = IOMMU_RW,
-        .pasid = pasid,
-    };
-}
 
 /* Translation requests (4.2.3) */
 
@@ -121,7 +31,7 @@ static uint32_t count_errors(const IOMMUTLBEntry *result, size_t n)
     return errors;
 }
 
-static void trace_results(const Request *rq, const IOMMUTLBEntry *result,
+static void trace_results(const VTDRequest *rq, const IOMMUTLBEntry *result,
                           size_t n)
 {
     if (!trace_event_get_state_backends(TRACE_VTD_ATS_RESULT)) {
@@ -144,7 +54,7 @@ static void mark_privileged(IOMMUTLBEntry *result, size_t n)
     }
 }
 
-static VTDWalkStatus ats_walk(const Request *rq, VTDWalkRequest *walk)
+static VTDWalkStatus ats_walk(const VTDRequest *rq, VTDWalkRequest *walk)
 {
     VTDResolver *r = rq->s->resolver;
     VTDTarget scratch;
@@ -157,14 +67,14 @@ static VTDWalkStatus ats_walk(const Request *rq, VTDWalkRequest *walk)
         return vtd_walk_blocked(walk, VTD_FR_CONTEXT_ENTRY_TT);
     }
     t = vtd_resolve(r, rq->sid, rq->pasid, VTD_AT_TRANSLATION, &scratch);
-    reason = request_check(rq, t);
+    reason = vtd_request_check(rq, t);
     if (reason) {
         status = vtd_walk_blocked(walk, reason);
     } else {
         status = vtd_walk(&r->ram.mem, &t->walk, walk);
     }
     if (walk->error) {
-        request_fault(rq, walk->error, t->fpd, walk->error_addr);
+        vtd_request_fault(rq, walk->error, t->fpd, walk->error_addr);
     }
     return status;
 }
@@ -176,7 +86,7 @@ static bool ats_may_keep(const VTDWalkRequest *walk, VTDWalkStatus status)
            walk->result->perm == walk->want;
 }
 
-static VTDWalkStatus ats_answer(const Request *rq, VTDWalkRequest *walk)
+static VTDWalkStatus ats_answer(const VTDRequest *rq, VTDWalkRequest *walk)
 {
     IOMMUAnswerCache *answers = rq->s->resolver->answers;
     IOMMUAnswerKey key = {
@@ -209,7 +119,7 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
                                     size_t result_length, uint32_t *err_count)
 {
     bool has_pasid = pasid != PCI_NO_PASID;
-    Request rq = request(opaque, bus, devfn, pasid, VTD_AT_TRANSLATION);
+    VTDRequest rq = vtd_request(opaque, bus, devfn, pasid, VTD_AT_TRANSLATION);
     VTDWalkRequest walk = {
         .first = addr & VTD_PAGE_MASK_4K,
         .last = addr + (length - 1),
@@ -235,190 +145,9 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
     return status == VTD_WALK_FULL ? -ENOMEM : walk.num_results;
 }
 
-int vtd_get_iotlb_info(void *opaque, uint8_t *addr_width,
-                       uint32_t *min_page_size)
-{
-    IntelIOMMUState *s = opaque;
-
-    if (!(s->ecap & VTD_ECAP_DT)) {
-        return -ENODEV;
-    }
-    *addr_width = s->cap & VTD_CAP_FS5LP ? 57 : s->aw_bits;
-    *min_page_size = VTD_PAGE_SIZE;
-    return 0;
-}
-
-/* Invalidation notifiers */
-
-void vtd_init_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
-                             IOMMUNotifier *n, IOMMUNotify fn,
-                             void *user_opaque)
-{
-    iommu_notifier_init(n, fn, IOMMU_NOTIFIER_DEVIOTLB_EVENTS, 0, HWADDR_MAX,
-                        0);
-    n->opaque = user_opaque;
-}
-
-void vtd_register_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
-                                 uint32_t pasid, IOMMUNotifier *n)
-{
-    IntelIOMMUState *s = opaque;
-
-    iommu_dev_tlb_register(s->dev_tlb, bus, devfn, pasid, n);
-}
-
-void vtd_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
-                                   uint32_t pasid, IOMMUNotifier *n)
-{
-    IntelIOMMUState *s = opaque;
-
-    iommu_dev_tlb_unregister(s->dev_tlb, bus, devfn, pasid, n);
-}
-
-/* Untranslated requests */
-
-/* The walk for the page that holds @addr */
-static VTDWalkRequest page_walk(const Request *rq, hwaddr addr,
-                                IOMMUTLBEntry *entry)
-{
-    return (VTDWalkRequest) {
-        .first = addr & VTD_PAGE_MASK_4K,
-        .last = addr | ~VTD_PAGE_MASK_4K,
-        .want = rq->is_write ? IOMMU_WO : IOMMU_RO,
-        .untranslated = true,
-        .priv = rq->priv,
-        .pasid = rq->pasid,
-        .result = entry,
-        .max_results = 1,
-    };
-}
-
-static bool untranslated_walk(const Request *rq, hwaddr addr,
-                              IOMMUTLBEntry *entry)
-{
-    VTDResolver *r = rq->s->resolver;
-    VTDWalkRequest walk = page_walk(rq, addr, entry);
-    VTDTarget scratch;
-    const VTDTarget *t;
-    uint8_t reason;
-
-    t = vtd_resolve(r, rq->sid, rq->pasid, VTD_AT_UNTRANSLATED, &scratch);
-    reason = request_check(rq, t);
-    if (!reason) {
-        vtd_walk(&r->ram.mem, &t->walk, &walk);
-        reason = walk.fault;
-    }
-    if (reason) {
-        request_fault(rq, reason, t->fpd, addr);
-        entry_blocked(entry, rq->pasid, addr);
-        return false;
-    }
-    return true;
-}
-
-static bool untranslated(const Request *rq, hwaddr addr, IOMMUTLBEntry *entry)
-{
-    RCU_READ_LOCK_GUARD();
-    if (!vtd_resolver_enabled(rq->s->resolver)) {
-        entry_identity(entry, rq->pasid, addr, ~VTD_PAGE_MASK_4K);
-        return true;
-    }
-    return untranslated_walk(rq, addr, entry);
-}
-
-bool vtd_translate_untranslated(IntelIOMMUState *s, PCIBus *bus, int devfn,
-                                uint32_t pasid, hwaddr addr, bool is_write,
-                                IOMMUTLBEntry *entry)
-{
-    Request rq = request(s, bus, devfn, pasid, VTD_AT_UNTRANSLATED);
-
-    rq.is_write = is_write;
-    return untranslated(&rq, addr, entry);
-}
-
-bool vtd_peek(IntelIOMMUState *s, PCIBus *bus, int devfn, uint32_t pasid,
-              hwaddr addr, IOMMUTLBEntry *entry)
-{
-    Request rq = request(s, bus, devfn, pasid, VTD_AT_UNTRANSLATED);
-    VTDResolver *r = s->resolver;
-    VTDWalkRequest walk = page_walk(&rq, addr, entry);
-    VTDTarget scratch;
-    const VTDTarget *t;
-    VTDWalkConfig cfg;
-
-    RCU_READ_LOCK_GUARD();
-    if (!vtd_resolver_enabled(r)) {
-        return false;
-    }
-    t = vtd_resolve(r, rq.sid, pasid, rq.at, &scratch);
-    if (t->fault) {
-        return false;
-    }
-    cfg = t->walk;
-    cfg.no_flag_update = true;
-    vtd_walk(&r->ram.mem, &cfg, &walk);
-    return !walk.fault;
-}
-
-bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
-                         bool priv_req, bool exec_req, hwaddr addr,
-                         bool is_write, IOMMUTLBEntry *result)
-{
-    Request rq = request(opaque, bus, devfn, pasid, VTD_AT_UNTRANSLATED);
-    bool ok;
-
-    rq.is_write = is_write;
-    rq.priv = priv_req;
-    rq.exec = exec_req;
-    ok = untranslated(&rq, addr, result);
-    trace_vtd_pasid_request(rq.sid, pasid, priv_req, exec_req, addr, is_write,
-                            result->translated_addr, result->perm);
-    return ok;
-}
-
-/* Why a request is blocked that no table translates; 0 if it is not blocked */
-static uint8_t untranslated_block_reason(const Request *rq, const VTDTarget *t,
-                                         hwaddr addr)
-{
-    bool scalable = vtd_resolver_scalable(rq->s->resolver);
-
-    /* Here requests do not get as far as the tables: 3.15 */
-    if (vtd_is_interrupt_addr(addr)) {
-        return t->fault ?: scalable ? VTD_FR_SM_INTERRUPT_ADDR :
-                                      VTD_FR_INTERRUPT_ADDR;
-    }
-    /* 3.9 */
-    if (!t->fault && t->walk.type == VTD_WALK_PASS_THROUGH &&
-        rq->s->pt_check_haw && (addr & ~VTD_HAW_MASK(rq->s->aw_bits))) {
-        return scalable ? VTD_FR_SM_ADDR_BEYOND_HAW : VTD_FR_ADDR_BEYOND_MGAW;
-    }
-    return 0;
-}
-
-void vtd_untranslated_blocked(PCIBus *bus, void *opaque, int devfn,
-                              hwaddr addr, bool is_write)
-{
-    Request rq = request(opaque, bus, devfn, PCI_NO_PASID, VTD_AT_UNTRANSLATED);
-    VTDResolver *r = rq.s->resolver;
-    VTDTarget scratch;
-    const VTDTarget *t;
-    uint8_t reason;
-
-    rq.is_write = is_write;
-    RCU_READ_LOCK_GUARD();
-    if (!vtd_resolver_enabled(r)) {
-        return;
-    }
-    t = vtd_resolve(r, rq.sid, PCI_NO_PASID, VTD_AT_UNTRANSLATED, &scratch);
-    reason = untranslated_block_reason(&rq, t, addr);
-    if (reason) {
-        request_fault(&rq, reason, t->fpd, addr);
-    }
-}
-
 /* Translated requests (4.2.5) */
 
-static uint8_t translated_check(const Request *rq, bool ats_enabled,
+static uint8_t translated_check(const VTDRequest *rq, bool ats_enabled,
                                 hwaddr addr, bool *fpd)
 {
     VTDResolver *r = rq->s->resolver;
@@ -429,11 +158,10 @@ static uint8_t translated_check(const Request *rq, bool ats_enabled,
         return reason;
     }
     if (!ats_enabled) {
-        return scalable ? VTD_FR_SM_CONTEXT_ENTRY_DTE :
-                          VTD_FR_CONTEXT_ENTRY_TT;
+        return vtd_fault_for_mode(VTD_FR_CONTEXT_ENTRY_TT, scalable);
     }
     if (addr & ~VTD_HAW_MASK(rq->s->aw_bits)) {
-        return scalable ? VTD_FR_SM_ADDR_BEYOND_HAW : VTD_FR_ADDR_BEYOND_MGAW;
+        return vtd_fault_host_width(scalable);
     }
     return 0;
 }
@@ -441,7 +169,7 @@ static uint8_t translated_check(const Request *rq, bool ats_enabled,
 void vtd_block_translated_interrupt(IntelIOMMUState *s, uint16_t sid,
                                     hwaddr addr, bool is_write)
 {
-    Request rq = {
+    VTDRequest rq = {
         .s = s,
         .sid = sid,
         .pasid = PCI_NO_PASID,
@@ -457,13 +185,13 @@ void vtd_block_translated_interrupt(IntelIOMMUState *s, uint16_t sid,
     }
     reason = vtd_resolve_translated(s->resolver, sid, PCI_NO_PASID, &fpd);
     if (!reason) {
-        reason = vtd_resolver_scalable(s->resolver) ?
-                 VTD_FR_SM_INTERRUPT_ADDR : VTD_FR_INTERRUPT_ADDR;
+        reason = vtd_fault_for_mode(VTD_FR_INTERRUPT_ADDR,
+                                    vtd_resolver_scalable(s->resolver));
     }
-    request_fault(&rq, reason, fpd, addr);
+    vtd_request_fault(&rq, reason, fpd, addr);
 }
 
-static bool translated(const Request *rq, bool ats_enabled, hwaddr addr,
+static bool translated(const VTDRequest *rq, bool ats_enabled, hwaddr addr,
                        IOMMUTLBEntry *entry)
 {
     bool fpd = false;
@@ -472,18 +200,18 @@ static bool translated(const Request *rq, bool ats_enabled, hwaddr addr,
     RCU_READ_LOCK_GUARD();
     /* 4.2.1: Unsupported Request, and not a remapping fault */
     if (!vtd_resolver_enabled(rq->s->resolver)) {
-        entry_blocked(entry, rq->pasid, addr);
+        iommu_entry_blocked(entry, rq->pasid, addr);
         return false;
     }
     reason = translated_check(rq, ats_enabled, addr, &fpd);
     if (reason) {
-        request_fault(rq, reason, fpd, addr);
-        entry_blocked(entry, rq->pasid, addr);
+        vtd_request_fault(rq, reason, fpd, addr);
+        iommu_entry_blocked(entry, rq->pasid, addr);
         return false;
     }
     trace_vtd_translated_request(rq->sid, addr, rq->is_write);
     /* Blocks of this size cannot reach into the interrupt range */
-    entry_identity(entry, rq->pasid, addr, VTD_INTERRUPT_ADDR_SIZE - 1);
+    iommu_entry_identity(entry, rq->pasid, addr, VTD_INTERRUPT_ADDR_SIZE - 1);
     return true;
 }
 
@@ -499,7 +227,7 @@ bool vtd_translate_translated(IntelIOMMUState *s, PCIBus *bus, int devfn,
                               uint32_t pasid, hwaddr addr, bool is_write,
                               IOMMUTLBEntry *entry)
 {
-    Request rq = request(s, bus, devfn, pasid, VTD_AT_TRANSLATED);
+    VTDRequest rq = vtd_request(s, bus, devfn, pasid, VTD_AT_TRANSLATED);
 
     rq.is_write = is_write;
     return translated(&rq, ats_enabled_at(bus, devfn), addr, entry);
@@ -510,7 +238,7 @@ bool vtd_translated_request(PCIBus *bus, void *opaque, int devfn,
                             bool is_write)
 {
     IntelIOMMUState *s = opaque;
-    Request rq = request(s, bus, devfn, PCI_NO_PASID, VTD_AT_TRANSLATED);
+    VTDRequest rq = vtd_request(s, bus, devfn, PCI_NO_PASID, VTD_AT_TRANSLATED);
     IOMMUTLBEntry entry;
     hwaddr rest;
 

@@ -1,5 +1,5 @@
 /*
- * VT-d: translation requests, translated requests, and requests with PASID
+ * VT-d: translation requests and translated requests
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -18,18 +18,8 @@
 #include "exec/memory.h"
 #include "hw/i386/intel_iommu.h"
 #include "hw/pci/pci.h"
-#include "intel_iommu_fault.h"
 
 /* Members of PCIIOMMUOps, see there; @opaque is the IntelIOMMUState */
-int vtd_get_iotlb_info(void *opaque, uint8_t *addr_width,
-                       uint32_t *min_page_size);
-void vtd_init_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
-                             IOMMUNotifier *n, IOMMUNotify fn,
-                             void *user_opaque);
-void vtd_register_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
-                                 uint32_t pasid, IOMMUNotifier *n);
-void vtd_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
-                                   uint32_t pasid, IOMMUNotifier *n);
 bool vtd_translated_request(PCIBus *bus, void *opaque, int devfn,
                             bool ats_enabled, hwaddr addr, hwaddr *len,
                             bool is_write);
@@ -38,61 +28,6 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
                                     bool exec_req, hwaddr addr, size_t length,
                                     bool no_write, IOMMUTLBEntry *result,
                                     size_t result_length, uint32_t *err_count);
-bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
-                         bool priv_req, bool exec_req, hwaddr addr,
-                         bool is_write, IOMMUTLBEntry *result);
-void vtd_untranslated_blocked(PCIBus *bus, void *opaque, int devfn,
-                              hwaddr addr, bool is_write);
-
-/**
- * vtd_fault_report_unless: record a fault, unless it is disabled (7.1.1)
- *
- * @s: the IOMMU
- * @fault: the fault
- * @fpd: a Fault Processing Disable bit was met: faults that these qualify are
- *       not reported
- */
-void vtd_fault_report_unless(IntelIOMMUState *s, const VTDFault *fault,
-                             bool fpd);
-
-/**
- * vtd_translate_untranslated: translate an untranslated request
- *
- * Blocks it and records the fault where the tables say so.
- *
- * @s: the IOMMU, with translation enabled or not
- * @bus: bus of the requester
- * @devfn: device and function number of the requester
- * @pasid: PASID, or PCI_NO_PASID
- * @addr: input address
- * @is_write: a write, else a read
- * @entry: set to the translation of a range that holds @addr, with permission
- *         IOMMU_NONE if the request is blocked
- *
- * Returns: false if the request is blocked
- */
-bool vtd_translate_untranslated(IntelIOMMUState *s, PCIBus *bus, int devfn,
-                                uint32_t pasid, hwaddr addr, bool is_write,
-                                IOMMUTLBEntry *entry);
-
-/**
- * vtd_peek: look up what an untranslated request would find, changing nothing
- *
- * Sets no accessed and dirty bits, and records no fault.  Callable from any
- * thread.
- *
- * @s: the IOMMU
- * @bus: bus of the requester
- * @devfn: device and function number of the requester
- * @pasid: PASID, or PCI_NO_PASID
- * @addr: input address
- * @entry: set to the translation of a range that holds @addr, with the
- *         permissions that need no accessed or dirty bit to be set
- *
- * Returns: false if there are none
- */
-bool vtd_peek(IntelIOMMUState *s, PCIBus *bus, int devfn, uint32_t pasid,
-              hwaddr addr, IOMMUTLBEntry *entry);
 
 /**
  * vtd_translate_translated: let a translated request pass, or not (4.2.5)

@@ -1,5 +1,5 @@
 /*
- * VT-d: reporting of address translation faults
+ * VT-d: address translation faults: their reasons, and their report
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -15,6 +15,129 @@
 #include "trace.h"
 
 #define VTD_FAULT_QUEUE_SIZE    16
+
+/* ---- Fault reasons (7.1.3) ---- */
+
+/* Those that a Fault Processing Disable bit suppresses */
+static const bool qualified_reasons[VTD_FR_MAX] = {
+    [VTD_FR_CONTEXT_ENTRY_P] = true,
+    [VTD_FR_CONTEXT_ENTRY_INV] = true,
+    [VTD_FR_ADDR_BEYOND_MGAW] = true,
+    [VTD_FR_WRITE] = true,
+    [VTD_FR_READ] = true,
+    [VTD_FR_PAGING_ENTRY_INV] = true,
+    [VTD_FR_INTERRUPT_ADDR] = true,
+    [VTD_FR_CONTEXT_ENTRY_RSVD] = true,
+    [VTD_FR_PAGING_ENTRY_RSVD] = true,
+    [VTD_FR_CONTEXT_ENTRY_TT] = true,
+    [VTD_FR_SM_CONTEXT_ENTRY_P] = true,
+    [VTD_FR_SM_CONTEXT_ENTRY_RSVD] = true,
+    [VTD_FR_SM_CONTEXT_ENTRY_INV] = true,
+    [VTD_FR_SM_CONTEXT_ENTRY_DTE] = true,
+    [VTD_FR_SM_CONTEXT_ENTRY_PASIDE] = true,
+    [VTD_FR_SM_PASID_TOO_LARGE] = true,
+    [VTD_FR_SM_CONTEXT_ENTRY_PRE] = true,
+    [VTD_FR_SM_PASID_IS_RID_PASID] = true,
+    [VTD_FR_SM_TRANSLATED_PASID] = true,
+    [VTD_FR_PASID_DIR_ENTRY_P] = true,
+    [VTD_FR_PASID_DIR_ENTRY_RSVD] = true,
+    [VTD_FR_PASID_ENTRY_P] = true,
+    [VTD_FR_PASID_ENTRY_RSVD] = true,
+    [VTD_FR_PASID_TABLE_ENTRY_INV] = true,
+    [VTD_FR_PASID_ENTRY_EXEC] = true,
+    [VTD_FR_PASID_ENTRY_SRE] = true,
+    [VTD_FR_FS_PAGING_ENTRY_INV] = true,
+    [VTD_FR_FS_PAGING_ENTRY_P] = true,
+    [VTD_FR_FS_PAGING_ENTRY_RSVD] = true,
+    [VTD_FR_PASID_ENTRY_FSPTPTR_INV] = true,
+    [VTD_FR_FS_ADDR_BEYOND_MGAW] = true,
+    [VTD_FR_FS_ROOT_READ] = true,
+    [VTD_FR_FS_PAGING_ENTRY_READ] = true,
+    [VTD_FR_FS_PAGING_ENTRY_WRITE] = true,
+    [VTD_FR_SS_PAGING_ENTRY_INV] = true,
+    [VTD_FR_SS_PAGING_ENTRY_P] = true,
+    [VTD_FR_SS_PAGING_ENTRY_RSVD] = true,
+    [VTD_FR_SS_ROOT_INV] = true,
+    [VTD_FR_FS_NON_CANONICAL] = true,
+    [VTD_FR_FS_PAGING_ENTRY_US] = true,
+    [VTD_FR_SM_ADDR_BEYOND_HAW] = true,
+    [VTD_FR_SM_ADDR_BEYOND_MGAW] = true,
+    [VTD_FR_SM_WRITE] = true,
+    [VTD_FR_SM_READ] = true,
+    [VTD_FR_SM_INTERRUPT_ADDR] = true,
+    [VTD_FR_SM_PASID_BEYOND_PSS] = true,
+    [VTD_FR_FS_BIT_UPDATE_NO_SNOOP] = true,
+    [VTD_FR_FS_BIT_UPDATE_FAILED] = true,
+};
+
+bool vtd_fault_is_qualified(uint8_t reason)
+{
+    return qualified_reasons[reason];
+}
+
+bool vtd_fault_blocks_ats(uint8_t reason)
+{
+    switch (reason) {
+    case VTD_FR_ADDR_BEYOND_MGAW:
+    case VTD_FR_WRITE:
+    case VTD_FR_READ:
+    case VTD_FR_PASID_DIR_ENTRY_P:
+    case VTD_FR_PASID_ENTRY_P:
+    case VTD_FR_PASID_ENTRY_EXEC:
+    case VTD_FR_PASID_ENTRY_SRE:
+    case VTD_FR_FS_PAGING_ENTRY_INV:
+    case VTD_FR_FS_PAGING_ENTRY_P:
+    case VTD_FR_FS_PAGING_ENTRY_RSVD:
+    case VTD_FR_PASID_ENTRY_FSPTPTR_INV:
+    case VTD_FR_FS_ADDR_BEYOND_MGAW:
+    case VTD_FR_FS_ROOT_READ:
+    case VTD_FR_FS_PAGING_ENTRY_READ:
+    case VTD_FR_FS_PAGING_ENTRY_WRITE:
+    case VTD_FR_FS_BIT_UPDATE_NO_SNOOP:
+    case VTD_FR_SS_PAGING_ENTRY_P:
+    case VTD_FR_FS_NON_CANONICAL:
+    case VTD_FR_FS_PAGING_ENTRY_US:
+    case VTD_FR_SM_ADDR_BEYOND_HAW:
+    case VTD_FR_SM_ADDR_BEYOND_MGAW:
+    case VTD_FR_SM_WRITE:
+    case VTD_FR_SM_READ:
+        return false;
+    default:
+        return true;
+    }
+}
+
+/* The reasons of scalable mode, by those of legacy mode */
+static const uint8_t scalable_reasons[VTD_FR_MAX] = {
+    [VTD_FR_ROOT_TABLE_INV] = VTD_FR_SM_ROOT_TABLE_INV,
+    [VTD_FR_ROOT_ENTRY_P] = VTD_FR_SM_ROOT_ENTRY_P,
+    [VTD_FR_ROOT_ENTRY_RSVD] = VTD_FR_SM_ROOT_ENTRY_RSVD,
+    [VTD_FR_CONTEXT_TABLE_INV] = VTD_FR_SM_CONTEXT_TABLE_INV,
+    [VTD_FR_CONTEXT_ENTRY_P] = VTD_FR_SM_CONTEXT_ENTRY_P,
+    [VTD_FR_CONTEXT_ENTRY_RSVD] = VTD_FR_SM_CONTEXT_ENTRY_RSVD,
+    [VTD_FR_CONTEXT_ENTRY_INV] = VTD_FR_SS_ROOT_INV,
+    [VTD_FR_CONTEXT_ENTRY_TT] = VTD_FR_SM_CONTEXT_ENTRY_DTE,
+    [VTD_FR_PAGING_ENTRY_INV] = VTD_FR_SS_PAGING_ENTRY_INV,
+    [VTD_FR_PAGING_ENTRY_RSVD] = VTD_FR_SS_PAGING_ENTRY_RSVD,
+    [VTD_FR_ADDR_BEYOND_MGAW] = VTD_FR_SM_ADDR_BEYOND_MGAW,
+    [VTD_FR_WRITE] = VTD_FR_SM_WRITE,
+    [VTD_FR_READ] = VTD_FR_SM_READ,
+    [VTD_FR_INTERRUPT_ADDR] = VTD_FR_SM_INTERRUPT_ADDR,
+};
+
+uint8_t vtd_fault_for_mode(uint8_t reason, bool scalable)
+{
+    return scalable && scalable_reasons[reason] ? scalable_reasons[reason]
+                                                : reason;
+}
+
+/* LGN.1.3, SGN.4.2 */
+uint8_t vtd_fault_host_width(bool scalable)
+{
+    return scalable ? VTD_FR_SM_ADDR_BEYOND_HAW : VTD_FR_ADDR_BEYOND_MGAW;
+}
+
+/* ---- Recording ---- */
 
 typedef struct VTDFaultRecord {
     uint16_t sid;
@@ -112,4 +235,14 @@ void vtd_fault_report(IntelIOMMUState *s, const VTDFault *fault)
         hi |= fault->exec ? VTD_FRCD_EXE : 0;
     }
     vtd_fault_log(s, fault->sid, hi, VTD_FRCD_FI(fault->addr));
+}
+
+void vtd_fault_report_unless(IntelIOMMUState *s, const VTDFault *fault,
+                             bool fpd)
+{
+    if (fpd && vtd_fault_is_qualified(fault->reason)) {
+        trace_vtd_fault_disabled();
+        return;
+    }
+    vtd_fault_report(s, fault);
 }

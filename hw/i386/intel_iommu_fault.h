@@ -1,5 +1,5 @@
 /*
- * VT-d: reporting of address translation faults
+ * VT-d: address translation faults: their reasons, and their report
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -50,6 +50,48 @@ typedef struct VTDFault {
 } VTDFault;
 
 /**
+ * vtd_fault_is_qualified: tell whether FPD suppresses the report of a fault
+ *
+ * @reason: VTDFaultReason
+ *
+ * Returns: whether the fault is reported only if no Fault Processing Disable
+ * bit is set in the entries that the request used (7.1.3)
+ */
+bool vtd_fault_is_qualified(uint8_t reason);
+
+/**
+ * vtd_fault_blocks_ats: tell whether a fault blocks a translation request
+ *
+ * SFS.10 does both and counts as blocked.
+ *
+ * @reason: VTDFaultReason
+ *
+ * Returns: whether the request is blocked and the fault reported; it is
+ * answered with R = W = 0 otherwise (7.1.3, table 30)
+ */
+bool vtd_fault_blocks_ats(uint8_t reason);
+
+/**
+ * vtd_fault_for_mode: find the reason for a condition that both modes have
+ *
+ * @reason: VTDFaultReason of legacy mode; others are returned as they are
+ * @scalable: the translation table mode is scalable mode
+ *
+ * Returns: the VTDFaultReason in that mode
+ */
+uint8_t vtd_fault_for_mode(uint8_t reason, bool scalable);
+
+/**
+ * vtd_fault_host_width: find the reason to block an address that passes through
+ * untranslated and is beyond the host address width (3.9)
+ *
+ * @scalable: the translation table mode is scalable mode
+ *
+ * Returns: the VTDFaultReason in that mode
+ */
+uint8_t vtd_fault_host_width(bool scalable);
+
+/**
  * vtd_fault_queue_new: create the queue of faults met outside the BQL
  *
  * @s: the IOMMU
@@ -95,5 +137,18 @@ void vtd_fault_log(IntelIOMMUState *s, uint16_t sid, uint64_t hi, uint64_t lo);
  * @fault: the fault
  */
 void vtd_fault_report(IntelIOMMUState *s, const VTDFault *fault);
+
+/**
+ * vtd_fault_report_unless: record a fault, unless it is disabled (7.1.1)
+ *
+ * Callable from any thread.
+ *
+ * @s: the IOMMU
+ * @fault: the fault
+ * @fpd: a Fault Processing Disable bit is set in the entries that the request
+ *       used: qualified faults are not recorded
+ */
+void vtd_fault_report_unless(IntelIOMMUState *s, const VTDFault *fault,
+                             bool fpd);
 
 #endif

@@ -15,7 +15,7 @@
 #include "qemu/rcu.h"
 #include "hw/pci/pci_bus.h"
 #include "intel_iommu_internal.h"
-#include "intel_iommu_ats.h"
+#include "intel_iommu_fault.h"
 #include "intel_iommu_pri.h"
 #include "intel_iommu_prq.h"
 #include "intel_iommu_resolve.h"

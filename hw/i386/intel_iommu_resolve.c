@@ -59,10 +59,10 @@ static uint8_t lookup_root(Lookup *l, uint64_t *table)
     uint64_t rsvd = VTD_ROOT_ENTRY_RSVD(l->r->s->aw_bits);
 
     if (!iommu_ram_read(&l->r->ram, addr, re, 2)) {
-        return scalable ? VTD_FR_SM_ROOT_TABLE_INV : VTD_FR_ROOT_TABLE_INV;
+        return vtd_fault_for_mode(VTD_FR_ROOT_TABLE_INV, scalable);
     }
     if (!(re[upper] & VTD_ROOT_ENTRY_P)) {
-        return scalable ? VTD_FR_SM_ROOT_ENTRY_P : VTD_FR_ROOT_ENTRY_P;
+        return vtd_fault_for_mode(VTD_FR_ROOT_ENTRY_P, scalable);
     }
     if (scalable) {
         if (re[upper] & rsvd) {
@@ -475,6 +475,38 @@ const VTDTarget *vtd_resolve(VTDResolver *r, uint16_t sid, uint32_t pasid,
         cache_insert(r, scratch);
     }
     return scratch;
+}
+
+/* SPT.5, SPT.6: what the PASID-table entry does not let a request ask for */
+uint8_t vtd_request_check(const VTDRequest *rq, const VTDTarget *t)
+{
+    if (t->fault) {
+        return t->fault;
+    }
+    if (rq->exec) {
+        return VTD_FR_PASID_ENTRY_EXEC;
+    }
+    if (rq->priv && !t->privileged) {
+        return VTD_FR_PASID_ENTRY_SRE;
+    }
+    return 0;
+}
+
+void vtd_request_fault(const VTDRequest *rq, uint8_t reason, bool fpd,
+                       hwaddr addr)
+{
+    VTDFault fault = {
+        .sid = rq->sid,
+        .reason = reason,
+        .at = rq->at,
+        .addr = addr,
+        .pasid = rq->pasid,
+        .is_write = rq->is_write,
+        .priv = rq->priv,
+        .exec = rq->exec,
+    };
+
+    vtd_fault_report_unless(rq->s, &fault, fpd);
 }
 
 static uint8_t lookup_translated(Lookup *l)

@@ -18,10 +18,32 @@
 #define HW_I386_INTEL_IOMMU_RESOLVE_H
 
 #include "hw/i386/intel_iommu.h"
+#include "hw/pci/pci_bus.h"
 #include "iommu_answer_cache.h"
 #include "intel_iommu_fault.h"
 #include "iommu_ram.h"
 #include "intel_iommu_walk.h"
+
+/**
+ * struct VTDRequest: a request of a function
+ *
+ * @s: the IOMMU
+ * @sid: source id
+ * @pasid: PASID, or PCI_NO_PASID
+ * @at: kind of request
+ * @is_write: a write, else a read
+ * @priv: privileged mode is requested
+ * @exec: execute permission is requested
+ */
+typedef struct VTDRequest {
+    IntelIOMMUState *s;
+    uint16_t sid;
+    uint32_t pasid;
+    VTDAddressType at;
+    bool is_write;
+    bool priv;
+    bool exec;
+} VTDRequest;
 
 /**
  * struct VTDTarget: how requests of one source with one PASID are handled
@@ -181,5 +203,51 @@ const VTDTarget *vtd_resolve(VTDResolver *r, uint16_t sid, uint32_t pasid,
  */
 uint8_t vtd_resolve_translated(VTDResolver *r, uint16_t sid, uint32_t pasid,
                                bool *fpd);
+
+/**
+ * vtd_request: describe an unprivileged request to read
+ *
+ * @s: the IOMMU
+ * @bus: bus of the requester
+ * @devfn: device and function number of the requester
+ * @pasid: PASID, or PCI_NO_PASID
+ * @at: kind of request
+ *
+ * Returns: the request
+ */
+static inline VTDRequest vtd_request(IntelIOMMUState *s, PCIBus *bus, int devfn,
+                                     uint32_t pasid, VTDAddressType at)
+{
+    return (VTDRequest) {
+        .s = s,
+        .sid = PCI_BUILD_BDF(pci_bus_num(bus), devfn),
+        .pasid = pasid,
+        .at = at,
+    };
+}
+
+/**
+ * vtd_request_check: find out whether a target blocks a request
+ *
+ * @rq: the request
+ * @t: its target
+ *
+ * Returns: 0, or the VTDFaultReason why the request is blocked
+ */
+uint8_t vtd_request_check(const VTDRequest *rq, const VTDTarget *t);
+
+/**
+ * vtd_request_fault: record the fault of a request, unless it is disabled
+ *
+ * Callable from any thread.
+ *
+ * @rq: the request
+ * @reason: VTDFaultReason
+ * @fpd: a Fault Processing Disable bit is set in the entries that the request
+ *       used
+ * @addr: input address
+ */
+void vtd_request_fault(const VTDRequest *rq, uint8_t reason, bool fpd,
+                       hwaddr addr);
 
 #endif

@@ -17,6 +17,7 @@
 #include "qemu/atomic.h"
 #include "qemu/bswap.h"
 #include "intel_iommu_internal.h"
+#include "intel_iommu_fault.h"
 #include "intel_iommu_walk.h"
 
 #define WALK_PAGE_SIZE          (1ull << VTD_PAGE_SHIFT_4K)
@@ -85,38 +86,6 @@ static inline bool walk_spend(Walk *w)
     }
     w->budget--;
     return true;
-}
-
-bool vtd_fault_blocks_ats(uint8_t reason)
-{
-    switch (reason) {
-    case VTD_FR_ADDR_BEYOND_MGAW:
-    case VTD_FR_WRITE:
-    case VTD_FR_READ:
-    case VTD_FR_PASID_DIR_ENTRY_P:
-    case VTD_FR_PASID_ENTRY_P:
-    case VTD_FR_PASID_ENTRY_EXEC:
-    case VTD_FR_PASID_ENTRY_SRE:
-    case VTD_FR_FS_PAGING_ENTRY_INV:
-    case VTD_FR_FS_PAGING_ENTRY_P:
-    case VTD_FR_FS_PAGING_ENTRY_RSVD:
-    case VTD_FR_PASID_ENTRY_FSPTPTR_INV:
-    case VTD_FR_FS_ADDR_BEYOND_MGAW:
-    case VTD_FR_FS_ROOT_READ:
-    case VTD_FR_FS_PAGING_ENTRY_READ:
-    case VTD_FR_FS_PAGING_ENTRY_WRITE:
-    case VTD_FR_FS_BIT_UPDATE_NO_SNOOP:
-    case VTD_FR_SS_PAGING_ENTRY_P:
-    case VTD_FR_FS_NON_CANONICAL:
-    case VTD_FR_FS_PAGING_ENTRY_US:
-    case VTD_FR_SM_ADDR_BEYOND_HAW:
-    case VTD_FR_SM_ADDR_BEYOND_MGAW:
-    case VTD_FR_SM_WRITE:
-    case VTD_FR_SM_READ:
-        return false;
-    default:
-        return true;
-    }
 }
 
 static void walk_note(Walk *w, uint64_t addr, uint8_t reason)

@@ -16,6 +16,7 @@
 #ifndef HW_I386_INTEL_IOMMU_WALK_H
 #define HW_I386_INTEL_IOMMU_WALK_H
 
+#include "exec/address-spaces.h"
 #include "exec/memory.h"
 
 #define VTD_WALK_MAX_LEVELS     5
@@ -208,16 +209,31 @@ VTDWalkStatus vtd_walk(const IOMMUWalkMem *mem, const VTDWalkConfig *cfg,
  */
 VTDWalkStatus vtd_walk_blocked(VTDWalkRequest *req, uint8_t reason);
 
-/**
- * vtd_fault_blocks_ats: tell what a fault does to a translation request
- *
- * SFS.10 does both and counts as blocked.
- *
- * @reason: VTDFaultReason
- *
- * Returns: whether the request is blocked and the fault reported; it is
- * answered with R = W = 0 otherwise (table 30)
- */
-bool vtd_fault_blocks_ats(uint8_t reason);
+/* Describe the page of 4 KiB that @addr is in, without permissions */
+static inline void iommu_entry_blocked(IOMMUTLBEntry *entry, uint32_t pasid,
+                                       hwaddr addr)
+{
+    *entry = (IOMMUTLBEntry) {
+        .target_as = &address_space_memory,
+        .iova = addr & ~0xfffull,
+        .addr_mask = 0xfff,
+        .perm = IOMMU_NONE,
+        .pasid = pasid,
+    };
+}
+
+/* Map the block of @mask + 1 bytes that @addr is in to itself */
+static inline void iommu_entry_identity(IOMMUTLBEntry *entry, uint32_t pasid,
+                                        hwaddr addr, hwaddr mask)
+{
+    *entry = (IOMMUTLBEntry) {
+        .target_as = &address_space_memory,
+        .iova = addr & ~mask,
+        .translated_addr = addr & ~mask,
+        .addr_mask = mask,
+        .perm = IOMMU_RW,
+        .pasid = pasid,
+    };
+}
 
 #endif

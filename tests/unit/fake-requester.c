@@ -1,5 +1,5 @@
 /*
- * Requesters of an IOMMU, and their faults
+ * Requesters of an IOMMU
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -7,11 +7,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/atomic.h"
 #include "hw/pci/pci_bus.h"
-#include "hw/i386/intel_iommu_internal.h"
-#include "hw/i386/iommu_dev_tlb.h"
-#include "hw/i386/intel_iommu_fault.h"
 #include "fake-requester.h"
 
 PCIBus fake_bus;
@@ -31,26 +27,4 @@ bool pcie_ats_enabled(const PCIDevice *dev)
 bool pci_bus_is_express(const PCIBus *bus)
 {
     return fake_bus_express;
-}
-
-void iommu_dev_tlb_register(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
-                            uint32_t pasid, IOMMUNotifier *n)
-{
-}
-
-void iommu_dev_tlb_unregister(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
-                              uint32_t pasid, IOMMUNotifier *n)
-{
-}
-
-bool vtd_is_qualified_fault(VTDFaultReason fault)
-{
-    return fault != FAKE_UNQUALIFIED_FAULT;
-}
-
-unsigned fake_faults;
-
-void vtd_fault_report(IntelIOMMUState *s, const VTDFault *fault)
-{
-    qatomic_inc(&fake_faults);
 }

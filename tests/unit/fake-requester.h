@@ -1,12 +1,11 @@
 /*
- * Requesters of an IOMMU, and their faults
+ * Requesters of an IOMMU
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Replaces PCI and the rest of the IOMMU in tests of
- * hw/i386/intel_iommu_ats.c. Counts faults.
+ * Stands in for PCI in tests of hw/i386/intel_iommu_ats.c.
  */
 
 #ifndef TESTS_UNIT_FAKE_REQUESTER_H
@@ -20,11 +19,5 @@ extern bool fake_bus_express;
 
 /* Whether ATS is enabled in all functions */
 extern bool fake_ats_enabled;
-
-/* Number of reported faults */
-extern unsigned fake_faults;
-
-/* The only fault reason that is not qualified */
-#define FAKE_UNQUALIFIED_FAULT  VTD_FR_ROOT_ENTRY_P
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "hw/i386/intel_iommu_fault.h"
 #include "intel-iommu-walk-model.h"
 
 static bool is_writable(hwaddr addr)

@@ -24,6 +24,8 @@
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_ats.h"
 #include "hw/i386/intel_iommu_resolve.h"
+#include "hw/i386/intel_iommu_untranslated.h"
+#include "fake-fault.h"
 #include "fake-memory.h"
 #include "fake-requester.h"
 #include "intel-iommu-walk-model.h"
@@ -420,7 +422,7 @@ static void test_invalidation_meanwhile(void **state)
 static void test_fault_disabled(void **state)
 {
     const VTDFault qualified = { .reason = VTD_FR_CONTEXT_ENTRY_P };
-    const VTDFault other = { .reason = FAKE_UNQUALIFIED_FAULT };
+    const VTDFault other = { .reason = VTD_FR_ROOT_ENTRY_P };
 
     fake_faults = 0;
     vtd_fault_report_unless(iommu, &qualified, true);

@@ -23,6 +23,7 @@
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_ats.h"
 #include "hw/i386/intel_iommu_resolve.h"
+#include "hw/i386/intel_iommu_untranslated.h"
 #include "fake-memory.h"
 #include "fake-requester.h"
 
