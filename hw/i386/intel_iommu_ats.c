@@ -54,22 +54,23 @@ static void mark_privileged(IOMMUTLBEntry *result, size_t n)
     }
 }
 
-static VTDWalkStatus ats_walk(const VTDRequest *rq, VTDWalkRequest *walk)
+static IOMMUWalkStatus ats_walk(const VTDRequest *rq, IOMMUWalkRequest *walk)
 {
     VTDResolver *r = rq->s->resolver;
     VTDTarget scratch;
     const VTDTarget *t;
-    VTDWalkStatus status;
+    IOMMUWalkStatus status;
     uint8_t reason;
 
     /* 4.2.1: Unsupported Request, and not a remapping fault */
     if (!vtd_resolver_enabled(r)) {
-        return vtd_walk_blocked(walk, VTD_FR_CONTEXT_ENTRY_TT);
+        return iommu_walk_blocked(walk, VTD_FR_CONTEXT_ENTRY_TT,
+                                  vtd_fault_blocks_ats);
     }
     t = vtd_resolve(r, rq->sid, rq->pasid, VTD_AT_TRANSLATION, &scratch);
     reason = vtd_request_check(rq, t);
     if (reason) {
-        status = vtd_walk_blocked(walk, reason);
+        status = iommu_walk_blocked(walk, reason, vtd_fault_blocks_ats);
     } else {
         status = vtd_walk(&r->ram.mem, &t->walk, walk);
     }
@@ -80,13 +81,13 @@ static VTDWalkStatus ats_walk(const VTDRequest *rq, VTDWalkRequest *walk)
 }
 
 /* 6.2.4.1: only results without a fault, those that give all that is wanted */
-static bool ats_may_keep(const VTDWalkRequest *walk, VTDWalkStatus status)
+static bool ats_may_keep(const IOMMUWalkRequest *walk, IOMMUWalkStatus status)
 {
-    return status == VTD_WALK_DONE && walk->num_results == 1 &&
+    return status == IOMMU_WALK_DONE && walk->num_results == 1 &&
            walk->result->perm == walk->want;
 }
 
-static VTDWalkStatus ats_answer(const VTDRequest *rq, VTDWalkRequest *walk)
+static IOMMUWalkStatus ats_answer(const VTDRequest *rq, IOMMUWalkRequest *walk)
 {
     IOMMUAnswerCache *answers = rq->s->resolver->answers;
     IOMMUAnswerKey key = {
@@ -96,12 +97,12 @@ static VTDWalkStatus ats_answer(const VTDRequest *rq, VTDWalkRequest *walk)
         .addr = walk->first,
     };
     uint64_t generation;
-    VTDWalkStatus status;
+    IOMMUWalkStatus status;
 
     if (likely(!rq->exec && iommu_answers_find(answers, &key, walk->last,
                                                walk->want, walk->result))) {
         walk->num_results = 1;
-        return VTD_WALK_DONE;
+        return IOMMU_WALK_DONE;
     }
     RCU_READ_LOCK_GUARD();
     generation = iommu_answers_generation(answers, &key);
@@ -120,7 +121,7 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
 {
     bool has_pasid = pasid != PCI_NO_PASID;
     VTDRequest rq = vtd_request(opaque, bus, devfn, pasid, VTD_AT_TRANSLATION);
-    VTDWalkRequest walk = {
+    IOMMUWalkRequest walk = {
         .first = addr & VTD_PAGE_MASK_4K,
         .last = addr + (length - 1),
         .want = no_write ? IOMMU_RO : IOMMU_RW,
@@ -130,7 +131,7 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
         .result = result,
         .max_results = result_length,
     };
-    VTDWalkStatus status;
+    IOMMUWalkStatus status;
 
     rq.priv = walk.priv;
     rq.exec = has_pasid && exec_req;
@@ -142,7 +143,7 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
     trace_vtd_ats_request(rq.sid, pasid, addr, length, walk.num_results,
                           *err_count, walk.fault);
     trace_results(&rq, result, walk.num_results);
-    return status == VTD_WALK_FULL ? -ENOMEM : walk.num_results;
+    return status == IOMMU_WALK_FULL ? -ENOMEM : walk.num_results;
 }
 
 /* Translated requests (4.2.5) */

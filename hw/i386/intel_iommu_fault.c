@@ -137,6 +137,57 @@ uint8_t vtd_fault_host_width(bool scalable)
     return scalable ? VTD_FR_SM_ADDR_BEYOND_HAW : VTD_FR_ADDR_BEYOND_MGAW;
 }
 
+static const VTDWalkReasons legacy_walk_reasons = {
+    .second_stage = {
+        [IOMMU_WALK_TOO_WIDE] = VTD_FR_ADDR_BEYOND_MGAW,
+        [IOMMU_WALK_ROOT_UNREACHABLE] = VTD_FR_CONTEXT_ENTRY_INV,
+        [IOMMU_WALK_TABLE_UNREACHABLE] = VTD_FR_PAGING_ENTRY_INV,
+        [IOMMU_WALK_RESERVED] = VTD_FR_PAGING_ENTRY_RSVD,
+        [IOMMU_WALK_NO_READ] = VTD_FR_READ,
+        [IOMMU_WALK_NO_WRITE] = VTD_FR_WRITE,
+        [IOMMU_WALK_FORBIDDEN_OUTPUT] = VTD_FR_INTERRUPT_ADDR,
+    },
+    .host_width = VTD_FR_ADDR_BEYOND_MGAW,
+    .blocks = vtd_fault_blocks_ats,
+};
+
+static const VTDWalkReasons scalable_walk_reasons = {
+    .first_stage = {
+        [IOMMU_WALK_TOO_WIDE] = VTD_FR_FS_ADDR_BEYOND_MGAW,
+        [IOMMU_WALK_NOT_CANONICAL] = VTD_FR_FS_NON_CANONICAL,
+        [IOMMU_WALK_ROOT_UNREACHABLE] = VTD_FR_PASID_ENTRY_FSPTPTR_INV,
+        [IOMMU_WALK_TABLE_UNREACHABLE] = VTD_FR_FS_PAGING_ENTRY_INV,
+        [IOMMU_WALK_ROOT_UNREADABLE] = VTD_FR_FS_ROOT_READ,
+        [IOMMU_WALK_TABLE_UNREADABLE] = VTD_FR_FS_PAGING_ENTRY_READ,
+        [IOMMU_WALK_NOT_PRESENT] = VTD_FR_FS_PAGING_ENTRY_P,
+        [IOMMU_WALK_RESERVED] = VTD_FR_FS_PAGING_ENTRY_RSVD,
+        [IOMMU_WALK_PRIVILEGE] = VTD_FR_FS_PAGING_ENTRY_US,
+        [IOMMU_WALK_NO_READ] = VTD_FR_SM_READ,
+        [IOMMU_WALK_NO_WRITE] = VTD_FR_SM_WRITE,
+        [IOMMU_WALK_FORBIDDEN_OUTPUT] = VTD_FR_SM_INTERRUPT_ADDR,
+        [IOMMU_WALK_NO_FLAG_UPDATE] = VTD_FR_FS_BIT_UPDATE_NO_SNOOP,
+        [IOMMU_WALK_TABLE_UNWRITABLE] = VTD_FR_FS_PAGING_ENTRY_WRITE,
+        [IOMMU_WALK_TABLE_READ_ONLY] = VTD_FR_FS_BIT_UPDATE_FAILED,
+    },
+    .second_stage = {
+        [IOMMU_WALK_TOO_WIDE] = VTD_FR_SM_ADDR_BEYOND_MGAW,
+        [IOMMU_WALK_ROOT_UNREACHABLE] = VTD_FR_SS_ROOT_INV,
+        [IOMMU_WALK_TABLE_UNREACHABLE] = VTD_FR_SS_PAGING_ENTRY_INV,
+        [IOMMU_WALK_NOT_PRESENT] = VTD_FR_SS_PAGING_ENTRY_P,
+        [IOMMU_WALK_RESERVED] = VTD_FR_SS_PAGING_ENTRY_RSVD,
+        [IOMMU_WALK_NO_READ] = VTD_FR_SM_READ,
+        [IOMMU_WALK_NO_WRITE] = VTD_FR_SM_WRITE,
+        [IOMMU_WALK_FORBIDDEN_OUTPUT] = VTD_FR_SM_INTERRUPT_ADDR,
+    },
+    .host_width = VTD_FR_SM_ADDR_BEYOND_HAW,
+    .blocks = vtd_fault_blocks_ats,
+};
+
+const VTDWalkReasons *vtd_walk_reasons(bool scalable)
+{
+    return scalable ? &scalable_walk_reasons : &legacy_walk_reasons;
+}
+
 /* ---- Recording ---- */
 
 typedef struct VTDFaultRecord {

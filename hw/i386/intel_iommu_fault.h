@@ -14,6 +14,7 @@
 
 #include "exec/hwaddr.h"
 #include "hw/i386/intel_iommu.h"
+#include "intel_iommu_walk.h"
 
 /*
  * The AT field of a fault recording register (11.4.7.6); a page request has no
@@ -90,6 +91,15 @@ uint8_t vtd_fault_for_mode(uint8_t reason, bool scalable);
  * Returns: the VTDFaultReason in that mode
  */
 uint8_t vtd_fault_host_width(bool scalable);
+
+/**
+ * vtd_walk_reasons: get the reasons for faults of page walks
+ *
+ * @scalable: the translation table mode is scalable mode
+ *
+ * Returns: the reasons in that mode
+ */
+const VTDWalkReasons *vtd_walk_reasons(bool scalable);
 
 /**
  * vtd_fault_queue_new: create the queue of faults met outside the BQL

@@ -402,7 +402,7 @@ static void lookup_init(Lookup *l, const VTDResolver *r, uint16_t sid,
     l->root = qatomic_rcu_read(&r->root);
     l->pasid = pasid;
     l->t = t;
-    t->walk.scalable = l->root->scalable;
+    t->walk.reasons = vtd_walk_reasons(l->root->scalable);
     t->walk.haw = r->s->aw_bits;
     t->walk.rsvd = &r->rsvd;
 }

@@ -14,10 +14,10 @@
 #include "trace.h"
 
 /* The walk for the page that holds @addr */
-static VTDWalkRequest page_walk(const VTDRequest *rq, hwaddr addr,
+static IOMMUWalkRequest page_walk(const VTDRequest *rq, hwaddr addr,
                                 IOMMUTLBEntry *entry)
 {
-    return (VTDWalkRequest) {
+    return (IOMMUWalkRequest) {
         .first = addr & VTD_PAGE_MASK_4K,
         .last = addr | ~VTD_PAGE_MASK_4K,
         .want = rq->is_write ? IOMMU_WO : IOMMU_RO,
@@ -33,7 +33,7 @@ static bool untranslated_walk(const VTDRequest *rq, hwaddr addr,
                               IOMMUTLBEntry *entry)
 {
     VTDResolver *r = rq->s->resolver;
-    VTDWalkRequest walk = page_walk(rq, addr, entry);
+    IOMMUWalkRequest walk = page_walk(rq, addr, entry);
     VTDTarget scratch;
     const VTDTarget *t;
     uint8_t reason;
@@ -78,7 +78,7 @@ bool vtd_peek(IntelIOMMUState *s, PCIBus *bus, int devfn, uint32_t pasid,
 {
     VTDRequest rq = vtd_request(s, bus, devfn, pasid, VTD_AT_UNTRANSLATED);
     VTDResolver *r = s->resolver;
-    VTDWalkRequest walk = page_walk(&rq, addr, entry);
+    IOMMUWalkRequest walk = page_walk(&rq, addr, entry);
     VTDTarget scratch;
     const VTDTarget *t;
     VTDWalkConfig cfg;

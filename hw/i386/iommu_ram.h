@@ -14,7 +14,7 @@
 #define HW_I386_IOMMU_RAM_H
 
 #include "exec/memory.h"
-#include "intel_iommu_walk.h"
+#include "iommu_walk.h"
 
 typedef struct IOMMURamMap IOMMURamMap;
 

@@ -264,7 +264,7 @@ static uint8_t model(const Fuzzer *f, uint16_t sid, uint32_t pasid,
 
     *t = (VTDTarget) { .sid = sid, .pasid = pasid, .tag_pasid = pasid };
     t->walk.haw = HAW;
-    t->walk.scalable = f->s->root_scalable;
+    t->walk.reasons = vtd_walk_reasons(f->s->root_scalable);
     if (bad_mode(f)) {
         return VTD_FR_RTADDR_INV_TTM;
     }
@@ -287,7 +287,7 @@ static bool same_walk(const VTDWalkConfig *a, const VTDWalkConfig *b)
     bool second = b->type == VTD_WALK_SECOND_STAGE ||
                   b->type == VTD_WALK_NESTED;
 
-    return a->type == b->type && a->scalable == b->scalable &&
+    return a->type == b->type && a->reasons == b->reasons &&
            a->haw == b->haw &&
            (!first || (a->fs_levels == b->fs_levels &&
                        a->fs_root == b->fs_root &&
@@ -322,7 +322,7 @@ static bool is_cached(const Fuzzer *f, const VTDTarget *t)
 static void walk(Fuzzer *f, const VTDTarget *t)
 {
     IOMMUTLBEntry result[4];
-    VTDWalkRequest req = {
+    IOMMUWalkRequest req = {
         .first = fuzz_take(&f->in, 6) << 12,
         .want = IOMMU_RW,
         .result = result,

@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The input chooses the configuration, fills guest memory and asks for
- * ranges.  Each answer has to have the shape that VTDWalkRequest promises, in
+ * ranges.  Each answer has to have the shape that IOMMUWalkRequest promises, in
  * a bounded number of steps, and to be that of the plain model, unless the
  * tables change during the walk.
  */
@@ -14,10 +14,11 @@
 #include "qemu/osdep.h"
 #include "tests/fuzz/fuzz-input.h"
 #include "tests/unit/intel-iommu-walk-model.h"
+#include "hw/i386/intel_iommu_fault.h"
 
 #define MAX_RESULTS     2048
 #define MODEL_PAGES     512
-/* Walks that use up VTD_WALK_BUDGET take long: so many in each input */
+/* Walks that use up IOMMU_WALK_BUDGET take long: so many in each input */
 #define MAX_LONG_WALKS  1
 
 AddressSpace address_space_memory;
@@ -49,7 +50,7 @@ static void take_config(Fuzzer *f)
     vtd_walk_rsvd_init(&f->rsvd, 48, true, true, false);
     f->cfg = (VTDWalkConfig) {
         .type = VTD_WALK_FIRST_STAGE + kind % VTD_WALK_PASS_THROUGH,
-        .scalable = true,
+        .reasons = vtd_walk_reasons(true),
         .fs_levels = 4 + fuzz_flag(kind, 2),
         .ss_levels = ss_levels,
         .ss_width = MIN(48u, 12 + 9 * ss_levels),
@@ -145,14 +146,14 @@ static void take_change(Fuzzer *f)
     f->m->change = fuzz_take(&f->in, 3);
 }
 
-static void take_request(Fuzzer *f, VTDWalkRequest *req)
+static void take_request(Fuzzer *f, IOMMUWalkRequest *req)
 {
     uint8_t flags = fuzz_take(&f->in, 1);
     uint8_t size = fuzz_take(&f->in, 1);
     uint64_t page = fuzz_take(&f->in, 6);
     uint64_t pages = size < 0xc0 ? size : 1ull << (size - 0xc0) % 53;
 
-    *req = (VTDWalkRequest) {
+    *req = (IOMMUWalkRequest) {
         .first = page << 12,
         .want = fuzz_flag(flags, 0) ? IOMMU_RO : IOMMU_RW,
         .untranslated = fuzz_flag(flags, 1) && fuzz_flag(flags, 2),
@@ -182,8 +183,8 @@ static void take_request(Fuzzer *f, VTDWalkRequest *req)
 static void walk(Fuzzer *f)
 {
     WalkMemory *m = f->m;
-    VTDWalkRequest req;
-    VTDWalkStatus status;
+    IOMMUWalkRequest req;
+    IOMMUWalkStatus status;
     uint64_t tables = m->tables;
     bool changes = m->change_at > tables;
     bool all;
@@ -197,7 +198,7 @@ static void walk(Fuzzer *f)
     walk_check_shape(&req, status);
     /* Each entry asks for its table, and for that through a second stage */
     g_assert_cmpuint(m->tables - tables, <=,
-                     2 * VTD_WALK_MAX_LEVELS * (VTD_WALK_BUDGET + 8ull));
+                     2 * VTD_WALK_MAX_LEVELS * (IOMMU_WALK_BUDGET + 8ull));
     if (changes) {
         m->change_at = 0;
         return;

@@ -330,14 +330,14 @@ static Page model_page(const Model *m, uint64_t va)
 
 /* Checks */
 
-static uint64_t covered(const VTDWalkRequest *req)
+static uint64_t covered(const IOMMUWalkRequest *req)
 {
     const IOMMUTLBEntry *e = &req->result[req->num_results - 1];
 
     return MIN(req->last, e->iova + e->addr_mask);
 }
 
-void walk_check_shape(const VTDWalkRequest *req, VTDWalkStatus status)
+void walk_check_shape(const IOMMUWalkRequest *req, IOMMUWalkStatus status)
 {
     uint64_t at = req->first;
 
@@ -358,10 +358,10 @@ void walk_check_shape(const VTDWalkRequest *req, VTDWalkStatus status)
         }
         at = end + 1;
     }
-    g_assert_true(req->num_results || status != VTD_WALK_DONE);
-    if (status == VTD_WALK_DONE) {
+    g_assert_true(req->num_results || status != IOMMU_WALK_DONE);
+    if (status == IOMMU_WALK_DONE) {
         g_assert_true(at > req->last || at == 0);
-    } else if (status == VTD_WALK_FULL) {
+    } else if (status == IOMMU_WALK_FULL) {
         g_assert_cmpuint(req->num_results, ==, req->max_results);
     }
 }
@@ -379,8 +379,8 @@ static void check_page(const IOMMUTLBEntry *e, const Page *page, uint64_t va)
     }
 }
 
-bool walk_check_results(const VTDWalkConfig *cfg, const VTDWalkRequest *req,
-                        VTDWalkStatus status, uint64_t *entry,
+bool walk_check_results(const VTDWalkConfig *cfg, const IOMMUWalkRequest *req,
+                        IOMMUWalkStatus status, uint64_t *entry,
                         uint64_t max_pages)
 {
     Model m = {
@@ -413,7 +413,7 @@ bool walk_check_results(const VTDWalkConfig *cfg, const VTDWalkRequest *req,
             break;
         }
     }
-    if (!max_pages || status != VTD_WALK_DONE) {
+    if (!max_pages || status != IOMMU_WALK_DONE) {
         return false;
     }
     g_assert_cmphex(req->fault, ==, fault);

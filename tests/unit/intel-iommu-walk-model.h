@@ -63,12 +63,12 @@ static inline uint64_t walk_entry_size(unsigned level)
 }
 
 /**
- * walk_check_shape: check the results against the rules of VTDWalkRequest
+ * walk_check_shape: check the results against the rules of IOMMUWalkRequest
  *
  * @req: the request
  * @status: the result of vtd_walk()
  */
-void walk_check_shape(const VTDWalkRequest *req, VTDWalkStatus status);
+void walk_check_shape(const IOMMUWalkRequest *req, IOMMUWalkStatus status);
 
 /**
  * walk_check_results: check results against the model
@@ -85,8 +85,8 @@ void walk_check_shape(const VTDWalkRequest *req, VTDWalkStatus status);
  *
  * Returns: whether the whole range was checked
  */
-bool walk_check_results(const VTDWalkConfig *cfg, const VTDWalkRequest *req,
-                        VTDWalkStatus status, uint64_t *entry,
+bool walk_check_results(const VTDWalkConfig *cfg, const IOMMUWalkRequest *req,
+                        IOMMUWalkStatus status, uint64_t *entry,
                         uint64_t max_pages);
 
 /**
@@ -95,9 +95,9 @@ bool walk_check_results(const VTDWalkConfig *cfg, const VTDWalkRequest *req,
  * @cfg: the configuration of the walk
  * @entry: contents of guest memory; changed like by the walk
  * @addr: any address in the page
- * @want: as in VTDWalkRequest
- * @priv: as in VTDWalkRequest
- * @interrupt_input: as in VTDWalkRequest
+ * @want: as in IOMMUWalkRequest
+ * @priv: as in IOMMUWalkRequest
+ * @interrupt_input: as in IOMMUWalkRequest
  * @out: set to the address of the page, if it is mapped
  *
  * Returns: the permissions

@@ -100,7 +100,7 @@ static VTDWalkConfig space_config(unsigned space)
 {
     VTDWalkConfig cfg = spaces[space].walk;
 
-    cfg.scalable = true;
+    cfg.reasons = vtd_walk_reasons(true);
     cfg.fs_levels = cfg.ss_levels = 4;
     cfg.haw = cfg.ss_width = 48;
     cfg.rsvd = &iommu->resolver->rsvd;

@@ -133,7 +133,7 @@ static void walk(const Device *d, IOMMUTLBEntry *result)
 {
     VTDTarget scratch;
     const VTDTarget *t;
-    VTDWalkRequest req = {
+    IOMMUWalkRequest req = {
         .first = IOVA,
         .last = IOVA + PAGE - 1,
         .want = d->want,

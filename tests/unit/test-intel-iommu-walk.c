@@ -19,6 +19,7 @@
 #include "qemu/atomic.h"
 #include "qemu/thread.h"
 #include "hw/i386/intel_iommu_internal.h"
+#include "hw/i386/intel_iommu_fault.h"
 #include "intel-iommu-walk-model.h"
 #include "test-random.h"
 
@@ -49,7 +50,7 @@ static VTDWalkConfig config(VTDWalkType type)
 {
     return (VTDWalkConfig) {
         .type = type,
-        .scalable = true,
+        .reasons = vtd_walk_reasons(true),
         .fs_levels = 4,
         .fs_root = 0,
         .ss_levels = 4,
@@ -144,7 +145,7 @@ static void random_memory(WalkMemory *m, const VTDWalkConfig *cfg)
     }
 }
 
-static void random_request(VTDWalkRequest *req, const VTDWalkConfig *cfg)
+static void random_request(IOMMUWalkRequest *req, const VTDWalkConfig *cfg)
 {
     uint64_t pages = one_in(3) ? 1 + below(4) : 1 + below(2000);
     uint64_t first = rnd();
@@ -190,7 +191,7 @@ static void test_random(void **state)
         cfg.no_flag_update = one_in(10);
         random_memory(m, &cfg);
         for (unsigned i = 0; i < 4; i++) {
-            VTDWalkRequest req = {
+            IOMMUWalkRequest req = {
                 .result = result,
                 .max_results = MAX_RESULTS,
             };
@@ -199,9 +200,9 @@ static void test_random(void **state)
             memcpy(model, m->entry, sizeof(m->entry));
             memset(m->dirty, 0, sizeof(m->dirty));
             random_request(&req, &cfg);
-            assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
-            walk_check_shape(&req, VTD_WALK_DONE);
-            walk_check_results(&cfg, &req, VTD_WALK_DONE, model, UINT64_MAX);
+            assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
+            walk_check_shape(&req, IOMMU_WALK_DONE);
+            walk_check_results(&cfg, &req, IOMMU_WALK_DONE, model, UINT64_MAX);
             /* Nested tables may map themselves, the order then matters */
             if (cfg.type != VTD_WALK_NESTED || req.untranslated) {
                 walk_check_memory(m, before, model);
@@ -268,9 +269,9 @@ static void map_tables_of_first(WalkMemory *m)
     }
 }
 
-static VTDWalkRequest ask(uint64_t first, uint64_t pages)
+static IOMMUWalkRequest ask(uint64_t first, uint64_t pages)
 {
-    return (VTDWalkRequest) {
+    return (IOMMUWalkRequest) {
         .first = first,
         .last = first + pages * PAGE - 1,
         .want = IOMMU_RW,
@@ -293,20 +294,20 @@ static void test_hole_size(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_FIRST_STAGE);
-    VTDWalkRequest req = ask(0x40000000 + 0x3000, 1);
+    IOMMUWalkRequest req = ask(0x40000000 + 0x3000, 1);
 
     map_first(m, 0x5000, 0x123000 | P | RW | US);
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.num_results, 1);
     assert_result(0, 0x40000000, 0, 1ull << 30, IOMMU_NONE);
 
     req = ask(0x200000, 1);
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_result(0, 0x200000, 0, 1ull << 21, IOMMU_NONE);
 
     /* SGN.1 */
     req = ask(1ull << 47, 1);
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.fault, VTD_FR_FS_NON_CANONICAL);
     assert_result(0, 1ull << 47, 0, 1ull << 47, IOMMU_NONE);
 }
@@ -316,17 +317,17 @@ static void test_merge(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_FIRST_STAGE);
-    VTDWalkRequest req = ask(0, 16);
+    IOMMUWalkRequest req = ask(0, 16);
 
     for (unsigned i = 0; i < 16; i++) {
         map_first(m, i * PAGE, (0x100000 + i * PAGE) | P | RW | US);
     }
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.num_results, 1);
     assert_result(0, 0, 0x100000, 16 * PAGE, IOMMU_RW);
 
     req = ask(PAGE, 3);
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.num_results, 2);
     assert_result(0, PAGE, 0x101000, PAGE, IOMMU_RW);
     assert_result(1, 2 * PAGE, 0x102000, 2 * PAGE, IOMMU_RW);
@@ -334,7 +335,7 @@ static void test_merge(void **state)
     /* No room: what is there is valid */
     req = ask(PAGE, 3);
     req.max_results = 1;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
     assert_int_equal(req.num_results, 1);
     assert_result(0, PAGE, 0x101000, PAGE, IOMMU_RW);
 }
@@ -346,7 +347,7 @@ static void test_accessed_dirty(void **state)
     VTDWalkConfig cfg = config(VTD_WALK_FIRST_STAGE);
     uint64_t *user = map_first(m, 0, 0x100000 | P | RW | US | A);
     uint64_t *super = map_first(m, PAGE, 0x101000 | P | RW);
-    VTDWalkRequest req = ask(0, 1);
+    IOMMUWalkRequest req = ask(0, 1);
 
     req.want = IOMMU_RO;
     vtd_walk(&m->mem, &cfg, &req);
@@ -376,7 +377,7 @@ static void test_interrupt_input(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_PASS_THROUGH);
-    VTDWalkRequest req = ask(0xfedff000, 0x102);
+    IOMMUWalkRequest req = ask(0xfedff000, 0x102);
 
     req.interrupt_input = true;
     vtd_walk(&m->mem, &cfg, &req);
@@ -421,7 +422,7 @@ static void test_nested_cut(void **state)
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
     uint64_t *pde = &m->entry[2 * 512];
-    VTDWalkRequest req = ask(0, 4);
+    IOMMUWalkRequest req = ask(0, 4);
 
     map_tables_of_first(m);
     m->entry[0] = 4 * PAGE | P | RW | US;
@@ -432,7 +433,7 @@ static void test_nested_cut(void **state)
     map_second(m, 0x402000, 0x950000 | SR | SW);
 
     req.want = IOMMU_RW;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.num_results, 3);
     assert_result(0, 0, 0x900000, 2 * PAGE, IOMMU_RO);
     assert_result(1, 2 * PAGE, 0x950000, PAGE, IOMMU_RW);
@@ -450,7 +451,7 @@ static void test_entry_change(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    VTDWalkRequest req = ask(0, 1);
+    IOMMUWalkRequest req = ask(0, 1);
     uint64_t *entry;
 
     map_tables_of_first(m);
@@ -475,7 +476,7 @@ static void test_nested_change(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    VTDWalkRequest req = ask(0, 512);
+    IOMMUWalkRequest req = ask(0, 512);
     uint64_t tables;
 
     map_tables_of_first(m);
@@ -490,9 +491,9 @@ static void test_nested_change(void **state)
     m->change_entry = (m->entry[512] & -PAGE) / 8 + 1;
     m->change = SR | SW;
     req = ask(0, 1024);
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_true(m->tables > m->change_at);
-    walk_check_shape(&req, VTD_WALK_DONE);
+    walk_check_shape(&req, IOMMU_WALK_DONE);
     assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
 }
 
@@ -501,12 +502,12 @@ static void test_second_stage_width(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
-    VTDWalkRequest req = ask((1ull << 48) - PAGE, 2);
+    IOMMUWalkRequest req = ask((1ull << 48) - PAGE, 2);
 
     cfg.ss_levels = 5;
     cfg.ss_root = WALK_MEMORY_PAGES * PAGE;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
-    walk_check_shape(&req, VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
+    walk_check_shape(&req, IOMMU_WALK_DONE);
     assert_int_equal(req.fault, VTD_FR_SS_ROOT_INV);
 }
 
@@ -515,7 +516,7 @@ static void test_bounded(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_FIRST_STAGE);
-    VTDWalkRequest req = {
+    IOMMUWalkRequest req = {
         .first = 0,
         .last = (1ull << 47) - 1,
         .want = IOMMU_RO,
@@ -530,7 +531,7 @@ static void test_bounded(void **state)
         m->entry[2 * 512 + i] = 3 * 512 * 8 | P | US;
         m->entry[3 * 512 + i] = 0;
     }
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_EXHAUSTED);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_EXHAUSTED);
     assert_true(req.num_results > 0);
     assert_int_equal(res[0].iova, 0);
 }
@@ -567,14 +568,14 @@ static void test_legacy_reasons(void **state)
     for (unsigned i = 0; i < ARRAY_SIZE(cases) * 2; i++) {
         g_autofree WalkMemory *m = rule_memory();
         VTDWalkConfig cfg = config(cases[i / 2].type);
-        VTDWalkRequest req = ask(cases[i / 2].first, 1);
+        IOMMUWalkRequest req = ask(cases[i / 2].first, 1);
 
         map_second(m, PAGE, cases[i / 2].entry);
-        cfg.scalable = i & 1;
+        cfg.reasons = vtd_walk_reasons(i & 1);
         req.want = cases[i / 2].want;
-        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
-        assert_int_equal(req.fault, cfg.scalable ? cases[i / 2].scalable :
-                                                   cases[i / 2].legacy);
+        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
+        assert_int_equal(req.fault, i & 1 ? cases[i / 2].scalable :
+                                            cases[i / 2].legacy);
     }
 }
 
@@ -584,20 +585,20 @@ static void test_tables_beyond_memory(void **state)
     for (unsigned i = 0; i < 4; i++) {
         g_autofree WalkMemory *m = rule_memory();
         VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
-        VTDWalkRequest req = ask(0, 1);
+        IOMMUWalkRequest req = ask(0, 1);
         bool root = i & 2;
 
-        cfg.scalable = i & 1;
+        cfg.reasons = vtd_walk_reasons(i & 1);
         if (root) {
             cfg.ss_root = WALK_MEMORY_PAGES * PAGE;
         }
         m->entry[512] = WALK_MEMORY_PAGES * PAGE | SR | SW;
         vtd_walk(&m->mem, &cfg, &req);
         assert_int_equal(req.fault,
-                         root ? (cfg.scalable ? VTD_FR_SS_ROOT_INV :
-                                                VTD_FR_CONTEXT_ENTRY_INV) :
-                                (cfg.scalable ? VTD_FR_SS_PAGING_ENTRY_INV :
-                                                VTD_FR_PAGING_ENTRY_INV));
+                         root ? (i & 1 ? VTD_FR_SS_ROOT_INV :
+                                         VTD_FR_CONTEXT_ENTRY_INV) :
+                                (i & 1 ? VTD_FR_SS_PAGING_ENTRY_INV :
+                                         VTD_FR_PAGING_ENTRY_INV));
         assert_int_equal(req.error, req.fault);
     }
 }
@@ -607,10 +608,10 @@ static void test_pass_through_blocks(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_PASS_THROUGH);
-    VTDWalkRequest req = ask(0xfef00000, 0x1101);
+    IOMMUWalkRequest req = ask(0xfef00000, 0x1101);
 
     req.interrupt_input = true;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.num_results, 3);
     assert_result(0, 0xfef00000, 0xfef00000, 0x100000, IOMMU_RW);
     assert_result(1, 0xff000000, 0xff000000, 0x1000000, IOMMU_RW);
@@ -620,21 +621,21 @@ static void test_pass_through_blocks(void **state)
     req = ask(0xfef00000, 0x1101);
     req.interrupt_input = true;
     req.max_results = 1;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
     assert_result(0, 0xfef00000, 0xfef00000, 0x100000, IOMMU_RW);
     for (unsigned room = 1; room <= 2; room++) {
         req = ask(0xfedff000, 0x102);
         req.interrupt_input = true;
         req.max_results = room;
-        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
         assert_int_equal(req.num_results, room);
     }
 
     /* SGN.4: the end of host addresses */
     req = ask((1ull << 48) - PAGE, 2);
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.fault, VTD_FR_SM_ADDR_BEYOND_HAW);
-    walk_check_shape(&req, VTD_WALK_DONE);
+    walk_check_shape(&req, IOMMU_WALK_DONE);
     assert_result(req.num_results - 1, 1ull << 48, 0, 1ull << 48, IOMMU_NONE);
 }
 
@@ -643,13 +644,13 @@ static void test_interrupt_input_after_fault(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
-    VTDWalkRequest req = ask(0xfedff000, 0x102);
+    IOMMUWalkRequest req = ask(0xfedff000, 0x102);
 
     req.interrupt_input = true;
     req.want = IOMMU_RO;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.fault, VTD_FR_SS_PAGING_ENTRY_P);
-    walk_check_shape(&req, VTD_WALK_DONE);
+    walk_check_shape(&req, IOMMU_WALK_DONE);
 }
 
 /* SGN.1: a range over all addresses that are not canonical */
@@ -657,7 +658,7 @@ static void test_not_canonical_range(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_FIRST_STAGE);
-    VTDWalkRequest req = {
+    IOMMUWalkRequest req = {
         .first = (1ull << 47) - PAGE,
         .last = UINT64_MAX - PAGE,
         .want = IOMMU_RO,
@@ -666,17 +667,17 @@ static void test_not_canonical_range(void **state)
     };
 
     m->entry[511] = 2 * PAGE | P | RW | US;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
-    walk_check_shape(&req, VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
+    walk_check_shape(&req, IOMMU_WALK_DONE);
     assert_int_equal(req.fault, VTD_FR_FS_PAGING_ENTRY_P);
     req.first = 1ull << 47;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.fault, VTD_FR_FS_NON_CANONICAL);
 
     /* No room for the addresses between */
     req.first = (1ull << 47) - PAGE;
     req.max_results = 1;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
     assert_int_equal(req.num_results, 1);
 }
 
@@ -700,7 +701,7 @@ static void test_full(void **state)
         uint64_t size = walk_entry_size(1 + i % 3);
         bool first_stage = cfg.type == VTD_WALK_FIRST_STAGE;
         hwaddr root = first_stage ? cfg.fs_root : cfg.ss_root;
-        VTDWalkRequest req = ask(0, 2 * size / PAGE);
+        IOMMUWalkRequest req = ask(0, 2 * size / PAGE);
 
         for (unsigned e = 0; e < 2; e++) {
             uint64_t entry = cases[i / 3].entries[e];
@@ -717,7 +718,7 @@ static void test_full(void **state)
             m->entry[table / 8 + e] |= (hwaddr)e * 2 * size;
         }
         req.max_results = 1;
-        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
         assert_int_equal(req.num_results, 1);
         assert_int_equal(res[0].addr_mask, size - 1);
     }
@@ -728,14 +729,14 @@ static void test_nested_full(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    VTDWalkRequest req = ask(0, 2);
+    IOMMUWalkRequest req = ask(0, 2);
 
     map_tables_of_first(m);
     map_second(m, 0x40000000, 0x900000 | SR | SW);
     map_first(m, 0, 0x40000000 | P | RW | US);
     map_first(m, PAGE, 0x40001000 | P | RW | US);
     req.max_results = 1;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
     assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
 
     m->entry[4 * 512] = 5 * PAGE | P | RW | US;
@@ -743,7 +744,7 @@ static void test_nested_full(void **state)
     m->entry[5 * 512] = 0x40000000 | P | RW | US | PS;
     req = ask(0, 2);
     req.max_results = 1;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_FULL);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
     assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
 }
 
@@ -752,7 +753,7 @@ static void test_nested_untranslated(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    VTDWalkRequest req = ask(PAGE, 1);
+    IOMMUWalkRequest req = ask(PAGE, 1);
 
     map_tables_of_first(m);
     m->entry[0] = 4 * PAGE | P | RW | US;
@@ -779,7 +780,7 @@ static void test_nested_too_wide(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    VTDWalkRequest req = ask(0, 1);
+    IOMMUWalkRequest req = ask(0, 1);
 
     map_tables_of_first(m);
     map_first(m, 0, 1ull << 39 | P | RW | US);
@@ -798,7 +799,7 @@ static void test_nested_cut_changed(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    VTDWalkRequest req = ask(0, 1024);
+    IOMMUWalkRequest req = ask(0, 1024);
     uint64_t *pde = &m->entry[5 * 512];
 
     map_tables_of_first(m);
@@ -817,8 +818,8 @@ static void test_nested_cut_changed(void **state)
     m->change_entry = pde - m->entry;
     m->change = RW;
     req = ask(0, 1024);
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
-    walk_check_shape(&req, VTD_WALK_DONE);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
+    walk_check_shape(&req, IOMMU_WALK_DONE);
     assert_result(0, 0, 0x900000, PAGE, IOMMU_RO);
     assert_int_equal(*pde & (A | D | RW), A);
 }
@@ -853,9 +854,9 @@ static void test_flags_concurrent(void **state)
     qemu_thread_create(&thread, "flip", flip_thread, &m->entry[0],
                        QEMU_THREAD_JOINABLE);
     for (unsigned i = 0; i < WALKS; i++) {
-        VTDWalkRequest req = ask(0, 1);
+        IOMMUWalkRequest req = ask(0, 1);
 
-        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_DONE);
+        assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
         assert_result(0, 0, 0x100000, PAGE, IOMMU_RW);
     }
     qatomic_set(&walks_done, true);
@@ -865,13 +866,14 @@ static void test_flags_concurrent(void **state)
 /* Where there is no translation at all (table 30) */
 static void test_blocked(void **state)
 {
-    VTDWalkRequest req = ask(5 * PAGE, 3);
+    IOMMUWalkRequest req = ask(5 * PAGE, 3);
 
-    assert_int_equal(vtd_walk_blocked(&req, VTD_FR_PASID_ENTRY_P),
-                     VTD_WALK_DONE);
+    assert_int_equal(iommu_walk_blocked(&req, VTD_FR_PASID_ENTRY_P,
+                                        vtd_fault_blocks_ats),
+                     IOMMU_WALK_DONE);
     assert_int_equal(req.fault, VTD_FR_PASID_ENTRY_P);
     assert_int_equal(req.error, 0);
-    walk_check_shape(&req, VTD_WALK_DONE);
+    walk_check_shape(&req, IOMMU_WALK_DONE);
     assert_int_equal(res[0].perm, IOMMU_NONE);
 }
 
@@ -881,17 +883,17 @@ static void test_reserved(void **state)
     VTDWalkRsvd r;
 
     vtd_walk_rsvd_init(&r, 39, false, false, true);
-    assert_true(r.fs_page[3] & PS);
-    assert_false(r.fs_page[2] & PS);
-    assert_true(r.fs_table[1] & 1ull << 39);
-    assert_false(r.fs_table[1] & 1ull << 38);
+    assert_true(r.fs.page[3] & PS);
+    assert_false(r.fs.page[2] & PS);
+    assert_true(r.fs.table[1] & 1ull << 39);
+    assert_false(r.fs.table[1] & 1ull << 38);
     assert_true(r.ss_page[2] & VTD_SPTE_SNP);
     assert_true(r.ss_table[1] & VTD_SPTE_SNP);
     assert_false(r.ss_page[2] & VTD_SL_TM);
     assert_true(r.ss_table[2] & VTD_SL_TM);
     vtd_walk_rsvd_init(&r, 39, true, true, false);
-    assert_false(r.fs_page[3] & PS);
-    assert_true(r.fs_page[4] & PS);
+    assert_false(r.fs.page[3] & PS);
+    assert_true(r.fs.page[4] & PS);
     assert_false(r.ss_page[2] & VTD_SPTE_SNP);
     assert_false(r.ss_table[1] & VTD_SPTE_SNP);
     assert_true(r.ss_table[2] & VTD_SPTE_SNP);
@@ -903,7 +905,7 @@ static void test_bounded_second_stage(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
-    VTDWalkRequest req = ask(0, 1ull << 36);
+    IOMMUWalkRequest req = ask(0, 1ull << 36);
 
     req.want = IOMMU_RO;
     for (unsigned i = 0; i < 512; i++) {
@@ -911,7 +913,7 @@ static void test_bounded_second_stage(void **state)
         m->entry[2 * 512 + i] = 3 * PAGE | SR;
         m->entry[3 * 512 + i] = 4 * PAGE | SR;
     }
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_EXHAUSTED);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_EXHAUSTED);
     assert_true(req.num_results > 0);
 }
 
@@ -919,7 +921,7 @@ static void test_bounded_nested(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    VTDWalkRequest req = ask(0, 1ull << 24);
+    IOMMUWalkRequest req = ask(0, 1ull << 24);
 
     /* Pages of 1 GiB, of which the second stage has nothing, by 4 KiB */
     map_tables_of_first(m);
@@ -929,7 +931,7 @@ static void test_bounded_nested(void **state)
         m->entry[20 * 512 + i] = 21 * PAGE | SR | SW;
     }
     m->entry[(m->entry[512] & -PAGE) / 8 + 1] = 20 * PAGE | SR | SW;
-    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), VTD_WALK_EXHAUSTED);
+    assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_EXHAUSTED);
     assert_true(req.num_results > 0);
 }
 
