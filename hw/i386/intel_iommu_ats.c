@@ -18,8 +18,8 @@
 /* Translation requests (4.2.3) */
 
 /*
- * Elements without the permission asked for are those that give none: a
- * request for reading and writing is content with reading (table 30, SGN.6).
+ * Elements without permissions are errors.  A request for reading and writing
+ * that is granted reading only is none (table 30, SGN.6).
  */
 static uint32_t count_errors(const IOMMUTLBEntry *result, size_t n)
 {
@@ -44,7 +44,7 @@ static void trace_results(const VTDRequest *rq, const IOMMUTLBEntry *result,
     }
 }
 
-/* PRIV says whom the permissions are for (4.2.3) */
+/* The Priv bit of a completion repeats that of the request (4.2.3) */
 static void mark_privileged(IOMMUTLBEntry *result, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -80,7 +80,7 @@ static IOMMUWalkStatus ats_walk(const VTDRequest *rq, IOMMUWalkRequest *walk)
     return status;
 }
 
-/* 6.2.4.1: only results without a fault, those that give all that is wanted */
+/* 6.2.4.1: only results without a fault that grant all that is wanted */
 static bool ats_may_keep(const IOMMUWalkRequest *walk, IOMMUWalkStatus status)
 {
     return status == IOMMU_WALK_DONE && walk->num_results == 1 &&
@@ -216,7 +216,7 @@ static bool translated(const VTDRequest *rq, bool ats_enabled, hwaddr addr,
     return true;
 }
 
-/* Only the requester itself is there as long as it sends requests */
+/* Only the requester itself cannot go away while it sends requests */
 static bool ats_enabled_at(PCIBus *bus, int devfn)
 {
     PCIDevice *dev = pci_bus_is_express(bus) ? bus->devices[devfn] : NULL;

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The functions here are called from any thread, with or without the BQL, and
- * from several at once.
+ * All functions are callable from any thread, with or without the BQL, and by
+ * several at once.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -30,12 +30,13 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
                                     size_t result_length, uint32_t *err_count);
 
 /**
- * vtd_translate_translated: let a translated request pass, or not (4.2.5)
+ * vtd_translate_translated: find out whether a translated request may pass
+ * (4.2.5)
  *
- * For requests that come through the memory region of the IOMMU, which does
- * not know the function: it is the one at @bus and @devfn, unless these belong
- * to a bridge that takes over the requests.  Functions behind such a bridge
- * have no ATS.
+ * For requests through the memory region of the IOMMU, which does not know the
+ * function: it is the one at @bus and @devfn, unless these belong to a bridge
+ * that takes ownership of the requests.  Functions behind such a bridge have no
+ * ATS.
  *
  * @s: the IOMMU, with translation enabled or not
  * @bus: bus of the requester
@@ -43,7 +44,7 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
  * @pasid: PASID, or PCI_NO_PASID
  * @addr: address of the request
  * @is_write: a write, else a read
- * @entry: set to the identity for a range that holds @addr, with permission
+ * @entry: set to the identity for a range that contains @addr, with permission
  *         IOMMU_NONE if the request is blocked
  *
  * Returns: false if the request is blocked
@@ -53,10 +54,10 @@ bool vtd_translate_translated(IntelIOMMUState *s, PCIBus *bus, int devfn,
                               IOMMUTLBEntry *entry);
 
 /**
- * vtd_block_translated_interrupt: block a translated request to the interrupt
- * range
+ * vtd_block_translated_interrupt: record the fault of a translated request to
+ * the interrupt range
  *
- * It is not an interrupt request (4.2.5).
+ * Such a request is not an interrupt request (4.2.5).
  *
  * @s: the IOMMU, with translation enabled or not
  * @sid: source id of the request

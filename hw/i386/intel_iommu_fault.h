@@ -17,8 +17,8 @@
 #include "intel_iommu_walk.h"
 
 /*
- * The AT field of a fault recording register (11.4.7.6); a page request has no
- * address type, and is told by T1 and T2
+ * The AT field of a fault recording register (11.4.7.6).  A page request has no
+ * address type; T1 and T2 identify it.
  */
 typedef enum VTDAddressType {
     VTD_AT_UNTRANSLATED = 0,
@@ -36,8 +36,8 @@ typedef enum VTDAddressType {
  * @addr: input address
  * @pasid: PASID of the request, or PCI_NO_PASID
  * @is_write: a write, else a read; not used for a page request
- * @priv: privileged mode was requested
- * @exec: execute permission was requested
+ * @priv: privileged mode is requested
+ * @exec: execute permission is requested
  */
 typedef struct VTDFault {
     uint16_t sid;
@@ -102,7 +102,7 @@ uint8_t vtd_fault_host_width(bool scalable);
 const VTDWalkReasons *vtd_walk_reasons(bool scalable);
 
 /**
- * vtd_fault_queue_new: create the queue of faults met outside the BQL
+ * vtd_fault_queue_new: create the queue of faults from threads without the BQL
  *
  * @s: the IOMMU
  *
@@ -111,7 +111,7 @@ const VTDWalkReasons *vtd_walk_reasons(bool scalable);
 VTDFaultQueue *vtd_fault_queue_new(IntelIOMMUState *s);
 
 /**
- * vtd_fault_queue_clear: forget faults that have not been recorded yet
+ * vtd_fault_queue_clear: drop faults that have not been recorded yet
  *
  * Part of reset.
  *
@@ -122,11 +122,10 @@ void vtd_fault_queue_clear(VTDFaultQueue *queue);
 /**
  * vtd_fault_log: record a fault in the fault recording registers (7.2.1)
  *
- * The registers and the fault event interrupt belong to the BQL.  In a thread
- * that does not hold it the fault is recorded from the main loop a little
- * later, like hardware that takes its time.  A fault that arrives while many
- * wait is dropped: there are more of them than registers, so that the guest
- * is told of the overflow anyway.
+ * The BQL protects the registers and the fault event interrupt.  If the caller
+ * does not hold it, the main loop records the fault later, as hardware may.  A
+ * fault is dropped if the queue is full: the queue has room for more faults
+ * than there are registers, so that the guest finds an overflow anyway.
  *
  * Callable from any thread.
  *
@@ -140,8 +139,7 @@ void vtd_fault_log(IntelIOMMUState *s, uint16_t sid, uint64_t hi, uint64_t lo);
 /**
  * vtd_fault_report: record the fault of a request
  *
- * The caller has seen to the Fault Processing Disable bits.  Callable from any
- * thread.
+ * Ignores Fault Processing Disable bits.  Callable from any thread.
  *
  * @s: the IOMMU
  * @fault: the fault

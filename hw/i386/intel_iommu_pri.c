@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Which groups are open is for the functions to know.  The IOMMU keeps nothing
- * about a request but its descriptor, as hardware does.
+ * Functions keep track of their outstanding groups.  Like hardware, the IOMMU
+ * stores nothing about a request but its descriptor.
  */
 
 #include "qemu/osdep.h"
@@ -95,7 +95,7 @@ static bool write_descriptor(void *opaque, hwaddr addr, const uint64_t *desc)
                            VTD_PRQ_DESC_QUADS);
 }
 
-/* Is there a translation that the request can be about? (table 30) */
+/* Tell whether the tables allow page requests (table 30) */
 static bool check_tables(const PageRequest *rq)
 {
     VTDResolver *r = rq->s->resolver;
@@ -123,8 +123,9 @@ static bool check_tables(const PageRequest *rq)
 }
 
 /*
- * There is no implicit invalidation (6.5.3.1): what made the function ask, an
- * answer that gives less than was asked for, is not kept (6.2.4).
+ * There is no implicit invalidation (6.5.3.1): the answer that made the
+ * function send the request grants less than was wanted, and is not cached
+ * (6.2.4).
  */
 static VTDPRQResult deliver(const PageRequest *rq)
 {
@@ -154,8 +155,9 @@ static void answer(const PageRequest *rq, IOMMUPRIResponseCode code)
 }
 
 /*
- * A request that did not get into the queue.  The last of a group is answered,
- * but for a Stop Marker; of another the function learns by the error.
+ * A request that has not been added to the queue.  The IOMMU responds to the
+ * last one of a group, except to a Stop Marker.  For any other the function
+ * gets an error.
  */
 static int drop(const PageRequest *rq, VTDPRQResult result)
 {
@@ -206,7 +208,7 @@ int vtd_pri_request_page(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
 
 /* ---- Page group responses (7.6.1) ---- */
 
-/* Codes that are not used count as failure (PCIe 5.0, 10.4.2.1) */
+/* Reserved codes mean failure (PCIe 5.0, 10.4.2.1) */
 static IOMMUPRIResponseCode response_code(unsigned rc)
 {
     switch (rc) {

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Takes the page requests of functions, puts them into the page request queue
- * or answers them itself, and delivers the responses of the guest.
+ * The IOMMU adds the page requests of functions to the page request queue, or
+ * responds to them itself, and passes on the responses of the guest.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -29,27 +29,28 @@ int vtd_pri_request_page(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
                          uint16_t prgi, bool is_read, bool is_write);
 
 /**
- * vtd_pri_new: create what takes page requests
+ * vtd_pri_new: create the unit that handles page requests
  *
- * Called once, with the BQL.
+ * Called once, with the BQL held.
  *
  * @s: the IOMMU, with its properties set
  *
- * Returns: it, with the registers as after reset; it lives as long as the IOMMU
+ * Returns: the unit, with the registers as after reset; it lives as long as the
+ * IOMMU
  */
 VTDPageRequests *vtd_pri_new(IntelIOMMUState *s);
 
 /**
  * vtd_pri_reset: give the registers of the queue their default values
  *
- * Called with the BQL.
+ * Called with the BQL held.
  *
  * @pri: what vtd_pri_new() has returned
  */
 void vtd_pri_reset(VTDPageRequests *pri);
 
 /**
- * vtd_pri_has_reg: whether a register belongs to the page request queue
+ * vtd_pri_has_reg: tell whether a register belongs to the page request queue
  *
  * @s: the IOMMU
  * @reg: offset of the register
@@ -61,8 +62,8 @@ bool vtd_pri_has_reg(const IntelIOMMUState *s, hwaddr reg);
 /**
  * vtd_pri_reg_read: read a register of the page request queue
  *
- * An interrupt that has not been sent yet is, before this returns (7.5).
- * Called with the BQL.
+ * Sends the page request event first if it is due (7.5).  Called with the BQL
+ * held.
  *
  * @s: the IOMMU
  * @reg: offset of the register, see vtd_pri_has_reg()
@@ -76,7 +77,7 @@ uint64_t vtd_pri_reg_read(IntelIOMMUState *s, hwaddr reg, unsigned size);
 /**
  * vtd_pri_reg_write: write a register of the page request queue
  *
- * Called with the BQL.
+ * Called with the BQL held.
  *
  * @s: the IOMMU
  * @reg: offset of the register, see vtd_pri_has_reg()
@@ -89,21 +90,21 @@ void vtd_pri_reg_write(IntelIOMMUState *s, hwaddr reg, uint64_t val,
 /**
  * vtd_pri_group_response: carry out a page group response descriptor (7.6.1)
  *
- * A response that nobody waits for is ignored.  Called with the BQL.
+ * A response without a registered notifier is ignored.  Called with the BQL
+ * held.
  *
  * @s: the IOMMU
- * @desc: four quadwords; the last two are not looked at if descriptors have
- *        128 bits
+ * @desc: four quadwords; the last two are ignored if descriptors have 128 bits
  *
  * Returns: false if the descriptor is invalid (6.5.2.11)
  */
 bool vtd_pri_group_response(IntelIOMMUState *s, const uint64_t *desc);
 
 /**
- * vtd_pri_drain: wait until page requests received before are in the queue
+ * vtd_pri_drain: wait until the page requests in progress are in the queue
  *
  * For the Page-request Drain flag of a wait descriptor (7.7).  Called with the
- * BQL.
+ * BQL held.
  *
  * @s: the IOMMU
  */

@@ -50,7 +50,7 @@ void vtd_prq_reset(VTDPageRequestQueue *q)
     q->reg[PECTL] = VTD_PECTL_IM;
 }
 
-/* ---- Registers; with the lock ---- */
+/* ---- Registers; called with the lock held ---- */
 
 static bool event_due(const VTDPageRequestQueue *q)
 {
@@ -121,13 +121,13 @@ static hwaddr ring_base(const VTDPageRequestQueue *q)
     return deposit64(q->reg[PQA], 32, 32, q->reg[PQA_HI]) & ~0xfffULL;
 }
 
-/* Offsets that a guest has set too large wrap, too (11.4.11.3) */
+/* Offsets beyond the end of the queue wrap around as well (11.4.11.3) */
 static uint32_t ring_mask(const VTDPageRequestQueue *q)
 {
     return (0x1000u << (q->reg[PQA] & VTD_PQA_PQS)) - VTD_PRQ_DESC_SIZE;
 }
 
-/* With the lock */
+/* Called with the lock held */
 static VTDPRQResult put(VTDPageRequestQueue *q, const uint64_t *desc)
 {
     hwaddr base = ring_base(q);
@@ -207,7 +207,7 @@ void vtd_prq_raise_event(VTDPageRequestQueue *q)
     }
 }
 
-/* Only now is the state of the APICs what has been loaded */
+/* The state of the APICs has been loaded by now */
 static void vm_state_changed(void *opaque, bool running, RunState state)
 {
     if (running) {
@@ -217,7 +217,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
 
 /* ---- Migration ---- */
 
-/* What this sends is part of the state of the APICs, which is saved later */
+/* The interrupt becomes part of the state of the APICs, which is saved later */
 static int prq_pre_save(void *opaque)
 {
     VTDPageRequestQueue *q = opaque;

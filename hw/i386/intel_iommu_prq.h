@@ -6,12 +6,12 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The registers PQH_REG to PEUADDR_REG (11.4.11), the ring in guest memory that
- * they describe, and the page request event (7.5).  What is in a descriptor and
- * who is answered is up to the caller.
+ * they describe, and the page request event (7.5).  The contents of descriptors
+ * and responses are up to the caller.
  *
  * Threads of devices add descriptors while a guest accesses the registers.  All
- * functions may be called from any thread, with or without the BQL, unless they
- * say otherwise.
+ * functions are callable from any thread, with or without the BQL, unless their
+ * descriptions say otherwise.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -67,7 +67,7 @@ typedef struct VTDPageRequestQueue VTDPageRequestQueue;
  *
  * Called with the lock of the queue held, from any thread.
  *
- * @opaque: what vtd_prq_new() was told
+ * @opaque: from vtd_prq_new()
  * @addr: guest physical address, a multiple of VTD_PRQ_DESC_SIZE
  * @desc: VTD_PRQ_DESC_QUADS quadwords, in host byte order
  *
@@ -76,11 +76,12 @@ typedef struct VTDPageRequestQueue VTDPageRequestQueue;
 typedef bool VTDPRQWrite(void *opaque, hwaddr addr, const uint64_t *desc);
 
 /**
- * enum VTDPRQResult: what has become of a descriptor
+ * enum VTDPRQResult: result of adding a descriptor
  *
- * @VTD_PRQ_DELIVERED: it is in the queue
+ * @VTD_PRQ_DELIVERED: the descriptor is in the queue
  * @VTD_PRQ_OVERFLOW: dropped, the queue is full or PRO is set
- * @VTD_PRQ_NO_QUEUE: dropped, PQA_REG is as after reset or names no memory
+ * @VTD_PRQ_NO_QUEUE: dropped, PQA_REG is as after reset or does not contain the
+ *                    address of memory
  */
 typedef enum VTDPRQResult {
     VTD_PRQ_DELIVERED,
@@ -98,7 +99,7 @@ typedef enum VTDPRQResult {
  * @write: writes descriptors to guest memory
  * @opaque: for @write
  *
- * Returns: the queue, never to be freed: an IOMMU lives as long as the machine
+ * Returns: the queue; it lives as long as the machine
  */
 VTDPageRequestQueue *vtd_prq_new(unsigned haw, bool eim, VTDPRQWrite *write,
                                  void *opaque);
@@ -117,7 +118,7 @@ void vtd_prq_reset(VTDPageRequestQueue *q);
  * @reg: offset, VTD_PRQ_FIRST_REG to VTD_PRQ_LAST_REG, a multiple of @size
  * @size: 4 or 8 bytes
  *
- * Returns: the value; 0 where no register is
+ * Returns: the value; 0 where there is no register
  */
 uint64_t vtd_prq_read(VTDPageRequestQueue *q, hwaddr reg, unsigned size);
 
@@ -143,9 +144,9 @@ void vtd_prq_write(VTDPageRequestQueue *q, hwaddr reg, uint64_t val,
 void vtd_prq_save(VTDPageRequestQueue *q, uint32_t words[VTD_PRQ_WORDS]);
 
 /**
- * vtd_prq_load: set all registers to what vtd_prq_save() has returned
+ * vtd_prq_load: set all registers to values from vtd_prq_save()
  *
- * Bits that are not implemented are dropped.  May make an event due.
+ * Ignores bits that are not implemented.  May make an event due.
  *
  * @q: the queue
  * @words: the registers
@@ -157,9 +158,9 @@ void vtd_prq_load(VTDPageRequestQueue *q, const uint32_t words[VTD_PRQ_WORDS]);
  *
  * @q: the queue
  * @desc: VTD_PRQ_DESC_QUADS quadwords
- * @event: set to whether this made an event due, see vtd_prq_take_event()
+ * @event: set to whether this has made an event due, see vtd_prq_take_event()
  *
- * Returns: what has become of it
+ * Returns: the result
  */
 VTDPRQResult vtd_prq_put(VTDPageRequestQueue *q, const uint64_t *desc,
                          bool *event);

@@ -1,5 +1,5 @@
 /*
- * VT-d: from a request's source and PASID to the tables that translate it
+ * VT-d: find the tables that translate the requests of a source and PASID
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -13,10 +13,10 @@
 #include "intel_iommu_internal.h"
 #include "intel_iommu_resolve.h"
 
-/* A cached target of translated requests: no PASID is that large */
+/* Stands for the PASID of translated requests; no PASID is that large */
 #define VTD_PASID_CONTEXT_ONLY  (PCI_NO_PASID - 1)
 
-/* What the registers say about address translation */
+/* The registers that control address translation */
 struct VTDRootConfig {
     struct rcu_head rcu;
     hwaddr addr;
@@ -208,7 +208,7 @@ static uint8_t lookup_scalable_context(Lookup *l)
     return fault;
 }
 
-/* What the context entry says about a PASID */
+/* Check whether the context entry allows the PASID */
 static uint8_t pasid_check(const Lookup *l)
 {
     unsigned pss = VTD_ECAP_GET_PSS(l->r->s->ecap);
@@ -333,7 +333,7 @@ static bool pasid_entry_first_stage(Lookup *l, VTDWalkConfig *walk)
     return mode == 0 || (mode == 1 && (l->r->s->cap & VTD_CAP_FS5LP));
 }
 
-/* Take over a present PASID-table entry */
+/* Fill in the target from a present PASID-table entry */
 static uint8_t use_pasid_entry(Lookup *l)
 {
     VTDWalkConfig *walk = &l->t->walk;
@@ -429,8 +429,8 @@ static const VTDTarget *cache_find(VTDResolver *r, uint16_t sid,
 }
 
 /*
- * @t belongs to the generation that was current before its entries were read:
- * should they have been invalidated meanwhile, nobody will find it.
+ * @t belongs to the generation that was current before its entries were read.
+ * If they have been invalidated since, no lookup finds it.
  */
 static void cache_insert(VTDResolver *r, const VTDTarget *t)
 {
@@ -477,7 +477,7 @@ const VTDTarget *vtd_resolve(VTDResolver *r, uint16_t sid, uint32_t pasid,
     return scratch;
 }
 
-/* SPT.5, SPT.6: what the PASID-table entry does not let a request ask for */
+/* SPT.5, SPT.6: what the PASID-table entry does not allow */
 uint8_t vtd_request_check(const VTDRequest *rq, const VTDTarget *t)
 {
     if (t->fault) {
@@ -566,7 +566,10 @@ bool vtd_resolver_mode_valid(const VTDResolver *r)
 void vtd_resolver_invalidate(VTDResolver *r)
 {
     qatomic_inc(&r->gen);
-    /* Last: who sees that answers are gone must not use a target to get one */
+    /*
+     * Last: a thread that finds no answer must not use a stale target to
+     * compute one.
+     */
     iommu_answers_invalidate(r->answers);
 }
 

@@ -1,14 +1,14 @@
 /*
- * VT-d: from a request's source and PASID to the tables that translate it
+ * VT-d: find the tables that translate the requests of a source and PASID
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Looks up root, context, PASID-directory and PASID-table entries.  Present and
- * valid results are cached per source and PASID, and dropped by context-cache
- * and PASID-cache invalidations and by changes of the root table.  So are the
- * answers to translation requests that were found with their help.
+ * The resolver looks up root, context, PASID-directory and PASID-table entries.
+ * It caches present and valid results by source and PASID, and drops them on
+ * context-cache and PASID-cache invalidations and on changes of the root table,
+ * together with the answers to translation requests that depend on them.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -53,14 +53,15 @@ typedef struct VTDRequest {
  * @pasid: PASID of the request, or PCI_NO_PASID
  * @gen: generation of the caches that this belongs to
  * @fault: VTDFaultReason why requests are blocked, or 0
- * @fpd: faults that a Fault Processing Disable bit qualifies are not reported
+ * @fpd: a Fault Processing Disable bit is set: qualified faults are not
+ *       reported
  * @ats: translation requests and translated requests are allowed
  * @page_requests: page requests are allowed (PRE)
  * @privileged: privileged requests are allowed (SRE)
  * @domain: domain id that tags what is cached of translations (6.2.1)
- * @tag_pasid: PASID that does: that of the request, or RID_PASID; PCI_NO_PASID
- *             in legacy mode
- * @walk: what translates, unless @fault
+ * @tag_pasid: PASID that tags them, too: that of the request, or RID_PASID;
+ *             PCI_NO_PASID in legacy mode
+ * @walk: the tables, unless @fault
  */
 typedef struct VTDTarget {
     struct rcu_head rcu;
@@ -77,7 +78,7 @@ typedef struct VTDTarget {
     VTDWalkConfig walk;
 } VTDTarget;
 
-/* Targets that are cached; a power of two */
+/* Number of targets in the cache; a power of two */
 #define VTD_TARGET_CACHE_SIZE   1024
 
 typedef struct VTDRootConfig VTDRootConfig;
@@ -87,11 +88,11 @@ typedef struct VTDRootConfig VTDRootConfig;
  *
  * @s: the IOMMU
  * @ram: guest memory
- * @root: what the registers say, read under RCU
+ * @root: the contents of the registers, read under RCU
  * @gen: incremented to drop all cached targets
  * @rsvd: reserved bits of paging entries
  * @cache: cached targets by hash of source and PASID, read under RCU
- * @answers: to translation requests
+ * @answers: answers to translation requests
  */
 struct VTDResolver {
     IntelIOMMUState *s;
@@ -106,7 +107,7 @@ struct VTDResolver {
 /**
  * vtd_resolver_new: create a resolver, with translation disabled
  *
- * Called once, with the BQL.
+ * Called once, with the BQL held.
  *
  * @s: the IOMMU, with its properties set
  *
@@ -115,11 +116,11 @@ struct VTDResolver {
 VTDResolver *vtd_resolver_new(IntelIOMMUState *s);
 
 /**
- * vtd_resolver_update: take over the registers
+ * vtd_resolver_update: read the registers
  *
- * Called with the BQL whenever root table pointer, translation table mode or
- * translation enable status have changed.  Requests that begin after this
- * returned follow the new setting.
+ * Called with the BQL held after a change of the root table pointer, the
+ * translation table mode or the translation enable status.  Requests that begin
+ * after this has returned use the new values.
  *
  * @r: the resolver
  */
@@ -128,9 +129,9 @@ void vtd_resolver_update(VTDResolver *r);
 /**
  * vtd_resolver_invalidate: drop all cached targets, and answers
  *
- * For context-cache and PASID-cache invalidations of every granularity: coarser
- * than asked for is allowed (6.5.2.1, 6.5.2.2), and the cost does not depend on
- * what is cached.  Callable from any thread.
+ * For context-cache and PASID-cache invalidations of every granularity: it is
+ * allowed to drop more than requested (6.5.2.1, 6.5.2.2).  The cost does not
+ * depend on the contents of the caches.  Callable from any thread.
  *
  * @r: the resolver
  */
@@ -148,20 +149,20 @@ void vtd_resolver_invalidate(VTDResolver *r);
 bool vtd_resolver_enabled(const VTDResolver *r);
 
 /**
- * vtd_resolver_scalable: tell the mode of the root table
+ * vtd_resolver_scalable: tell whether the root table is one of scalable mode
  *
  * Callable from any thread, within an RCU read-side critical section.
  *
  * @r: the resolver
  *
- * Returns: whether it is one of scalable mode (11.4.5, TTM)
+ * Returns: whether the translation table mode (TTM, 11.4.5) is scalable mode
  */
 bool vtd_resolver_scalable(const VTDResolver *r);
 
 /**
  * vtd_resolver_mode_valid: tell whether the mode of the root table is supported
  *
- * Called with the BQL.
+ * Called with the BQL held.
  *
  * @r: the resolver
  *
@@ -179,11 +180,10 @@ bool vtd_resolver_mode_valid(const VTDResolver *r);
  * @sid: source id of the request
  * @pasid: PASID, or PCI_NO_PASID
  * @at: VTD_AT_UNTRANSLATED, VTD_AT_TRANSLATION or VTD_AT_PAGE_REQUEST
- * @scratch: room for a result that is not cached
+ * @scratch: buffer for a result that is not cached
  *
- * Returns: the target, valid until the end of the critical section and, should
- * it be @scratch, no longer than that.  Its @fault tells whether the request
- * is blocked.
+ * Returns: the target, valid until the end of the critical section, and no
+ * longer than @scratch.  Its @fault tells whether the request is blocked.
  */
 const VTDTarget *vtd_resolve(VTDResolver *r, uint16_t sid, uint32_t pasid,
                              VTDAddressType at, VTDTarget *scratch);
@@ -191,13 +191,13 @@ const VTDTarget *vtd_resolve(VTDResolver *r, uint16_t sid, uint32_t pasid,
 /**
  * vtd_resolve_translated: find out whether translated requests are allowed
  *
- * They bypass the tables, so that the context entry alone decides (4.2.5).
- * Callable from any thread, within an RCU read-side critical section.
+ * Translated requests bypass the tables: only the context entry can block them
+ * (4.2.5).  Callable from any thread, within an RCU read-side critical section.
  *
  * @r: the resolver
  * @sid: source id of the request
  * @pasid: PASID, or PCI_NO_PASID
- * @fpd: set to whether a fault is not to be reported
+ * @fpd: set to whether a Fault Processing Disable bit is set
  *
  * Returns: 0, or the VTDFaultReason why the request is blocked
  */

@@ -13,7 +13,7 @@
 #include "intel_iommu_untranslated.h"
 #include "trace.h"
 
-/* The walk for the page that holds @addr */
+/* The walk for the page that contains @addr */
 static IOMMUWalkRequest page_walk(const VTDRequest *rq, hwaddr addr,
                                 IOMMUTLBEntry *entry)
 {
@@ -113,13 +113,13 @@ bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
     return ok;
 }
 
-/* Why a request is blocked that no table translates; 0 if it is not blocked */
+/* Why a request that no table translates is blocked; 0 if it is not blocked */
 static uint8_t block_reason(const VTDRequest *rq, const VTDTarget *t,
                             hwaddr addr)
 {
     bool scalable = vtd_resolver_scalable(rq->s->resolver);
 
-    /* Here requests do not get as far as the tables: 3.15 */
+    /* 3.15: the interrupt range is not translated */
     if (vtd_is_interrupt_addr(addr)) {
         return t->fault ?: vtd_fault_for_mode(VTD_FR_INTERRUPT_ADDR, scalable);
     }

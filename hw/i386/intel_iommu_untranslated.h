@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The functions here are called from any thread, with or without the BQL, and
- * from several at once.
+ * All functions are callable from any thread, with or without the BQL, and by
+ * several at once.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -29,7 +29,7 @@ void vtd_untranslated_blocked(PCIBus *bus, void *opaque, int devfn,
 /**
  * vtd_translate_untranslated: translate an untranslated request
  *
- * Blocks it and records the fault where the tables say so.
+ * Records the fault if the request is blocked.
  *
  * @s: the IOMMU, with translation enabled or not
  * @bus: bus of the requester
@@ -37,8 +37,8 @@ void vtd_untranslated_blocked(PCIBus *bus, void *opaque, int devfn,
  * @pasid: PASID, or PCI_NO_PASID
  * @addr: input address
  * @is_write: a write, else a read
- * @entry: set to the translation of a range that holds @addr, with permission
- *         IOMMU_NONE if the request is blocked
+ * @entry: set to the translation of a range that contains @addr, with
+ *         permission IOMMU_NONE if the request is blocked
  *
  * Returns: false if the request is blocked
  */
@@ -47,7 +47,7 @@ bool vtd_translate_untranslated(IntelIOMMUState *s, PCIBus *bus, int devfn,
                                 IOMMUTLBEntry *entry);
 
 /**
- * vtd_peek: look up what an untranslated request would find, changing nothing
+ * vtd_peek: look up a translation without side effects
  *
  * Sets no accessed and dirty bits, and records no fault.  Callable from any
  * thread.
@@ -57,10 +57,10 @@ bool vtd_translate_untranslated(IntelIOMMUState *s, PCIBus *bus, int devfn,
  * @devfn: device and function number of the requester
  * @pasid: PASID, or PCI_NO_PASID
  * @addr: input address
- * @entry: set to the translation of a range that holds @addr, with the
- *         permissions that need no accessed or dirty bit to be set
+ * @entry: set to the translation of a range that contains @addr, with the
+ *         permissions for which no accessed or dirty bit has to be set
  *
- * Returns: false if there are none
+ * Returns: false if there are no such permissions
  */
 bool vtd_peek(IntelIOMMUState *s, PCIBus *bus, int devfn, uint32_t pasid,
               hwaddr addr, IOMMUTLBEntry *entry);

@@ -5,11 +5,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A table with one place for each hash.  An answer belongs to the generation
- * that was current before it was worked out, and is used as long as that is
- * the current one.  A generation is the sum of how often everything and how
- * often the PASID has been dropped; it is that of one moment, since neither
- * goes back.  So an invalidation is an addition or two, whatever is kept.
+ * The cache is a table with one slot for each hash.  An answer belongs to the
+ * generation that was current before it was computed, and is valid while that
+ * generation is current.  A generation is the sum of two counters: how often
+ * all answers, and how often those of the PASID, have been dropped.  Neither
+ * counter decreases, so that equal sums mean equal counters.  An invalidation
+ * therefore is one or two additions, whatever the cache contains.
  */
 
 #include "qemu/osdep.h"
@@ -24,9 +25,9 @@
 #define CACHE_PASIDS    256
 
 /*
- * An answer.  A writer that makes an even @lock odd owns the place; all else
- * may be read at any time, and is used if @lock was even and did not change
- * meanwhile.
+ * An answer.  A writer owns the slot from making an even @lock odd until it
+ * makes it even again.  A reader uses the other fields only if @lock was even
+ * before it read them, and the same afterwards.
  */
 typedef struct Answer {
     QemuSeqLock lock;
@@ -39,7 +40,7 @@ typedef struct Answer {
 } QEMU_ALIGNED(CACHE_LINE) Answer;
 
 struct IOMMUAnswerCache {
-    /* Where nothing was kept yet no permission is given */
+    /* A slot that has never been used grants no permission */
     Answer answers[IOMMU_ANSWER_CACHE_SIZE];
     aligned_uint64_t drops;
     /* Indexed by the low bits of the PASID; PCI_NO_PASID shares the last one */
@@ -57,8 +58,8 @@ static inline uint64_t key_source(const IOMMUAnswerKey *key)
 }
 
 /*
- * Neighbouring pages of one source do not meet.  Nor do pages that are a large
- * page, a buffer or a table apart: all bits of the address count.
+ * Neighbouring pages of one source have different slots.  So do pages whose
+ * distance is a large page, a buffer or a table: all bits of the address count.
  */
 static inline unsigned key_index(const IOMMUAnswerKey *key)
 {
@@ -117,7 +118,7 @@ void iommu_answers_add(IOMMUAnswerCache *cache, uint64_t generation,
     qatomic_set__nocheck(&a->mask, entry->addr_mask);
     qatomic_set__nocheck(&a->out, entry->translated_addr);
     qatomic_set(&a->perm, entry->perm & IOMMU_RW);
-    /* And what seqlock_write_end() does, which wants no other writer near */
+    /* As in seqlock_write_end(), which does not support several writers */
     qatomic_store_release(&a->lock.sequence, seq + 2);
 }
 
@@ -128,7 +129,7 @@ uint64_t iommu_answers_generation(const IOMMUAnswerCache *cache,
     uint64_t generation = qatomic_read__nocheck(&cache->drops) +
                           qatomic_read__nocheck(&cache->pasid_drops[i]);
 
-    /* With qatomic_inc() when answers are dropped */
+    /* Pairs with qatomic_inc() in the invalidations */
     smp_mb_acquire();
     return generation;
 }

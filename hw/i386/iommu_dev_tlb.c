@@ -19,10 +19,10 @@
 #define PAGE_SHIFT      12
 #define SID_CACHE_SIZE  256
 
-/* Pages that a device-TLB is searched for in one unit of work */
+/* Pages that a notifier looks up in its ATC in one unit of work */
 #define PAGES_PER_WORK  8
 
-/* Someone to tell; either @n or @mr is set, none after unregistering */
+/* A notifier or a memory region; neither is set after unregistering */
 typedef struct Listener {
     IOMMUNotifier *n;
     IOMMUMemoryRegion *mr;
@@ -33,14 +33,14 @@ typedef struct Listener {
 
 typedef QLIST_HEAD(, Listener) ListenerList;
 
-/* A source.  Its number may change, when the guest numbers the buses. */
+/* A source.  Its id changes when the guest assigns bus numbers. */
 typedef struct Source {
     PCIBus *bus;
     uint8_t devfn;
     ListenerList listeners;
     GHashTable *by_pasid;       /* PASID -> ListenerList */
     unsigned n;
-    /* Source id that this was found under last */
+    /* Source id of the last lookup that found this source */
     uint16_t cached_sid;
 } Source;
 
@@ -49,7 +49,7 @@ struct IOMMUDevTLB {
     QemuRecMutex lock;
     GHashTable *sources;
     Source *by_sid[SID_CACHE_SIZE];
-    /* Invalidations that are in progress, and whether they left rubbish */
+    /* Invalidations in progress, and whether listeners are to be freed */
     unsigned depth;
     bool dead;
 };
@@ -119,7 +119,7 @@ static Source **sid_slot(IOMMUDevTLB *dt, uint16_t sid)
     return &dt->by_sid[(sid ^ sid >> 8) % SID_CACHE_SIZE];
 }
 
-/* Remember where a source was found, and nowhere else */
+/* Cache a source under @sid, and under no other source id */
 static void source_cache(IOMMUDevTLB *dt, Source *src, uint16_t sid)
 {
     Source **old = sid_slot(dt, src->cached_sid);
@@ -179,7 +179,7 @@ static void listener_add(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
     qemu_rec_mutex_unlock(&dt->lock);
 }
 
-/* Not while an invalidation goes through the lists */
+/* Not called while an invalidation traverses the lists */
 static void listener_free(IOMMUDevTLB *dt, Source *src, Listener *l)
 {
     ListenerList *list = source_pasid(src, l->pasid);
@@ -274,8 +274,8 @@ void iommu_dev_tlb_unregister_region(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
 }
 
 /*
- * A device-TLB is searched for each page of a range, up to some number of them,
- * and is cleared if the range is the whole address space.
+ * An ATC is searched for each page of a range, up to some number of pages, and
+ * is cleared if the range is the whole address space.
  */
 static unsigned notifier_work(hwaddr mask)
 {
@@ -301,7 +301,7 @@ static unsigned listener_notify(Listener *l, uint32_t pasid,
     return 0;
 }
 
-/* Those that are registered for @key, about @pasid */
+/* Notify the listeners that are registered for @key of @pasid */
 static unsigned source_notify_pasid(Source *src, uint32_t key, uint32_t pasid,
                                     IOMMUTLBEvent *event)
 {
@@ -346,7 +346,7 @@ static hwaddr dev_tlb_mask(hwaddr addr, bool size)
     return shift < 64 ? (1ULL << shift) - 1 : UINT64_MAX;
 }
 
-/* What the function is sent, for those who watch it */
+/* Count the Invalidate Request for the monitor */
 static void source_count(const Source *src, IOMMUDevTLBScope scope,
                          uint32_t pasid, const IOMMUTLBEntry *entry)
 {

@@ -19,11 +19,11 @@ typedef struct IOMMUDevTLB IOMMUDevTLB;
 
 /* The work of an invalidation, in units of about 100 ns */
 enum {
-    /* Call a notifier for one page */
+    /* Call a notifier for a single page */
     IOMMU_INV_WORK_NOTIFIER = 2,
-    /* The same for so many pages that all of a device-TLB is searched */
+    /* Call a notifier for so many pages that it searches its whole ATC */
     IOMMU_INV_WORK_SEARCH = 128,
-    /* Call the notifiers of a memory region, which may ask a back-end */
+    /* Call the notifiers of a memory region, which may wait for a back end */
     IOMMU_INV_WORK_REGION = 128,
 };
 
@@ -49,9 +49,9 @@ typedef enum IOMMUDevTLBScope {
 IOMMUDevTLB *iommu_dev_tlb_new(void);
 
 /**
- * iommu_dev_tlb_register: be told of invalidations
+ * iommu_dev_tlb_register: register a notifier of invalidations
  *
- * Callable from any thread, also from within a notifier.
+ * Callable from any thread, including from a notifier.
  *
  * @dt: the registry
  * @bus: bus of the requester
@@ -68,9 +68,9 @@ void iommu_dev_tlb_register(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
 /**
  * iommu_dev_tlb_unregister: undo iommu_dev_tlb_register()
  *
- * When this returns, @n is not being called any more, unless the calling thread
- * does so.  Does nothing if @n is not registered.  Callable from any thread,
- * which must not hold a lock that a notifier takes.
+ * No call of @n is in progress after this has returned, except calls by the
+ * same thread.  Does nothing if @n is not registered.  Callable from any thread
+ * that does not hold a lock that a notifier takes.
  *
  * @dt: the registry
  * @bus: bus of the requester
@@ -85,7 +85,7 @@ void iommu_dev_tlb_unregister(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
  * iommu_dev_tlb_register_region: pass invalidations on to the notifiers of a
  * memory region
  *
- * That is how vhost is told.  Called with the BQL.
+ * vhost receives invalidations this way.  Called with the BQL held.
  *
  * @dt: the registry
  * @bus: bus of the requester
@@ -99,7 +99,7 @@ void iommu_dev_tlb_register_region(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
 /**
  * iommu_dev_tlb_unregister_region: undo iommu_dev_tlb_register_region()
  *
- * Called with the BQL.
+ * Called with the BQL held.
  *
  * @dt: the registry
  * @bus: bus of the requester
@@ -113,7 +113,7 @@ void iommu_dev_tlb_unregister_region(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
 /**
  * iommu_dev_tlb_invalidate: invalidate translations in device-TLBs
  *
- * Returns after all notifiers have.  Called with the BQL.
+ * All notifiers have returned when this returns.  Called with the BQL held.
  *
  * @dt: the registry
  * @sid: source id

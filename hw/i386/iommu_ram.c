@@ -27,7 +27,7 @@ typedef struct IOMMURamRange {
 struct IOMMURamMap {
     struct rcu_head rcu;
     size_t n;
-    /* Index of the largest range: most tables are there */
+    /* Index of the largest range, which holds most tables */
     size_t largest;
     IOMMURamRange range[];
 };
@@ -40,7 +40,7 @@ static IOMMURamMap *iommu_ram_map_new(size_t n)
     return map;
 }
 
-/* Runs when no reader can hold a pointer into the ranges any more */
+/* Runs when no reader has a pointer into the ranges */
 static void iommu_ram_map_free(IOMMURamMap *map)
 {
     for (size_t i = 0; i < map->n; i++) {
@@ -60,8 +60,8 @@ static void iommu_ram_begin(MemoryListener *listener)
 }
 
 /*
- * Only what is RAM through and through is of use: anything that needs a
- * memory transaction is no place for translation structures.
+ * Memory that needs a memory transaction for each access is not suitable for
+ * translation structures.
  */
 static bool iommu_ram_usable(const MemoryRegionSection *section)
 {
@@ -115,7 +115,7 @@ static inline bool iommu_ram_holds(const IOMMURamRange *range, hwaddr addr)
     return addr >= range->first && addr <= range->last;
 }
 
-/* The range that @addr lies in */
+/* The range that contains @addr */
 static const IOMMURamRange *iommu_ram_find_byte(const IOMMURam *ram,
                                                 hwaddr addr)
 {
@@ -142,8 +142,8 @@ static const IOMMURamRange *iommu_ram_find_byte(const IOMMURam *ram,
 
 /*
  * The @n quadwords at @addr in host memory, and whether they are writable.
- * NULL if @addr is not aligned to quadwords, which are accessed at once, or if
- * any of them lies outside of the range that the first one is in.
+ * NULL if @addr is not a multiple of 8, which atomic accesses require, or if
+ * the range of the first quadword does not contain all of them.
  */
 static uint64_t *iommu_ram_find(const IOMMURam *ram, hwaddr addr, unsigned n,
                                 bool *writable)
@@ -169,8 +169,8 @@ static uint64_t *iommu_ram_map_table(const IOMMUWalkMem *mem, hwaddr addr,
 }
 
 /*
- * Tell migration, and TCG should there be code in the page.  Unmapping does
- * both, and drops a reference that mapping would have taken.
+ * Notify migration, and TCG if the page contains code.  Unmapping does both,
+ * and drops a reference that mapping would have taken.
  */
 static void iommu_ram_mark_dirty(const IOMMUWalkMem *mem, uint64_t *table,
                                  unsigned first, unsigned last)

@@ -5,9 +5,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A walk touches one page per level and must not pay for a memory transaction
- * each time.  This keeps a short sorted list of the RAM in the system address
- * space, replaced as a whole when the memory map changes and read under RCU.
+ * A walk reads one page per level, and a memory transaction for each would be
+ * too slow.  The view is a short sorted list of the RAM in the system address
+ * space; it is replaced as a whole when the memory map changes, and read under
+ * RCU.
  */
 
 #ifndef HW_I386_IOMMU_RAM_H
@@ -22,9 +23,9 @@ typedef struct IOMMURamMap IOMMURamMap;
  * struct IOMMURam: view of guest RAM
  *
  * @mem: for walks of page tables
- * @listener: keeps @map up to date
- * @map: what is there, read under RCU
- * @next: what will be there, while a transaction of the memory map is open
+ * @listener: updates @map
+ * @map: the current list, read under RCU
+ * @next: the new list, during a transaction of the memory map
  */
 typedef struct IOMMURam {
     IOMMUWalkMem mem;
@@ -34,29 +35,29 @@ typedef struct IOMMURam {
 } IOMMURam;
 
 /**
- * iommu_ram_init: start following the system address space
+ * iommu_ram_init: create a view of the system address space
  *
- * Called once, with the BQL; there is no counterpart, as an IOMMU lives as long
- * as the machine.
+ * Called once, with the BQL held.  There is no counterpart, since an IOMMU
+ * lives as long as the machine.
  *
- * @ram: what to initialize
+ * @ram: the view
  */
 void iommu_ram_init(IOMMURam *ram);
 
 /**
  * iommu_ram_read: read quadwords of a translation structure
  *
- * Each quadword is read at once, and converted from little endian.  Callable
+ * Each quadword is read atomically, and converted from little endian.  Callable
  * from any thread, within an RCU read-side critical section.
  *
  * @ram: view of guest RAM
  * @addr: guest physical address; may have any value
- * @val: where to put the quadwords
+ * @val: set to the quadwords
  * @n: their number, from 1 to 512
  *
  * Returns: false, with nothing read, if @addr is not a multiple of 8, or if
- * any byte of the quadwords is not RAM or ROM.  Quadwords that lie in two
- * memory regions are not read either.
+ * any byte of the quadwords is not RAM or ROM, or if they are in two memory
+ * regions
  */
 bool iommu_ram_read(const IOMMURam *ram, hwaddr addr, uint64_t *val,
                     unsigned n);
@@ -64,7 +65,7 @@ bool iommu_ram_read(const IOMMURam *ram, hwaddr addr, uint64_t *val,
 /**
  * iommu_ram_write: write quadwords
  *
- * Each quadword is written at once, in little endian.  Callable from any
+ * Each quadword is written atomically, in little endian.  Callable from any
  * thread, within an RCU read-side critical section.
  *
  * @ram: view of guest RAM
@@ -73,8 +74,8 @@ bool iommu_ram_read(const IOMMURam *ram, hwaddr addr, uint64_t *val,
  * @n: their number, from 1 to 512
  *
  * Returns: false, with nothing written, if @addr is not a multiple of 8, or if
- * any byte of the quadwords is not RAM, or read-only.  Quadwords that lie in
- * two memory regions are not written either.
+ * any byte of the quadwords is not RAM or is read-only, or if they are in two
+ * memory regions
  */
 bool iommu_ram_write(const IOMMURam *ram, hwaddr addr, const uint64_t *val,
                      unsigned n);
@@ -86,11 +87,11 @@ bool iommu_ram_write(const IOMMURam *ram, hwaddr addr, const uint64_t *val,
  *
  * @ram: view of guest RAM
  * @addr: guest physical address of the entry; may have any value
- * @old: what the entry was when it was read
+ * @old: the entry as it was read before
  * @flags: bits to set
  *
- * Returns: 0, also if the bits were set in @old; -EAGAIN if the entry is not
- * @old any more; -EFAULT if @addr is not a multiple of 8, not RAM, or read-only
+ * Returns: 0, also if the bits are set in @old; -EAGAIN if the entry differs
+ * from @old; -EFAULT if @addr is not a multiple of 8, not RAM, or read-only
  */
 int iommu_ram_set_flags(const IOMMURam *ram, hwaddr addr, uint64_t old,
                         uint64_t flags);
