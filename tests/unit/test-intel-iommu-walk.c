@@ -569,13 +569,14 @@ static void test_legacy_reasons(void **state)
         g_autofree WalkMemory *m = rule_memory();
         VTDWalkConfig cfg = config(cases[i / 2].type);
         IOMMUWalkRequest req = ask(cases[i / 2].first, 1);
+        bool scalable = i & 1;
 
         map_second(m, PAGE, cases[i / 2].entry);
-        cfg.reasons = vtd_walk_reasons(i & 1);
+        cfg.reasons = vtd_walk_reasons(scalable);
         req.want = cases[i / 2].want;
         assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
-        assert_int_equal(req.fault, i & 1 ? cases[i / 2].scalable :
-                                            cases[i / 2].legacy);
+        assert_int_equal(req.fault, scalable ? cases[i / 2].scalable :
+                                               cases[i / 2].legacy);
     }
 }
 
@@ -586,19 +587,19 @@ static void test_tables_beyond_memory(void **state)
         g_autofree WalkMemory *m = rule_memory();
         VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
         IOMMUWalkRequest req = ask(0, 1);
-        bool root = i & 2;
+        bool root = i & 2, scalable = i & 1;
 
-        cfg.reasons = vtd_walk_reasons(i & 1);
+        cfg.reasons = vtd_walk_reasons(scalable);
         if (root) {
             cfg.ss_root = WALK_MEMORY_PAGES * PAGE;
         }
         m->entry[512] = WALK_MEMORY_PAGES * PAGE | SR | SW;
         vtd_walk(&m->mem, &cfg, &req);
         assert_int_equal(req.fault,
-                         root ? (i & 1 ? VTD_FR_SS_ROOT_INV :
-                                         VTD_FR_CONTEXT_ENTRY_INV) :
-                                (i & 1 ? VTD_FR_SS_PAGING_ENTRY_INV :
-                                         VTD_FR_PAGING_ENTRY_INV));
+                         root ? (scalable ? VTD_FR_SS_ROOT_INV :
+                                            VTD_FR_CONTEXT_ENTRY_INV) :
+                                (scalable ? VTD_FR_SS_PAGING_ENTRY_INV :
+                                            VTD_FR_PAGING_ENTRY_INV));
         assert_int_equal(req.error, req.fault);
     }
 }

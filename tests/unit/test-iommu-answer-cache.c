@@ -1,5 +1,5 @@
 /*
- * Unit tests of the answers to translation requests that VT-d keeps
+ * Unit tests of the cache of answers to translation requests
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *

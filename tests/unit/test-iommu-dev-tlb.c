@@ -1,5 +1,5 @@
 /*
- * Unit tests of the registry of VT-d device-TLBs
+ * Unit tests of the registry of device-TLBs
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *

@@ -1,5 +1,5 @@
 /*
- * Unit tests of guest RAM as VT-d reads it without locks
+ * Unit tests of the view of guest RAM that an IOMMU has
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
