@@ -81,7 +81,8 @@ static IOMMUWalkStatus ats_walk(const VTDRequest *rq, IOMMUWalkRequest *walk)
 }
 
 /* 6.2.4.1: only results without a fault that grant all that is wanted */
-static bool ats_may_keep(const IOMMUWalkRequest *walk, IOMMUWalkStatus status)
+static bool ats_is_cacheable(const IOMMUWalkRequest *walk,
+                             IOMMUWalkStatus status)
 {
     return status == IOMMU_WALK_DONE && walk->num_results == 1 &&
            walk->result->perm == walk->want;
@@ -107,7 +108,7 @@ static IOMMUWalkStatus ats_answer(const VTDRequest *rq, IOMMUWalkRequest *walk)
     RCU_READ_LOCK_GUARD();
     generation = iommu_answers_generation(answers, &key);
     status = ats_walk(rq, walk);
-    if (ats_may_keep(walk, status)) {
+    if (ats_is_cacheable(walk, status)) {
         iommu_answers_add(answers, generation, &key, walk->result);
     }
     return status;

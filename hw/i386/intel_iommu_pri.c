@@ -147,7 +147,7 @@ static VTDPRQResult deliver(const PageRequest *rq)
 }
 
 /* The response that the IOMMU generates (table 31) */
-static void answer(const PageRequest *rq, IOMMUPRIResponseCode code)
+static void respond(const PageRequest *rq, IOMMUPRIResponseCode code)
 {
     trace_vtd_pri_auto_response(rq->sid, rq->pasid, rq->prgi, code);
     iommu_pri_respond(rq->s->pri->responders, rq->bus, rq->devfn, rq->pasid,
@@ -164,8 +164,8 @@ static int drop(const PageRequest *rq, VTDPRQResult result)
     bool overflow = result == VTD_PRQ_OVERFLOW;
 
     if (rq->lpig && (rq->is_read || rq->is_write)) {
-        answer(rq, overflow ? IOMMU_PRI_RESP_SUCCESS :
-                              IOMMU_PRI_RESP_INVALID_REQUEST);
+        respond(rq, overflow ? IOMMU_PRI_RESP_SUCCESS :
+                               IOMMU_PRI_RESP_INVALID_REQUEST);
         return 0;
     }
     trace_vtd_pri_request_dropped(rq->sid, rq->pasid, rq->addr, rq->prgi,

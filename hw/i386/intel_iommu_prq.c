@@ -127,8 +127,7 @@ static uint32_t ring_mask(const VTDPageRequestQueue *q)
     return (0x1000u << (q->reg[PQA] & VTD_PQA_PQS)) - VTD_PRQ_DESC_SIZE;
 }
 
-/* Called with the lock held */
-static VTDPRQResult put(VTDPageRequestQueue *q, const uint64_t *desc)
+static VTDPRQResult put_locked(VTDPageRequestQueue *q, const uint64_t *desc)
 {
     hwaddr base = ring_base(q);
     uint32_t mask = ring_mask(q);
@@ -161,7 +160,7 @@ VTDPRQResult vtd_prq_put(VTDPageRequestQueue *q, const uint64_t *desc,
 
     QEMU_LOCK_GUARD(&q->lock);
     due = event_due(q);
-    result = put(q, desc);
+    result = put_locked(q, desc);
     *event = !due && event_due(q);
     return result;
 }
