@@ -1,5 +1,5 @@
 /*
- * VT-d: members of PCIIOMMUOps that are about device-TLBs
+ * VT-d: PCI callbacks for device-TLBs
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
