@@ -540,20 +540,32 @@ static void atd_wait_for_accesses(PCIATSTestDev *d)
     drain_wait(d->accesses);
 }
 
-static unsigned atd_svm_flags(const ATDRequest *req)
+static PCIATSDMATransfer atd_svm_transfer(PCIATSTestDev *d,
+                                          const ATDRequest *req)
 {
-    return (req->flags & ATD_FLAG_PRIV ? PCI_ATS_DMA_PRIV : 0) |
-           (req->flags & ATD_FLAG_EXEC ? PCI_ATS_DMA_EXEC : 0);
+    return (PCIATSDMATransfer) {
+        .pasid = req->pasid,
+        .flags = (req->flags & ATD_FLAG_PRIV ? PCI_ATS_DMA_PRIV : 0) |
+                 (req->flags & ATD_FLAG_EXEC ? PCI_ATS_DMA_EXEC : 0),
+        .num_ranges = 1,
+        .range = {
+            { req->addr, req->command == ATD_CMD_SVM_READ
+                         ? DMA_DIRECTION_TO_DEVICE
+                         : DMA_DIRECTION_FROM_DEVICE },
+        },
+        .len = req->length,
+        .buf = d->data,
+    };
 }
 
-static int64_t atd_svm_dma(PCIATSTestDev *d, const ATDRequest *req,
-                           DMADirection dir)
+static int64_t atd_svm_dma(PCIATSTestDev *d, const ATDRequest *req)
 {
+    PCIATSDMATransfer transfer = atd_svm_transfer(d, req);
+
     if (req->length > ATD_BUFFER_SIZE) {
         return -E2BIG;
     }
-    return pci_ats_dma_rw(d->dma, req->pasid, atd_svm_flags(req), req->addr,
-                          d->data, req->length, dir);
+    return pci_ats_dma_run(d->dma, &transfer, NULL);
 }
 
 static int64_t atd_run(PCIATSTestDev *d, const ATDRequest *req)
@@ -582,9 +594,8 @@ static int64_t atd_run(PCIATSTestDev *d, const ATDRequest *req)
     case ATD_CMD_DMA_WRITE:
         return atd_dma(d, req, DMA_DIRECTION_FROM_DEVICE);
     case ATD_CMD_SVM_READ:
-        return atd_svm_dma(d, req, DMA_DIRECTION_TO_DEVICE);
     case ATD_CMD_SVM_WRITE:
-        return atd_svm_dma(d, req, DMA_DIRECTION_FROM_DEVICE);
+        return atd_svm_dma(d, req);
     case ATD_CMD_RESPONSE_FAILURE:
     case ATD_CMD_UNEXPECTED_PRGI:
         if (!d->has_pri) {
@@ -702,12 +713,10 @@ static void atd_start(PCIATSTestDev *d)
     if ((req->flags & ATD_FLAG_ASYNC) && req->length <= ATD_BUFFER_SIZE &&
         (req->command == ATD_CMD_SVM_READ ||
          req->command == ATD_CMD_SVM_WRITE)) {
+        PCIATSDMATransfer transfer = atd_svm_transfer(d, req);
+
         object_ref(OBJECT(d));
-        pci_ats_dma_rw_async(d->dma, req->pasid, atd_svm_flags(req), req->addr,
-                             d->data, req->length,
-                             req->command == ATD_CMD_SVM_READ
-                             ? DMA_DIRECTION_TO_DEVICE
-                             : DMA_DIRECTION_FROM_DEVICE, atd_svm_done, d);
+        pci_ats_dma_submit(d->dma, &transfer, atd_svm_done, d);
         return;
     }
     /* The BQL is held: do not repeat the command */

@@ -31,6 +31,7 @@
 #include "hw/misc/svm-demo-data.h"
 #include "hw/pci/msi.h"
 #include "hw/pci/pci_ats_dma.h"
+#include "hw/pci/pci_ats_inject.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/pci/pci_device.h"
 #include "hw/qdev-properties.h"
@@ -108,17 +109,18 @@ static bool svm_demo_is_write(const SVMDemoOperation *op)
 }
 
 /* Process a piece of the data */
-static void svm_demo_visit(void *opaque, void *data, size_t len)
+static bool svm_demo_visit(void *opaque, void *const *data, size_t len)
 {
     SVMDemoJob *job = opaque;
     SVMDemoOperation *op = &job->op;
 
     if (svm_demo_is_write(op)) {
-        svm_demo_pattern_fill(data, len, op->pos);
+        svm_demo_pattern_fill(data[0], len, op->pos);
     } else {
-        op->crc = svm_demo_crc8(op->crc, data, len);
+        op->crc = svm_demo_crc8(op->crc, data[0], len);
     }
     op->pos += len;
+    return true;
 }
 
 /* End the operation with a result and an interrupt */
@@ -188,11 +190,19 @@ static void svm_demo_run(SVMDemoState *s, unsigned flags)
     if (op->options & SVM_DEMO_OPTION_PRIV) {
         flags |= PCI_ATS_DMA_PRIV;
     }
-    pci_ats_dma_visit_async(s->dma, op->pasid, flags, op->addr + op->pos,
-                            s->live.ended ? 0 : op->size - op->pos,
-                            svm_demo_is_write(op) ? DMA_DIRECTION_FROM_DEVICE
-                                             : DMA_DIRECTION_TO_DEVICE,
-                            svm_demo_visit, svm_demo_job_done, job);
+    pci_ats_dma_submit(s->dma, &(PCIATSDMATransfer) {
+        .pasid = op->pasid,
+        .flags = flags | PCI_ATS_DMA_TRANSLATED_ONLY,
+        .num_ranges = 1,
+        .range = {
+            { op->addr + op->pos,
+              svm_demo_is_write(op) ? DMA_DIRECTION_FROM_DEVICE
+                                    : DMA_DIRECTION_TO_DEVICE },
+        },
+        .len = s->live.ended ? 0 : op->size - op->pos,
+        .visit = svm_demo_visit,
+        .opaque = job,
+    }, svm_demo_job_done, job);
 }
 
 /*

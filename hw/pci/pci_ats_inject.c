@@ -1,5 +1,5 @@
 /*
- * Faults on purpose in the ATS of a device model
+ * Fault injection for device models with ATS
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -8,8 +8,11 @@
 
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
-#include "hw/pci/pci_ats_inject.h"
+#include "pci_ats_dma_internal.h"
 #include "qapi/visitor.h"
+#include "trace.h"
+
+/* ---- Properties ---- */
 
 static void get_number(Object *obj, Visitor *v, const char *name, void *opaque,
                        Error **errp)
@@ -59,7 +62,10 @@ void pci_ats_inject_add_properties(Object *obj, PCIATSInject *inject)
                         set_switch, NULL, &inject->ignore_invalidations);
 }
 
-bool pci_ats_inject_take(uint32_t *count)
+/* ---- Faults ---- */
+
+/* Returns whether the counter was not 0, and decrements it */
+static bool inject_take(uint32_t *count)
 {
     uint32_t n = qatomic_read(count);
 
@@ -72,4 +78,53 @@ bool pci_ats_inject_take(uint32_t *count)
         n = seen;
     }
     return false;
+}
+
+bool dma_inject_refusal(PCIATSDMA *dma, uint32_t pasid, hwaddr addr)
+{
+    if (!dma->inject || !inject_take(&dma->inject->deny_requests)) {
+        return false;
+    }
+    trace_pci_ats_dma_deny_request(dma->dev->name, dma->dev->devfn, pasid,
+                                   addr);
+    return true;
+}
+
+static void inject_delay(PCIATSDMA *dma, DMAGroup *group,
+                         IOMMUPRIResponseCode code, uint32_t delay)
+{
+    group->response = DMA_RESPONSE_DELAYED;
+    group->due = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) +
+                 (int64_t)delay * SCALE_MS;
+    group->code = code;
+    timer_mod_anticipate_ns(dma->delay_timer, group->due);
+}
+
+bool dma_inject_response(PCIATSDMA *dma, DMAGroup *group,
+                         IOMMUPRIResponseCode code)
+{
+    uint32_t delay;
+
+    if (!dma->inject || !group->range) {
+        return false;
+    }
+    delay = qatomic_read(&dma->inject->delay_responses);
+    if (inject_take(&dma->inject->drop_responses)) {
+        delay = 0;
+        group->response = DMA_RESPONSE_DROPPED;
+    } else if (delay) {
+        inject_delay(dma, group, code, delay);
+    } else {
+        return false;
+    }
+    trace_pci_ats_dma_inject_response(dma->dev->name, dma->dev->devfn,
+                                      group->listener->pasid,
+                                      dma_group_prgi(&dma->groups, group),
+                                      group->first, code, delay);
+    return true;
+}
+
+bool dma_inject_ignores_invalidation(PCIATSDMA *dma)
+{
+    return dma->inject && qatomic_read(&dma->inject->ignore_invalidations);
 }

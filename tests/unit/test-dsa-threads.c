@@ -98,11 +98,10 @@ bool pci_ats_dma_settle(PCIATSDMA *dma, uint32_t pasid)
     return true;
 }
 
-int pci_ats_dma_rw_partial(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
-                           hwaddr addr, void *buf, size_t len,
-                           DMADirection dir, size_t *moved)
+/* Descriptors, lists and completion records */
+static int fake_copy(hwaddr addr, void *buf, size_t len, DMADirection dir,
+                     size_t *moved)
 {
-    *moved = 0;
     if (qatomic_read(&slow)) {
         qatomic_inc(&slow_accesses);
         while (qatomic_read(&slow) && !qatomic_read(&suspended)) {
@@ -128,23 +127,19 @@ int pci_ats_dma_rw_partial(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
     return 0;
 }
 
-int pci_ats_dma_visit_ranges(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
-                             const PCIATSDMARange *ranges, unsigned n,
-                             size_t len, PCIATSDMAVisitRanges *visit,
-                             void *opaque, size_t *visited, unsigned *failed)
+static int fake_visit(const PCIATSDMATransfer *transfer, size_t *visited)
 {
     uint8_t memory[PCI_ATS_DMA_RANGES][PIECE] = { };
     void *const data[] = { memory[0], memory[1], memory[2] };
     bool more = true;
 
-    *failed = 0;
-    for (*visited = 0; more && *visited < len; ) {
-        size_t piece = MIN(len - *visited, PIECE);
+    while (more && *visited < transfer->len) {
+        size_t piece = MIN(transfer->len - *visited, PIECE);
 
         if (!access_begin()) {
             return -ECANCELED;
         }
-        more = visit(opaque, data, piece);
+        more = transfer->visit(transfer->opaque, data, piece);
         *visited += piece;
         access_end();
     }
@@ -160,8 +155,7 @@ int pci_ats_dma_visit_ranges(PCIATSDMA *dma, const PCIATSDMAOrigin *origin,
 static uint8_t event_log[LOG_SIZE][DSA_EVENT_SIZE];
 static int events, bad_events;
 
-int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
-                   hwaddr addr, void *buf, size_t len, DMADirection dir)
+static int fake_log(hwaddr addr, const void *buf, size_t len)
 {
     if (!access_begin()) {
         return -ECANCELED;
@@ -169,6 +163,27 @@ int pci_ats_dma_rw(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
     memcpy(event_log[(addr - LOG) / DSA_EVENT_SIZE], buf, len);
     access_end();
     return 0;
+}
+
+int pci_ats_dma_run(PCIATSDMA *dma, const PCIATSDMATransfer *transfer,
+                    PCIATSDMAResult *result)
+{
+    hwaddr addr = transfer->range[0].addr;
+    size_t moved = 0;
+    int ret;
+
+    if (!transfer->buf) {
+        ret = fake_visit(transfer, &moved);
+    } else if (result) {
+        ret = fake_copy(addr, transfer->buf, transfer->len,
+                        transfer->range[0].dir, &moved);
+    } else {
+        ret = fake_log(addr, transfer->buf, transfer->len);
+    }
+    if (result) {
+        *result = (PCIATSDMAResult) { .moved = moved };
+    }
+    return ret;
 }
 
 /* Read the log as an interrupt handler does */

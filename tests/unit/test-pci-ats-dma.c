@@ -5,9 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/pci/pci_ats_dma.c, with the real ATC, between a fake function, a fake
- * IOMMU with one page table for all PASIDs, and a fake guest that answers page
- * requests from a thread of its own.
+ * hw/pci/pci_ats_dma.c and the other files of the engine, with the real ATC,
+ * between a fake function, a fake IOMMU with one page table for all PASIDs, and
+ * a fake guest that answers page requests from a thread of its own.
  */
 
 #include "qemu/osdep.h"
@@ -525,11 +525,24 @@ static void stop(PCIATSDMA *dma)
     stop_guest();
 }
 
+static PCIATSDMATransfer read_transfer(uint32_t pasid, hwaddr addr, void *buf,
+                                       size_t len)
+{
+    return (PCIATSDMATransfer) {
+        .pasid = pasid,
+        .num_ranges = 1,
+        .range = { { addr, DMA_DIRECTION_TO_DEVICE } },
+        .len = len,
+        .buf = buf,
+    };
+}
+
 static int dma_read_at(PCIATSDMA *dma, uint32_t pasid, hwaddr addr, void *buf,
                        size_t len)
 {
-    return pci_ats_dma_rw(dma, pasid, 0, addr, buf, len,
-                          DMA_DIRECTION_TO_DEVICE);
+    PCIATSDMATransfer transfer = read_transfer(pasid, addr, buf, len);
+
+    return pci_ats_dma_run(dma, &transfer, NULL);
 }
 
 static int dma_read(PCIATSDMA *dma, unsigned page, void *buf, size_t len)
@@ -539,8 +552,22 @@ static int dma_read(PCIATSDMA *dma, unsigned page, void *buf, size_t len)
 
 static int dma_write(PCIATSDMA *dma, unsigned page, void *buf, size_t len)
 {
-    return pci_ats_dma_rw(dma, 1, 0, IOVA + page * PAGE, buf, len,
-                          DMA_DIRECTION_FROM_DEVICE);
+    PCIATSDMATransfer transfer = read_transfer(1, IOVA + page * PAGE, buf, len);
+
+    transfer.range[0].dir = DMA_DIRECTION_FROM_DEVICE;
+    return pci_ats_dma_run(dma, &transfer, NULL);
+}
+
+/* Read in the background, from the start of a page on */
+static void submit_read(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
+                        unsigned page, void *buf, size_t len,
+                        PCIATSDMADone *done, void *opaque)
+{
+    PCIATSDMATransfer transfer = read_transfer(pasid, IOVA + page * PAGE, buf,
+                                               len);
+
+    transfer.flags = flags;
+    pci_ats_dma_submit(dma, &transfer, done, opaque);
 }
 
 /* ---- Tests ---- */
@@ -717,14 +744,24 @@ static int copy_pages(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
                       unsigned from, unsigned to, size_t len, Copy *copy,
                       size_t *visited, unsigned *failed)
 {
-    const PCIATSDMARange ranges[] = {
-        { IOVA + from * PAGE + 7, DMA_DIRECTION_TO_DEVICE },
-        { IOVA + to * PAGE + 1000, DMA_DIRECTION_FROM_DEVICE },
+    const PCIATSDMATransfer transfer = {
+        .pasid = pasid,
+        .flags = flags | PCI_ATS_DMA_EXACT,
+        .num_ranges = 2,
+        .range = {
+            { IOVA + from * PAGE + 7, DMA_DIRECTION_TO_DEVICE },
+            { IOVA + to * PAGE + 1000, DMA_DIRECTION_FROM_DEVICE },
+        },
+        .len = len,
+        .visit = copy_piece,
+        .opaque = copy,
     };
-    const PCIATSDMAOrigin origin = { .pasid = pasid, .flags = flags };
+    PCIATSDMAResult result;
+    int ret = pci_ats_dma_run(dma, &transfer, &result);
 
-    return pci_ats_dma_visit_ranges(dma, &origin, ranges, 2, len, copy_piece,
-                                    copy, visited, failed);
+    *visited = result.moved;
+    *failed = result.failed;
+    return ret;
 }
 
 /* Ranges are visited in step, whichever lacks a page */
@@ -871,10 +908,14 @@ static void test_iommu_errors(void **state)
 static int read_partial(PCIATSDMA *dma, unsigned flags, void *buf, size_t len,
                         size_t *moved)
 {
-    const PCIATSDMAOrigin origin = { .pasid = 1, .flags = flags };
+    PCIATSDMATransfer transfer = read_transfer(1, IOVA + PAGE + 8, buf, len);
+    PCIATSDMAResult result;
+    int ret;
 
-    return pci_ats_dma_rw_partial(dma, &origin, IOVA + PAGE + 8, buf, len,
-                                  DMA_DIRECTION_TO_DEVICE, moved);
+    transfer.flags = flags | PCI_ATS_DMA_EXACT;
+    ret = pci_ats_dma_run(dma, &transfer, &result);
+    *moved = result.moved;
+    return ret;
 }
 
 /* How far it came, without asking for the page that is missing */
@@ -936,11 +977,14 @@ static int background_join(Background *b)
 static void *background_read(void *opaque)
 {
     Background *b = opaque;
-    const PCIATSDMAOrigin origin = { .pasid = b->pasid, .cancel = &b->cancel };
+    PCIATSDMATransfer transfer = read_transfer(b->pasid, IOVA + b->page * PAGE,
+                                               b->buf, b->len);
+    PCIATSDMAResult result;
 
-    b->ret = pci_ats_dma_rw_partial(b->dma, &origin, IOVA + b->page * PAGE,
-                                    b->buf, b->len, DMA_DIRECTION_TO_DEVICE,
-                                    &b->moved);
+    transfer.flags = PCI_ATS_DMA_EXACT;
+    transfer.cancel = &b->cancel;
+    b->ret = pci_ats_dma_run(b->dma, &transfer, &result);
+    b->moved = result.moved;
     qemu_sem_post(&b->ended);
     return NULL;
 }
@@ -1288,8 +1332,7 @@ static void async_start(Async *a, PCIATSDMA *dma, uint32_t pasid, unsigned page)
 {
     qemu_sem_init(&a->sem, 0);
     a->ret = 1;
-    pci_ats_dma_rw_async(dma, pasid, 0, IOVA + page * PAGE, a->buf, PAGE,
-                         DMA_DIRECTION_TO_DEVICE, async_done, a);
+    submit_read(dma, pasid, 0, page, a->buf, PAGE, async_done, a);
 }
 
 /* One that waits for the guest does not hold up the others */
@@ -1366,8 +1409,7 @@ static void inline_done(void *opaque, int ret)
 
 static void inline_start(Inline *a, PCIATSDMA *dma, unsigned page, size_t len)
 {
-    pci_ats_dma_rw_async(dma, 1, PCI_ATS_DMA_INLINE, IOVA + page * PAGE,
-                         a->buf, len, DMA_DIRECTION_TO_DEVICE, inline_done, a);
+    submit_read(dma, 1, PCI_ATS_DMA_INLINE, page, a->buf, len, inline_done, a);
 }
 
 /* Only what is short, and with the BQL */
@@ -1519,8 +1561,7 @@ static void test_free_with_bql(void **state)
     map(1, MMIO, IOMMU_RW);
     bql_lock();
     qemu_sem_init(&a->sem, 0);
-    pci_ats_dma_rw_async(dma, 1, 0, IOVA + PAGE, a->buf, PAGE,
-                         DMA_DIRECTION_TO_DEVICE, async_done_with_bql, a);
+    submit_read(dma, 1, 0, 1, a->buf, PAGE, async_done_with_bql, a);
     /* Until it has translated, and is about to end */
     while (!qatomic_read(&translations)) {
         g_usleep(100);
@@ -1558,8 +1599,7 @@ static void blocker_start(Blocker *b, PCIATSDMA *dma)
     qemu_sem_init(&b->reached, 0);
     qemu_sem_init(&b->let_go, 0);
     map(1, 0, IOMMU_RO);
-    pci_ats_dma_rw_async(dma, 1, 0, IOVA + PAGE, b->async.buf, PAGE,
-                         DMA_DIRECTION_TO_DEVICE, blocker_done, b);
+    submit_read(dma, 1, 0, 1, b->async.buf, PAGE, blocker_done, b);
     qemu_sem_wait(&b->reached);
 }
 
@@ -1643,18 +1683,19 @@ typedef struct Visit {
     bool after;                 /* it was called once more */
 } Visit;
 
-static void slow_visit(void *opaque, void *data, size_t len)
+static bool slow_visit(void *opaque, void *const *data, size_t len)
 {
     Visit *v = opaque;
 
     if (qatomic_read(&v->inside)) {
         v->after = true;
-        return;
+        return true;
     }
     qatomic_set(&v->inside, true);
     /* Let pci_ats_dma_close() come */
     g_usleep(20 * 1000);
-    memset(data, 0x5a, len);
+    memset(data[0], 0x5a, len);
+    return true;
 }
 
 /* What runs is waited for; then nothing touches memory */
@@ -1666,9 +1707,15 @@ static void test_close_running(void **state)
     qemu_sem_init(&v->async.sem, 0);
     map(1, PAGE, IOMMU_RW);
     map(2, 5 * PAGE, IOMMU_RW);
-    pci_ats_dma_visit_async(dma, 1, 0, IOVA + PAGE, 2 * PAGE,
-                            DMA_DIRECTION_FROM_DEVICE, slow_visit, async_done,
-                            v);
+    pci_ats_dma_submit(dma, &(PCIATSDMATransfer) {
+        .pasid = 1,
+        .flags = PCI_ATS_DMA_TRANSLATED_ONLY,
+        .num_ranges = 1,
+        .range = { { IOVA + PAGE, DMA_DIRECTION_FROM_DEVICE } },
+        .len = 2 * PAGE,
+        .visit = slow_visit,
+        .opaque = v,
+    }, async_done, v);
     while (!qatomic_read(&v->inside)) {
         g_usleep(100);
     }
@@ -1701,8 +1748,7 @@ static void chain_done(void *opaque, int ret)
         async_done(&c->async, ret);
         return;
     }
-    pci_ats_dma_rw_async(c->dma, 1, 0, IOVA + PAGE, c->async.buf, PAGE,
-                         DMA_DIRECTION_TO_DEVICE, chain_done, c);
+    submit_read(c->dma, 1, 0, 1, c->async.buf, PAGE, chain_done, c);
     qatomic_inc(&c->ends);
 }
 
@@ -1745,9 +1791,8 @@ static void close_in_done_with_bql(Unplugger *u)
 {
     qemu_sem_init(&u->async.sem, 0);
     bql_lock();
-    pci_ats_dma_rw_async(u->dma, 1, PCI_ATS_DMA_INLINE, IOVA + PAGE,
-                         u->async.buf, 64, DMA_DIRECTION_TO_DEVICE,
-                         unplugger_done, u);
+    submit_read(u->dma, 1, PCI_ATS_DMA_INLINE, 1, u->async.buf, 64,
+                unplugger_done, u);
     bql_unlock();
     qemu_sem_wait(&u->async.sem);
     assert_int_equal(u->async.ret, 0);
@@ -1787,8 +1832,7 @@ static void test_close_in_done(void **state)
     async_start(a, u->dma, 1, 0);
     wait_for_requests(1);
     map(1, 0, IOMMU_RO);
-    pci_ats_dma_rw_async(u->dma, 1, 0, IOVA + PAGE, u->async.buf, PAGE,
-                         DMA_DIRECTION_TO_DEVICE, unplugger_done, u);
+    submit_read(u->dma, 1, 0, 1, u->async.buf, PAGE, unplugger_done, u);
     qemu_sem_wait(&u->async.sem);
     qemu_sem_wait(&a->sem);
     assert_int_equal(u->async.ret, 0);
@@ -1933,14 +1977,13 @@ static void stress_map(unsigned writer, unsigned which)
 
 static void *stress_writer(void *opaque)
 {
-    hwaddr addr = IOVA + GPOINTER_TO_UINT(opaque) * PAGE;
+    unsigned page = GPOINTER_TO_UINT(opaque);
     uint8_t buf[PAGE];
 
     rcu_register_thread();
     memset(buf, 0xff, sizeof(buf));
     while (!qatomic_read(&stress_stop)) {
-        int ret = pci_ats_dma_rw(stress_dma, 1, 0, addr, buf, sizeof(buf),
-                                 DMA_DIRECTION_FROM_DEVICE);
+        int ret = dma_write(stress_dma, page, buf, sizeof(buf));
 
         assert(!ret);
     }

@@ -556,7 +556,7 @@ bool dsa_write(DSAJob *job, uint64_t addr, const void *buf, size_t len,
  * set.
  */
 bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
-               PCIATSDMAVisitRanges *fn);
+               PCIATSDMAVisit *fn);
 /*
  * Operations that copy their data into a buffer would send page requests for
  * few pages at a time.  Returns whether such an operation has to prefetch its

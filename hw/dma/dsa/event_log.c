@@ -175,17 +175,23 @@ static bool log_begin(DSAJob *job)
 static int log_write(DSAState *s, const uint8_t *entry)
 {
     const uint64_t *cfg = s->event_log.cfg;
-    uint32_t pasid = FIELD_EX64(cfg[0], DSA_EVLCFG, PASID_EN)
-                     ? FIELD_EX64(cfg[1], DSA_EVLCFG1, PASID) : PCI_NO_PASID;
-    unsigned flags = PCI_ATS_DMA_NO_PRI |
-                     (FIELD_EX64(cfg[0], DSA_EVLCFG, PRIV)
-                      ? PCI_ATS_DMA_PRIV : 0);
-    uint64_t addr = log_base(s) + (uint64_t)log_tail(s) * DSA_EVENT_SIZE;
+    const PCIATSDMATransfer transfer = {
+        .pasid = FIELD_EX64(cfg[0], DSA_EVLCFG, PASID_EN)
+                 ? FIELD_EX64(cfg[1], DSA_EVLCFG1, PASID) : PCI_NO_PASID,
+        .flags = PCI_ATS_DMA_NO_PRI | (FIELD_EX64(cfg[0], DSA_EVLCFG, PRIV)
+                                       ? PCI_ATS_DMA_PRIV : 0),
+        .num_ranges = 1,
+        .range = {
+            { log_base(s) + (uint64_t)log_tail(s) * DSA_EVENT_SIZE,
+              DMA_DIRECTION_FROM_DEVICE },
+        },
+        .len = DSA_EVENT_SIZE,
+        .buf = (void *)entry,
+    };
     int ret;
 
     qemu_mutex_unlock(&s->lock);
-    ret = pci_ats_dma_rw(s->dma, pasid, flags, addr, (void *)entry,
-                         DSA_EVENT_SIZE, DMA_DIRECTION_FROM_DEVICE);
+    ret = pci_ats_dma_run(s->dma, &transfer, NULL);
     qemu_mutex_lock(&s->lock);
     s->event_log.writing = false;
     qemu_cond_broadcast(&s->completed);

@@ -21,12 +21,14 @@ static DSAStatus memory_status(DSAJob *job, int ret, bool block, bool write)
     return write ? DSA_STATUS_WRITE_ERROR : DSA_STATUS_READ_ERROR;
 }
 
-static PCIATSDMAOrigin memory_origin(const DSAJob *job, bool block)
+static PCIATSDMATransfer memory_transfer(DSAJob *job, bool block)
 {
-    return (PCIATSDMAOrigin) {
+    return (PCIATSDMATransfer) {
         .pasid = job->work->pasid,
-        .flags = (job->work->priv ? PCI_ATS_DMA_PRIV : 0) |
+        .flags = PCI_ATS_DMA_EXACT |
+                 (job->work->priv ? PCI_ATS_DMA_PRIV : 0) |
                  (block && !job->work->prs_disabled ? 0 : PCI_ATS_DMA_NO_PRI),
+        .opaque = job,
         .cancel = &job->engine->abort,
     };
 }
@@ -55,23 +57,25 @@ static bool memory_done(DSAJob *job, int ret, uint64_t addr, DMADirection dir,
 static bool memory_rw(DSAJob *job, uint64_t addr, void *buf, size_t len,
                       DMADirection dir, bool block, size_t *moved)
 {
-    const PCIATSDMAOrigin origin = memory_origin(job, block);
+    PCIATSDMATransfer transfer = memory_transfer(job, block);
 
+    transfer.num_ranges = 1;
+    transfer.range[0].dir = dir;
     *moved = 0;
     while (*moved < len) {
         uint64_t from = addr + *moved;
-        size_t done;
+        PCIATSDMAResult result;
         int ret;
 
         if (dsa_job_interrupted(job)) {
             return false;
         }
-        ret = pci_ats_dma_rw_partial(job->s->dma, &origin, from,
-                                     (uint8_t *)buf + *moved,
-                                     MIN(len - *moved, memory_room(from)), dir,
-                                     &done);
-        *moved += done;
-        if (!memory_done(job, ret, from + done, dir, block)) {
+        transfer.range[0].addr = from;
+        transfer.buf = (uint8_t *)buf + *moved;
+        transfer.len = MIN(len - *moved, memory_room(from));
+        ret = pci_ats_dma_run(job->s->dma, &transfer, &result);
+        *moved += result.moved;
+        if (!memory_done(job, ret, from + result.moved, dir, block)) {
             return false;
         }
     }
@@ -84,24 +88,27 @@ static bool job_blocks(const DSAJob *job)
 }
 
 bool dsa_visit(DSAJob *job, const PCIATSDMARange *ranges, unsigned n,
-               PCIATSDMAVisitRanges *fn)
+               PCIATSDMAVisit *fn)
 {
     bool block = job_blocks(job);
-    const PCIATSDMAOrigin origin = memory_origin(job, block);
-    PCIATSDMARange next[PCI_ATS_DMA_RANGES];
-    size_t len = job->desc.size - job->bytes_completed;
-    size_t visited;
-    unsigned i;
+    PCIATSDMATransfer transfer = memory_transfer(job, block);
+    const PCIATSDMARange *failed;
+    PCIATSDMAResult result;
     int ret;
 
-    for (i = 0; i < n; i++) {
-        next[i].addr = ranges[i].addr + job->bytes_completed;
-        next[i].dir = ranges[i].dir;
-        len = MIN(len, memory_room(next[i].addr));
+    transfer.num_ranges = n;
+    transfer.len = job->desc.size - job->bytes_completed;
+    transfer.visit = fn;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t addr = ranges[i].addr + job->bytes_completed;
+
+        transfer.range[i] = (PCIATSDMARange) { addr, ranges[i].dir };
+        transfer.len = MIN(transfer.len, memory_room(addr));
     }
-    ret = pci_ats_dma_visit_ranges(job->s->dma, &origin, next, n, len, fn, job,
-                                   &visited, &i);
-    return memory_done(job, ret, next[i].addr + visited, next[i].dir, block) &&
+    ret = pci_ats_dma_run(job->s->dma, &transfer, &result);
+    failed = &transfer.range[result.failed];
+    return memory_done(job, ret, failed->addr + result.moved, failed->dir,
+                       block) &&
            job->bytes_completed < job->desc.size;
 }
 
@@ -121,14 +128,13 @@ static bool prefetch_piece(void *opaque, void *const *data, size_t len)
 
 void dsa_prefetch(DSAJob *job, uint64_t addr, uint64_t len, DMADirection dir)
 {
-    const PCIATSDMAOrigin origin = memory_origin(job, true);
-    const PCIATSDMARange range = { addr, dir };
-    size_t visited;
-    unsigned failed;
+    PCIATSDMATransfer transfer = memory_transfer(job, true);
 
-    pci_ats_dma_visit_ranges(job->s->dma, &origin, &range, 1,
-                             MIN(len, memory_room(addr)), prefetch_piece, NULL,
-                             &visited, &failed);
+    transfer.num_ranges = 1;
+    transfer.range[0] = (PCIATSDMARange) { addr, dir };
+    transfer.len = MIN(len, memory_room(addr));
+    transfer.visit = prefetch_piece;
+    pci_ats_dma_run(job->s->dma, &transfer, NULL);
 }
 
 bool dsa_read(DSAJob *job, uint64_t addr, void *buf, size_t len,

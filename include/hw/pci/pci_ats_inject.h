@@ -1,37 +1,37 @@
 /*
- * Faults on purpose in the ATS of a device model
+ * Fault injection for device models with ATS
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What goes wrong on real links and in real devices, on demand, for the tests
- * of a guest: a function whose PCIATSDMA has been told of a PCIATSInject by
- * pci_ats_dma_set_inject() does what it says.  It consists of properties of
- * the device that can be changed at any time.
+ * Faults of real links and devices, on demand, for tests of a guest.  The user
+ * requests them by properties of the device, at any time, and the DMA engine of
+ * the function (pci_ats_dma.h) injects them.
  */
 
 #ifndef HW_PCI_PCI_ATS_INJECT_H
 #define HW_PCI_PCI_ATS_INJECT_H
 
+#include "hw/pci/pci_ats_dma.h"
 #include "qom/object.h"
 
 /**
- * struct PCIATSInject: what shall go wrong
+ * struct PCIATSInject: the faults to inject
  *
  * Written by the setters of the properties, read by any thread, both
  * atomically.
  *
- * @drop_responses: property "x-drop-responses": so many of the next responses
- *     to page requests get lost in the function.  What waits for one waits
- *     until it is cancelled.
- * @delay_responses: property "x-delay-responses": a response to a page request
- *     takes effect so many milliseconds of the virtual clock later
- * @deny_requests: property "x-deny-requests": so many of the next page request
- *     groups are not sent; the function goes on as if the response to them had
- *     been Invalid Request
- * @ignore_invalidations: property "x-ignore-invalidations": the ATC keeps what
- *     the guest invalidates, and the function goes on using it
+ * @drop_responses: property "x-drop-responses": number of responses to page
+ *     requests that the function loses from now on.  A transfer that waits for
+ *     one waits until it is cancelled.
+ * @delay_responses: property "x-delay-responses": milliseconds of the virtual
+ *     clock by which responses to page requests take effect later
+ * @deny_requests: property "x-deny-requests": number of page request groups,
+ *     from now on, that are not sent; the function continues as if the response
+ *     were Invalid Request
+ * @ignore_invalidations: property "x-ignore-invalidations": the ATC keeps
+ *     invalidated translations, and the function continues to use them
  */
 typedef struct PCIATSInject {
     uint32_t drop_responses;
@@ -43,7 +43,7 @@ typedef struct PCIATSInject {
 /**
  * pci_ats_inject_add_properties: add the properties to an object
  *
- * Call it in instance_init.
+ * Called in instance_init.
  *
  * @obj: the device
  * @inject: the values, part of @obj; all 0 to begin with
@@ -51,14 +51,31 @@ typedef struct PCIATSInject {
 void pci_ats_inject_add_properties(Object *obj, PCIATSInject *inject);
 
 /**
- * pci_ats_inject_take: is one left of what is counted?
+ * pci_ats_dma_set_inject: inject faults into the DMA of a function
  *
- * Callable from any thread.
+ * Called once, directly after pci_ats_dma_new(), with the BQL held.
  *
- * @count: a counter of a PCIATSInject; one less if it is not 0
- *
- * Returns: whether it was not 0.
+ * @dma: from pci_ats_dma_new()
+ * @inject: the faults; has to stay until pci_ats_dma_close()
  */
-bool pci_ats_inject_take(uint32_t *count);
+void pci_ats_dma_set_inject(PCIATSDMA *dma, PCIATSInject *inject);
+
+/**
+ * pci_ats_dma_flood: send page requests without regard to the allocation
+ *
+ * Each is a group of its own, for reading one page.  The responses have no
+ * effect.
+ *
+ * Called with the BQL held.
+ *
+ * @dma: from pci_ats_dma_new()
+ * @pasid: 0 to 0xfffff, or PCI_NO_PASID
+ * @addr: of the first page; the others follow it
+ * @n: number of page requests
+ *
+ * Returns: how many the IOMMU took; 0 while ATS or PRI is off.
+ */
+uint32_t pci_ats_dma_flood(PCIATSDMA *dma, uint32_t pasid, hwaddr addr,
+                           uint32_t n);
 
 #endif
