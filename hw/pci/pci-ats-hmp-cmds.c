@@ -79,13 +79,13 @@ static void print_invalidations(Monitor *mon, const PciAtsInvalidations *inv)
                    inv->pasid, inv->all_pasids);
 }
 
-static void print_atc(Monitor *mon, const PciAtsCache *cache)
+static void print_atc(Monitor *mon, const PciAtsAtcInfo *info)
 {
-    const PciAtcStats *s = &cache->u.atc;
+    const PciAtcStats *s = &info->u.atc;
 
     monitor_printf(mon, "  ATC: %" PRIu64 " of %" PRIu64 " entries, %" PRIu64
-                   " hits, %" PRIu64 " misses\n", cache->entries,
-                   cache->capacity, s->hits, s->misses);
+                   " hits, %" PRIu64 " misses\n", info->entries,
+                   info->capacity, s->hits, s->misses);
     monitor_printf(mon, "    %" PRIu64 " filled, %" PRIu64 " updated, %" PRIu64
                    " refused, %" PRIu64 " rejected, %" PRIu64 " evicted\n",
                    s->fills, s->updates, s->refused, s->rejected,
@@ -94,26 +94,26 @@ static void print_atc(Monitor *mon, const PciAtsCache *cache)
                    s->invalidations, s->dropped);
 }
 
-static void print_vhost(Monitor *mon, const PciAtsCache *cache)
+static void print_vhost(Monitor *mon, const PciAtsAtcInfo *info)
 {
-    const PciVhostIotlbStats *s = &cache->u.vhost;
+    const PciVhostIotlbStats *s = &info->u.vhost;
 
     monitor_printf(mon, "  vhost IOTLB: %" PRIu64 " of %" PRIu64
                    " entries, %" PRIu64 " misses (%" PRIu64 " faults), %"
-                   PRIu64 " updates\n", cache->entries, cache->capacity,
+                   PRIu64 " updates\n", info->entries, info->capacity,
                    s->misses, s->faults, s->updates);
     monitor_printf(mon, "    %" PRIu64 " invalidations dropped %" PRIu64
                    ", kept %" PRIu64 "\n", s->invalidations, s->dropped,
                    s->kept);
 }
 
-static void print_caches(Monitor *mon, const PciAtsCacheList *caches)
+static void print_atcs(Monitor *mon, const PciAtsAtcInfoList *atcs)
 {
-    for (; caches; caches = caches->next) {
-        if (caches->value->type == PCI_ATS_CACHE_TYPE_ATC) {
-            print_atc(mon, caches->value);
+    for (; atcs; atcs = atcs->next) {
+        if (atcs->value->type == PCI_ATS_ATC_TYPE_ATC) {
+            print_atc(mon, atcs->value);
         } else {
-            print_vhost(mon, caches->value);
+            print_vhost(mon, atcs->value);
         }
     }
 }
@@ -168,7 +168,7 @@ static void print_function(Monitor *mon, const PciAtsDevice *dev)
         print_page_requests(mon, dev->page_requests);
     }
     print_invalidations(mon, dev->invalidations);
-    print_caches(mon, dev->caches);
+    print_atcs(mon, dev->caches);
     print_pasids(mon, dev->pasids);
 }
 

@@ -118,16 +118,16 @@ static PciPageRequests *query_page_requests(PCIDevice *dev)
     return new_page_requests(&stats);
 }
 
-static PciAtsCache *query_atc(PCIATC *atc)
+static PciAtsAtcInfo *query_atc(PCIATC *atc)
 {
-    PciAtsCache *cache = g_new0(PciAtsCache, 1);
-    PciAtcStats *u = &cache->u.atc;
+    PciAtsAtcInfo *info = g_new0(PciAtsAtcInfo, 1);
+    PciAtcStats *u = &info->u.atc;
     PCIATCStats stats;
 
     pci_atc_get_stats(atc, &stats);
-    cache->type = PCI_ATS_CACHE_TYPE_ATC;
-    cache->capacity = stats.capacity;
-    cache->entries = stats.entries;
+    info->type = PCI_ATS_ATC_TYPE_ATC;
+    info->capacity = stats.capacity;
+    info->entries = stats.entries;
     u->hits = stats.hits;
     u->misses = stats.misses;
     u->fills = stats.fills;
@@ -137,7 +137,7 @@ static PciAtsCache *query_atc(PCIATC *atc)
     u->evictions = stats.evictions;
     u->invalidations = stats.invalidations;
     u->dropped = stats.dropped;
-    return cache;
+    return info;
 }
 
 /* ---- PASIDs: a tree of PciAtsPasid, by PASID ---- */
@@ -200,17 +200,17 @@ static PciAtsPasidList *pasids_to_list(GTree *pasids)
 
 /* ---- Functions ---- */
 
-static PciAtsCacheList *query_caches(PCIDevice *dev, GTree *pasids)
+static PciAtsAtcInfoList *query_atcs(PCIDevice *dev, GTree *pasids)
 {
-    PciAtsCacheList *list = NULL, **tail = &list;
-    PCIATSCache *cache;
+    PciAtsAtcInfoList *list = NULL, **tail = &list;
+    PCIATSInfoATC *atc;
 
-    QLIST_FOREACH(cache, &dev->ats_info.caches, next) {
-        if (cache->atc) {
-            QAPI_LIST_APPEND(tail, query_atc(cache->atc));
-            pci_atc_foreach_pasid(cache->atc, add_entries, pasids);
+    QLIST_FOREACH(atc, &dev->ats_info.atcs, next) {
+        if (atc->atc) {
+            QAPI_LIST_APPEND(tail, query_atc(atc->atc));
+            pci_atc_foreach_pasid(atc->atc, add_entries, pasids);
         } else {
-            QAPI_LIST_APPEND(tail, cache->describe(cache));
+            QAPI_LIST_APPEND(tail, atc->describe(atc));
         }
     }
     return list;
@@ -237,7 +237,7 @@ static PciAtsDevice *query_function(PCIDevice *dev)
     info->translations = query_translations(dev);
     info->invalidations = query_invalidations(dev);
     pci_ats_info_foreach_pasid(dev, add_invalidations, pasids);
-    info->caches = query_caches(dev, pasids);
+    info->caches = query_atcs(dev, pasids);
     info->pasids = pasids_to_list(pasids);
     return info;
 }

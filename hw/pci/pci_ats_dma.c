@@ -570,8 +570,8 @@ PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries)
     dma->atc = pci_atc_new(atc_entries);
     dma->calls = drain_new();
     dma->epoch = pcie_ats_epoch(dev);
-    dma->cache.atc = dma->atc;
-    pci_ats_add_cache(dev, &dma->cache);
+    dma->info.atc = dma->atc;
+    pci_ats_info_add_atc(dev, &dma->info);
     qemu_mutex_init(&dma->listener_lock);
     dma->listeners = g_hash_table_new(NULL, NULL);
     QTAILQ_INIT(&dma->lru);
@@ -605,7 +605,7 @@ void pci_ats_dma_close(PCIATSDMA *dma)
     if (!dma) {
         return;
     }
-    pci_ats_remove_cache(&dma->cache);
+    pci_ats_info_remove_atc(&dma->info);
     dma_stop_running(dma);
     dma_listener_free_all(dma);
     timer_free(dma->delay_timer);

@@ -153,7 +153,7 @@ struct PCIATSDMA {
     unsigned refs;              /* the device model's and the worker's */
     PCIDevice *dev;
     PCIATC *atc;
-    PCIATSCache cache;          /* @atc, as the monitor sees it */
+    PCIATSInfoATC info;         /* @atc, as the monitor sees it */
     uint32_t epoch;             /* of ATS, when @atc was last flushed */
     uint32_t cancels;           /* number of pci_ats_dma_cancel() */
     bool suspended;             /* written with the BQL */

@@ -41,14 +41,14 @@ void pci_ats_info_destroy(PCIDevice *dev)
     qemu_mutex_destroy(&info->lock);
 }
 
-void pci_ats_add_cache(PCIDevice *dev, PCIATSCache *cache)
+void pci_ats_info_add_atc(PCIDevice *dev, PCIATSInfoATC *atc)
 {
-    QLIST_INSERT_HEAD(&dev->ats_info.caches, cache, next);
+    QLIST_INSERT_HEAD(&dev->ats_info.atcs, atc, next);
 }
 
-void pci_ats_remove_cache(PCIATSCache *cache)
+void pci_ats_info_remove_atc(PCIATSInfoATC *atc)
 {
-    QLIST_REMOVE(cache, next);
+    QLIST_REMOVE(atc, next);
 }
 
 static ATSPasid *find_pasid(PCIATSInfo *info, uint32_t pasid)

@@ -13,19 +13,19 @@
 #include "qapi/qapi-types-pci-ats.h"
 
 typedef struct VhostPCIATS {
-    PCIATSCache cache;
+    PCIATSInfoATC atc;
     struct vhost_dev *dev;
 } VhostPCIATS;
 
-static PciAtsCache *describe(PCIATSCache *cache)
+static PciAtsAtcInfo *describe(PCIATSInfoATC *atc)
 {
-    VhostPCIATS *ats = container_of(cache, VhostPCIATS, cache);
-    PciAtsCache *info = g_new0(PciAtsCache, 1);
+    VhostPCIATS *ats = container_of(atc, VhostPCIATS, atc);
+    PciAtsAtcInfo *info = g_new0(PciAtsAtcInfo, 1);
     PciVhostIotlbStats *u = &info->u.vhost;
     VhostIotlbStats stats;
 
     vhost_iotlb_get_stats(ats->dev, &stats);
-    info->type = PCI_ATS_CACHE_TYPE_VHOST;
+    info->type = PCI_ATS_ATC_TYPE_VHOST;
     info->capacity = stats.capacity;
     info->entries = stats.entries;
     u->misses = stats.misses;
@@ -45,8 +45,8 @@ void vhost_pci_ats_start(struct vhost_dev *dev)
     if (object_dynamic_cast(proxy, TYPE_PCI_DEVICE)) {
         ats = g_new0(VhostPCIATS, 1);
         ats->dev = dev;
-        ats->cache.describe = describe;
-        pci_ats_add_cache(PCI_DEVICE(proxy), &ats->cache);
+        ats->atc.describe = describe;
+        pci_ats_info_add_atc(PCI_DEVICE(proxy), &ats->atc);
         dev->pci_ats = ats;
     }
 }
@@ -54,7 +54,7 @@ void vhost_pci_ats_start(struct vhost_dev *dev)
 void vhost_pci_ats_stop(struct vhost_dev *dev)
 {
     if (dev->pci_ats) {
-        pci_ats_remove_cache(&dev->pci_ats->cache);
+        pci_ats_info_remove_atc(&dev->pci_ats->atc);
         g_free(dev->pci_ats);
         dev->pci_ats = NULL;
     }

@@ -395,16 +395,16 @@ static void test_any_pasid(void **state)
 
 static void test_caches(void **state)
 {
-    PCIATSCache caches[2];
+    PCIATSInfoATC atcs[2];
 
-    pci_ats_add_cache(dev, &caches[0]);
-    pci_ats_add_cache(dev, &caches[1]);
-    pci_ats_remove_cache(&caches[1]);
-    assert_ptr_equal(QLIST_FIRST(&dev->ats_info.caches), &caches[0]);
-    pci_ats_add_cache(dev, &caches[1]);
-    pci_ats_remove_cache(&caches[0]);
-    assert_ptr_equal(QLIST_FIRST(&dev->ats_info.caches), &caches[1]);
-    assert_null(QLIST_NEXT(&caches[1], next));
+    pci_ats_info_add_atc(dev, &atcs[0]);
+    pci_ats_info_add_atc(dev, &atcs[1]);
+    pci_ats_info_remove_atc(&atcs[1]);
+    assert_ptr_equal(QLIST_FIRST(&dev->ats_info.atcs), &atcs[0]);
+    pci_ats_info_add_atc(dev, &atcs[1]);
+    pci_ats_info_remove_atc(&atcs[0]);
+    assert_ptr_equal(QLIST_FIRST(&dev->ats_info.atcs), &atcs[1]);
+    assert_null(QLIST_NEXT(&atcs[1], next));
 }
 
 /* ---- Translated requests (10.2.4) ---- */

@@ -17,21 +17,21 @@
 
 /* See pci_atc.h and qapi/pci-ats.json */
 struct PCIATC;
-struct PciAtsCache;
+struct PciAtsAtcInfo;
 
 /**
- * struct PCIATSCache: something that keeps translations of a function
+ * struct PCIATSInfoATC: registration of an ATC with the monitor
  *
- * @atc: an ATC; or NULL, and then
- * @describe: tells what it holds.  Called with the BQL; the result belongs to
- *     the caller.
+ * @atc: the ATC; or NULL if it is not a PCIATC
+ * @describe: if @atc is NULL, returns a description of its contents.  Called
+ *     with the BQL held; the caller frees the result.
  */
-typedef struct PCIATSCache {
+typedef struct PCIATSInfoATC {
     struct PCIATC *atc;
-    struct PciAtsCache *(*describe)(struct PCIATSCache *cache);
+    struct PciAtsAtcInfo *(*describe)(struct PCIATSInfoATC *atc);
     /* private: */
-    QLIST_ENTRY(PCIATSCache) next;
-} PCIATSCache;
+    QLIST_ENTRY(PCIATSInfoATC) next;
+} PCIATSInfoATC;
 
 /* Which translations an Invalidate Request is for (PCIe 5.0, 10.3) */
 typedef enum PCIATSInvalidation {
@@ -60,8 +60,8 @@ typedef struct PCIATSRequests {
 
 /* A member of every PCIDevice */
 typedef struct PCIATSInfo {
-    /* With the BQL */
-    QLIST_HEAD(, PCIATSCache) caches;
+    /* Protected by the BQL */
+    QLIST_HEAD(, PCIATSInfoATC) atcs;
 
     /*
      * Translation requests.  One that is answered with one translation that
@@ -80,23 +80,25 @@ typedef struct PCIATSInfo {
 } PCIATSInfo;
 
 /**
- * pci_ats_add_cache: list something that keeps translations of a function
+ * pci_ats_info_add_atc: register an ATC of a function with the monitor
  *
- * Done already for what pci_ats_dma_new() creates.  With the BQL.
+ * pci_ats_dma_new() registers its own.  Called with the BQL held.
  *
  * @dev: the function
- * @cache: with @atc or @describe set; removed before any of these is freed
+ * @atc: with PCIATSInfoATC.atc or PCIATSInfoATC.describe set; removed before
+ *     the ATC is freed
  */
-void pci_ats_add_cache(PCIDevice *dev, PCIATSCache *cache);
+void pci_ats_info_add_atc(PCIDevice *dev, PCIATSInfoATC *atc);
 
 /**
- * pci_ats_remove_cache: undo pci_ats_add_cache()
+ * pci_ats_info_remove_atc: undo pci_ats_info_add_atc()
  *
- * With the BQL.  When it returns, the cache is not looked at any more.
+ * Called with the BQL held.  When it returns, the monitor does not access the
+ * ATC any more.
  *
- * @cache: the cache
+ * @atc: from pci_ats_info_add_atc()
  */
-void pci_ats_remove_cache(PCIATSCache *cache);
+void pci_ats_info_remove_atc(PCIATSInfoATC *atc);
 
 /**
  * pci_ats_invalidate_requested: an IOMMU sends a function an Invalidate Request
