@@ -5,125 +5,30 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The registers, and the page request groups that a function has open.
+ * The registers, the listeners that are registered with the IOMMU, requests and
+ * responses.  The groups are in the ledger, see pcie_pri_group.h.
  *
  * Requests and responses come from any thread, while configuration space
  * belongs to the BQL.  The status register therefore lives in PCIEPRIState,
  * under its lock, and is copied to configuration space when that is read or
  * saved.  No callback is called with the lock held.
  *
- * Requests are outstanding until their response comes, whether or not somebody
- * still wants to hear it (10.4.2).  A listener whose user has gone therefore
- * stays registered with the IOMMU while groups of its PASID are open.
- *
- * A group gets its response after its last request.  Requests of one that
- * nobody closes any more are forgotten with their user, or when the allocation
- * has no room for others: no response to it can be taken for that to another
- * group.  Those that were closed keep their index, and their part of the
- * allocation, until they are answered.  So there are never more groups than the
- * allocation has requests, unless the device model itself sends more.
+ * Requests are outstanding until their response comes, even if their requester
+ * is gone (10.4.2).  A listener whose user is gone therefore stays registered
+ * with the IOMMU while groups of its PASID are outstanding.
  */
 
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
-#include "qemu/error-report.h"
-#include "qemu/queue.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
 #include "hw/pci/pci_device.h"
 #include "hw/pci/pci_bus.h"
-#include "migration/vmstate.h"
 #include "pci-internal.h"
+#include "pcie_pri_internal.h"
 #include "trace.h"
 
 #define PRI_STATUS_RW1C (PCI_PRI_STATUS_RF | PCI_PRI_STATUS_UPRGI)
-#define PRI_BUCKETS     (PCI_PRGI_MAX + 1)
-/* Whatever the guest allows, answers before its time, or brings by migration */
-#define PRI_OUTSTANDING_MAX (1 << 16)
-
-typedef struct PRIListener PRIListener;
-
-/*
- * Requests sent and responses awaited for one PASID and group index.  These may
- * be several groups, if the index was used again before the response: closed
- * ones, and at the end one that is not.
- */
-typedef struct PRIGroup {
-    PRIListener *listener;      /* of @pasid */
-    uint32_t pasid;
-    uint32_t prgi;
-    uint32_t requests;          /* at least @last_requests + @unclosed */
-    uint32_t last_requests;     /* closed groups: responses to come */
-    uint32_t unclosed;          /* requests since the last of a group */
-    uint32_t abandoned;         /* of @last_requests: their user has gone */
-    uint32_t user;              /* the last to ask; 0: whoever comes first */
-    bool loaded;                /* came with migration, and is wanted */
-    bool foreign;               /* a response is due that no user counts on */
-    QLIST_ENTRY(PRIGroup) in_bucket;
-    QLIST_ENTRY(PRIGroup) of_listener;
-    QTAILQ_ENTRY(PRIGroup) by_age;      /* while there are @unclosed */
-} PRIGroup;
-
-typedef QLIST_HEAD(, PRIGroup) PRIGroupList;
-
-/* As in the stream */
-typedef struct PRISavedGroup {
-    uint32_t pasid;
-    uint32_t prgi;
-    uint32_t requests;
-    uint32_t last_requests;
-    uint32_t abandoned;
-} PRISavedGroup;
-
-/* A notifier registered for one PASID */
-struct PRIListener {
-    struct rcu_head rcu;
-    IOMMUPRINotifier from_iommu;
-    PCIDevice *dev;
-    uint32_t pasid;
-    IOMMUPRINotifier *user;     /* NULL once unregistered */
-    uint32_t user_id;           /* not 0; not reused before it wraps */
-    unsigned running;           /* calls of @user; more only with @lock */
-    bool ending;                /* somebody waits for these calls */
-    bool registered;            /* with the IOMMU; under @registration */
-    PRIGroupList groups;
-    unsigned num_groups;
-    unsigned num_loaded;
-    PCIEPRIStats stats;
-    QLIST_ENTRY(PRIListener) idle;      /* if it is in @idle_listeners */
-};
-
-struct PCIEPRIState {
-    struct rcu_head rcu;
-    PCIDevice *dev;
-    /* Held while the IOMMU is told who listens; taken before @lock */
-    QemuMutex registration;
-    QemuMutex lock;
-    QemuCond idle;              /* a call of a notifier has ended */
-    GHashTable *listeners;      /* by PASID; written with both locks */
-    /* Without a user, a call that is running, and groups */
-    QLIST_HEAD(, PRIListener) idle_listeners;
-    PRIGroupList buckets[PRI_BUCKETS];  /* groups by PASID and index */
-    QTAILQ_HEAD(, PRIGroup) unclosed_groups;
-    PRIGroupList free_groups;   /* kept, so that no request allocates */
-    unsigned num_groups;
-    unsigned num_loaded;        /* written under @lock, read anywhere */
-    uint32_t unclosed;          /* of @outstanding: no response is due */
-    unsigned num_foreign;       /* groups */
-    unsigned num_unclosed;      /* groups */
-    uint32_t last_user_id;
-    uint32_t drops;             /* times that all groups were dropped */
-    uint16_t status;
-    bool response_pasid;        /* PRG Response PASID Required; constant */
-    uint32_t outstanding;       /* written under @lock, read anywhere */
-    uint32_t req_alloc;         /* likewise; at most the capacity */
-    bool enable;                /* the Enable bit */
-    bool enabled;               /* Enable, and not disabled by a failure */
-    PCIEPRIStats stats;         /* @groups_open is not kept here */
-    /* For migration only */
-    int32_t nr_saved_groups;
-    PRISavedGroup *saved_groups;
-};
 
 /* The notifiers that the current thread is in, innermost first */
 typedef struct PRICall {
@@ -133,52 +38,30 @@ typedef struct PRICall {
 
 static __thread PRICall *current_call;
 
-static PRIListener *pri_find_listener(PCIEPRIState *pri, uint32_t pasid)
+PRIListener *pcie_pri_find_listener(PCIEPRIState *pri, uint32_t pasid)
 {
     return g_hash_table_lookup(pri->listeners, GUINT_TO_POINTER(pasid));
 }
 
-/* The indices that one PASID has open at once are in buckets of their own */
-static PRIGroupList *pri_bucket(PCIEPRIState *pri, uint32_t pasid,
-                                uint16_t prgi)
-{
-    return &pri->buckets[((pasid * 0x9e3779b1u >> 16) + prgi) % PRI_BUCKETS];
-}
-
-/* With the lock */
-static PRIGroup *pri_find_group(PCIEPRIState *pri, uint32_t pasid,
-                                uint16_t prgi)
-{
-    PRIGroup *g;
-
-    QLIST_FOREACH(g, pri_bucket(pri, pasid, prgi), in_bucket) {
-        if (g->pasid == pasid && g->prgi == prgi) {
-            return g;
-        }
-    }
-    return NULL;
-}
-
 /*
- * Derive what depends on @enable, @status, @outstanding and @unclosed; with the
- * lock.  While the interface is disabled no group can be closed, so that only
- * those that are have a response to come.
+ * Derive what depends on @enable, @status and the ledger.  While the interface
+ * is disabled no group can be closed, so that no response is due to those that
+ * are not.  Called with @lock held.
  */
 static void pri_update(PCIEPRIState *pri)
 {
-    if (!pri->enable && pri->outstanding == pri->unclosed) {
+    if (!pri->enable && pri->ledger.outstanding == pri->ledger.unclosed) {
         pri->status |= PCI_PRI_STATUS_STOPPED;
     }
     qatomic_set(&pri->enabled,
                 pri->enable && !(pri->status & PCI_PRI_STATUS_RF));
 }
 
-/* ---- Groups; all with the lock ---- */
-
-/* See whether the listener has anything to listen for */
+/* Does the listener have anything to listen for?  Called with @lock held. */
 static void pri_check_idle(PCIEPRIState *pri, PRIListener *listener)
 {
-    bool idle = !listener->user && !listener->ending && !listener->num_groups;
+    bool idle = !listener->user && !listener->ending &&
+                !listener->groups.num_groups;
 
     if (idle && !QLIST_IS_INSERTED(listener, idle)) {
         QLIST_INSERT_HEAD(&pri->idle_listeners, listener, idle);
@@ -187,129 +70,30 @@ static void pri_check_idle(PCIEPRIState *pri, PRIListener *listener)
     }
 }
 
-static PRIGroup *pri_add_group(PCIEPRIState *pri, PRIListener *listener,
-                               uint16_t prgi)
-{
-    PRIGroup *g = QLIST_FIRST(&pri->free_groups);
-
-    if (g) {
-        QLIST_REMOVE(g, of_listener);
-    } else {
-        g = g_new(PRIGroup, 1);
-    }
-    *g = (PRIGroup) {
-        .listener = listener,
-        .pasid = listener->pasid,
-        .prgi = prgi,
-    };
-    QLIST_INSERT_HEAD(pri_bucket(pri, g->pasid, prgi), g, in_bucket);
-    QLIST_INSERT_HEAD(&listener->groups, g, of_listener);
-    listener->num_groups++;
-    pri->num_groups++;
-    return g;
-}
-
-static void pri_set_foreign(PCIEPRIState *pri, PRIGroup *g, bool foreign)
-{
-    pri->num_foreign += foreign - g->foreign;
-    g->foreign = foreign;
-}
-
-static void pri_set_loaded(PCIEPRIState *pri, PRIGroup *g, bool loaded)
-{
-    g->listener->num_loaded += loaded - g->loaded;
-    qatomic_set(&pri->num_loaded, pri->num_loaded + loaded - g->loaded);
-    g->loaded = loaded;
-}
-
-/* How many requests and responses there are, with all that follows from it */
-static void pri_set_requests(PCIEPRIState *pri, PRIGroup *g, uint32_t requests,
-                             uint32_t last_requests, uint32_t unclosed)
-{
-    qatomic_set(&pri->outstanding, pri->outstanding + requests - g->requests);
-    pri->unclosed += unclosed - g->unclosed;
-    if (!g->unclosed && unclosed) {
-        QTAILQ_INSERT_TAIL(&pri->unclosed_groups, g, by_age);
-        pri->num_unclosed++;
-    } else if (g->unclosed && !unclosed) {
-        QTAILQ_REMOVE(&pri->unclosed_groups, g, by_age);
-        pri->num_unclosed--;
-    }
-    g->requests = requests;
-    g->last_requests = last_requests;
-    g->unclosed = unclosed;
-    g->abandoned = MIN(g->abandoned, last_requests);
-}
-
-/* A group without requests: it is the caller's from here on */
-static void pri_take_group(PCIEPRIState *pri, PRIGroup *g)
-{
-    PRIListener *listener = g->listener;
-
-    pri_set_requests(pri, g, 0, 0, 0);
-    pri_set_loaded(pri, g, false);
-    pri_set_foreign(pri, g, false);
-    QLIST_REMOVE(g, in_bucket);
-    QLIST_REMOVE(g, of_listener);
-    listener->num_groups--;
-    pri->num_groups--;
-    pri_check_idle(pri, listener);
-}
-
-static void pri_free_group(PCIEPRIState *pri, PRIGroup *g)
-{
-    QLIST_INSERT_HEAD(&pri->free_groups, g, of_listener);
-}
-
-static void pri_remove_group(PCIEPRIState *pri, PRIGroup *g)
-{
-    pri_take_group(pri, g);
-    pri_free_group(pri, g);
-}
-
-/* Forget requests whose last one will not come; may remove the group */
-static void pri_forget_unclosed(PCIEPRIState *pri, PRIGroup *g)
-{
-    pri_set_requests(pri, g, g->requests - g->unclosed, g->last_requests, 0);
-    if (!g->requests) {
-        pri_remove_group(pri, g);
-    }
-}
-
-/* Into @taken, which is empty */
-static void pri_take_all_groups(PCIEPRIState *pri, PRIGroupList *taken)
+/*
+ * End all groups.  Fills in @dropped, unless it is NULL, as pri_ledger_drop(),
+ * and returns how many elements.  Called with @lock held.
+ */
+static unsigned pri_end_groups(PCIEPRIState *pri, PRIDroppedGroup *dropped)
 {
     GHashTableIter iter;
     gpointer value;
-    PRIGroup *g;
+    unsigned n = 0;
 
     g_hash_table_iter_init(&iter, pri->listeners);
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         PRIListener *listener = value;
 
-        while ((g = QLIST_FIRST(&listener->groups))) {
-            pri_take_group(pri, g);
-            QLIST_INSERT_HEAD(taken, g, of_listener);
-        }
+        n += pri_ledger_drop(&pri->ledger, &listener->groups,
+                             dropped ? dropped + n : NULL);
+        pri_check_idle(pri, listener);
     }
+    return n;
 }
 
-static void pri_free_groups(PCIEPRIState *pri, PRIGroupList *taken)
+void pcie_pri_forget_groups(PCIEPRIState *pri)
 {
-    PRIGroup *g;
-
-    while ((g = QLIST_FIRST(taken))) {
-        QLIST_REMOVE(g, of_listener);
-        pri_free_group(pri, g);
-    }
-}
-
-static void pri_remove_all_groups(PCIEPRIState *pri)
-{
-    PRIGroupList taken = QLIST_HEAD_INITIALIZER(taken);
-
-    pri_take_all_groups(pri, &taken);
-    pri_free_groups(pri, &taken);
+    pri_end_groups(pri, NULL);
 }
 
 /* ---- Registers (PCIe 5.0, 10.5.2) ---- */
@@ -329,7 +113,7 @@ void pcie_pri_init(PCIDevice *dev, uint16_t offset,
     qemu_mutex_init(&pri->lock);
     qemu_cond_init(&pri->idle);
     pri->listeners = g_hash_table_new(NULL, NULL);
-    QTAILQ_INIT(&pri->unclosed_groups);
+    pri_ledger_init(&pri->ledger);
     pri->response_pasid = prg_response_pasid_req;
     pri->status = prg_response_pasid_req ? PCI_PRI_STATUS_PASID : 0;
     pri_update(pri);
@@ -370,7 +154,7 @@ uint32_t pcie_pri_get_req_alloc(const PCIDevice *dev)
 
 /*
  * The register keeps what the guest writes.  The capacity is the upper limit of
- * what the function can use (10.5.2.4).  With the lock.
+ * what the function can use (10.5.2.4).  Called with @lock held.
  */
 static void pri_load_req_alloc(PCIDevice *dev)
 {
@@ -383,7 +167,7 @@ static void pri_load_req_alloc(PCIDevice *dev)
 
 uint32_t pcie_pri_outstanding(const PCIDevice *dev)
 {
-    return dev->exp.pri ? qatomic_read(&dev->exp.pri->outstanding) : 0;
+    return dev->exp.pri ? qatomic_read(&dev->exp.pri->ledger.outstanding) : 0;
 }
 
 bool pcie_pri_prg_response_has_pasid(const PCIDevice *dev)
@@ -410,7 +194,7 @@ void pcie_pri_unexpected_prgi(PCIDevice *dev)
     pri_set_status(dev, PCI_PRI_STATUS_UPRGI);
 }
 
-/* A user that is about to be called, or NULL; with the lock */
+/* A user that is about to be called, or NULL.  Called with @lock held. */
 static IOMMUPRINotifier *pri_call_begin(PRIListener *listener)
 {
     if (listener->user) {
@@ -419,7 +203,7 @@ static IOMMUPRINotifier *pri_call_begin(PRIListener *listener)
     return listener->user;
 }
 
-/* What pri_call_begin() has promised; without the lock, in an RCU section */
+/* The call that pri_call_begin() has announced.  In an RCU section. */
 static void pri_call(PCIEPRIState *pri, PRIListener *listener,
                      IOMMUPRINotifier *user, uint16_t prgi,
                      IOMMUPRIResponseCode code)
@@ -433,26 +217,26 @@ static void pri_call(PCIEPRIState *pri, PRIListener *listener,
 
     qatomic_dec(&listener->running);
     smp_mb__after_rmw();
-    /* Else who waits for this call sees that it has ended */
+    /* Otherwise the thread that waits for this call sees that it has ended */
     if (unlikely(qatomic_read(&listener->ending))) {
         QEMU_LOCK_GUARD(&pri->lock);
         qemu_cond_broadcast(&pri->idle);
     }
 }
 
-/* With @registration */
+/* Called with @registration held. */
 static void pri_stop_listener(PCIDevice *dev, PRIListener *listener)
 {
     if (listener->registered) {
         dev->iommu.ops->pri_unregister_notifier(dev->iommu.bus,
                                                 dev->iommu.opaque,
                                                 dev->iommu.devfn,
-                                                listener->pasid);
+                                                listener->groups.pasid);
     }
     g_free_rcu(listener, rcu);
 }
 
-/* With @registration */
+/* Called with @registration held. */
 static void pri_release_registered(PCIDevice *dev)
 {
     PCIEPRIState *pri = dev->exp.pri;
@@ -466,7 +250,7 @@ static void pri_release_registered(PCIDevice *dev)
             }
             QLIST_REMOVE(listener, idle);
             g_hash_table_remove(pri->listeners,
-                                GUINT_TO_POINTER(listener->pasid));
+                                GUINT_TO_POINTER(listener->groups.pasid));
         }
         pri_stop_listener(dev, listener);
     }
@@ -479,48 +263,50 @@ static void pri_release_listeners(PCIDevice *dev)
     pri_release_registered(dev);
 }
 
+/* Respond with a failure to a group that has ended; in an RCU section */
+static void pri_respond_dropped(PCIEPRIState *pri, const PRIDroppedGroup *g)
+{
+    PRIListener *listener = container_of(g->pasid, PRIListener, groups);
+    IOMMUPRINotifier *user = NULL;
+
+    WITH_QEMU_LOCK_GUARD(&pri->lock) {
+        /* The listener may have another user by now, or none */
+        if (listener->groups.user == g->user) {
+            listener->stats.dropped++;
+            user = pri_call_begin(listener);
+        }
+    }
+    if (user) {
+        pri_call(pri, listener, user, g->prgi, IOMMU_PRI_RESP_FAILURE);
+    }
+}
+
 /*
- * Forget all groups and answer them with a failure, so that no user waits for
+ * End all groups and respond to them with a failure, so that no user waits for
  * a response that cannot come any more.
  */
 static void pri_drop_groups(PCIDevice *dev)
 {
     PCIEPRIState *pri = dev->exp.pri;
-    PRIGroupList dropped = QLIST_HEAD_INITIALIZER(dropped);
-    PRIGroup *g;
+    g_autofree PRIDroppedGroup *dropped = NULL;
+    unsigned n;
 
+    /* Keeps the listeners */
     RCU_READ_LOCK_GUARD();
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        pri->drops++;
-        pri->stats.dropped += pri->num_groups;
-        pri_take_all_groups(pri, &dropped);
+        pri->stats.dropped += pri->ledger.num_groups;
+        dropped = g_new(PRIDroppedGroup, pri->ledger.num_groups);
+        n = pri_end_groups(pri, dropped);
         pri_update(pri);
     }
-
-    QLIST_FOREACH(g, &dropped, of_listener) {
-        IOMMUPRINotifier *user = NULL;
-        PRIListener *listener;
-
-        WITH_QEMU_LOCK_GUARD(&pri->lock) {
-            /* That of the group may be another by now, or none */
-            listener = pri_find_listener(pri, g->pasid);
-            if (listener && listener->user_id == g->user) {
-                listener->stats.dropped++;
-                user = pri_call_begin(listener);
-            }
-        }
-        if (user) {
-            pri_call(pri, listener, user, g->prgi, IOMMU_PRI_RESP_FAILURE);
-        }
-    }
-    WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        pri_free_groups(pri, &dropped);
+    for (unsigned i = 0; i < n; i++) {
+        pri_respond_dropped(pri, &dropped[i]);
     }
     pri_release_listeners(dev);
 }
 
-/* With the lock */
+/* Called with @lock held. */
 static void pri_set_enable(PCIEPRIState *pri, bool enable)
 {
     if (enable && !pri->enable) {
@@ -599,12 +385,7 @@ void pcie_pri_reset(PCIDevice *dev)
 
 static void pri_free(PCIEPRIState *pri)
 {
-    PRIGroup *g;
-
-    while ((g = QLIST_FIRST(&pri->free_groups))) {
-        QLIST_REMOVE(g, of_listener);
-        g_free(g);
-    }
+    pri_ledger_destroy(&pri->ledger);
     g_hash_table_destroy(pri->listeners);
     qemu_cond_destroy(&pri->idle);
     qemu_mutex_destroy(&pri->lock);
@@ -621,7 +402,7 @@ void pcie_pri_exit(PCIDevice *dev)
         return;
     }
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        pri_remove_all_groups(pri);
+        pcie_pri_forget_groups(pri);
     }
     pri_release_listeners(dev);
     /* The device model has to unregister what it has registered */
@@ -632,33 +413,6 @@ void pcie_pri_exit(PCIDevice *dev)
 }
 
 /* ---- Responses (PCIe 5.0, 10.4.2) ---- */
-
-/*
- * Close the group that a response is for.  Returns false if there is none.
- * Sets @wanted if the user of @listener has asked for it.  With the lock.
- */
-static bool pri_close_group(PCIEPRIState *pri, const PRIListener *listener,
-                            uint16_t prgi, bool *wanted)
-{
-    PRIGroup *g = pri_find_group(pri, listener->pasid, prgi);
-
-    if (!g) {
-        return false;
-    }
-    *wanted = !g->abandoned && g->user == listener->user_id;
-    g->abandoned -= !!g->abandoned;
-    if (g->last_requests > 1) {
-        /* The index is in use by another group already */
-        pri_set_requests(pri, g, g->requests - 1, g->last_requests - 1,
-                         g->unclosed);
-    } else if (g->last_requests && g->unclosed) {
-        /* By one that is not complete */
-        pri_set_requests(pri, g, g->unclosed, 0, g->unclosed);
-    } else {
-        pri_remove_group(pri, g);
-    }
-    return true;
-}
 
 static void pri_count_response(PCIEPRIStats *stats, bool expected,
                                IOMMUPRIResponseCode code)
@@ -682,10 +436,12 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
     IOMMUPRIResponseCode code = response->response_code;
     uint16_t prgi = response->prgi;
     IOMMUPRINotifier *user = NULL;
-    bool expected, idle, wanted = false;
+    PRIGroupState state;
+    bool expected, idle;
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        expected = pri_close_group(pri, listener, prgi, &wanted);
+        state = pri_ledger_respond(&pri->ledger, &listener->groups, prgi);
+        expected = state != PRI_GROUP_FREE;
         if (!expected) {
             pri->status |= PCI_PRI_STATUS_UPRGI;
         } else if (code == IOMMU_PRI_RESP_FAILURE) {
@@ -694,14 +450,15 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
         pri_count_response(&pri->stats, expected, code);
         pri_count_response(&listener->stats, expected, code);
         pri_update(pri);
+        pri_check_idle(pri, listener);
         idle = QLIST_IS_INSERTED(listener, idle);
         /* A response without a request is ignored (10.5.2.3) */
-        if (wanted) {
+        if (expected && state != PRI_GROUP_ABANDONED) {
             user = pri_call_begin(listener);
         }
     }
-    trace_pcie_pri_response(dev->name, dev->devfn, listener->pasid, prgi, code,
-                            expected);
+    trace_pcie_pri_response(dev->name, dev->devfn, listener->groups.pasid, prgi,
+                            code, expected);
     if (user) {
         pri_call(pri, listener, user, prgi, code);
     } else if (idle) {
@@ -717,39 +474,31 @@ static const PCIIOMMUOps *pri_ops(const PCIDevice *dev)
     return ops && ops->pri_request_page ? ops : NULL;
 }
 
-/* With both locks */
+/* Called with both locks held. */
 static PRIListener *pri_add_listener(PCIEPRIState *pri, uint32_t pasid)
 {
     PRIListener *listener = g_new0(PRIListener, 1);
 
     listener->from_iommu.notify = pri_response;
     listener->dev = pri->dev;
-    listener->pasid = pasid;
+    listener->groups.pasid = pasid;
     g_hash_table_insert(pri->listeners, GUINT_TO_POINTER(pasid), listener);
     return listener;
 }
 
-/* Let a listener, which has none, have a user; with the lock */
+/* Let a listener, which has none, have a user.  Called with @lock held. */
 static void pri_set_user(PCIEPRIState *pri, PRIListener *listener,
                          IOMMUPRINotifier *user)
 {
-    PRIGroup *g;
-
-    /* 0 is nobody's */
+    /* 0 is no user */
     pri->last_user_id += pri->last_user_id == UINT32_MAX ? 2 : 1;
     listener->user = user;
-    listener->user_id = pri->last_user_id;
+    listener->groups.user = pri->last_user_id;
     listener->stats = (PCIEPRIStats) { };
     pri_check_idle(pri, listener);
-
-    QLIST_FOREACH(g, &listener->groups, of_listener) {
-        if (!g->user) {
-            g->user = listener->user_id;
-        }
-    }
 }
 
-/* Register with the IOMMU, unless that has been done; with @registration */
+/* Register with the IOMMU, if not done.  Called with @registration held. */
 static int pri_start_listener(PCIDevice *dev, PRIListener *listener)
 {
     int ret = 0;
@@ -758,7 +507,7 @@ static int pri_start_listener(PCIDevice *dev, PRIListener *listener)
         ret = dev->iommu.ops->pri_register_notifier(dev->iommu.bus,
                                                     dev->iommu.opaque,
                                                     dev->iommu.devfn,
-                                                    listener->pasid,
+                                                    listener->groups.pasid,
                                                     &listener->from_iommu);
         listener->registered = !ret;
     }
@@ -774,7 +523,7 @@ static int pri_register(PCIDevice *dev, uint32_t pasid,
 
     QEMU_LOCK_GUARD(&pri->registration);
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        listener = pri_find_listener(pri, pasid);
+        listener = pcie_pri_find_listener(pri, pasid);
         if (listener && (listener->user || listener->ending)) {
             return -EBUSY;
         }
@@ -820,20 +569,6 @@ static unsigned pri_own_calls(PRIListener *listener)
     return n;
 }
 
-/* Nobody waits for responses any more, or closes groups; with the lock */
-static void pri_abandon_groups(PCIEPRIState *pri, PRIListener *listener)
-{
-    PRIGroup *g, *next;
-
-    QLIST_FOREACH_SAFE(g, &listener->groups, of_listener, next) {
-        g->abandoned = g->last_requests;
-        pri_set_loaded(pri, g, false);
-        pri_set_foreign(pri, g, true);
-        pri_forget_unclosed(pri, g);
-    }
-    pri_update(pri);
-}
-
 void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
 {
     PCIEPRIState *pri = dev->exp.pri;
@@ -843,13 +578,14 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
         return;
     }
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        listener = pri_find_listener(pri, pasid);
+        listener = pcie_pri_find_listener(pri, pasid);
         if (!listener || !listener->user) {
             return;
         }
         listener->user = NULL;
         qatomic_set_mb(&listener->ending, true);
-        pri_abandon_groups(pri, listener);
+        pri_ledger_abandon(&pri->ledger, &listener->groups);
+        pri_update(pri);
         while (qatomic_load_acquire(&listener->running) >
                pri_own_calls(listener)) {
             qemu_cond_wait(&pri->idle, &pri->lock);
@@ -862,78 +598,28 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
 
 /* ---- Requests (PCIe 5.0, 10.4.1) ---- */
 
-/* What pri_cancel_request() needs to know about a request */
-typedef struct PRISent {
-    uint32_t drops;             /* times that all groups were dropped before */
-    uint32_t unclosed;          /* requests that were in its group before */
-} PRISent;
-
-/*
- * Does the allocation have room for a request of @g, which is NULL if it is the
- * first?  The last request of each group has its place in it from the first on.
- * With the lock.
- */
-static bool pri_has_room(const PCIEPRIState *pri, const PRIGroup *g, bool lpig)
-{
-    unsigned more = !lpig + !(g && g->unclosed);
-
-    return !more || (uint64_t)pri->outstanding + pri->num_unclosed + more <=
-                    pri->req_alloc;
-}
-
-/*
- * See that it has, by what groups use that were never closed, but for @keep.
- * Else the device model has to know what it does; but it does not know of
- * groups that are foreign to it, to which responses are due that make room.
- * With the lock.
- */
-static bool pri_make_room(PCIEPRIState *pri, PRIGroup *keep, bool lpig)
-{
-    PRIGroup *g, *next;
-
-    if (pri->num_foreign) {
-        return false;
-    }
-    QTAILQ_FOREACH_SAFE(g, &pri->unclosed_groups, by_age, next) {
-        if (g != keep) {
-            pri_forget_unclosed(pri, g);
-            if (pri_has_room(pri, keep, lpig)) {
-                break;
-            }
-        }
-    }
-    return true;
-}
-
 static int pri_open_group(PCIEPRIState *pri, uint32_t pasid, uint16_t prgi,
-                          bool lpig, PRISent *sent)
+                          bool lpig, uint64_t *group)
 {
     PRIListener *listener;
-    PRIGroup *g;
+    int ret;
 
     QEMU_LOCK_GUARD(&pri->lock);
     /* The guest may have disabled PRI since this was checked without lock */
     if (!pri->enabled) {
         return -EPERM;
     }
-    listener = pri_find_listener(pri, pasid);
+    listener = pcie_pri_find_listener(pri, pasid);
     if (!listener || !listener->user) {
         return -EINVAL;
     }
-    g = pri_find_group(pri, pasid, prgi);
-    /* An index is not used again while a response to somebody else is due */
-    if ((g && g->foreign) || pri->outstanding >= PRI_OUTSTANDING_MAX ||
-        (!pri_has_room(pri, g, lpig) && !pri_make_room(pri, g, lpig))) {
-        return -ENOSPC;
+    ret = pri_ledger_send(&pri->ledger, &listener->groups, prgi, lpig,
+                          pri->req_alloc, group);
+    if (!ret) {
+        pri->stats.requests++;
+        listener->stats.requests++;
     }
-    g = g ?: pri_add_group(pri, listener, prgi);
-    *sent = (PRISent) { .drops = pri->drops, .unclosed = g->unclosed };
-    g->user = listener->user_id;
-    pri_set_requests(pri, g, g->requests + 1, g->last_requests + lpig,
-                     lpig ? 0 : g->unclosed + 1);
-    pri->stats.requests++;
-    listener->stats.requests++;
-    return 0;
+    return ret;
 }
 
 static void pri_count_refused(PCIEPRIStats *stats, int error)
@@ -945,51 +631,27 @@ static void pri_count_refused(PCIEPRIStats *stats, int error)
     }
 }
 
-/* With the lock; returns false if responses have left nothing to undo */
-static bool pri_undo_request(PCIEPRIState *pri, PRIGroup *g, bool lpig,
-                             uint32_t unclosed_before)
-{
-    uint32_t requests = g->requests - 1;
-    uint32_t last_requests = g->last_requests - MIN(g->last_requests, lpig);
-    uint32_t unclosed = lpig ? g->unclosed + unclosed_before
-                             : g->unclosed - MIN(g->unclosed, 1);
-
-    if (requests < last_requests) {
-        return false;
-    }
-    unclosed = last_requests ? MIN(unclosed, requests - last_requests)
-                             : requests;
-    pri_set_requests(pri, g, requests, last_requests, unclosed);
-    if (!requests) {
-        pri_remove_group(pri, g);
-    }
-    return true;
-}
-
 /*
- * Undo pri_open_group() for a request that was not sent.  Returns false if a
- * reset has dropped its group meanwhile: then it has been answered.
+ * Undo pri_open_group() for a request that was not sent.  Returns false if its
+ * group has ended meanwhile.
  */
 static bool pri_cancel_request(PCIEPRIState *pri, uint32_t pasid,
-                               uint16_t prgi, bool lpig, const PRISent *sent,
+                               uint16_t prgi, bool lpig, uint64_t group,
                                int error)
 {
     PRIListener *listener;
-    PRIGroup *g;
     bool undone;
 
     QEMU_LOCK_GUARD(&pri->lock);
     pri_count_refused(&pri->stats, error);
-    listener = pri_find_listener(pri, pasid);
-    if (listener) {
-        pri_count_refused(&listener->stats, error);
-    }
-    if (sent->drops != pri->drops) {
+    listener = pcie_pri_find_listener(pri, pasid);
+    if (!listener) {
         return false;
     }
-    /* Or somebody has answered what was never sent */
-    g = pri_find_group(pri, pasid, prgi);
-    undone = g && pri_undo_request(pri, g, lpig, sent->unclosed);
+    pri_count_refused(&listener->stats, error);
+    undone = pri_ledger_undo(&pri->ledger, &listener->groups, prgi, lpig,
+                             group);
+    pri_check_idle(pri, listener);
     pri_update(pri);
     return undone;
 }
@@ -1023,19 +685,19 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
 {
     const PCIIOMMUBinding *b = &dev->iommu;
     bool has_response = is_read || is_write;
-    PRISent sent;
+    uint64_t group;
     int ret = pri_request_check(dev, pasid, priv_req, exec_req, lpig, prgi,
                                 is_read, is_write);
 
     if (!ret && has_response) {
-        ret = pri_open_group(dev->exp.pri, pasid, prgi, lpig, &sent);
+        ret = pri_open_group(dev->exp.pri, pasid, prgi, lpig, &group);
     }
     if (!ret) {
         ret = b->ops->pri_request_page(b->bus, b->opaque, b->devfn, pasid,
                                        priv_req, exec_req, addr, lpig, prgi,
                                        is_read, is_write);
         if (ret && has_response) {
-            ret = pri_cancel_request(dev->exp.pri, pasid, prgi, lpig, &sent,
+            ret = pri_cancel_request(dev->exp.pri, pasid, prgi, lpig, group,
                                      ret) ? ret : 0;
             pri_release_listeners(dev);
         }
@@ -1054,7 +716,7 @@ void pcie_pri_get_stats(PCIDevice *dev, PCIEPRIStats *stats)
 
     QEMU_LOCK_GUARD(&pri->lock);
     *stats = pri->stats;
-    stats->groups_open = pri->num_groups;
+    stats->groups_open = pri->ledger.num_groups;
 }
 
 void pcie_pri_foreach_pasid(PCIDevice *dev, PCIEPRIPasidFn *fn, void *opaque)
@@ -1070,8 +732,8 @@ void pcie_pri_foreach_pasid(PCIDevice *dev, PCIEPRIPasidFn *fn, void *opaque)
         PCIEPRIStats stats = listener->stats;
 
         if (listener->user) {
-            stats.groups_open = listener->num_groups;
-            fn(listener->pasid, &stats, opaque);
+            stats.groups_open = listener->groups.num_groups;
+            fn(listener->groups.pasid, &stats, opaque);
         }
     }
 }
@@ -1081,218 +743,24 @@ bool pcie_pri_has_loaded_groups(const PCIDevice *dev, uint32_t pasid)
     PCIEPRIState *pri = dev->exp.pri;
     const PRIListener *listener;
 
-    if (!pri || !qatomic_read(&pri->num_loaded)) {
+    if (!pri || !qatomic_read(&pri->ledger.num[PRI_GROUP_LOADED])) {
         return false;
     }
     QEMU_LOCK_GUARD(&pri->lock);
-    listener = pri_find_listener(pri, pasid);
-    return listener && listener->num_loaded;
+    listener = pcie_pri_find_listener(pri, pasid);
+    return listener && listener->groups.num[PRI_GROUP_LOADED];
 }
 
 /* ---- Migration ---- */
 
-/* Nobody closes the groups at the other end that were not closed at this one */
-static void pri_save_groups(PCIEPRIState *pri, const PRIListener *listener)
+void pcie_pri_load_groups(PCIEPRIState *pri, const PRISavedGroup *saved)
 {
-    const PRIGroup *g;
-
-    QLIST_FOREACH(g, &listener->groups, of_listener) {
-        if (g->last_requests) {
-            pri->saved_groups[pri->nr_saved_groups++] = (PRISavedGroup) {
-                .pasid = g->pasid,
-                .prgi = g->prgi,
-                .requests = g->requests - g->unclosed,
-                .last_requests = g->last_requests,
-                .abandoned = g->abandoned,
-            };
-        }
-    }
-}
-
-static int pri_groups_pre_save(void *opaque)
-{
-    PCIEPRIState *pri = opaque;
-    GHashTableIter iter;
-    gpointer value;
-
-    QEMU_LOCK_GUARD(&pri->lock);
-    pri->nr_saved_groups = 0;
-    pri->saved_groups = g_new0(PRISavedGroup, pri->num_groups);
-    g_hash_table_iter_init(&iter, pri->listeners);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        pri_save_groups(pri, value);
-    }
-    return 0;
-}
-
-static int pri_groups_post_save(void *opaque)
-{
-    PCIEPRIState *pri = opaque;
-
-    g_clear_pointer(&pri->saved_groups, g_free);
-    return 0;
-}
-
-/* Returns the name of a field that no function has saved, or NULL */
-static const char *pri_check_saved_group(PCIEPRIState *pri,
-                                         const PRISavedGroup *g)
-{
-    if (g->pasid > PCI_PASID_MAX && g->pasid != PCI_NO_PASID) {
-        return "pasid";
-    }
-    if (g->prgi > PCI_PRGI_MAX || pri_find_group(pri, g->pasid, g->prgi)) {
-        return "prgi";
-    }
-    if (!g->requests ||
-        (uint64_t)pri->outstanding + g->requests > PRI_OUTSTANDING_MAX) {
-        return "requests";
-    }
-    if (g->last_requests > g->requests) {
-        return "last_requests";
-    }
-    return g->abandoned > g->last_requests ? "abandoned" : NULL;
-}
-
-/* With both locks */
-static void pri_load_group(PCIEPRIState *pri, const PRISavedGroup *saved)
-{
-    PRIListener *listener = pri_find_listener(pri, saved->pasid);
-    PRIGroup *g;
+    PRIListener *listener = pcie_pri_find_listener(pri, saved->pasid);
 
     listener = listener ?: pri_add_listener(pri, saved->pasid);
-    g = pri_add_group(pri, listener, saved->prgi);
+    pri_ledger_load(&pri->ledger, &listener->groups, saved);
     pri_check_idle(pri, listener);
-    g->user = listener->user ? listener->user_id : 0;
-    pri_set_requests(pri, g, saved->requests, saved->last_requests, 0);
-    g->abandoned = saved->abandoned;
-    pri_set_loaded(pri, g, g->last_requests > g->abandoned);
-    pri_set_foreign(pri, g, true);
 }
-
-/*
- * Takes the groups over, or none if there cannot be such groups: then this
- * returns the name of the field that is wrong.
- */
-static const char *pri_load_groups(PCIEPRIState *pri)
-{
-    QEMU_LOCK_GUARD(&pri->registration);
-    QEMU_LOCK_GUARD(&pri->lock);
-    pri_remove_all_groups(pri);
-    for (int i = 0; i < pri->nr_saved_groups; i++) {
-        const PRISavedGroup *g = &pri->saved_groups[i];
-        const char *invalid = pri_check_saved_group(pri, g);
-
-        if (invalid) {
-            pri_remove_all_groups(pri);
-            return invalid;
-        }
-        /* There is no response to others */
-        if (g->last_requests) {
-            pri_load_group(pri, g);
-        }
-    }
-    return NULL;
-}
-
-static int pri_groups_post_load(void *opaque, int version_id)
-{
-    PCIEPRIState *pri = opaque;
-    const char *invalid = pri_load_groups(pri);
-
-    g_clear_pointer(&pri->saved_groups, g_free);
-    if (invalid) {
-        error_report("%s: the incoming page request groups have an invalid %s",
-                     pri->dev->name, invalid);
-        return -EINVAL;
-    }
-    return 0;
-}
-
-/* A load that has failed may have left some */
-static int pri_groups_pre_load(void *opaque)
-{
-    PCIEPRIState *pri = opaque;
-
-    g_clear_pointer(&pri->saved_groups, g_free);
-    return 0;
-}
-
-static bool pri_groups_number_valid(void *opaque, int version_id)
-{
-    PCIEPRIState *pri = opaque;
-
-    return pri->nr_saved_groups >= 0 &&
-           pri->nr_saved_groups <= PRI_OUTSTANDING_MAX;
-}
-
-static const VMStateDescription vmstate_pri_group = {
-    .name = "pcie-pri-group",
-    .version_id = 1,
-    .minimum_version_id = 1,
-    .fields = (const VMStateField[]) {
-        VMSTATE_UINT32(pasid, PRISavedGroup),
-        VMSTATE_UINT32(prgi, PRISavedGroup),
-        VMSTATE_UINT32(requests, PRISavedGroup),
-        VMSTATE_UINT32(last_requests, PRISavedGroup),
-        VMSTATE_UINT32(abandoned, PRISavedGroup),
-        VMSTATE_END_OF_LIST()
-    }
-};
-
-static const VMStateDescription vmstate_pri_groups = {
-    .name = "pcie-pri-groups",
-    .version_id = 1,
-    .minimum_version_id = 1,
-    .pre_save = pri_groups_pre_save,
-    .post_save = pri_groups_post_save,
-    .pre_load = pri_groups_pre_load,
-    .post_load = pri_groups_post_load,
-    .fields = (const VMStateField[]) {
-        VMSTATE_INT32(nr_saved_groups, PCIEPRIState),
-        VMSTATE_VALIDATE("number of groups", pri_groups_number_valid),
-        VMSTATE_STRUCT_VARRAY_ALLOC(saved_groups, PCIEPRIState,
-                                    nr_saved_groups, 1, vmstate_pri_group,
-                                    PRISavedGroup),
-        VMSTATE_END_OF_LIST()
-    }
-};
-
-static bool pri_needed(void *opaque)
-{
-    const PCIDevice *dev = opaque;
-    PCIEPRIState *pri = dev->exp.pri;
-
-    if (!pri) {
-        return false;
-    }
-    QEMU_LOCK_GUARD(&pri->lock);
-    return pri->outstanding > pri->unclosed;
-}
-
-static int pri_pre_load(void *opaque)
-{
-    const PCIDevice *dev = opaque;
-
-    if (!dev->exp.pri) {
-        error_report("%s: page request groups come in, but there is no Page "
-                     "Request capability", dev->name);
-        return -EINVAL;
-    }
-    return 0;
-}
-
-const VMStateDescription vmstate_pcie_pri = {
-    .name = "PCIDevice/pri",
-    .version_id = 1,
-    .minimum_version_id = 1,
-    .needed = pri_needed,
-    .pre_load = pri_pre_load,
-    .fields = (const VMStateField[]) {
-        VMSTATE_STRUCT_POINTER(exp.pri, PCIDevice, vmstate_pri_groups,
-                               PCIEPRIState),
-        VMSTATE_END_OF_LIST()
-    }
-};
 
 /*
  * Listen for the responses to groups that have been loaded: the device model
@@ -1303,7 +771,6 @@ static void pri_listen_for_groups(PCIDevice *dev)
     PCIEPRIState *pri = dev->exp.pri;
     GHashTableIter iter;
     gpointer value;
-    PRIGroup *g;
 
     QEMU_LOCK_GUARD(&pri->registration);
     g_hash_table_iter_init(&iter, pri->listeners);
@@ -1315,9 +782,8 @@ static void pri_listen_for_groups(PCIDevice *dev)
         }
         /* The IOMMU will not bring a response */
         QEMU_LOCK_GUARD(&pri->lock);
-        while ((g = QLIST_FIRST(&listener->groups))) {
-            pri_remove_group(pri, g);
-        }
+        pri_ledger_drop(&pri->ledger, &listener->groups, NULL);
+        pri_check_idle(pri, listener);
         pri_update(pri);
     }
     pri_release_registered(dev);

@@ -26,20 +26,23 @@
 /* What the guest may write: Enable, Reset, RF, UPRGI, the allocation */
 #define RW1C    (PCI_PRI_STATUS_RF | PCI_PRI_STATUS_UPRGI)
 
-typedef struct Group {
-    unsigned requests;
-    unsigned last;
-    unsigned unclosed;          /* requests after the last of the last group */
-    unsigned opened;            /* when the first of @unclosed was sent */
-    unsigned abandoned;         /* of @last: by who is not registered now */
-    bool wanted;                /* by who is registered now */
-} Group;
+/* More than an input can have sent */
+#define CLOSED_MAX 2048
+
+/* The groups with one index: closed ones, and then one that is not */
+typedef struct Groups {
+    unsigned closed;
+    unsigned requests[CLOSED_MAX];      /* of each, oldest first */
+    unsigned abandoned;         /* of @closed, the oldest */
+    unsigned unclosed;          /* requests of the one that is not closed */
+    unsigned opened;            /* when the first of them was sent */
+} Groups;
 
 /* The model */
 static bool enable;
 static uint16_t status;
 static uint32_t alloc;
-static Group groups[PASIDS][PRGIS];
+static Groups groups[PASIDS][PRGIS];
 static unsigned requests_sent;
 static unsigned responses[PASIDS];
 
@@ -62,15 +65,23 @@ static unsigned index_of(uint32_t pasid)
     return pasid == PCI_NO_PASID ? PASIDS - 1 : pasid;
 }
 
-static Group sum(void)
+typedef struct Sum {
+    unsigned requests;
+    unsigned unclosed;
+    unsigned abandoned;
+} Sum;
+
+static Sum sum(void)
 {
-    Group all = { };
+    Sum all = { };
 
     for (unsigned i = 0; i < PASIDS * PRGIS; i++) {
-        const Group *g = &groups[i / PRGIS][i % PRGIS];
+        const Groups *g = &groups[i / PRGIS][i % PRGIS];
 
-        g_assert_cmpuint(g->requests, >=, g->last + g->unclosed);
-        all.requests += g->requests;
+        for (unsigned j = 0; j < g->closed; j++) {
+            all.requests += g->requests[j];
+        }
+        all.requests += g->unclosed;
         all.unclosed += g->unclosed;
         all.abandoned += g->abandoned;
     }
@@ -80,29 +91,20 @@ static Group sum(void)
 /* 10.5.2.3: no response comes to what is not closed */
 static void model_update(void)
 {
-    Group all = sum();
+    Sum all = sum();
 
     if (!enable && all.requests == all.unclosed) {
         status |= PCI_PRI_STATUS_STOPPED;
     }
 }
 
-static void model_forget(Group *g)
-{
-    g->requests -= g->unclosed;
-    g->unclosed = 0;
-    if (!g->requests) {
-        *g = (Group) { };
-    }
-}
-
 /* The group that has been open for the longest time, but for @keep */
-static Group *model_oldest(const Group *keep)
+static Groups *model_oldest(const Groups *keep)
 {
-    Group *oldest = NULL;
+    Groups *oldest = NULL;
 
     for (unsigned i = 0; i < PASIDS * PRGIS; i++) {
-        Group *g = &groups[i / PRGIS][i % PRGIS];
+        Groups *g = &groups[i / PRGIS][i % PRGIS];
 
         if (g != keep && g->unclosed &&
             (!oldest || g->opened < oldest->opened)) {
@@ -113,7 +115,7 @@ static Group *model_oldest(const Group *keep)
 }
 
 /* 10.5.2.5: is there room for a request of @g, and later for its last? */
-static bool model_has_room(const Group *g, bool last)
+static bool model_has_room(const Groups *g, bool last)
 {
     unsigned used = sum().requests + !last + !g->unclosed;
 
@@ -123,9 +125,9 @@ static bool model_has_room(const Group *g, bool last)
     return used <= alloc || (last && g->unclosed);
 }
 
-static bool model_make_room(const Group *g, bool last)
+static bool model_make_room(const Groups *g, bool last)
 {
-    Group *oldest;
+    Groups *oldest;
 
     /* 10.4.1: nor is the index somebody else's */
     if (g->abandoned) {
@@ -135,7 +137,7 @@ static bool model_make_room(const Group *g, bool last)
         return false;
     }
     while (!model_has_room(g, last) && (oldest = model_oldest(g))) {
-        model_forget(oldest);
+        oldest->unclosed = 0;
     }
     return true;
 }
@@ -144,22 +146,20 @@ static bool model_make_room(const Group *g, bool last)
 static void model_response(unsigned pasid, unsigned prgi,
                            IOMMUPRIResponseCode code)
 {
-    Group *g = &groups[pasid][prgi];
+    Groups *g = &groups[pasid][prgi];
 
-    if (!g->requests) {
+    if (!g->closed && !g->unclosed) {
         status |= PCI_PRI_STATUS_UPRGI;
         return;
     }
-    responses[pasid] += g->wanted && !g->abandoned;
+    responses[pasid] += !g->abandoned;
     g->abandoned -= !!g->abandoned;
-    if (g->last > 1) {
-        g->last--;
-        g->requests--;
-    } else if (g->last && g->unclosed) {
-        g->last = 0;
-        g->requests = g->unclosed;
+    if (g->closed) {
+        g->closed--;
+        memmove(g->requests, g->requests + 1,
+                g->closed * sizeof(g->requests[0]));
     } else {
-        *g = (Group) { };
+        g->unclosed = 0;
     }
     if (code == IOMMU_PRI_RESP_FAILURE) {
         status |= PCI_PRI_STATUS_RF;
@@ -171,11 +171,10 @@ static void model_response(unsigned pasid, unsigned prgi,
 static void model_unregister(unsigned pasid)
 {
     for (unsigned i = 0; i < PRGIS; i++) {
-        Group *g = &groups[pasid][i];
+        Groups *g = &groups[pasid][i];
 
-        model_forget(g);
-        g->abandoned = g->last;
-        g->wanted = false;
+        g->unclosed = 0;
+        g->abandoned = g->closed;
     }
     model_update();
 }
@@ -185,7 +184,7 @@ static unsigned model_groups_of(unsigned pasid)
     unsigned n = 0;
 
     for (unsigned i = 0; i < PRGIS; i++) {
-        n += groups[pasid][i].requests > 0;
+        n += groups[pasid][i].closed + (groups[pasid][i].unclosed > 0);
     }
     return n;
 }
@@ -237,22 +236,21 @@ static int fake_request(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
                         uint16_t prgi, bool is_read, bool is_write)
 {
     if (is_read || is_write) {
-        Group *g = &groups[index_of(pasid)][prgi];
+        Groups *g = &groups[index_of(pasid)][prgi];
 
-        g->wanted = true;
         if (request_error) {
-            /* Being taken back makes it the youngest */
+            /* Being reopened makes it the youngest */
             g->opened = lpig ? requests_sent++ : g->opened;
-            if (!g->requests) {
-                *g = (Group) { };
-            }
             model_update();
             return request_error;
         }
-        g->requests++;
-        g->last += lpig;
         g->opened = g->unclosed ? g->opened : requests_sent++;
-        g->unclosed = lpig ? 0 : g->unclosed + 1;
+        g->unclosed++;
+        if (lpig) {
+            g_assert_cmpuint(g->closed, <, CLOSED_MAX);
+            g->requests[g->closed++] = g->unclosed;
+            g->unclosed = 0;
+        }
         if (respond_at_once && lpig) {
             respond(index_of(pasid), prgi, IOMMU_PRI_RESP_SUCCESS);
         }
@@ -336,13 +334,12 @@ static void request(FuzzInput *in, unsigned pasid, uint8_t how)
 static void model_drop_groups(void)
 {
     for (unsigned i = 0; i < PASIDS * PRGIS; i++) {
-        Group *g = &groups[i / PRGIS][i % PRGIS];
+        Groups *g = &groups[i / PRGIS][i % PRGIS];
 
-        if (g->requests) {
-            /* One failure for each, whatever it is made of */
-            responses[i / PRGIS] += g->wanted;
-            *g = (Group) { };
-        }
+        responses[i / PRGIS] += g->closed - g->abandoned + (g->unclosed > 0);
+        g->closed = 0;
+        g->abandoned = 0;
+        g->unclosed = 0;
     }
     model_update();
 }

@@ -1,5 +1,5 @@
 /*
- * Requests of a PCI function to its IOMMU: ATS translation and page requests
+ * Requests of a PCI function to its IOMMU: ATS translation, DMA with PASID
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -186,9 +186,10 @@ int pci_iommu_unregister_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
  * of @result describes one range: @iova and @addr_mask the range itself,
  * @translated_addr and @perm what it translates to.  @perm without
  * IOMMU_RO and IOMMU_WO says that there is no translation: use
- * pci_pri_request_page() for it.  With IOMMU_UNTRANSLATED_ONLY the range must
- * be accessed with untranslated requests.  The translated address is used with
- * MemTxAttrs.address_type = PCI_AT_TRANSLATED.  (PCIe 5.0, 10.2.2 and 10.2.3)
+ * pci_pri_request_page() for it, see hw/pci/pcie_pri.h.  With
+ * IOMMU_UNTRANSLATED_ONLY the range must be accessed with untranslated
+ * requests.  The translated address is used with MemTxAttrs.address_type =
+ * PCI_AT_TRANSLATED.  (PCIe 5.0, 10.2.2 and 10.2.3)
  *
  * @dev: the function.
  * @pasid: 0 to 0xfffff, or PCI_NO_PASID.
@@ -217,87 +218,6 @@ ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
                                     bool no_write, IOMMUTLBEntry *result,
                                     size_t result_length,
                                     uint32_t *err_count);
-
-/**
- * pci_pri_register_notifier: receive the responses to page request groups
- *
- * One notifier per function and PASID; each sees the responses for groups
- * opened with its PASID only.
- *
- * @dev: the function.
- * @pasid: 0 to 0xfffff, or PCI_NO_PASID.
- * @notifier: must stay allocated until it is unregistered.
- *
- * Returns: 0; -EPERM when the function has no PRI capability, bus mastering is
- * off, or PASID is off and @pasid is not PCI_NO_PASID; -EINVAL when @pasid is
- * wider than the function's PASID capability; -EBUSY when a notifier is
- * registered for @pasid, or being unregistered; -ENODEV when no IOMMU that
- * takes page requests translates for @dev; or an error of the IOMMU.
- */
-int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
-                              IOMMUPRINotifier *notifier);
-
-/**
- * pci_pri_unregister_notifier: undo the registration
- *
- * Works whatever the function's configuration space says by now.  After it
- * returned, the notifier is not being called and will not be, unless it is
- * the notifier itself that unregisters.  Groups whose last request was sent
- * stay open until their response arrives, and their requests outstanding;
- * nobody is told, not even a notifier that is registered for @pasid later.
- * Others are forgotten, since no response to them can come.
- *
- * @dev: the function.
- * @pasid: the PASID that the notifier was registered with.
- */
-void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid);
-
-/**
- * pci_pri_request_page: issue a Page Request Message (PCIe 5.0, 10.4.1)
- *
- * The response to the group arrives at the notifier registered for @pasid,
- * possibly before this function returns.  When the guest resets the page
- * request interface (Reset bit, FLR, hot reset) groups that are open are
- * answered with IOMMU_PRI_RESP_FAILURE.
- *
- * The function has to keep to pcie_pri_get_req_alloc() outstanding requests.
- * It need not count those of notifiers that have been unregistered, nor those
- * that came with migration: while they use a part of the allocation, requests
- * for which the rest has no room are refused, but never the last of a group of
- * several.  So are requests with an index that they use for this PASID.  Where
- * there is no room, requests of groups that were not closed are forgotten,
- * oldest group first, as if their group began with its next request.
- *
- * @is_read and @is_write both clear, with @lpig and a PASID, is a Stop Marker
- * (10.4.1.2); it has no response.
- *
- * @dev: the function.
- * @pasid: 0 to 0xfffff, or PCI_NO_PASID.
- * @priv_req: Privileged Mode Requested; needs a PASID.
- * @exec_req: Execute Requested; needs a PASID.
- * @addr: an address in the page; the offset in the page is dropped.
- * @lpig: last request in its group.
- * @prgi: page request group index, 0 to 0x1ff.
- * @is_read: read access is wanted.
- * @is_write: write access is wanted.
- *
- * Returns: 0; -EPERM when bus mastering or PRI is off (PRI counts as off while
- * Response Failure is set), PASID is off and @pasid is not PCI_NO_PASID,
- * privileged mode is off and @priv_req is set, or execute permission is off and
- * @exec_req is set; -EINVAL when @prgi or @pasid is out of range, neither read
- * nor write is asked for in anything but a Stop Marker, or no notifier is
- * registered for @pasid; -ENODEV when no IOMMU that takes page requests
- * translates for @dev; -ENOSPC when the allocation or @prgi is used as above,
- * or the IOMMU's page request queue overflows; -EFAULT when the IOMMU does not
- * let @dev ask for this page.  VT-d answers the last request of a group in the
- * last two cases (with Success and with Invalid Request), so that it returns 0,
- * and these errors are for the other requests and for Stop Markers only; that a
- * request of the group was dropped does not relieve @dev of sending the last.
- * After an error there is no response for this request.
- */
-int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
-                         bool exec_req, hwaddr addr, bool lpig,
-                         uint16_t prgi, bool is_read, bool is_write);
 
 /**
  * pci_untranslated_begin: a thread begins with untranslated requests

@@ -1,0 +1,563 @@
+/*
+ * Unit tests for the ledger of page request groups
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * hw/pci/pcie_pri_group.c against a plain model: an array of groups, searched
+ * from its beginning.  Section numbers are those of the PCI Express Base
+ * Specification 5.0.
+ *
+ * Environment:
+ *   PRI_TEST_SEED  seed of the random sequences (printed; default: the time)
+ */
+
+#include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
+#include "hw/pci/pcie_pri_group.h"
+#include "test-random.h"
+
+#define PASIDS      3
+#define GROUPS_MAX  4096
+#define ALLOC       16
+
+/* Some of them share a bucket */
+static const uint16_t indices[] = {
+    0, 1, 1 + PRI_PASID_BUCKETS, 1 + 2 * PRI_PASID_BUCKETS, PCI_PRGI_MAX
+};
+
+/* ---- The model ---- */
+
+typedef struct Group {
+    unsigned pasid;
+    uint16_t prgi;
+    PRIGroupState state;
+    uint32_t requests;
+    uint64_t id;
+    unsigned since;             /* SENDING: when that began */
+} Group;
+
+typedef struct Model {
+    Group groups[GROUPS_MAX];   /* in the order of responses */
+    unsigned n;
+    unsigned time;
+} Model;
+
+static Model model;
+static PRILedger ledger;
+static PRIPasid pasids[PASIDS];
+
+static bool foreign(const Group *g)
+{
+    return g->state == PRI_GROUP_LOADED || g->state == PRI_GROUP_ABANDONED;
+}
+
+static void model_remove(Group *g)
+{
+    memmove(g, g + 1, (model.groups + model.n - (g + 1)) * sizeof(*g));
+    model.n--;
+}
+
+static Group *model_add(unsigned pasid, uint16_t prgi)
+{
+    Group *g = &model.groups[model.n++];
+
+    assert_in_range(model.n, 1, GROUPS_MAX);
+    *g = (Group) { .pasid = pasid, .prgi = prgi };
+    return g;
+}
+
+static unsigned model_requests(void)
+{
+    unsigned sum = 0;
+
+    for (unsigned i = 0; i < model.n; i++) {
+        sum += model.groups[i].requests;
+    }
+    return sum;
+}
+
+static unsigned model_count(PRIGroupState state)
+{
+    unsigned sum = 0;
+
+    for (unsigned i = 0; i < model.n; i++) {
+        sum += model.groups[i].state == state;
+    }
+    return sum;
+}
+
+/* The first group with the index that is in @state; %PRI_GROUP_FREE: in any */
+static Group *model_find(unsigned pasid, uint16_t prgi, PRIGroupState state)
+{
+    for (unsigned i = 0; i < model.n; i++) {
+        Group *g = &model.groups[i];
+
+        if (g->pasid == pasid && g->prgi == prgi &&
+            (state == PRI_GROUP_FREE || g->state == state)) {
+            return g;
+        }
+    }
+    return NULL;
+}
+
+static Group *model_find_id(uint64_t id)
+{
+    for (unsigned i = 0; i < model.n; i++) {
+        if (model.groups[i].id == id) {
+            return &model.groups[i];
+        }
+    }
+    return NULL;
+}
+
+/* The first to be forgotten, but not @keep */
+static Group *model_oldest(uint64_t keep)
+{
+    Group *oldest = NULL;
+
+    for (unsigned i = 0; i < model.n; i++) {
+        Group *g = &model.groups[i];
+
+        if (g->state == PRI_GROUP_SENDING && g->id != keep &&
+            (!oldest || g->since < oldest->since)) {
+            oldest = g;
+        }
+    }
+    return oldest;
+}
+
+static bool model_has_room(bool first, bool last, uint32_t alloc)
+{
+    unsigned more = first + !last;
+
+    return !more || model_requests() + model_count(PRI_GROUP_SENDING) + more <=
+                    alloc;
+}
+
+static int model_send(unsigned pasid, uint16_t prgi, bool last, uint32_t alloc,
+                      uint64_t id)
+{
+    Group *g = model_find(pasid, prgi, PRI_GROUP_FREE), *oldest;
+    uint64_t keep;
+
+    if (g && foreign(g)) {
+        return -ENOSPC;
+    }
+    g = model_find(pasid, prgi, PRI_GROUP_SENDING);
+    keep = g ? g->id : 0;
+    if (!model_has_room(!g, last, alloc) &&
+        model_count(PRI_GROUP_LOADED) + model_count(PRI_GROUP_ABANDONED)) {
+        return -ENOSPC;
+    }
+    while (!model_has_room(!keep, last, alloc) &&
+           (oldest = model_oldest(keep))) {
+        model_remove(oldest);
+    }
+    g = keep ? model_find_id(keep) : model_add(pasid, prgi);
+    if (!keep) {
+        g->id = id;
+        g->since = model.time++;
+    }
+    g->state = last ? PRI_GROUP_CLOSED : PRI_GROUP_SENDING;
+    g->requests++;
+    return 0;
+}
+
+static void model_reopen(Group *g)
+{
+    Group *other = model_find(g->pasid, g->prgi, PRI_GROUP_SENDING);
+    Group reopened = *g;
+
+    model_remove(g);
+    if (other) {
+        other = model_find(reopened.pasid, reopened.prgi, PRI_GROUP_SENDING);
+        other->requests += reopened.requests;
+        return;
+    }
+    reopened.state = PRI_GROUP_SENDING;
+    reopened.since = model.time++;
+    model.groups[model.n++] = reopened;
+}
+
+static bool model_undo(uint64_t id, bool last)
+{
+    Group *g = model_find_id(id);
+
+    if (!g) {
+        return false;
+    }
+    g->requests--;
+    if (!g->requests || (last && g->state == PRI_GROUP_ABANDONED)) {
+        model_remove(g);
+    } else if (last) {
+        model_reopen(g);
+    }
+    return true;
+}
+
+static PRIGroupState model_respond(unsigned pasid, uint16_t prgi)
+{
+    Group *g = model_find(pasid, prgi, PRI_GROUP_FREE);
+    PRIGroupState state = g ? g->state : PRI_GROUP_FREE;
+
+    if (g) {
+        model_remove(g);
+    }
+    return state;
+}
+
+static void model_abandon(unsigned pasid)
+{
+    for (unsigned i = model.n; i-- > 0;) {
+        Group *g = &model.groups[i];
+
+        if (g->pasid == pasid && g->state == PRI_GROUP_SENDING) {
+            model_remove(g);
+        } else if (g->pasid == pasid) {
+            g->state = PRI_GROUP_ABANDONED;
+        }
+    }
+}
+
+/* Returns how many of them are not abandoned */
+static unsigned model_drop(unsigned pasid)
+{
+    unsigned n = 0;
+
+    for (unsigned i = model.n; i-- > 0;) {
+        if (model.groups[i].pasid == pasid) {
+            n += model.groups[i].state != PRI_GROUP_ABANDONED;
+            model_remove(&model.groups[i]);
+        }
+    }
+    return n;
+}
+
+/* ---- The ledger has to be as the model is ---- */
+
+static void check(void)
+{
+    uint32_t unclosed = 0;
+
+    for (unsigned i = 0; i < model.n; i++) {
+        if (model.groups[i].state == PRI_GROUP_SENDING) {
+            unclosed += model.groups[i].requests;
+        }
+    }
+    assert_int_equal(ledger.outstanding, model_requests());
+    assert_int_equal(ledger.unclosed, unclosed);
+    assert_int_equal(ledger.num_groups, model.n);
+    for (PRIGroupState s = PRI_GROUP_SENDING; s < PRI_GROUP_STATES; s++) {
+        unsigned sum = 0;
+
+        for (unsigned i = 0; i < PASIDS; i++) {
+            sum += pasids[i].num[s];
+        }
+        assert_int_equal(ledger.num[s], model_count(s));
+        assert_int_equal(sum, model_count(s));
+    }
+}
+
+static void start(void)
+{
+    memset(&ledger, 0, sizeof(ledger));
+    memset(pasids, 0, sizeof(pasids));
+    memset(&model, 0, sizeof(model));
+    pri_ledger_init(&ledger);
+    for (unsigned i = 0; i < PASIDS; i++) {
+        pasids[i].pasid = i == 2 ? PCI_NO_PASID : i;
+        pasids[i].user = 100 + i;
+    }
+}
+
+static void drop(unsigned pasid)
+{
+    unsigned max = pasids[pasid].num_groups;
+    g_autofree PRIDroppedGroup *dropped = g_new(PRIDroppedGroup, max);
+    unsigned n = pri_ledger_drop(&ledger, &pasids[pasid], dropped);
+
+    assert_int_equal(n, model_drop(pasid));
+    for (unsigned i = 0; i < n; i++) {
+        assert_ptr_equal(dropped[i].pasid, &pasids[pasid]);
+        assert_int_equal(dropped[i].user, pasids[pasid].user);
+        assert_in_range(dropped[i].prgi, 0, PCI_PRGI_MAX);
+    }
+}
+
+static void stop(void)
+{
+    for (unsigned i = 0; i < PASIDS; i++) {
+        drop(i);
+    }
+    check();
+    pri_ledger_destroy(&ledger);
+}
+
+static int send_alloc(unsigned pasid, uint16_t prgi, bool last, uint32_t alloc,
+                      uint64_t *id)
+{
+    int ret = pri_ledger_send(&ledger, &pasids[pasid], prgi, last, alloc, id);
+
+    assert_int_equal(ret, model_send(pasid, prgi, last, alloc, *id));
+    check();
+    return ret;
+}
+
+static int send_one(unsigned pasid, uint16_t prgi, bool last)
+{
+    uint64_t id = 0;
+
+    return send_alloc(pasid, prgi, last, ALLOC, &id);
+}
+
+static PRIGroupState respond(unsigned pasid, uint16_t prgi)
+{
+    PRIGroupState state = pri_ledger_respond(&ledger, &pasids[pasid], prgi);
+
+    assert_int_equal(state, model_respond(pasid, prgi));
+    check();
+    return state;
+}
+
+static void abandon(unsigned pasid)
+{
+    pri_ledger_abandon(&ledger, &pasids[pasid]);
+    model_abandon(pasid);
+    check();
+}
+
+static bool undo(unsigned pasid, uint16_t prgi, bool last, uint64_t id)
+{
+    bool undone = pri_ledger_undo(&ledger, &pasids[pasid], prgi, last, id);
+
+    assert_int_equal(undone, model_undo(id, last));
+    check();
+    return undone;
+}
+
+/* Save all groups, end them, and load them again */
+static void migrate(void)
+{
+    g_autofree PRISavedGroup *saved = g_new(PRISavedGroup, model.n);
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < PASIDS; i++) {
+        n += pri_ledger_save(&pasids[i], saved + n);
+        drop(i);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        unsigned pasid = MIN(saved[i].pasid, PASIDS - 1);
+
+        assert_null(pri_ledger_check(&ledger, &pasids[pasid], &saved[i]));
+        pri_ledger_load(&ledger, &pasids[pasid], &saved[i]);
+        assert_string_equal(pri_ledger_check(&ledger, &pasids[pasid],
+                                             &saved[i]), "prgi");
+        for (unsigned j = 0; j < saved[i].last_requests; j++) {
+            Group *g = model_add(pasid, saved[i].prgi);
+
+            g->state = j < saved[i].abandoned ? PRI_GROUP_ABANDONED
+                                              : PRI_GROUP_LOADED;
+            g->requests = j < saved[i].last_requests - 1 ? 1 :
+                          saved[i].requests - j;
+        }
+    }
+    check();
+}
+
+/* ---- Tests ---- */
+
+/* 10.4.2: a response ends one group, that of its PASID and index */
+static void test_states(void **state)
+{
+    start();
+    assert_int_equal(respond(0, 0), PRI_GROUP_FREE);
+    assert_int_equal(send_one(0, 0, false), 0);
+    assert_int_equal(pasids[0].num[PRI_GROUP_SENDING], 1);
+    assert_int_equal(send_one(0, 0, true), 0);
+    assert_int_equal(pasids[0].num[PRI_GROUP_CLOSED], 1);
+    assert_int_equal(respond(1, 0), PRI_GROUP_FREE);
+    assert_int_equal(respond(0, 1), PRI_GROUP_FREE);
+    abandon(0);
+    assert_int_equal(send_one(0, 0, true), -ENOSPC);
+    assert_int_equal(respond(0, 0), PRI_GROUP_ABANDONED);
+    assert_int_equal(send_one(0, 0, true), 0);
+    assert_int_equal(respond(0, 0), PRI_GROUP_CLOSED);
+    stop();
+}
+
+/* Groups with one index are answered in turn, with all of their requests */
+static void test_same_index(void **state)
+{
+    start();
+    for (unsigned n = 1; n <= 3; n++) {
+        for (unsigned i = 1; i <= n; i++) {
+            assert_int_equal(send_one(0, 7, i == n), 0);
+        }
+    }
+    assert_int_equal(send_one(0, 7, false), 0);
+    assert_int_equal(ledger.outstanding, 7);
+    assert_int_equal(respond(0, 7), PRI_GROUP_CLOSED);
+    assert_int_equal(ledger.outstanding, 6);
+    assert_int_equal(respond(0, 7), PRI_GROUP_CLOSED);
+    assert_int_equal(ledger.outstanding, 4);
+    assert_int_equal(respond(0, 7), PRI_GROUP_CLOSED);
+    assert_int_equal(ledger.outstanding, 1);
+    assert_int_equal(respond(0, 7), PRI_GROUP_SENDING);
+    stop();
+}
+
+/* A last request was not sent; a group has begun meanwhile, or none has */
+static void test_undo(void **state)
+{
+    uint64_t first, second, third;
+
+    start();
+    assert_int_equal(send_alloc(0, 7, false, ALLOC, &first), 0);
+    assert_int_equal(send_alloc(0, 7, true, ALLOC, &first), 0);
+    assert_true(undo(0, 7, true, first));
+    assert_int_equal(pasids[0].num[PRI_GROUP_SENDING], 1);
+    assert_int_equal(send_alloc(0, 7, true, ALLOC, &second), 0);
+    assert_int_equal(second, first);
+    assert_int_equal(send_alloc(0, 7, false, ALLOC, &third), 0);
+    assert_true(undo(0, 7, true, first));
+    assert_int_equal(ledger.num_groups, 1);
+    assert_int_equal(ledger.outstanding, 2);
+    assert_false(undo(0, 7, true, first));
+    assert_true(undo(0, 7, false, third));
+    assert_true(undo(0, 7, false, third));
+    assert_int_equal(ledger.num_groups, 0);
+    /* Its requester is gone, so that no request can close it any more */
+    assert_int_equal(send_alloc(0, 7, false, ALLOC, &first), 0);
+    assert_int_equal(send_alloc(0, 7, true, ALLOC, &first), 0);
+    abandon(0);
+    assert_true(undo(0, 7, true, first));
+    assert_int_equal(ledger.num_groups, 0);
+    stop();
+}
+
+/* A limit that does not depend on what the guest allocates */
+static void test_outstanding_max(void **state)
+{
+    uint64_t id;
+
+    start();
+    for (unsigned i = 0; i < PRI_OUTSTANDING_MAX; i++) {
+        assert_int_equal(pri_ledger_send(&ledger, &pasids[0], 0, true,
+                                         UINT32_MAX, &id), 0);
+    }
+    assert_int_equal(pri_ledger_send(&ledger, &pasids[0], 0, true, UINT32_MAX,
+                                     &id), -ENOSPC);
+    pri_ledger_abandon(&ledger, &pasids[0]);
+    for (unsigned i = 0; i < PRI_OUTSTANDING_MAX; i++) {
+        assert_int_equal(pri_ledger_respond(&ledger, &pasids[0], 0),
+                         PRI_GROUP_ABANDONED);
+    }
+    stop();
+}
+
+static void test_check(void **state)
+{
+    static const struct {
+        PRISavedGroup saved;
+        const char *invalid;
+    } cases[] = {
+        { { 0, 0, 1, 1, 1 }, NULL },
+        { { PCI_NO_PASID, PCI_PRGI_MAX, PRI_OUTSTANDING_MAX, 1, 0 }, NULL },
+        { { PCI_PASID_MAX + 1, 0, 1, 1, 0 }, "pasid" },
+        { { PCI_NO_PASID - 1, 0, 1, 1, 0 }, "pasid" },
+        { { 0, PCI_PRGI_MAX + 1, 1, 1, 0 }, "prgi" },
+        { { 0, 0, 0, 0, 0 }, "requests" },
+        { { 0, 0, PRI_OUTSTANDING_MAX + 1, 1, 0 }, "requests" },
+        { { 0, 0, 1, 2, 0 }, "last_requests" },
+        { { 0, 0, 2, 1, 2 }, "abandoned" },
+    };
+
+    start();
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        const char *invalid = pri_ledger_check(&ledger, NULL, &cases[i].saved);
+
+        if (cases[i].invalid) {
+            assert_string_equal(invalid, cases[i].invalid);
+        } else {
+            assert_null(invalid);
+        }
+    }
+    stop();
+}
+
+/* ---- Random sequences ---- */
+
+/* Requests that an undo may be for */
+typedef struct Sent {
+    unsigned pasid;
+    uint16_t prgi;
+    bool last;
+    uint64_t id;
+} Sent;
+
+static void random_step(uint64_t *seed, Sent *sent, unsigned n)
+{
+    uint64_t r = random64(seed);
+    unsigned pasid = (r >> 8) % PASIDS;
+    uint16_t prgi = indices[(r >> 16) % ARRAY_SIZE(indices)];
+    Sent *s = &sent[(r >> 24) % n];
+
+    switch (r % 64) {
+    case 0:
+        drop(pasid);
+        break;
+    case 1 ... 2:
+        abandon(pasid);
+        break;
+    case 3:
+        migrate();
+        break;
+    case 4 ... 11:
+        /* Each request is undone once */
+        if (s->id) {
+            undo(s->pasid, s->prgi, s->last, s->id);
+            s->id = 0;
+        }
+        break;
+    case 12 ... 31:
+        respond(pasid, prgi);
+        break;
+    default:
+        *s = (Sent) { .pasid = pasid, .prgi = prgi, .last = r >> 63 };
+        send_alloc(pasid, prgi, s->last, (r >> 32) % 4 ? ALLOC : 4, &s->id);
+        break;
+    }
+    check();
+}
+
+static void test_random(void **state)
+{
+    uint64_t seed = env_seed("PRI_TEST_SEED");
+
+    for (unsigned i = 0; i < 200; i++) {
+        Sent sent[4] = { };
+
+        start();
+        for (unsigned j = 0; j < 1000; j++) {
+            random_step(&seed, sent, ARRAY_SIZE(sent));
+        }
+        stop();
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_states),
+        cmocka_unit_test(test_same_index),
+        cmocka_unit_test(test_undo),
+        cmocka_unit_test(test_outstanding_max),
+        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_random),
+    };
+
+    return cmocka_run_group_tests_name("pcie-pri-group", tests, NULL, NULL);
+}
