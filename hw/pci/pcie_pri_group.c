@@ -19,22 +19,20 @@ struct PRIIndex {
     PRIPasid *pasid;
     uint16_t prgi;
     PRIGroupList groups;
-    QLIST_ENTRY(PRIIndex) in_bucket;
-    QLIST_ENTRY(PRIIndex) of_pasid;     /* or in the list of free ones */
+    QTAILQ_ENTRY(PRIIndex) in_bucket;
+    union {
+        QLIST_ENTRY(PRIIndex) of_pasid;
+        QSLIST_ENTRY(PRIIndex) free;    /* if it has no groups */
+    };
 };
 
 /* ---- Indices ---- */
-
-static PRIIndexList *pri_bucket(PRIPasid *p, uint16_t prgi)
-{
-    return &p->buckets[prgi % PRI_PASID_BUCKETS];
-}
 
 static PRIIndex *pri_index_find(const PRIPasid *p, uint16_t prgi)
 {
     PRIIndex *index;
 
-    QLIST_FOREACH(index, &p->buckets[prgi % PRI_PASID_BUCKETS], in_bucket) {
+    QTAILQ_FOREACH(index, &p->buckets[prgi % PRI_PASID_BUCKETS], in_bucket) {
         if (index->prgi == prgi) {
             return index;
         }
@@ -44,26 +42,35 @@ static PRIIndex *pri_index_find(const PRIPasid *p, uint16_t prgi)
 
 static PRIIndex *pri_index_new(PRILedger *l, PRIPasid *p, uint16_t prgi)
 {
-    PRIIndex *index = QLIST_FIRST(&l->free_indices);
+    PRIIndex *index = QSLIST_FIRST(&l->free_indices);
 
     if (index) {
-        QLIST_REMOVE(index, of_pasid);
+        QSLIST_REMOVE_HEAD(&l->free_indices, free);
     } else {
         index = g_new0(PRIIndex, 1);
     }
     index->pasid = p;
     index->prgi = prgi;
     QTAILQ_INIT(&index->groups);
-    QLIST_INSERT_HEAD(pri_bucket(p, prgi), index, in_bucket);
+    QTAILQ_INSERT_TAIL(&p->buckets[prgi % PRI_PASID_BUCKETS], index, in_bucket);
     QLIST_INSERT_HEAD(&p->indices, index, of_pasid);
+    if (!l->users[prgi]++) {
+        set_bit(prgi, l->used);
+    }
     return index;
 }
 
 static void pri_index_free(PRILedger *l, PRIIndex *index)
 {
-    QLIST_REMOVE(index, in_bucket);
+    PRIPasid *p = index->pasid;
+
+    QTAILQ_REMOVE(&p->buckets[index->prgi % PRI_PASID_BUCKETS], index,
+                  in_bucket);
     QLIST_REMOVE(index, of_pasid);
-    QLIST_INSERT_HEAD(&l->free_indices, index, of_pasid);
+    QSLIST_INSERT_HEAD(&l->free_indices, index, free);
+    if (!--l->users[index->prgi]) {
+        clear_bit(index->prgi, l->used);
+    }
 }
 
 /* ---- Groups ---- */
@@ -76,11 +83,30 @@ static void pri_count(PRILedger *l, PRIPasid *p, PRIGroupState state, int n)
     }
 }
 
+static bool pri_is_forgettable(const PRIGroup *g)
+{
+    return g->state == PRI_GROUP_SENDING && !g->owner;
+}
+
+static void pri_group_set_state(PRILedger *l, PRIGroup *g, PRIGroupState state)
+{
+    pri_count(l, g->index->pasid, g->state, -1);
+    pri_count(l, g->index->pasid, state, 1);
+    if (pri_is_forgettable(g)) {
+        QTAILQ_REMOVE(&l->sending, g, sending);
+    }
+    g->state = state;
+    if (pri_is_forgettable(g)) {
+        QTAILQ_INSERT_TAIL(&l->sending, g, sending);
+    }
+}
+
 /* Change a group, with all that follows from it */
 static void pri_group_set(PRILedger *l, PRIGroup *g, PRIGroupState state,
-                          uint32_t requests)
+                          uint32_t requests, uint32_t kept)
 {
     qatomic_set(&l->outstanding, l->outstanding + requests - g->requests);
+    qatomic_set(&l->kept, l->kept + kept - g->kept);
     if (g->state == PRI_GROUP_SENDING) {
         l->unclosed -= g->requests;
     }
@@ -88,29 +114,24 @@ static void pri_group_set(PRILedger *l, PRIGroup *g, PRIGroupState state,
         l->unclosed += requests;
     }
     if (state != g->state) {
-        if (g->state == PRI_GROUP_SENDING) {
-            QTAILQ_REMOVE(&l->sending, g, sending);
-        } else if (state == PRI_GROUP_SENDING) {
-            QTAILQ_INSERT_TAIL(&l->sending, g, sending);
-        }
-        pri_count(l, g->index->pasid, g->state, -1);
-        pri_count(l, g->index->pasid, state, 1);
+        pri_group_set_state(l, g, state);
     }
-    g->state = state;
     g->requests = requests;
+    g->kept = kept;
 }
 
-static PRIGroup *pri_group_new(PRILedger *l, PRIIndex *index)
+static PRIGroup *pri_group_new(PRILedger *l, PRIIndex *index, void *owner)
 {
-    PRIGroup *g = QTAILQ_FIRST(&l->free_groups);
+    PRIGroup *g = QSLIST_FIRST(&l->free_groups);
 
     if (g) {
-        QTAILQ_REMOVE(&l->free_groups, g, of_index);
+        QSLIST_REMOVE_HEAD(&l->free_groups, free);
     } else {
         g = g_new0(PRIGroup, 1);
     }
     g->id = ++l->last_id;
     g->index = index;
+    g->owner = owner;
     QTAILQ_INSERT_TAIL(&index->groups, g, of_index);
     index->pasid->num_groups++;
     l->num_groups++;
@@ -121,9 +142,9 @@ static void pri_group_free(PRILedger *l, PRIGroup *g)
 {
     PRIIndex *index = g->index;
 
-    pri_group_set(l, g, PRI_GROUP_FREE, 0);
+    pri_group_set(l, g, PRI_GROUP_FREE, 0, 0);
     QTAILQ_REMOVE(&index->groups, g, of_index);
-    QTAILQ_INSERT_HEAD(&l->free_groups, g, of_index);
+    QSLIST_INSERT_HEAD(&l->free_groups, g, free);
     index->pasid->num_groups--;
     l->num_groups--;
     if (QTAILQ_EMPTY(&index->groups)) {
@@ -131,14 +152,14 @@ static void pri_group_free(PRILedger *l, PRIGroup *g)
     }
 }
 
-static PRIGroup *pri_group_find(const PRIPasid *p, uint16_t prgi, uint64_t id)
+static PRIGroup *pri_group_find(const PRIPasid *p, const PRIGroupRef *ref)
 {
-    PRIIndex *index = pri_index_find(p, prgi);
+    PRIIndex *index = pri_index_find(p, ref->prgi);
     PRIGroup *g;
 
     if (index) {
         QTAILQ_FOREACH_REVERSE(g, &index->groups, of_index) {
-            if (g->id == id) {
+            if (g->id == ref->id) {
                 return g;
             }
         }
@@ -146,28 +167,19 @@ static PRIGroup *pri_group_find(const PRIPasid *p, uint16_t prgi, uint64_t id)
     return NULL;
 }
 
-static bool pri_is_foreign(const PRIGroup *g)
-{
-    return g->state == PRI_GROUP_LOADED || g->state == PRI_GROUP_ABANDONED;
-}
+/* ---- The allocation ---- */
 
-/* ---- Requests ---- */
+static bool pri_has_room(const PRILedger *l, int more, uint32_t alloc)
+{
+    return more <= 0 ||
+           (uint64_t)l->outstanding + l->kept + more <= alloc;
+}
 
 /*
- * Does the allocation have room for a request of @g, which is NULL if the
- * request begins a group?
+ * Forget groups other than @keep until there is room.  False if this is not
+ * allowed.
  */
-static bool pri_has_room(const PRILedger *l, const PRIGroup *g, bool last,
-                         uint32_t alloc)
-{
-    unsigned more = !last + !g;
-
-    return !more || (uint64_t)l->outstanding + l->num[PRI_GROUP_SENDING] +
-                    more <= alloc;
-}
-
-/* Forget SENDING groups, but not @keep.  False if a requester has to wait. */
-static bool pri_make_room(PRILedger *l, const PRIGroup *keep, bool last,
+static bool pri_make_room(PRILedger *l, const PRIGroup *keep, int more,
                           uint32_t alloc)
 {
     PRIGroup *g, *next;
@@ -176,45 +188,114 @@ static bool pri_make_room(PRILedger *l, const PRIGroup *keep, bool last,
         return false;
     }
     QTAILQ_FOREACH_SAFE(g, &l->sending, sending, next) {
+        if (pri_has_room(l, more, alloc)) {
+            break;
+        }
         if (g != keep) {
             pri_group_free(l, g);
-            if (pri_has_room(l, keep, last, alloc)) {
-                break;
-            }
         }
     }
     return true;
 }
 
-int pri_ledger_send(PRILedger *l, PRIPasid *p, uint16_t prgi, bool last,
-                    uint32_t alloc, uint64_t *id)
+static bool pri_find_index(PRILedger *l, uint16_t *prgi)
 {
-    PRIIndex *index = pri_index_find(p, prgi);
-    PRIGroup *g = index ? QTAILQ_LAST(&index->groups) : NULL;
+    unsigned long n = find_next_zero_bit(l->used, PCI_PRGI_MAX + 1,
+                                         l->next_prgi);
 
-    if ((g && pri_is_foreign(g)) || l->outstanding >= PRI_OUTSTANDING_MAX) {
+    if (n > PCI_PRGI_MAX) {
+        n = find_first_zero_bit(l->used, PCI_PRGI_MAX + 1);
+    }
+    *prgi = n;
+    return n <= PCI_PRGI_MAX;
+}
+
+bool pri_ledger_reserve(PRILedger *l, PRIPasid *p, uint32_t alloc, void *owner,
+                        uint32_t *n, PRIGroupRef *ref)
+{
+    PRIGroup *g;
+
+    alloc = MIN(alloc, PRI_OUTSTANDING_MAX);
+    if (!pri_has_room(l, 1, alloc) &&
+        !(pri_make_room(l, NULL, 1, alloc) && pri_has_room(l, 1, alloc))) {
+        return false;
+    }
+    if (!pri_find_index(l, &ref->prgi)) {
+        return false;
+    }
+    l->next_prgi = (ref->prgi + 1) % (PCI_PRGI_MAX + 1);
+    *n = MIN(*n, alloc - l->outstanding - l->kept);
+    g = pri_group_new(l, pri_index_new(l, p, ref->prgi), owner);
+    pri_group_set(l, g, PRI_GROUP_RESERVED, 0, *n);
+    ref->id = g->id;
+    return true;
+}
+
+void pri_ledger_keep_last(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref)
+{
+    PRIGroup *g = pri_group_find(p, ref);
+
+    if (g) {
+        pri_group_set(l, g, g->state, g->requests, MIN(g->kept, 1));
+    }
+}
+
+/* ---- Requests ---- */
+
+/* What a group keeps of the allocation after one more request */
+static uint32_t pri_kept_after(const PRIGroup *g, bool last)
+{
+    return last ? 0 : g && g->kept > 1 ? g->kept - 1 : 1;
+}
+
+bool pri_ledger_send_reserved(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref,
+                              bool last)
+{
+    PRIGroup *g = pri_group_find(p, ref);
+
+    if (g) {
+        pri_group_set(l, g, last ? PRI_GROUP_CLOSED : PRI_GROUP_SENDING,
+                      g->requests + 1, pri_kept_after(g, last));
+    }
+    return g;
+}
+
+int pri_ledger_send(PRILedger *l, PRIPasid *p, uint16_t prgi, bool last,
+                    uint32_t alloc, PRIGroupRef *ref)
+{
+    /* Most indices are not in use */
+    PRIIndex *index = test_bit(prgi, l->used) ? pri_index_find(p, prgi) : NULL;
+    PRIGroup *g = index ? QTAILQ_LAST(&index->groups) : NULL;
+    uint32_t kept;
+    int more;
+
+    if (g && (g->owner || g->state == PRI_GROUP_LOADED ||
+              g->state == PRI_GROUP_ABANDONED)) {
         return -ENOSPC;
     }
     if (g && g->state != PRI_GROUP_SENDING) {
         g = NULL;
     }
-    if (!pri_has_room(l, g, last, alloc) &&
-        !pri_make_room(l, g, last, alloc)) {
+    kept = pri_kept_after(g, last);
+    more = 1 + kept - (g ? g->kept : 0);
+    if (l->outstanding >= PRI_OUTSTANDING_MAX ||
+        (!pri_has_room(l, more, alloc) &&
+         !pri_make_room(l, g, more, alloc))) {
         return -ENOSPC;
     }
     if (!g) {
-        g = pri_group_new(l, index ?: pri_index_new(l, p, prgi));
+        g = pri_group_new(l, index ?: pri_index_new(l, p, prgi), NULL);
     }
     pri_group_set(l, g, last ? PRI_GROUP_CLOSED : PRI_GROUP_SENDING,
-                  g->requests + 1);
-    *id = g->id;
+                  g->requests + 1, kept);
+    *ref = (PRIGroupRef) { .id = g->id, .prgi = prgi };
     return 0;
 }
 
 /*
  * The last request of a group was not sent.  The next request with the index
- * belongs to it then, unless others have begun a group meanwhile: then that
- * gets its requests, as the guest sees it.
+ * belongs to it then, unless another has begun a group meanwhile: then that
+ * gets the requests, as the guest sees it.
  */
 static void pri_reopen(PRILedger *l, PRIGroup *g, uint32_t requests)
 {
@@ -223,83 +304,106 @@ static void pri_reopen(PRILedger *l, PRIGroup *g, uint32_t requests)
 
     if (youngest->state == PRI_GROUP_SENDING) {
         pri_group_set(l, youngest, PRI_GROUP_SENDING,
-                      youngest->requests + requests);
+                      youngest->requests + requests, youngest->kept);
         pri_group_free(l, g);
         return;
     }
     QTAILQ_REMOVE(groups, g, of_index);
     QTAILQ_INSERT_TAIL(groups, g, of_index);
-    pri_group_set(l, g, PRI_GROUP_SENDING, requests);
+    pri_group_set(l, g, PRI_GROUP_SENDING, requests, 1);
 }
 
-bool pri_ledger_undo(PRILedger *l, PRIPasid *p, uint16_t prgi, bool last,
-                     uint64_t id)
+bool pri_ledger_undo(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref,
+                     bool last)
 {
-    PRIGroup *g = pri_group_find(p, prgi, id);
+    PRIGroup *g = pri_group_find(p, ref);
     uint32_t requests;
 
     if (!g) {
         return false;
     }
     requests = g->requests - 1;
-    if (!requests || (last && g->state == PRI_GROUP_ABANDONED)) {
+    if (g->owner && !requests) {
+        pri_group_set(l, g, PRI_GROUP_RESERVED, 0, g->kept + 1);
+    } else if (!requests || (last && g->state == PRI_GROUP_ABANDONED)) {
         pri_group_free(l, g);
     } else if (last) {
         pri_reopen(l, g, requests);
     } else {
-        pri_group_set(l, g, g->state, requests);
+        pri_group_set(l, g, g->state, requests, g->kept + !!g->owner);
     }
     return true;
 }
 
 /* ---- Ends of groups ---- */
 
-PRIGroupState pri_ledger_respond(PRILedger *l, PRIPasid *p, uint16_t prgi)
+/* @ended may be NULL */
+static void pri_group_end(PRILedger *l, PRIGroup *g, PRIEndedGroup *ended)
 {
-    PRIIndex *index = pri_index_find(p, prgi);
-    PRIGroupState state = PRI_GROUP_FREE;
-
-    if (index) {
-        PRIGroup *g = QTAILQ_FIRST(&index->groups);
-
-        state = g->state;
-        pri_group_free(l, g);
+    if (ended) {
+        ended->pasid = g->index->pasid;
+        ended->user = g->index->pasid->user;
+        ended->state = g->state;
+        ended->prgi = g->index->prgi;
+        ended->owner = g->owner;
     }
-    return state;
+    pri_group_free(l, g);
 }
 
-void pri_ledger_abandon(PRILedger *l, PRIPasid *p)
+bool pri_ledger_respond(PRILedger *l, PRIPasid *p, uint16_t prgi,
+                        PRIEndedGroup *ended)
+{
+    PRIIndex *index = pri_index_find(p, prgi);
+    PRIGroup *g = index ? QTAILQ_FIRST(&index->groups) : NULL;
+
+    if (!g || g->state == PRI_GROUP_RESERVED) {
+        return false;
+    }
+    pri_group_end(l, g, ended);
+    return true;
+}
+
+static void pri_group_abandon(PRILedger *l, PRIGroup *g)
+{
+    if (g->state == PRI_GROUP_RESERVED || g->state == PRI_GROUP_SENDING) {
+        pri_group_free(l, g);
+        return;
+    }
+    pri_group_set(l, g, PRI_GROUP_ABANDONED, g->requests, 0);
+    g->owner = NULL;
+}
+
+bool pri_ledger_abandon(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref)
+{
+    PRIGroup *g = pri_group_find(p, ref);
+
+    if (g) {
+        pri_group_abandon(l, g);
+    }
+    return g;
+}
+
+void pri_ledger_abandon_all(PRILedger *l, PRIPasid *p)
 {
     PRIIndex *index, *next_index;
     PRIGroup *g, *next;
 
     QLIST_FOREACH_SAFE(index, &p->indices, of_pasid, next_index) {
         QTAILQ_FOREACH_SAFE(g, &index->groups, of_index, next) {
-            if (g->state == PRI_GROUP_SENDING) {
-                pri_group_free(l, g);
-            } else {
-                pri_group_set(l, g, PRI_GROUP_ABANDONED, g->requests);
-            }
+            pri_group_abandon(l, g);
         }
     }
 }
 
-unsigned pri_ledger_drop(PRILedger *l, PRIPasid *p, PRIDroppedGroup *dropped)
+unsigned pri_ledger_drop(PRILedger *l, PRIPasid *p, PRIEndedGroup *ended)
 {
     unsigned n = 0;
     PRIIndex *index;
 
     while ((index = QLIST_FIRST(&p->indices))) {
-        PRIGroup *g = QTAILQ_FIRST(&index->groups);
-
-        if (dropped && g->state != PRI_GROUP_ABANDONED) {
-            dropped[n++] = (PRIDroppedGroup) {
-                .pasid = p,
-                .user = p->user,
-                .prgi = index->prgi,
-            };
-        }
-        pri_group_free(l, g);
+        pri_group_end(l, QTAILQ_FIRST(&index->groups),
+                      ended ? &ended[n] : NULL);
+        n++;
     }
     return n;
 }
@@ -316,7 +420,8 @@ unsigned pri_ledger_save(const PRIPasid *p, PRISavedGroup *saved)
         PRISavedGroup s = { .pasid = p->pasid, .prgi = index->prgi };
 
         QTAILQ_FOREACH(g, &index->groups, of_index) {
-            if (g->state != PRI_GROUP_SENDING) {
+            if (g->state != PRI_GROUP_RESERVED &&
+                g->state != PRI_GROUP_SENDING) {
                 s.requests += g->requests;
                 s.last_requests++;
                 s.abandoned += g->state == PRI_GROUP_ABANDONED;
@@ -362,10 +467,10 @@ void pri_ledger_load(PRILedger *l, PRIPasid *p, const PRISavedGroup *saved)
         bool is_last = i == saved->last_requests - 1;
 
         /* The stream does not say which group has how many of them */
-        pri_group_set(l, pri_group_new(l, index),
+        pri_group_set(l, pri_group_new(l, index, NULL),
                       i < saved->abandoned ? PRI_GROUP_ABANDONED
                                            : PRI_GROUP_LOADED,
-                      is_last ? requests : 1);
+                      is_last ? requests : 1, 0);
         requests--;
     }
 }
@@ -375,7 +480,14 @@ void pri_ledger_load(PRILedger *l, PRIPasid *p, const PRISavedGroup *saved)
 void pri_ledger_init(PRILedger *l)
 {
     QTAILQ_INIT(&l->sending);
-    QTAILQ_INIT(&l->free_groups);
+}
+
+void pri_pasid_init(PRIPasid *p, uint32_t pasid)
+{
+    p->pasid = pasid;
+    for (unsigned i = 0; i < PRI_PASID_BUCKETS; i++) {
+        QTAILQ_INIT(&p->buckets[i]);
+    }
 }
 
 void pri_ledger_destroy(PRILedger *l)
@@ -383,12 +495,12 @@ void pri_ledger_destroy(PRILedger *l)
     PRIIndex *index;
     PRIGroup *g;
 
-    while ((g = QTAILQ_FIRST(&l->free_groups))) {
-        QTAILQ_REMOVE(&l->free_groups, g, of_index);
+    while ((g = QSLIST_FIRST(&l->free_groups))) {
+        QSLIST_REMOVE_HEAD(&l->free_groups, free);
         g_free(g);
     }
-    while ((index = QLIST_FIRST(&l->free_indices))) {
-        QLIST_REMOVE(index, of_pasid);
+    while ((index = QSLIST_FIRST(&l->free_indices))) {
+        QSLIST_REMOVE_HEAD(&l->free_indices, free);
         g_free(index);
     }
 }

@@ -5,30 +5,38 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The ledger knows every page request group of a function that is outstanding,
- * and how much of the Outstanding Page Request Allocation the groups use.  It
- * is a plain data structure: it takes no lock, calls nothing, and the caller
- * serializes all calls.  The members of PRILedger and PRIPasid that are marked
- * "read anywhere" are written atomically, for readers without the lock.
+ * The ledger is the one owner of the page request groups of a function: it
+ * allocates their PRG indices, knows their states, and accounts for their parts
+ * of the Outstanding Page Request Allocation.  It is a plain data structure: it
+ * takes no lock, calls nothing, and the caller serializes all calls.  Members
+ * that are marked "read anywhere" are written atomically, for readers without
+ * the lock of the caller.
+ *
+ * There are two kinds of groups.  The index of a reserved group is allocated
+ * here, and is unique in the function; such a group has an owner, for which the
+ * ledger keeps a pointer.  Other groups have indices that their requesters have
+ * chosen, possibly that of another group: then the groups of a PASID are
+ * answered in the order in which they were closed.
  *
  * States of a group, and the events that change them:
  *
- *   state      response   events
- *   FREE       no         send: SENDING; send the last request: CLOSED;
- *                         load: LOADED or ABANDONED
- *   SENDING    no         send: SENDING; send the last request: CLOSED;
- *                         forget, abandon: FREE
- *   CLOSED     due        undo the last request: SENDING; abandon: ABANDONED
- *   LOADED     due        abandon: ABANDONED
- *   ABANDONED  due        -
+ *   state      response  event: next state
+ *   FREE       -         reserve: RESERVED; send: SENDING;
+ *                        send the last request: CLOSED;
+ *                        load: LOADED or ABANDONED
+ *   RESERVED   not due   send: SENDING; send the last request: CLOSED;
+ *                        abandon: FREE
+ *   SENDING    not due   send the last request: CLOSED; abandon: FREE;
+ *                        undo the only request: RESERVED or FREE;
+ *                        forget, if it was not reserved: FREE
+ *   CLOSED     due       undo the last request: SENDING, RESERVED or FREE;
+ *                        abandon: ABANDONED
+ *   LOADED     due       abandon: ABANDONED
+ *   ABANDONED  due       undo the last request: FREE
  *
- * A response or a reset frees a group of any state, and so does undoing its
- * only request.
- *
- * A PASID can use an index again before the response to the group that has it.
- * Its groups are answered in the order in which they were closed.  An index is
- * not used again while the group that has it is LOADED or ABANDONED: no
- * requester expects that response (PCIe 5.0, 10.4.1).
+ * A response frees a group of any state but RESERVED, a reset one of any state.
+ * An index is not used again while its group was reserved, or is LOADED or
+ * ABANDONED: no other requester expects that response (PCIe 5.0, 10.4.1).
  *
  * Section numbers are those of the PCI Express Base Specification 5.0.
  */
@@ -36,6 +44,7 @@
 #ifndef HW_PCI_PCIE_PRI_GROUP_H
 #define HW_PCI_PCIE_PRI_GROUP_H
 
+#include "qemu/bitmap.h"
 #include "qemu/queue.h"
 #include "hw/pci/pci_iommu.h"
 
@@ -47,6 +56,7 @@
 
 typedef enum PRIGroupState {
     PRI_GROUP_FREE,
+    PRI_GROUP_RESERVED,         /* no request has been sent */
     PRI_GROUP_SENDING,          /* the last request has not been sent */
     PRI_GROUP_CLOSED,           /* the last request has been sent */
     PRI_GROUP_LOADED,           /* closed, came with the migration stream */
@@ -60,17 +70,30 @@ typedef struct PRIGroup {
     uint64_t id;                /* unique in the ledger, not 0 */
     PRIGroupState state;
     uint32_t requests;          /* outstanding */
+    uint32_t kept;              /* of the allocation, for requests to come */
+    void *owner;                /* NULL: it was not reserved, or is ABANDONED */
     PRIIndex *index;
-    /* By age; or in the list of free groups */
-    QTAILQ_ENTRY(PRIGroup) of_index;
-    QTAILQ_ENTRY(PRIGroup) sending;
+    QTAILQ_ENTRY(PRIGroup) of_index;    /* by age */
+    union {
+        QTAILQ_ENTRY(PRIGroup) sending; /* if SENDING, and not reserved */
+        QSLIST_ENTRY(PRIGroup) free;    /* if FREE */
+    };
 } PRIGroup;
 
 typedef QTAILQ_HEAD(, PRIGroup) PRIGroupList;
 
+/* Names a group of a PASID, also after it has ended */
+typedef struct PRIGroupRef {
+    uint64_t id;
+    uint16_t prgi;
+} PRIGroupRef;
+
 typedef QLIST_HEAD(, PRIIndex) PRIIndexList;
 
-/* The groups of one PASID. Zeroed when new. */
+/* Oldest first, as guests tend to respond in the order of the requests */
+typedef QTAILQ_HEAD(, PRIIndex) PRIIndexBucket;
+
+/* The groups of one PASID */
 typedef struct PRIPasid {
     uint32_t pasid;             /* constant */
     /* Of the requester whose groups these are but for ABANDONED ones, or 0 */
@@ -78,27 +101,33 @@ typedef struct PRIPasid {
     unsigned num_groups;
     unsigned num[PRI_GROUP_STATES];
     PRIIndexList indices;
-    PRIIndexList buckets[PRI_PASID_BUCKETS];
+    PRIIndexBucket buckets[PRI_PASID_BUCKETS];
 } PRIPasid;
 
 typedef struct PRILedger {
     uint32_t outstanding;       /* requests; read anywhere */
     uint32_t unclosed;          /* of them: in groups that are SENDING */
+    uint32_t kept;              /* sum of all groups; read anywhere */
     unsigned num_groups;
     unsigned num[PRI_GROUP_STATES];     /* read anywhere */
     uint64_t last_id;
     PRIGroupList sending;       /* by the time of the first request */
+    unsigned next_prgi;         /* where the search for an index begins */
+    DECLARE_BITMAP(used, PCI_PRGI_MAX + 1);     /* indices */
+    uint32_t users[PCI_PRGI_MAX + 1];           /* PASIDs that use an index */
     /* Kept, so that a request allocates no memory in the long run */
-    PRIGroupList free_groups;
-    PRIIndexList free_indices;
+    QSLIST_HEAD(, PRIGroup) free_groups;
+    QSLIST_HEAD(, PRIIndex) free_indices;
 } PRILedger;
 
-/* A group that a reset has ended, and whose requester expects a response */
-typedef struct PRIDroppedGroup {
+/* A group that a response or a reset has ended */
+typedef struct PRIEndedGroup {
     PRIPasid *pasid;
     uint32_t user;              /* of @pasid */
+    PRIGroupState state;        /* that it was in */
     uint16_t prgi;
-} PRIDroppedGroup;
+    void *owner;
+} PRIEndedGroup;
 
 /* The groups of a PASID with the same index, as they are in the stream */
 typedef struct PRISavedGroup {
@@ -124,44 +153,96 @@ void pri_ledger_init(PRILedger *l);
 void pri_ledger_destroy(PRILedger *l);
 
 /**
- * pri_ledger_send: account for one request, before it is sent (10.4.1)
+ * pri_pasid_init: begin without groups
+ *
+ * @p: the PASID, zeroed; it need not be destroyed
+ * @pasid: its value
+ */
+void pri_pasid_init(PRIPasid *p, uint32_t pasid);
+
+/**
+ * pri_ledger_reserve: allocate an index, and a part of the allocation
+ *
+ * Forgets SENDING groups that were not reserved, oldest first, to have room for
+ * one request, unless there are LOADED or ABANDONED groups.
+ *
+ * @l: the ledger
+ * @p: the PASID of the requests
+ * @alloc: Outstanding Page Request Allocation
+ * @owner: not NULL
+ * @n: how many requests the owner wants to send, at least 1; set to how many
+ *     have room
+ * @ref: set to the group, which is RESERVED
+ *
+ * Returns: whether there is room for a request, and an index
+ */
+bool pri_ledger_reserve(PRILedger *l, PRIPasid *p, uint32_t alloc, void *owner,
+                        uint32_t *n, PRIGroupRef *ref);
+
+/**
+ * pri_ledger_keep_last: an owner sends no other request than the last
+ *
+ * Gives back what was reserved for others.
+ *
+ * @l: the ledger
+ * @p: the PASID
+ * @ref: from pri_ledger_reserve()
+ */
+void pri_ledger_keep_last(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref);
+
+/**
+ * pri_ledger_send_reserved: account for a request of a reserved group, before
+ * it is sent (10.4.1)
+ *
+ * @l: the ledger
+ * @p: the PASID of the request
+ * @ref: from pri_ledger_reserve(); not CLOSED
+ * @last: this is the last request of the group
+ *
+ * Returns: whether the group is there: a response or a reset may have ended it.
+ */
+bool pri_ledger_send_reserved(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref,
+                              bool last);
+
+/**
+ * pri_ledger_send: account for a request with an index that its requester has
+ * chosen, before it is sent (10.4.1)
  *
  * The request belongs to the SENDING group of @p that has the index, or else
- * begins a group.  Each SENDING group has a place in the allocation for its
- * last request.  Where the allocation is exhausted, SENDING groups are
- * forgotten, oldest first, but not the one that gets this request.  If this is
- * not enough the request counts all the same: the requester chooses how much it
- * sends.  However, it does not know LOADED and ABANDONED groups; while there
- * are any the request is refused instead.
+ * begins a group.  Each SENDING group keeps a part of the allocation for its
+ * last request.  Where the allocation is exhausted, other SENDING groups that
+ * were not reserved are forgotten, oldest first.  If this is not enough the
+ * request counts all the same: the requester chooses how much it sends.
+ * However, it does not know LOADED and ABANDONED groups; while there are any
+ * the request is refused instead.
  *
  * @l: the ledger
  * @p: the PASID of the request
  * @prgi: 0 to PCI_PRGI_MAX
  * @last: this is the last request of the group
  * @alloc: Outstanding Page Request Allocation
- * @id: set to the id of the group
+ * @ref: set to the group
  *
- * Returns: 0; -ENOSPC if a LOADED or ABANDONED group has the index or the
- * allocation is exhausted as above, or PRI_OUTSTANDING_MAX requests are
- * outstanding
+ * Returns: 0; -ENOSPC if the index belongs to a group that is LOADED, ABANDONED
+ * or was reserved, the allocation is exhausted as above, or PRI_OUTSTANDING_MAX
+ * requests are outstanding
  */
 int pri_ledger_send(PRILedger *l, PRIPasid *p, uint16_t prgi, bool last,
-                    uint32_t alloc, uint64_t *id);
+                    uint32_t alloc, PRIGroupRef *ref);
 
 /**
  * pri_ledger_undo: a request could not be sent after all
  *
  * @l: the ledger
  * @p: the PASID of the request
- * @prgi: as for pri_ledger_send()
- * @last: as for pri_ledger_send()
- * @id: the group, from pri_ledger_send()
+ * @ref: from pri_ledger_send(), or as for pri_ledger_send_reserved()
+ * @last: as for the function that has accounted for the request
  *
  * Returns: true; false if the group is gone: a response, a reset, or
  * pri_ledger_send() for another request has ended it.
  */
-bool pri_ledger_undo(PRILedger *l, PRIPasid *p, uint16_t prgi, bool last,
-                     uint64_t id);
+bool pri_ledger_undo(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref,
+                     bool last);
 
 /**
  * pri_ledger_respond: end the group that a response is for (10.4.2)
@@ -171,38 +252,49 @@ bool pri_ledger_undo(PRILedger *l, PRIPasid *p, uint16_t prgi, bool last,
  * @l: the ledger
  * @p: the PASID of the response
  * @prgi: 0 to PCI_PRGI_MAX
+ * @ended: set to the group
  *
- * Returns: the state that the group was in; %PRI_GROUP_FREE if there is none.
+ * Returns: whether there is one, with requests
  */
-PRIGroupState pri_ledger_respond(PRILedger *l, PRIPasid *p, uint16_t prgi);
+bool pri_ledger_respond(PRILedger *l, PRIPasid *p, uint16_t prgi,
+                        PRIEndedGroup *ended);
 
 /**
- * pri_ledger_abandon: the requester of a PASID is gone
- *
- * Forgets SENDING groups, and abandons the others.
+ * pri_ledger_abandon: the owner of a group does not expect its response
  *
  * @l: the ledger
  * @p: the PASID
+ * @ref: from pri_ledger_reserve()
+ *
+ * Returns: whether the group was there: a response or a reset may have ended it
  */
-void pri_ledger_abandon(PRILedger *l, PRIPasid *p);
+bool pri_ledger_abandon(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref);
+
+/**
+ * pri_ledger_abandon_all: the requester of a PASID is gone
+ *
+ * @l: the ledger
+ * @p: the PASID, whose groups are all abandoned
+ */
+void pri_ledger_abandon_all(PRILedger *l, PRIPasid *p);
 
 /**
  * pri_ledger_drop: end all groups of a PASID
  *
  * @l: the ledger
  * @p: the PASID
- * @dropped: filled in with those that were not ABANDONED; has room for
- *     @p->num_groups.  NULL if nobody needs them.
+ * @ended: filled in, unless NULL; has room for @p->num_groups
  *
- * Returns: how many elements were filled in
+ * Returns: how many groups there were
  */
-unsigned pri_ledger_drop(PRILedger *l, PRIPasid *p, PRIDroppedGroup *dropped);
+unsigned pri_ledger_drop(PRILedger *l, PRIPasid *p, PRIEndedGroup *ended);
 
 /**
  * pri_ledger_save: describe the groups of a PASID to whose responses the
  * destination has to listen
  *
- * SENDING groups are none of them: nobody closes them there.
+ * No response is due to RESERVED and SENDING groups: no requester closes them
+ * there.
  *
  * @p: the PASID
  * @saved: filled in; has room for @p->num_groups

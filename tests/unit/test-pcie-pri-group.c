@@ -35,7 +35,9 @@ typedef struct Group {
     uint16_t prgi;
     PRIGroupState state;
     uint32_t requests;
+    uint32_t kept;
     uint64_t id;
+    void *owner;
     unsigned since;             /* SENDING: when that began */
 } Group;
 
@@ -75,6 +77,16 @@ static unsigned model_requests(void)
 
     for (unsigned i = 0; i < model.n; i++) {
         sum += model.groups[i].requests;
+    }
+    return sum;
+}
+
+static unsigned model_kept(void)
+{
+    unsigned sum = 0;
+
+    for (unsigned i = 0; i < model.n; i++) {
+        sum += model.groups[i].kept;
     }
     return sum;
 }
@@ -121,7 +133,7 @@ static Group *model_oldest(uint64_t keep)
     for (unsigned i = 0; i < model.n; i++) {
         Group *g = &model.groups[i];
 
-        if (g->state == PRI_GROUP_SENDING && g->id != keep &&
+        if (g->state == PRI_GROUP_SENDING && !g->owner && g->id != keep &&
             (!oldest || g->since < oldest->since)) {
             oldest = g;
         }
@@ -129,32 +141,39 @@ static Group *model_oldest(uint64_t keep)
     return oldest;
 }
 
-static bool model_has_room(bool first, bool last, uint32_t alloc)
+static bool model_has_room(unsigned more, uint32_t alloc)
 {
-    unsigned more = first + !last;
+    return !more || model_requests() + model_kept() + more <= alloc;
+}
 
-    return !more || model_requests() + model_count(PRI_GROUP_SENDING) + more <=
-                    alloc;
+/* Forget groups until there is room; false if this is not allowed */
+static bool model_make_room(unsigned more, uint32_t alloc, uint64_t keep)
+{
+    Group *oldest;
+
+    if (!model_has_room(more, alloc) &&
+        model_count(PRI_GROUP_LOADED) + model_count(PRI_GROUP_ABANDONED)) {
+        return false;
+    }
+    while (!model_has_room(more, alloc) && (oldest = model_oldest(keep))) {
+        model_remove(oldest);
+    }
+    return true;
 }
 
 static int model_send(unsigned pasid, uint16_t prgi, bool last, uint32_t alloc,
                       uint64_t id)
 {
-    Group *g = model_find(pasid, prgi, PRI_GROUP_FREE), *oldest;
+    Group *g = model_find(pasid, prgi, PRI_GROUP_FREE);
     uint64_t keep;
 
-    if (g && foreign(g)) {
+    if (g && (foreign(g) || g->owner)) {
         return -ENOSPC;
     }
     g = model_find(pasid, prgi, PRI_GROUP_SENDING);
     keep = g ? g->id : 0;
-    if (!model_has_room(!g, last, alloc) &&
-        model_count(PRI_GROUP_LOADED) + model_count(PRI_GROUP_ABANDONED)) {
+    if (!model_make_room(!keep + !last, alloc, keep)) {
         return -ENOSPC;
-    }
-    while (!model_has_room(!keep, last, alloc) &&
-           (oldest = model_oldest(keep))) {
-        model_remove(oldest);
     }
     g = keep ? model_find_id(keep) : model_add(pasid, prgi);
     if (!keep) {
@@ -163,7 +182,52 @@ static int model_send(unsigned pasid, uint16_t prgi, bool last, uint32_t alloc,
     }
     g->state = last ? PRI_GROUP_CLOSED : PRI_GROUP_SENDING;
     g->requests++;
+    g->kept = !last;
     return 0;
+}
+
+static bool model_uses(uint16_t prgi)
+{
+    for (unsigned i = 0; i < model.n; i++) {
+        if (model.groups[i].prgi == prgi) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The ledger has found a group for @n requests, or not */
+static void model_reserve(unsigned pasid, uint32_t alloc, uint32_t wanted,
+                          bool found, uint32_t n, void *owner,
+                          const PRIGroupRef *ref)
+{
+    bool has_room = model_make_room(1, alloc, 0) && model_has_room(1, alloc);
+    Group *g;
+
+    assert_int_equal(found, has_room);
+    if (!found) {
+        return;
+    }
+    assert_int_equal(n, MIN(wanted, alloc - model_requests() - model_kept()));
+    assert_in_range(ref->prgi, 0, PCI_PRGI_MAX);
+    assert_false(model_uses(ref->prgi));
+    g = model_add(pasid, ref->prgi);
+    g->state = PRI_GROUP_RESERVED;
+    g->kept = n;
+    g->id = ref->id;
+    g->owner = owner;
+}
+
+static bool model_send_reserved(uint64_t id, bool last)
+{
+    Group *g = model_find_id(id);
+
+    if (g) {
+        g->state = last ? PRI_GROUP_CLOSED : PRI_GROUP_SENDING;
+        g->requests++;
+        g->kept = last ? 0 : MAX(g->kept - 1, 1);
+    }
+    return g;
 }
 
 static void model_reopen(Group *g)
@@ -178,6 +242,7 @@ static void model_reopen(Group *g)
         return;
     }
     reopened.state = PRI_GROUP_SENDING;
+    reopened.kept = 1;
     reopened.since = model.time++;
     model.groups[model.n++] = reopened;
 }
@@ -190,46 +255,59 @@ static bool model_undo(uint64_t id, bool last)
         return false;
     }
     g->requests--;
-    if (!g->requests || (last && g->state == PRI_GROUP_ABANDONED)) {
+    if (g->owner && !g->requests) {
+        g->state = PRI_GROUP_RESERVED;
+        g->kept++;
+    } else if (!g->requests || (last && g->state == PRI_GROUP_ABANDONED)) {
         model_remove(g);
     } else if (last) {
         model_reopen(g);
+    } else if (g->owner) {
+        g->kept++;
     }
     return true;
 }
 
-static PRIGroupState model_respond(unsigned pasid, uint16_t prgi)
+/* Returns the group; it has no requests if there is none */
+static Group model_respond(unsigned pasid, uint16_t prgi)
 {
     Group *g = model_find(pasid, prgi, PRI_GROUP_FREE);
-    PRIGroupState state = g ? g->state : PRI_GROUP_FREE;
+    Group ended = { };
 
-    if (g) {
+    if (g && g->requests) {
+        ended = *g;
         model_remove(g);
     }
-    return state;
+    return ended;
 }
 
-static void model_abandon(unsigned pasid)
+static void model_abandon(Group *g)
+{
+    if (g->state == PRI_GROUP_SENDING || g->state == PRI_GROUP_RESERVED) {
+        model_remove(g);
+        return;
+    }
+    g->state = PRI_GROUP_ABANDONED;
+    g->owner = NULL;
+}
+
+static void model_abandon_all(unsigned pasid)
 {
     for (unsigned i = model.n; i-- > 0;) {
-        Group *g = &model.groups[i];
-
-        if (g->pasid == pasid && g->state == PRI_GROUP_SENDING) {
-            model_remove(g);
-        } else if (g->pasid == pasid) {
-            g->state = PRI_GROUP_ABANDONED;
+        if (model.groups[i].pasid == pasid) {
+            model_abandon(&model.groups[i]);
         }
     }
 }
 
-/* Returns how many of them are not abandoned */
+/* Returns how many there were */
 static unsigned model_drop(unsigned pasid)
 {
     unsigned n = 0;
 
     for (unsigned i = model.n; i-- > 0;) {
         if (model.groups[i].pasid == pasid) {
-            n += model.groups[i].state != PRI_GROUP_ABANDONED;
+            n++;
             model_remove(&model.groups[i]);
         }
     }
@@ -249,8 +327,9 @@ static void check(void)
     }
     assert_int_equal(ledger.outstanding, model_requests());
     assert_int_equal(ledger.unclosed, unclosed);
+    assert_int_equal(ledger.kept, model_kept());
     assert_int_equal(ledger.num_groups, model.n);
-    for (PRIGroupState s = PRI_GROUP_SENDING; s < PRI_GROUP_STATES; s++) {
+    for (PRIGroupState s = PRI_GROUP_RESERVED; s < PRI_GROUP_STATES; s++) {
         unsigned sum = 0;
 
         for (unsigned i = 0; i < PASIDS; i++) {
@@ -268,7 +347,7 @@ static void start(void)
     memset(&model, 0, sizeof(model));
     pri_ledger_init(&ledger);
     for (unsigned i = 0; i < PASIDS; i++) {
-        pasids[i].pasid = i == 2 ? PCI_NO_PASID : i;
+        pri_pasid_init(&pasids[i], i == 2 ? PCI_NO_PASID : i);
         pasids[i].user = 100 + i;
     }
 }
@@ -276,15 +355,18 @@ static void start(void)
 static void drop(unsigned pasid)
 {
     unsigned max = pasids[pasid].num_groups;
-    g_autofree PRIDroppedGroup *dropped = g_new(PRIDroppedGroup, max);
-    unsigned n = pri_ledger_drop(&ledger, &pasids[pasid], dropped);
+    g_autofree PRIEndedGroup *ended = g_new(PRIEndedGroup, max);
+    unsigned n = pri_ledger_drop(&ledger, &pasids[pasid], ended);
 
-    assert_int_equal(n, model_drop(pasid));
     for (unsigned i = 0; i < n; i++) {
-        assert_ptr_equal(dropped[i].pasid, &pasids[pasid]);
-        assert_int_equal(dropped[i].user, pasids[pasid].user);
-        assert_in_range(dropped[i].prgi, 0, PCI_PRGI_MAX);
+        Group *g = model_find(pasid, ended[i].prgi, ended[i].state);
+
+        assert_ptr_equal(ended[i].pasid, &pasids[pasid]);
+        assert_int_equal(ended[i].user, pasids[pasid].user);
+        assert_non_null(g);
+        assert_ptr_equal(ended[i].owner, g->owner);
     }
+    assert_int_equal(n, model_drop(pasid));
 }
 
 static void stop(void)
@@ -297,45 +379,98 @@ static void stop(void)
 }
 
 static int send_alloc(unsigned pasid, uint16_t prgi, bool last, uint32_t alloc,
-                      uint64_t *id)
+                      PRIGroupRef *ref)
 {
-    int ret = pri_ledger_send(&ledger, &pasids[pasid], prgi, last, alloc, id);
+    int ret = pri_ledger_send(&ledger, &pasids[pasid], prgi, last, alloc, ref);
 
-    assert_int_equal(ret, model_send(pasid, prgi, last, alloc, *id));
+    assert_int_equal(ret, model_send(pasid, prgi, last, alloc, ref->id));
     check();
     return ret;
 }
 
 static int send_one(unsigned pasid, uint16_t prgi, bool last)
 {
-    uint64_t id = 0;
+    PRIGroupRef ref = { };
 
-    return send_alloc(pasid, prgi, last, ALLOC, &id);
+    return send_alloc(pasid, prgi, last, ALLOC, &ref);
 }
 
 static PRIGroupState respond(unsigned pasid, uint16_t prgi)
 {
-    PRIGroupState state = pri_ledger_respond(&ledger, &pasids[pasid], prgi);
+    PRIEndedGroup ended = { };
+    bool found = pri_ledger_respond(&ledger, &pasids[pasid], prgi, &ended);
+    Group g = model_respond(pasid, prgi);
 
-    assert_int_equal(state, model_respond(pasid, prgi));
+    assert_int_equal(found, g.requests > 0);
+    assert_int_equal(ended.state, g.state);
+    assert_ptr_equal(ended.owner, g.owner);
     check();
-    return state;
+    return ended.state;
 }
 
-static void abandon(unsigned pasid)
+static void abandon_all(unsigned pasid)
 {
-    pri_ledger_abandon(&ledger, &pasids[pasid]);
-    model_abandon(pasid);
+    pri_ledger_abandon_all(&ledger, &pasids[pasid]);
+    model_abandon_all(pasid);
     check();
 }
 
-static bool undo(unsigned pasid, uint16_t prgi, bool last, uint64_t id)
+static bool undo(unsigned pasid, bool last, PRIGroupRef ref)
 {
-    bool undone = pri_ledger_undo(&ledger, &pasids[pasid], prgi, last, id);
+    bool undone = pri_ledger_undo(&ledger, &pasids[pasid], &ref, last);
 
-    assert_int_equal(undone, model_undo(id, last));
+    assert_int_equal(undone, model_undo(ref.id, last));
     check();
     return undone;
+}
+
+/* Any pointer that tells owners apart */
+static unsigned owners;
+
+static bool reserve(unsigned pasid, uint32_t alloc, uint32_t wanted,
+                    PRIGroupRef *ref)
+{
+    void *owner = GUINT_TO_POINTER(++owners);
+    uint32_t n = wanted;
+    bool found = pri_ledger_reserve(&ledger, &pasids[pasid], alloc, owner, &n,
+                                    ref);
+
+    model_reserve(pasid, alloc, wanted, found, n, owner, ref);
+    check();
+    return found;
+}
+
+static bool send_reserved(unsigned pasid, PRIGroupRef ref, bool last)
+{
+    bool found = pri_ledger_send_reserved(&ledger, &pasids[pasid], &ref, last);
+
+    assert_int_equal(found, model_send_reserved(ref.id, last));
+    check();
+    return found;
+}
+
+static bool abandon(unsigned pasid, PRIGroupRef ref)
+{
+    bool found = pri_ledger_abandon(&ledger, &pasids[pasid], &ref);
+    Group *g = model_find_id(ref.id);
+
+    assert_int_equal(found, g != NULL);
+    if (g) {
+        model_abandon(g);
+    }
+    check();
+    return found;
+}
+
+static void keep_last(unsigned pasid, PRIGroupRef ref)
+{
+    Group *g = model_find_id(ref.id);
+
+    pri_ledger_keep_last(&ledger, &pasids[pasid], &ref);
+    if (g) {
+        g->kept = MIN(g->kept, 1);
+    }
+    check();
 }
 
 /* Save all groups, end them, and load them again */
@@ -380,7 +515,7 @@ static void test_states(void **state)
     assert_int_equal(pasids[0].num[PRI_GROUP_CLOSED], 1);
     assert_int_equal(respond(1, 0), PRI_GROUP_FREE);
     assert_int_equal(respond(0, 1), PRI_GROUP_FREE);
-    abandon(0);
+    abandon_all(0);
     assert_int_equal(send_one(0, 0, true), -ENOSPC);
     assert_int_equal(respond(0, 0), PRI_GROUP_ABANDONED);
     assert_int_equal(send_one(0, 0, true), 0);
@@ -412,48 +547,105 @@ static void test_same_index(void **state)
 /* A last request was not sent; a group has begun meanwhile, or none has */
 static void test_undo(void **state)
 {
-    uint64_t first, second, third;
+    PRIGroupRef first, second, third;
 
     start();
     assert_int_equal(send_alloc(0, 7, false, ALLOC, &first), 0);
     assert_int_equal(send_alloc(0, 7, true, ALLOC, &first), 0);
-    assert_true(undo(0, 7, true, first));
+    assert_true(undo(0, true, first));
     assert_int_equal(pasids[0].num[PRI_GROUP_SENDING], 1);
     assert_int_equal(send_alloc(0, 7, true, ALLOC, &second), 0);
-    assert_int_equal(second, first);
+    assert_int_equal(second.id, first.id);
     assert_int_equal(send_alloc(0, 7, false, ALLOC, &third), 0);
-    assert_true(undo(0, 7, true, first));
+    assert_true(undo(0, true, first));
     assert_int_equal(ledger.num_groups, 1);
     assert_int_equal(ledger.outstanding, 2);
-    assert_false(undo(0, 7, true, first));
-    assert_true(undo(0, 7, false, third));
-    assert_true(undo(0, 7, false, third));
+    assert_false(undo(0, true, first));
+    assert_true(undo(0, false, third));
+    assert_true(undo(0, false, third));
     assert_int_equal(ledger.num_groups, 0);
     /* Its requester is gone, so that no request can close it any more */
     assert_int_equal(send_alloc(0, 7, false, ALLOC, &first), 0);
     assert_int_equal(send_alloc(0, 7, true, ALLOC, &first), 0);
-    abandon(0);
-    assert_true(undo(0, 7, true, first));
+    abandon_all(0);
+    assert_true(undo(0, true, first));
     assert_int_equal(ledger.num_groups, 0);
+    stop();
+}
+
+/* 10.4.1: a reserved index is unique, and its part of the allocation is kept */
+static void test_reserved(void **state)
+{
+    PRIGroupRef a, b, c;
+
+    start();
+    assert_int_equal(send_one(1, 0, true), 0);
+    assert_true(reserve(0, ALLOC, 10, &a));
+    assert_int_equal(ledger.kept, 10);
+    assert_int_not_equal(a.prgi, 0);
+    assert_true(reserve(0, ALLOC, 10, &b));
+    assert_int_equal(ledger.kept, ALLOC - 1);
+    assert_false(reserve(0, ALLOC, 1, &c));
+    /* Nothing has been sent that a response could be for */
+    assert_int_equal(respond(0, a.prgi), PRI_GROUP_FREE);
+    /* Not even with the same PASID */
+    assert_int_equal(send_one(0, a.prgi, true), -ENOSPC);
+
+    assert_true(send_reserved(0, a, false));
+    keep_last(0, a);
+    assert_int_equal(ledger.kept, 6);
+    assert_true(send_reserved(0, a, true));
+    assert_int_equal(respond(0, a.prgi), PRI_GROUP_CLOSED);
+    assert_false(send_reserved(0, a, true));
+    assert_false(abandon(0, a));
+
+    assert_true(send_reserved(0, b, true));
+    assert_true(undo(0, true, b));
+    assert_int_equal(pasids[0].num[PRI_GROUP_RESERVED], 1);
+    assert_true(send_reserved(0, b, true));
+    assert_true(abandon(0, b));
+    assert_int_equal(send_one(0, b.prgi, true), -ENOSPC);
+    assert_int_equal(respond(0, b.prgi), PRI_GROUP_ABANDONED);
+    assert_int_equal(send_one(0, b.prgi, true), 0);
+    stop();
+}
+
+/* There are no more groups than indices */
+static void test_indices(void **state)
+{
+    PRIGroupRef ref, last;
+
+    start();
+    for (unsigned i = 0; i <= PCI_PRGI_MAX; i++) {
+        assert_true(reserve(i % 2, 1024, 1, &ref));
+    }
+    assert_false(pri_ledger_reserve(&ledger, &pasids[0], 1024, &owners,
+                                    &(uint32_t) { 1 }, &last));
+    assert_true(abandon(PCI_PRGI_MAX % 2, ref));
+    assert_true(reserve(0, 1024, 1, &last));
+    assert_int_equal(last.prgi, ref.prgi);
     stop();
 }
 
 /* A limit that does not depend on what the guest allocates */
 static void test_outstanding_max(void **state)
 {
-    uint64_t id;
+    PRIEndedGroup ended;
+    PRIGroupRef ref;
 
     start();
     for (unsigned i = 0; i < PRI_OUTSTANDING_MAX; i++) {
         assert_int_equal(pri_ledger_send(&ledger, &pasids[0], 0, true,
-                                         UINT32_MAX, &id), 0);
+                                         UINT32_MAX, &ref), 0);
     }
     assert_int_equal(pri_ledger_send(&ledger, &pasids[0], 0, true, UINT32_MAX,
-                                     &id), -ENOSPC);
-    pri_ledger_abandon(&ledger, &pasids[0]);
+                                     &ref), -ENOSPC);
+    assert_false(pri_ledger_reserve(&ledger, &pasids[0], UINT32_MAX, &owners,
+                                    &(uint32_t) { 1 }, &ref));
+    pri_ledger_abandon_all(&ledger, &pasids[0]);
     for (unsigned i = 0; i < PRI_OUTSTANDING_MAX; i++) {
-        assert_int_equal(pri_ledger_respond(&ledger, &pasids[0], 0),
-                         PRI_GROUP_ABANDONED);
+        assert_true(pri_ledger_respond(&ledger, &pasids[0], 0, &ended));
+        assert_int_equal(ended.state, PRI_GROUP_ABANDONED);
     }
     stop();
 }
@@ -490,15 +682,49 @@ static void test_check(void **state)
 
 /* ---- Random sequences ---- */
 
-/* Requests that an undo may be for */
+/* A request that an undo may be for, or a group that was reserved */
 typedef struct Sent {
     unsigned pasid;
-    uint16_t prgi;
     bool last;
-    uint64_t id;
+    PRIGroupRef ref;
 } Sent;
 
-static void random_step(uint64_t *seed, Sent *sent, unsigned n)
+/* Something happens to a reserved group, which may have ended */
+static void random_reserved(uint64_t r, Sent *s)
+{
+    const Group *g = model_find_id(s->ref.id);
+    bool last = r & 8;
+    Sent n;
+
+    switch (r % 8) {
+    case 0:
+        n = *s;
+        n.pasid = (r >> 8) % PASIDS;
+        if (reserve(n.pasid, ALLOC, 1 + (r >> 16) % 8, &n.ref)) {
+            *s = n;
+        }
+        break;
+    case 1:
+        abandon(s->pasid, s->ref);
+        break;
+    case 2:
+        keep_last(s->pasid, s->ref);
+        break;
+    case 3:
+        respond(s->pasid, s->ref.prgi);
+        break;
+    default:
+        /* The owner sends nothing after the last request */
+        if (!g || g->state < PRI_GROUP_CLOSED) {
+            if (send_reserved(s->pasid, s->ref, last) && (r & 16)) {
+                undo(s->pasid, last, s->ref);
+            }
+        }
+        break;
+    }
+}
+
+static void random_step(uint64_t *seed, Sent *sent, Sent *reserved, unsigned n)
 {
     uint64_t r = random64(seed);
     unsigned pasid = (r >> 8) % PASIDS;
@@ -509,25 +735,28 @@ static void random_step(uint64_t *seed, Sent *sent, unsigned n)
     case 0:
         drop(pasid);
         break;
-    case 1 ... 2:
-        abandon(pasid);
+    case 1:
+        abandon_all(pasid);
         break;
-    case 3:
+    case 2:
         migrate();
         break;
-    case 4 ... 11:
+    case 3 ... 9:
         /* Each request is undone once */
-        if (s->id) {
-            undo(s->pasid, s->prgi, s->last, s->id);
-            s->id = 0;
+        if (s->ref.id) {
+            undo(s->pasid, s->last, s->ref);
+            s->ref.id = 0;
         }
         break;
-    case 12 ... 31:
+    case 10 ... 25:
         respond(pasid, prgi);
         break;
+    case 26 ... 43:
+        random_reserved(random64(seed), &reserved[(r >> 24) % n]);
+        break;
     default:
-        *s = (Sent) { .pasid = pasid, .prgi = prgi, .last = r >> 63 };
-        send_alloc(pasid, prgi, s->last, (r >> 32) % 4 ? ALLOC : 4, &s->id);
+        *s = (Sent) { .pasid = pasid, .last = r >> 63 };
+        send_alloc(pasid, prgi, s->last, (r >> 32) % 4 ? ALLOC : 4, &s->ref);
         break;
     }
     check();
@@ -539,10 +768,14 @@ static void test_random(void **state)
 
     for (unsigned i = 0; i < 200; i++) {
         Sent sent[4] = { };
+        Sent reserved[4] = { };
 
+        for (unsigned j = 0; j < ARRAY_SIZE(reserved); j++) {
+            reserved[j].ref.id = UINT64_MAX;
+        }
         start();
         for (unsigned j = 0; j < 1000; j++) {
-            random_step(&seed, sent, ARRAY_SIZE(sent));
+            random_step(&seed, sent, reserved, ARRAY_SIZE(sent));
         }
         stop();
     }
@@ -554,6 +787,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_same_index),
         cmocka_unit_test(test_undo),
+        cmocka_unit_test(test_reserved),
+        cmocka_unit_test(test_indices),
         cmocka_unit_test(test_outstanding_max),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_random),

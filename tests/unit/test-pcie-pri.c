@@ -22,6 +22,7 @@
 #include "migration/qemu-file.h"
 #include "migration/savevm.h"
 #include "hw/pci/pci-internal.h"
+#include "hw/pci/pcie_pri_requester.h"
 #include "fake-pci.h"
 
 #define CAP FAKE_PCI_CAP
@@ -793,6 +794,149 @@ static void test_unregister_waits(void **state)
     dev_free(dev);
 }
 
+/* ---- Groups with reserved indices ---- */
+
+typedef struct Requester {
+    IOMMUPRINotifier notifier;
+    PCIDevice *dev;
+    int responses;
+    PCIEPRIResponse last;
+} Requester;
+
+static void requester_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
+{
+    Requester *r = container_of(n, Requester, notifier);
+
+    /* Also for the last group of the PASID, which has ended */
+    assert_true(pcie_pri_is_busy(r->dev, 1));
+    r->last = *container_of(response, PCIEPRIResponse, response);
+    r->responses++;
+}
+
+static void requester_start(Requester *r, PCIDevice *dev)
+{
+    *r = (Requester) { .notifier.notify = requester_notify, .dev = dev };
+    assert_int_equal(pcie_pri_register(dev, 1, &r->notifier), 0);
+}
+
+/* A group of one request; @r is its owner */
+static PRIGroupRef reserve_and_send(Requester *r)
+{
+    PRIGroupRef ref;
+    uint32_t n = 1;
+
+    assert_true(pcie_pri_reserve(r->dev, 1, r, &n, &ref));
+    assert_int_equal(pcie_pri_send(r->dev, 1, false, false, 0x1000, true, &ref,
+                                   false), 0);
+    return ref;
+}
+
+/* 10.5.2.5: requests have their part of the allocation before they are sent */
+static void test_reserved(void **state)
+{
+    PCIDevice *dev = dev_new();
+    PRIGroupRef ref, other;
+    uint32_t n = 40;
+    Requester r;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    assert_false(pcie_pri_reserve(dev, 1, &r, &n, &ref));
+    requester_start(&r, dev);
+    assert_true(pcie_pri_reserve(dev, 1, &r, &n, &ref));
+    assert_int_equal(n, 32);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    assert_int_equal(pcie_pri_get_room(dev), 0);
+    assert_false(pcie_pri_reserve(dev, 1, &r, &n, &other));
+
+    request_error = -ENOSPC;
+    assert_int_equal(pcie_pri_send(dev, 1, false, false, 0x1000, false, &ref,
+                                   false), -ENOSPC);
+    request_error = 0;
+    assert_int_equal(pcie_pri_get_room(dev), 0);
+    assert_int_equal(pcie_pri_send(dev, 1, false, false, 0x1000, false, &ref,
+                                   false), 0);
+    pcie_pri_keep_last(dev, 1, &ref);
+    assert_int_equal(pcie_pri_get_room(dev), 30);
+    /* 10.4.1: nobody else uses the index */
+    assert_int_equal(request(dev, 1, ref.prgi, true), -ENOSPC);
+    assert_int_equal(pcie_pri_send(dev, 1, false, false, 0x2000, true, &ref,
+                                   true), 0);
+    assert_int_equal(pcie_pri_outstanding(dev), 2);
+    respond(1, ref.prgi, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(r.responses, 1);
+    assert_ptr_equal(r.last.owner, &r);
+    assert_false(r.last.reset);
+    assert_int_equal(pcie_pri_send(dev, 1, false, false, 0x2000, true, &ref,
+                                   true), -EAGAIN);
+    assert_int_equal(pcie_pri_get_room(dev), 32);
+    assert_false(pcie_pri_is_busy(dev, 1));
+    pci_pri_unregister_notifier(dev, 1);
+    dev_free(dev);
+}
+
+/* 10.4.2: the response to an abandoned group is due; its PASID is told */
+static void test_reserved_abandoned(void **state)
+{
+    PCIDevice *dev = dev_new();
+    PRIGroupRef ref;
+    uint32_t n = 1;
+    Requester r;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    requester_start(&r, dev);
+    assert_true(pcie_pri_reserve(dev, 1, &r, &n, &ref));
+    assert_true(pcie_pri_abandon(dev, 1, &ref));
+    assert_false(pcie_pri_is_busy(dev, 1));
+
+    ref = reserve_and_send(&r);
+    assert_false(pcie_pri_has_to_settle(dev, 1));
+    assert_true(pcie_pri_abandon(dev, 1, &ref));
+    assert_true(pcie_pri_has_to_settle(dev, 1));
+    assert_false(pcie_pri_has_to_settle(dev, 2));
+    assert_true(pcie_pri_is_busy(dev, 1));
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
+    respond(1, ref.prgi, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(r.responses, 1);
+    assert_null(r.last.owner);
+    assert_false(pcie_pri_has_to_settle(dev, 1));
+    assert_false(pcie_pri_abandon(dev, 1, &ref));
+    assert_int_equal(status(dev), 0);
+    pci_pri_unregister_notifier(dev, 1);
+    dev_free(dev);
+}
+
+/* 10.5.2.2: a reset ends groups of all states, and each is told once */
+static void test_reserved_reset(void **state)
+{
+    PCIDevice *dev = dev_new();
+    PRIGroupRef ref, reserved;
+    uint32_t n = 2;
+    Requester r;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    requester_start(&r, dev);
+    ref = reserve_and_send(&r);
+    assert_true(pcie_pri_abandon(dev, 1, &ref));
+    ref = reserve_and_send(&r);
+    assert_true(pcie_pri_reserve(dev, 1, &r, &n, &reserved));
+    assert_int_equal(function_stats(dev).groups_open, 2);
+    write_ctrl(dev, PCI_PRI_CTRL_RESET);
+    assert_int_equal(r.responses, 3);
+    assert_true(r.last.reset);
+    assert_int_equal(r.last.response.response_code, IOMMU_PRI_RESP_FAILURE);
+    assert_int_equal(function_stats(dev).dropped, 2);
+    assert_false(pcie_pri_abandon(dev, 1, &ref));
+    assert_false(pcie_pri_is_busy(dev, 1));
+    assert_int_equal(pcie_pri_send(dev, 1, false, false, 0, true, &reserved,
+                                   true), -EPERM);
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    assert_int_equal(pcie_pri_send(dev, 1, false, false, 0, true, &reserved,
+                                   true), -EAGAIN);
+    pci_pri_unregister_notifier(dev, 1);
+    assert_int_equal(pcie_pri_get_room(dev), 32);
+    dev_free(dev);
+}
+
 /* ---- Statistics ---- */
 
 typedef struct PasidStats {
@@ -1126,6 +1270,53 @@ static void test_migration_invalid(void **state)
     dev_free(to);
 }
 
+/* As many groups as a stream may bring, of PASIDs that it has chosen */
+#define MANY_GROUPS     65536
+#define MANY_SECONDS    5
+
+/* A stream can choose the indices so that one hash over both is constant */
+static uint32_t many_prgi(uint32_t pasid)
+{
+    return -(pasid * 0x9e3779b1u >> 16) & PCI_PRGI_MAX;
+}
+
+static void put_group(QEMUFile *f, uint32_t pasid, uint32_t prgi)
+{
+    qemu_put_be32(f, pasid);
+    qemu_put_be32(f, prgi);
+    qemu_put_be32(f, 1);        /* requests */
+    qemu_put_be32(f, 1);        /* last_requests */
+    qemu_put_be32(f, 0);        /* abandoned */
+}
+
+static void test_migration_many(void **state)
+{
+    QIOChannelBuffer *bioc = qio_channel_buffer_new(MANY_GROUPS * 20 + 8);
+    QEMUFile *out = qemu_file_new_output(QIO_CHANNEL(bioc));
+    QEMUFile *in = qemu_file_new_input(QIO_CHANNEL(bioc));
+    PCIDevice *to = dev_new();
+    int64_t begin;
+
+    qemu_put_be32(out, MANY_GROUPS);
+    for (uint32_t pasid = 0; pasid < MANY_GROUPS; pasid++) {
+        put_group(out, pasid, many_prgi(pasid));
+    }
+    qemu_put_byte(out, QEMU_VM_EOF);
+    qemu_fflush(out);
+    qio_channel_io_seek(QIO_CHANNEL(bioc), 0, SEEK_SET, NULL);
+    begin = g_get_monotonic_time();
+    assert_int_equal(vmstate_load_state(in, &vmstate_pcie_pri, to, 1), 0);
+    assert_int_equal(pcie_pri_outstanding(to), MANY_GROUPS);
+    pcie_pri_reset(to);
+    assert_int_equal(pcie_pri_outstanding(to), 0);
+    assert_true(g_get_monotonic_time() - begin <
+                MANY_SECONDS * G_TIME_SPAN_SECOND);
+    qemu_fclose(in);
+    qemu_fclose(out);
+    object_unref(OBJECT(bioc));
+    dev_free(to);
+}
+
 /* Everything at once: every group gets exactly one answer */
 #define STRESS_THREADS  4
 #define STRESS_ROUNDS   20000
@@ -1203,6 +1394,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_answered_error),
         cmocka_unit_test(test_unregister_waits),
+        cmocka_unit_test(test_reserved),
+        cmocka_unit_test(test_reserved_abandoned),
+        cmocka_unit_test(test_reserved_reset),
         cmocka_unit_test(test_stats),
         cmocka_unit_test(test_migration),
         cmocka_unit_test(test_migration_unheard),
@@ -1211,6 +1405,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_migration_unclosed),
         cmocka_unit_test(test_migration_refused),
         cmocka_unit_test(test_migration_invalid),
+        cmocka_unit_test(test_migration_many),
         cmocka_unit_test(test_stress),
     };
 

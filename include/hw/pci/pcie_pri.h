@@ -148,9 +148,9 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid);
  * It need not count those of notifiers that have been unregistered, nor those
  * that came with migration: while they use a part of the allocation, requests
  * for which the rest has no room are refused, but never the last of a group of
- * several.  So are requests with an index that they use for this PASID.  Where
- * there is no room, requests of groups that were not closed are forgotten,
- * oldest group first, as if their group began with its next request.
+ * several.  So are requests with an index that they, or a PCIATSDMA, use for
+ * @pasid.  Where there is no room, requests of groups that were not closed are
+ * forgotten, oldest group first, as if their group began with its next request.
  *
  * @is_read and @is_write both clear, with @lpig and a PASID, is a Stop Marker
  * (10.4.1.2); it has no response.
