@@ -124,7 +124,7 @@ static bool dma_guest_can_respond(PCIATSDMA *dma)
 static bool transfer_is_due_responses(DMATransfer *t)
 {
     for (unsigned i = 0; i < t->num_ranges; i++) {
-        if (dma_group_is_due(&t->dma->groups, &t->range[i])) {
+        if (dma_group_is_due(&t->range[i])) {
             return true;
         }
     }
@@ -313,6 +313,7 @@ static void dma_unref(PCIATSDMA *dma)
         return;
     }
     g_hash_table_destroy(dma->listeners);
+    dma_groups_destroy(&dma->groups);
     drain_free(dma->calls);
     pci_atc_free(dma->atc);
     qemu_cond_destroy(&dma->work);
@@ -402,9 +403,9 @@ static DMATransfer *transfer_wake_inline(DMATransfer *t)
  */
 static void dma_fail_groups(PCIATSDMA *dma)
 {
-    DMAGroup *group = NULL;
+    DMAGroup *group;
 
-    while ((group = dma_group_next(&dma->groups, group))) {
+    QLIST_FOREACH(group, &dma->groups.list, next) {
         if (group->range) {
             qatomic_set(&group->range->error, -ECANCELED);
             transfer_wake(group->range->transfer);
@@ -413,21 +414,38 @@ static void dma_fail_groups(PCIATSDMA *dma)
     dma_wake_ended(dma, NULL);
 }
 
+/*
+ * Returns a transfer to run in this thread, or NULL.  Called with @lock held.
+ * A reset happens within the device model, which must not see transfers end
+ * before the reset does.
+ */
+static DMATransfer *dma_take_response(PCIATSDMA *dma, const PCIEPRIResponse *r)
+{
+    IOMMUPRIResponseCode code = r->response.response_code;
+    DMAGroup *group = r->owner;
+    DMARange *range;
+
+    if (!r->reset && dma_inject_response(dma, group, code)) {
+        return NULL;
+    }
+    range = dma_group_respond(&dma->groups, group, code);
+    if (range && r->reset) {
+        transfer_wake(range->transfer);
+        return NULL;
+    }
+    return range ? transfer_wake_inline(range->transfer) : NULL;
+}
+
 void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
 {
     DMAListener *listener = container_of(notifier, DMAListener, pri);
     PCIATSDMA *dma = listener->dma;
-    DMAGroup *group = &dma->groups.group[response->prgi & PCI_PRGI_MAX];
+    PCIEPRIResponse *r = container_of(response, PCIEPRIResponse, response);
     DMATransfer *t = NULL;
 
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
-        if (group->listener == listener &&
-            group->response == DMA_RESPONSE_AWAITED &&
-            !dma_inject_response(dma, group, response->response_code)) {
-            DMARange *range = dma_group_respond(&dma->groups, group,
-                                                response->response_code);
-
-            t = range ? transfer_wake_inline(range->transfer) : NULL;
+        if (r->owner) {
+            t = dma_take_response(dma, r);
         }
         /* They may wait for a loaded group */
         dma_wake_ended(dma, listener);
@@ -446,19 +464,19 @@ void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
 bool pci_ats_dma_settle(PCIATSDMA *dma, uint32_t pasid)
 {
     DMAListener *listener = NULL;
-    bool loaded, due;
+    bool settles, due = false;
 
     /* A PASID that cannot be registered has no groups */
     if (dma_listener_get(dma, pasid, &listener)) {
         return true;
     }
-    loaded = dma_listener_has_loaded_groups(dma, pasid, &listener);
+    settles = pcie_pri_has_to_settle(dma->dev, pasid) &&
+              dma_listener_add_pri(listener);
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
         dma->settling++;
-        while ((due = dma_guest_can_respond(dma) &&
-                      (listener->abandoned ||
-                       (loaded &&
-                        pcie_pri_has_loaded_groups(dma->dev, pasid)))) &&
+        while (settles &&
+               (due = dma_guest_can_respond(dma) &&
+                      pcie_pri_has_to_settle(dma->dev, pasid)) &&
                !qatomic_read(&dma->suspended)) {
             qemu_cond_wait(&dma->responded, &dma->lock);
         }
@@ -470,12 +488,12 @@ bool pci_ats_dma_settle(PCIATSDMA *dma, uint32_t pasid)
 
 void pci_ats_dma_recheck(PCIATSDMA *dma)
 {
-    DMAGroup *group = NULL;
+    DMAGroup *group;
 
     pci_atc_drain(dma->atc);
     drain_wait(dma->calls);
     QEMU_LOCK_GUARD(&dma->lock);
-    while ((group = dma_group_next(&dma->groups, group))) {
+    QLIST_FOREACH(group, &dma->groups.list, next) {
         if (group->range) {
             transfer_wake(group->range->transfer);
         }
@@ -510,10 +528,10 @@ static void dma_delay_expired(void *opaque)
 {
     PCIATSDMA *dma = opaque;
     int64_t now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
-    DMAGroup *group = NULL;
+    DMAGroup *group, *next;
 
     QEMU_LOCK_GUARD(&dma->lock);
-    while ((group = dma_group_next(&dma->groups, group))) {
+    QLIST_FOREACH_SAFE(group, &dma->groups.list, next, next) {
         if (group->response != DMA_RESPONSE_DELAYED) {
             continue;
         }

@@ -15,12 +15,13 @@
  * dma_response(), and the timer of delayed responses is one of pci_ats_dma.c.
  *
  * Locks, in the order in which they are taken; no function outside of these
- * files is called with @lock held:
+ * files but those of pcie_pri_requester.h is called with @lock held:
  *
  *   PCIATSDMA.listener_lock  the table of listeners.  Held while notifiers are
  *                            registered and unregistered.  A notifier takes it
  *                            only to run a transfer, which keeps its listener
- *                            registered.
+ *                            registered.  A listener whose notifier runs is
+ *                            not unregistered to make room for another.
  *   PCIATSDMA.lock           groups, lists of transfers, life, and all that is
  *                            marked below as written under @lock
  */
@@ -37,6 +38,7 @@
 #include "hw/pci/pci_device.h"
 #include "pci_ats_group.h"
 
+typedef struct DMAListener DMAListener;
 typedef struct DMATransfer DMATransfer;
 
 /* ---- Transfers ---- */
@@ -62,7 +64,7 @@ struct DMARange {
     unsigned attempts;          /* translation requests since data moved */
     bool starved;               /* see dma_group_set_starved() */
     /* Written under @lock */
-    unsigned groups;            /* that are open */
+    DMAGroupList groups;
     DMAPrefetch prefetch;
     DMAGroup *unclosed;         /* whose last request found no room, or NULL */
     int error;                  /* that a response brought */
@@ -213,8 +215,6 @@ struct DMAListener {
     PCIATSDMA *dma;
     uint32_t pasid;
     unsigned users;             /* under @listener_lock */
-    unsigned groups;            /* open and abandoned; under @lock */
-    unsigned abandoned;         /* of @groups; under @lock */
     bool has_pri;               /* @pri is registered; see listener_lock */
     IOMMUPRINotifier pri;
     QTAILQ_ENTRY(DMAListener) lru;

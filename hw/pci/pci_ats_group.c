@@ -12,101 +12,128 @@
 #include "qemu/atomic.h"
 #include "pci_ats_dma_internal.h"
 
-static void group_set_outstanding(DMAGroups *groups, uint32_t n)
+void dma_group_set_starved(DMARange *range, bool starved)
 {
-    qatomic_set(&groups->outstanding, n);
-}
-
-void dma_group_set_starved(DMAGroups *groups, DMARange *range, bool starved)
-{
-    groups->starved += starved - range->starved;
+    range->transfer->dma->groups.starved += starved - range->starved;
     range->starved = starved;
 }
 
-static DMAGroup *group_find_free(DMAGroups *groups)
+static DMAGroup *group_new(DMAGroups *groups)
 {
-    for (int i = 0; i <= PCI_PRGI_MAX; i++) {
-        DMAGroup *group = &groups->group[groups->next_prgi++ & PCI_PRGI_MAX];
+    DMAGroup *group = QLIST_FIRST(&groups->free);
 
-        if (!group->listener) {
-            return group;
-        }
+    if (group) {
+        QLIST_REMOVE(group, next);
+    } else {
+        group = g_new0(DMAGroup, 1);
     }
-    return NULL;
-}
-
-DMAGroup *dma_group_open(DMAGroups *groups, DMARange *range,
-                         DMAListener *listener, hwaddr first, hwaddr unit,
-                         unsigned n, uint32_t alloc, bool demand)
-{
-    DMAGroup *group = NULL;
-
-    if (demand || !groups->starved) {
-        group = groups->outstanding < alloc ? group_find_free(groups) : NULL;
-    }
-    if (demand) {
-        dma_group_set_starved(groups, range, !group);
-    }
-    if (!group) {
-        return NULL;
-    }
-    n = MIN(n, alloc - groups->outstanding);
-    *group = (DMAGroup) {
-        .listener = listener,
-        .range = range,
-        .first = first,
-        .last = first + n * unit - 1,
-        .requests = n,
-        .demand = demand,
-    };
-    listener->groups++;
-    range->groups++;
-    group_set_outstanding(groups, groups->outstanding + n);
+    QLIST_INSERT_HEAD(&groups->list, group, next);
     return group;
 }
 
-/* Returns the range of the group, or NULL if it was abandoned */
-static DMARange *group_close(DMAGroups *groups, DMAGroup *group)
+static void group_free(DMAGroups *groups, DMAGroup *group)
+{
+    QLIST_REMOVE(group, next);
+    QLIST_INSERT_HEAD(&groups->free, group, next);
+}
+
+/* Returns the range that the group had */
+static DMARange *group_leave_range(DMAGroup *group)
 {
     DMARange *range = group->range;
 
-    group->listener->groups--;
-    group_set_outstanding(groups, groups->outstanding - group->requests);
     if (range) {
-        range->groups--;
+        QLIST_REMOVE(group, of_range);
         if (range->unclosed == group) {
             qatomic_set(&range->unclosed, NULL);
         }
-    } else {
-        group->listener->abandoned--;
+        group->range = NULL;
     }
-    *group = (DMAGroup) { };
     return range;
 }
 
-void dma_group_cut(DMAGroups *groups, DMAGroup *group, DMARange *range,
-                   unsigned sent)
+/* Returns false if a response or a reset has ended the group */
+static bool group_end(DMAGroup *group)
 {
+    const DMATransfer *t = group->range->transfer;
+
+    return pcie_pri_abandon(t->dma->dev, t->pasid, &group->ref);
+}
+
+DMAGroup *dma_group_open(DMARange *range, hwaddr first, hwaddr unit, unsigned n,
+                         bool demand)
+{
+    const DMATransfer *t = range->transfer;
+    DMAGroups *groups = &t->dma->groups;
+    DMAGroup *group = NULL;
+    PRIGroupRef ref;
+
+    if (demand || !groups->starved) {
+        group = group_new(groups);
+        if (!pcie_pri_reserve(t->dma->dev, t->pasid, group, &n, &ref)) {
+            group_free(groups, group);
+            group = NULL;
+        }
+    }
+    if (demand) {
+        dma_group_set_starved(range, !group);
+    }
+    if (group) {
+        group->range = range;
+        group->ref = ref;
+        group->first = first;
+        group->last = first + n * unit - 1;
+        group->requests = n;
+        group->demand = demand;
+        group->response = DMA_RESPONSE_AWAITED;
+        QLIST_INSERT_HEAD(&range->groups, group, of_range);
+    }
+    return group;
+}
+
+/* The transfer does not wait for the group any more */
+static void group_abandon(DMAGroup *group)
+{
+    DMAGroups *groups = &group->range->transfer->dma->groups;
+    /* Otherwise the response is being delivered, and frees the group */
+    bool ended = group->response != DMA_RESPONSE_AWAITED || group_end(group);
+
+    group_leave_range(group);
+    if (ended) {
+        group_free(groups, group);
+    }
+}
+
+void dma_group_cut(DMAGroup *group, DMARange *range, unsigned sent)
+{
+    const DMATransfer *t = range->transfer;
+
     if (group->range != range) {
         return;
     }
     if (!sent) {
         /* Others take the room that it needs otherwise */
-        dma_group_set_starved(groups, range, group->demand);
-        group_close(groups, group);
+        dma_group_set_starved(range, group->demand);
+        group_abandon(group);
         return;
     }
-    group_set_outstanding(groups, groups->outstanding -
-                                  (group->requests - (sent + 1)));
-    group->requests = sent + 1;
+    pcie_pri_keep_last(t->dma->dev, t->pasid, &group->ref);
     qatomic_set(&range->unclosed, group);
+}
+
+void dma_group_refuse(DMAGroup *group, DMARange *range)
+{
+    if (group->range == range && group_end(group)) {
+        dma_group_respond(&range->transfer->dma->groups, group,
+                          IOMMU_PRI_RESP_INVALID_REQUEST);
+    }
 }
 
 /*
  * The guest has refused a group.  An exact transfer ends at the page at which
  * its data stops, which only a demand page request can tell.
  */
-static void group_refuse(DMARange *range, bool demand)
+static void range_take_refusal(DMARange *range, bool demand)
 {
     if ((range->transfer->flags & PCI_ATS_DMA_EXACT) && !demand) {
         qatomic_set(&range->prefetch, DMA_PREFETCH_DEMAND_ONLY);
@@ -118,64 +145,51 @@ static void group_refuse(DMARange *range, bool demand)
 DMARange *dma_group_respond(DMAGroups *groups, DMAGroup *group,
                             IOMMUPRIResponseCode code)
 {
+    DMARange *range = group_leave_range(group);
     bool demand = group->demand;
-    DMARange *range = group_close(groups, group);
     DMATransfer *t;
 
+    group_free(groups, group);
     if (!range) {
         return NULL;
     }
     if (code == IOMMU_PRI_RESP_FAILURE) {
         qatomic_set(&range->error, -ECANCELED);
     } else if (code != IOMMU_PRI_RESP_SUCCESS) {
-        group_refuse(range, demand);
+        range_take_refusal(range, demand);
     }
     t = range->transfer;
     return t->awaited == group || range->error ||
            qatomic_read(&t->phase) != DMA_MOVING ? range : NULL;
 }
 
-static void group_abandon(DMAGroups *groups, DMAGroup *group)
+void dma_group_abandon(DMARange *range)
 {
-    DMARange *range = group->range;
+    DMAGroup *group;
 
-    if (group->response == DMA_RESPONSE_DROPPED || range->unclosed == group) {
-        group_close(groups, group);
-        return;
-    }
-    group->range = NULL;
-    group->listener->abandoned++;
-    range->groups--;
-}
-
-void dma_group_abandon(DMAGroups *groups, DMARange *range)
-{
-    for (int i = 0; range->groups && i <= PCI_PRGI_MAX; i++) {
-        if (groups->group[i].range == range) {
-            group_abandon(groups, &groups->group[i]);
-        }
+    while ((group = QLIST_FIRST(&range->groups))) {
+        group_abandon(group);
     }
 }
 
-DMAGroup *dma_group_find(DMAGroups *groups, const DMARange *range, hwaddr addr)
+DMAGroup *dma_group_find(const DMARange *range, hwaddr addr)
 {
-    for (int i = 0; range->groups && i <= PCI_PRGI_MAX; i++) {
-        DMAGroup *group = &groups->group[i];
+    DMAGroup *group;
 
-        if (group->range == range && group->first <= addr &&
-            addr <= group->last) {
+    QLIST_FOREACH(group, &range->groups, of_range) {
+        if (group->first <= addr && addr <= group->last) {
             return group;
         }
     }
     return NULL;
 }
 
-bool dma_group_is_due(DMAGroups *groups, const DMARange *range)
+bool dma_group_is_due(const DMARange *range)
 {
-    for (int i = 0; range->groups && i <= PCI_PRGI_MAX; i++) {
-        const DMAGroup *group = &groups->group[i];
+    const DMAGroup *group;
 
-        if (group->range == range && range->unclosed != group &&
+    QLIST_FOREACH(group, &range->groups, of_range) {
+        if (range->unclosed != group &&
             group->response != DMA_RESPONSE_DROPPED) {
             return true;
         }
@@ -183,14 +197,15 @@ bool dma_group_is_due(DMAGroups *groups, const DMARange *range)
     return false;
 }
 
-DMAGroup *dma_group_next(DMAGroups *groups, const DMAGroup *group)
+void dma_groups_destroy(DMAGroups *groups)
 {
-    unsigned i = group ? dma_group_prgi(groups, group) + 1 : 0;
+    DMAGroup *group;
 
-    for (; i <= PCI_PRGI_MAX; i++) {
-        if (groups->group[i].listener) {
-            return &groups->group[i];
-        }
+    while ((group = QLIST_FIRST(&groups->list))) {
+        group_free(groups, group);
     }
-    return NULL;
+    while ((group = QLIST_FIRST(&groups->free))) {
+        QLIST_REMOVE(group, next);
+        g_free(group);
+    }
 }

@@ -5,10 +5,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A page request group is opened for a range of a transfer, and ends with its
- * response.  If the transfer ends first, the group is abandoned: it keeps its
- * PRG index and its part of the Outstanding Page Request Allocation until the
- * response comes (PCIe 5.0, 10.4.2).
+ * The Page Request capability owns the groups: it allocates their PRG indices,
+ * accounts for the allocation, and knows which responses are due, see
+ * pcie_pri_requester.h.  A DMAGroup is the owner of such a group, and says
+ * which range waits for which pages.
  *
  * All functions are called with PCIATSDMA.lock held.
  */
@@ -17,9 +17,9 @@
 #define HW_PCI_PCI_ATS_GROUP_H
 
 #include "exec/hwaddr.h"
-#include "hw/pci/pci_iommu.h"
+#include "qemu/queue.h"
+#include "pcie_pri_requester.h"
 
-typedef struct DMAListener DMAListener;
 typedef struct DMARange DMARange;
 
 /*
@@ -28,25 +28,18 @@ typedef struct DMARange DMARange;
  * DROPPED when its transfer ends.
  */
 typedef enum DMAResponse {
-    DMA_RESPONSE_AWAITED,       /* the guest has not responded */
+    DMA_RESPONSE_AWAITED,       /* the group has not ended */
     DMA_RESPONSE_DELAYED,       /* takes effect at DMAGroup.due */
     DMA_RESPONSE_DROPPED,       /* takes no effect */
 } DMAResponse;
 
 /*
- * A group from its opening to the end of its response.  Its state follows from
- * the two pointers:
- *
- *   free:      no @listener
- *   open:      @listener and @range.  The last request has not been sent if the
- *              group is DMARange.unclosed, and the response is due otherwise.
- *   abandoned: @listener only; the response is due
- *
- * free -> open -> abandoned -> free, or open -> free.
+ * Exists from dma_group_open() to the response, or to the end of the transfer.
+ * If both come at once, the response finds it without a range.
  */
 typedef struct DMAGroup {
-    DMAListener *listener;
-    DMARange *range;
+    DMARange *range;            /* or NULL, see above */
+    PRIGroupRef ref;
     hwaddr first;
     hwaddr last;
     unsigned requests;          /* one for each unit from @first to @last */
@@ -54,57 +47,63 @@ typedef struct DMAGroup {
     DMAResponse response;
     int64_t due;                /* if DMA_RESPONSE_DELAYED */
     IOMMUPRIResponseCode code;  /* likewise */
+    QLIST_ENTRY(DMAGroup) of_range;
+    QLIST_ENTRY(DMAGroup) next; /* in one of the lists of DMAGroups */
 } DMAGroup;
 
-/* All groups of a function */
+typedef QLIST_HEAD(, DMAGroup) DMAGroupList;
+
+/* All groups of the engine */
 typedef struct DMAGroups {
-    DMAGroup group[PCI_PRGI_MAX + 1];
-    unsigned next_prgi;
-    uint32_t outstanding;       /* requests; read without the lock, too */
+    DMAGroupList list;
+    DMAGroupList free;          /* kept, so that a transfer allocates none */
     unsigned starved;           /* ranges; see dma_group_set_starved() */
 } DMAGroups;
 
 /**
- * dma_group_open: reserve a PRG index, and a part of the allocation
+ * dma_group_open: open a group for a range
  *
- * Prefetch finds none while a range is starved.
+ * Prefetch finds no room while a range is starved.
  *
- * @groups: the groups of the function
- * @range: the range that waits for the response
- * @listener: of the transfer; keeps its registration while the group exists
+ * @range: the range that waits for the response; the listener of its transfer
+ *         is registered for responses
  * @first: address of the first page
  * @unit: size of a page in bytes
  * @n: number of pages, at least 1; the group has as many of them as the
  *     allocation has room for
- * @alloc: the Outstanding Page Request Allocation
  * @demand: for the page at which @range stops, and nothing else.  If there is
  *          no room, the range is starved from here on.
  *
  * Returns: the group; or NULL, if there is no room.
  */
-DMAGroup *dma_group_open(DMAGroups *groups, DMARange *range,
-                         DMAListener *listener, hwaddr first, hwaddr unit,
-                         unsigned n, uint32_t alloc, bool demand);
+DMAGroup *dma_group_open(DMARange *range, hwaddr first, hwaddr unit, unsigned n,
+                         bool demand);
 
 /**
  * dma_group_cut: only some requests of a group could be sent, not the last
  *
- * A group without any is closed; otherwise it becomes DMARange.unclosed, and
- * keeps its part of the allocation for the request that closes it.
+ * A group without any ends; otherwise it becomes DMARange.unclosed, and keeps
+ * its part of the allocation for the request that closes it.
  *
- * @groups: the groups of the function
  * @group: from dma_group_open(); a reset may have ended it meanwhile
  * @range: the range that it has been opened for
  * @sent: number of requests that have been sent
  */
-void dma_group_cut(DMAGroups *groups, DMAGroup *group, DMARange *range,
-                   unsigned sent);
+void dma_group_cut(DMAGroup *group, DMARange *range, unsigned sent);
 
 /**
- * dma_group_respond: end a group with a response
+ * dma_group_refuse: refuse a group in place of sending its requests
+ *
+ * @group: from dma_group_open(); a reset may have ended it meanwhile
+ * @range: the range that it has been opened for
+ */
+void dma_group_refuse(DMAGroup *group, DMARange *range);
+
+/**
+ * dma_group_respond: a group ends with a response
  *
  * @groups: the groups of the function
- * @group: open or abandoned
+ * @group: PCIEPRIResponse.owner, or one whose response was delayed
  * @code: the Response Code
  *
  * Returns: the range that can continue, or ends; NULL if none does.
@@ -115,59 +114,44 @@ DMARange *dma_group_respond(DMAGroups *groups, DMAGroup *group,
 /**
  * dma_group_abandon: the transfer of a range has ended
  *
- * Groups that are due become abandoned, others are closed.
- *
- * @groups: the groups of the function
  * @range: the range; has no groups when this returns
  */
-void dma_group_abandon(DMAGroups *groups, DMARange *range);
+void dma_group_abandon(DMARange *range);
 
 /**
- * dma_group_find: find the open group of a range for an address
+ * dma_group_find: find the group of a range for an address
  *
- * @groups: the groups of the function
  * @range: the range
  * @addr: the address
  *
  * Returns: the group, or NULL.
  */
-DMAGroup *dma_group_find(DMAGroups *groups, const DMARange *range,
-                         hwaddr addr);
+DMAGroup *dma_group_find(const DMARange *range, hwaddr addr);
 
 /**
  * dma_group_is_due: is a response to a group of the range still to come?
  *
- * @groups: the groups of the function
  * @range: the range
  */
-bool dma_group_is_due(DMAGroups *groups, const DMARange *range);
-
-/**
- * dma_group_next: go through all groups that are open or abandoned
- *
- * @groups: the groups of the function
- * @group: the group before, or NULL to begin
- *
- * Returns: the group, or NULL after the last one.
- */
-DMAGroup *dma_group_next(DMAGroups *groups, const DMAGroup *group);
+bool dma_group_is_due(const DMARange *range);
 
 /**
  * dma_group_set_starved: say whether a demand page request found no room
  *
  * Demand page requests go before prefetch.
  *
- * @groups: the groups of the function
  * @range: the range
  * @starved: the new state
  */
-void dma_group_set_starved(DMAGroups *groups, DMARange *range, bool starved);
+void dma_group_set_starved(DMARange *range, bool starved);
 
-/* The PRG index of a group */
-static inline uint16_t dma_group_prgi(const DMAGroups *groups,
-                                      const DMAGroup *group)
-{
-    return group - groups->group;
-}
+/**
+ * dma_groups_destroy: free the memory of all groups
+ *
+ * Called without the lock, when no response arrives and no transfer runs.
+ *
+ * @groups: the groups of the function
+ */
+void dma_groups_destroy(DMAGroups *groups);
 
 #endif

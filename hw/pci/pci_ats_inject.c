@@ -118,9 +118,9 @@ bool dma_inject_response(PCIATSDMA *dma, DMAGroup *group,
         return false;
     }
     trace_pci_ats_dma_inject_response(dma->dev->name, dma->dev->devfn,
-                                      group->listener->pasid,
-                                      dma_group_prgi(&dma->groups, group),
-                                      group->first, code, delay);
+                                      group->range->transfer->pasid,
+                                      group->ref.prgi, group->first, code,
+                                      delay);
     return true;
 }
 

@@ -50,13 +50,15 @@ static void listener_free_locked(DMAListener *listener)
     g_free(listener);
 }
 
+/*
+ * The thread that is in the notifier may run a transfer there, and wait for
+ * this one, to unrealize the function.  Unregistering the notifier must not
+ * wait for that thread.
+ */
 static bool listener_is_busy_locked(DMAListener *listener)
 {
-    PCIATSDMA *dma = listener->dma;
-
-    QEMU_LOCK_GUARD(&dma->lock);
-    return listener->users || listener->groups ||
-           pcie_pri_has_loaded_groups(dma->dev, listener->pasid);
+    return listener->users ||
+           pcie_pri_is_busy(listener->dma->dev, listener->pasid);
 }
 
 /* False if every PASID is in use */
@@ -146,9 +148,8 @@ bool dma_listener_add_pri(DMAListener *listener)
     QEMU_LOCK_GUARD(&dma->listener_lock);
     if (!listener->has_pri) {
         listener->pri.notify = dma_response;
-        listener->has_pri = !pci_pri_register_notifier(dma->dev,
-                                                       listener->pasid,
-                                                       &listener->pri);
+        listener->has_pri = !pcie_pri_register(dma->dev, listener->pasid,
+                                               &listener->pri);
     }
     return listener->has_pri;
 }

@@ -382,11 +382,10 @@ static bool transfer_can_request_pages(DMATransfer *t)
  * index.  Sets @sent to how many were sent.
  */
 static int range_send_requests(DMARange *range, hwaddr addr, unsigned n,
-                               unsigned prgi, unsigned *sent)
+                               const PRIGroupRef *ref, unsigned *sent)
 {
     DMATransfer *t = range->transfer;
     unsigned stu = pcie_ats_stu(t->dma->dev);
-    bool is_write = range_is_write(range);
     unsigned token;
     int ret = transfer_begin_call(t, &token);
 
@@ -395,31 +394,22 @@ static int range_send_requests(DMARange *range, hwaddr addr, unsigned n,
         return ret;
     }
     while (*sent < n && !ret) {
-        ret = pci_pri_request_page(t->dma->dev, t->pasid,
-                                   t->flags & PCI_ATS_DMA_PRIV,
-                                   t->flags & PCI_ATS_DMA_EXEC,
-                                   addr + ((hwaddr)*sent << stu),
-                                   *sent == n - 1, prgi, !is_write, is_write);
+        ret = pcie_pri_send(t->dma->dev, t->pasid, t->flags & PCI_ATS_DMA_PRIV,
+                            t->flags & PCI_ATS_DMA_EXEC,
+                            addr + ((hwaddr)*sent << stu), *sent == n - 1, ref,
+                            range_is_write(range));
         *sent += !ret;
     }
     transfer_end_call(t, token);
     return ret;
 }
 
-/* Refuse a group in place of sending it */
-static void range_refuse_group(DMARange *range, DMAGroup *group)
-{
-    PCIATSDMA *dma = range->transfer->dma;
-
-    QEMU_LOCK_GUARD(&dma->lock);
-    dma_group_respond(&dma->groups, group, IOMMU_PRI_RESP_INVALID_REQUEST);
-}
-
 /*
  * Open a group for at most @n pages from @addr on.  Sets @n to the number of
- * pages.  From here on a reset may end it.
+ * pages.  From here on a reset may end the group; @ref remains valid.
  */
-static DMAGroup *range_open_group(DMARange *range, hwaddr addr, unsigned *n)
+static DMAGroup *range_open_group(DMARange *range, hwaddr addr, unsigned *n,
+                                  PRIGroupRef *ref)
 {
     DMATransfer *t = range->transfer;
     PCIATSDMA *dma = t->dma;
@@ -429,10 +419,11 @@ static DMAGroup *range_open_group(DMARange *range, hwaddr addr, unsigned *n)
 
     t->requested_pages = true;
     QEMU_LOCK_GUARD(&dma->lock);
-    group = dma_group_open(&dma->groups, range, t->listener,
-                           addr >> stu << stu, 1ULL << stu, *n,
-                           pcie_pri_get_req_alloc(dma->dev), demand);
-    *n = group ? group->requests : 0;
+    group = dma_group_open(range, addr >> stu << stu, 1ULL << stu, *n, demand);
+    if (group) {
+        *n = group->requests;
+        *ref = group->ref;
+    }
     return group;
 }
 
@@ -445,7 +436,8 @@ static int range_request_group(DMARange *range, hwaddr addr, unsigned n)
     DMATransfer *t = range->transfer;
     PCIATSDMA *dma = t->dma;
     unsigned stu = pcie_ats_stu(dma->dev);
-    DMAGroup *group = range_open_group(range, addr, &n);
+    PRIGroupRef ref;
+    DMAGroup *group = range_open_group(range, addr, &n, &ref);
     unsigned sent;
     int ret;
 
@@ -453,14 +445,15 @@ static int range_request_group(DMARange *range, hwaddr addr, unsigned n)
         return pcie_pri_get_req_alloc(dma->dev) ? -ENOSPC : -EFAULT;
     }
     if (dma_inject_refusal(dma, t->pasid, addr)) {
-        range_refuse_group(range, group);
+        QEMU_LOCK_GUARD(&dma->lock);
+        dma_group_refuse(group, range);
         return n;
     }
-    ret = range_send_requests(range, addr >> stu << stu, n,
-                              dma_group_prgi(&dma->groups, group), &sent);
-    if (ret) {
+    ret = range_send_requests(range, addr >> stu << stu, n, &ref, &sent);
+    /* -EAGAIN: a response or a reset has ended the group */
+    if (ret && ret != -EAGAIN) {
         QEMU_LOCK_GUARD(&dma->lock);
-        dma_group_cut(&dma->groups, group, range, sent);
+        dma_group_cut(group, range, sent);
         return ret;
     }
     return n;
@@ -471,6 +464,7 @@ static int range_send_last(DMARange *range)
 {
     PCIATSDMA *dma = range->transfer->dma;
     DMAGroup *group;
+    PRIGroupRef ref;
     unsigned sent;
     hwaddr addr;
     int ret;
@@ -481,17 +475,18 @@ static int range_send_last(DMARange *range)
     }
     WITH_QEMU_LOCK_GUARD(&dma->lock) {
         group = range->unclosed;
-        addr = group ? group->first : 0;
+        if (!group) {
+            return 0;
+        }
+        addr = group->first;
+        ref = group->ref;
     }
-    if (!group) {
-        return 0;
+    ret = range_send_requests(range, addr, 1, &ref, &sent);
+    if (ret && ret != -EAGAIN) {
+        return ret;
     }
-    ret = range_send_requests(range, addr, 1,
-                              dma_group_prgi(&dma->groups, group), &sent);
-    if (!ret) {
-        qatomic_set(&range->unclosed, NULL);
-    }
-    return ret;
+    qatomic_set(&range->unclosed, NULL);
+    return 0;
 }
 
 bool dma_transfer_send_last(DMATransfer *t)
@@ -516,7 +511,7 @@ static bool range_await(DMARange *range)
 
     QEMU_LOCK_GUARD(&dma->lock);
     if (!transfer_check(t)) {
-        t->awaited = dma_group_find(&dma->groups, range, range->addr);
+        t->awaited = dma_group_find(range, range->addr);
     }
     return t->awaited;
 }
@@ -526,7 +521,7 @@ void dma_transfer_end_starving(DMATransfer *t)
     for (unsigned i = 0; i < t->num_ranges; i++) {
         if (t->range[i].starved) {
             QEMU_LOCK_GUARD(&t->dma->lock);
-            dma_group_set_starved(&t->dma->groups, &t->range[i], false);
+            dma_group_set_starved(&t->range[i], false);
         }
     }
 }
@@ -684,8 +679,7 @@ static bool prefetch_has_room(PCIATSDMA *dma)
 {
     uint32_t alloc = pcie_pri_get_req_alloc(dma->dev);
 
-    return qatomic_read(&dma->groups.outstanding) + MIN(alloc, GROUP_PAGES) <=
-           alloc;
+    return pcie_pri_get_room(dma->dev) >= MIN(alloc, GROUP_PAGES);
 }
 
 /*
@@ -957,7 +951,7 @@ static void transfer_abandon_groups(DMATransfer *t)
     /* Also for a thread that still uses it, having brought the last response */
     QEMU_LOCK_GUARD(&t->dma->lock);
     for (unsigned i = 0; i < t->num_ranges; i++) {
-        dma_group_abandon(&t->dma->groups, &t->range[i]);
+        dma_group_abandon(&t->range[i]);
     }
 }
 

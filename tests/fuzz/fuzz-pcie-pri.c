@@ -19,9 +19,10 @@
 #include "tests/fuzz/fuzz-input.h"
 #include "tests/unit/fake-pci.h"
 
-#define CAP     FAKE_PCI_CAP
-#define PASIDS  3               /* the last one stands for none */
-#define PRGIS   4
+#define CAP         FAKE_PCI_CAP
+#define CAPACITY    32
+#define PASIDS      3           /* the last one stands for none */
+#define PRGIS       4
 
 /* What the guest may write: Enable, Reset, RF, UPRGI, the allocation */
 #define RW1C    (PCI_PRI_STATUS_RF | PCI_PRI_STATUS_UPRGI)
@@ -122,7 +123,7 @@ static bool model_has_room(const Groups *g, bool last)
     for (unsigned i = 0; i < PASIDS * PRGIS; i++) {
         used += groups[i / PRGIS][i % PRGIS].unclosed > 0;
     }
-    return used <= alloc || (last && g->unclosed);
+    return used <= MIN(alloc, CAPACITY) || (last && g->unclosed);
 }
 
 static bool model_make_room(const Groups *g, bool last)
@@ -410,8 +411,8 @@ static void check(void)
     g_assert_cmphex(pci_get_word(cap + PCI_PRI_STATUS), ==,
                     status | PCI_PRI_STATUS_PASID);
     g_assert_cmphex(pci_get_long(cap + PCI_PRI_ALLOC_REQ), ==, alloc);
-    g_assert_cmphex(pci_get_long(cap + PCI_PRI_MAX_REQ), ==, 32);
-    g_assert_cmphex(pcie_pri_get_req_alloc(dev), ==, MIN(alloc, 32));
+    g_assert_cmphex(pci_get_long(cap + PCI_PRI_MAX_REQ), ==, CAPACITY);
+    g_assert_cmphex(pcie_pri_get_req_alloc(dev), ==, MIN(alloc, CAPACITY));
     g_assert_cmpint(pcie_pri_enabled(dev), ==,
                     enable && !(status & PCI_PRI_STATUS_RF));
     pcie_pri_get_stats(dev, &stats);
@@ -427,7 +428,7 @@ static void check(void)
 static void start(void)
 {
     dev = fake_pci_new(NULL, &fake_ops);
-    pcie_pri_init(dev, CAP, 32, true);
+    pcie_pri_init(dev, CAP, CAPACITY, true);
     enable = false;
     status = PCI_PRI_STATUS_STOPPED;
     alloc = 0;

@@ -21,6 +21,7 @@
 #include "hw/pci/pci_ats_dma.h"
 #include "hw/pci/pci_device.h"
 #include "hw/pci/pci-internal.h"
+#include "hw/pci/pcie_pri_requester.h"
 #include "fake-bql.h"
 
 #define PAGE            4096
@@ -332,8 +333,16 @@ static QemuThread guest_thread;
 static bool guest_responds;
 static QemuCond guest_responded;
 
-int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
-                              IOMMUPRINotifier *notifier)
+/* The PASID of that notifier */
+static uint32_t guest_responds_pasid;
+
+/* ---- Fake Page Request capability: a ledger under @guest_lock ---- */
+
+static PRILedger ledger;
+static PRIPasid ledger_pasids[MAX_PASIDS];
+
+int pcie_pri_register(PCIDevice *dev, uint32_t pasid,
+                      IOMMUPRINotifier *notifier)
 {
     QEMU_LOCK_GUARD(&guest_lock);
     assert(!pri_notifiers[pasid]);
@@ -345,17 +354,74 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
 {
     QEMU_LOCK_GUARD(&guest_lock);
     pri_notifiers[pasid] = NULL;
+    pri_ledger_abandon_all(&ledger, &ledger_pasids[pasid]);
     /* A call that is under way is waited for, unless this is part of it */
     while (guest_responds && !qemu_thread_is_self(&guest_thread)) {
         qemu_cond_wait(&guest_responded, &guest_lock);
     }
 }
 
+bool pcie_pri_reserve(PCIDevice *dev, uint32_t pasid, void *owner, uint32_t *n,
+                      PRIGroupRef *ref)
+{
+    assert(!qatomic_read(&gone));
+    QEMU_LOCK_GUARD(&guest_lock);
+    assert(pri_notifiers[pasid]);
+    return pri_ledger_reserve(&ledger, &ledger_pasids[pasid], allocation, owner,
+                              n, ref);
+}
+
+void pcie_pri_keep_last(PCIDevice *dev, uint32_t pasid, const PRIGroupRef *ref)
+{
+    assert(!qatomic_read(&gone));
+    QEMU_LOCK_GUARD(&guest_lock);
+    pri_ledger_keep_last(&ledger, &ledger_pasids[pasid], ref);
+}
+
+bool pcie_pri_abandon(PCIDevice *dev, uint32_t pasid, const PRIGroupRef *ref)
+{
+    assert(!qatomic_read(&gone));
+    QEMU_LOCK_GUARD(&guest_lock);
+    return pri_ledger_abandon(&ledger, &ledger_pasids[pasid], ref);
+}
+
+uint32_t pcie_pri_get_room(const PCIDevice *dev)
+{
+    uint64_t used;
+
+    QEMU_LOCK_GUARD(&guest_lock);
+    used = (uint64_t)ledger.outstanding + ledger.kept;
+    return allocation - MIN(allocation, used);
+}
+
+bool pcie_pri_is_busy(PCIDevice *dev, uint32_t pasid)
+{
+    QEMU_LOCK_GUARD(&guest_lock);
+    return ledger_pasids[pasid].num_groups ||
+           (guest_responds && guest_responds_pasid == pasid);
+}
+
+bool pcie_pri_has_to_settle(PCIDevice *dev, uint32_t pasid)
+{
+    assert(!qatomic_read(&gone));
+    QEMU_LOCK_GUARD(&guest_lock);
+    return (pasid == 1 && qatomic_read(&loaded_groups)) ||
+           ledger_pasids[pasid].num[PRI_GROUP_ABANDONED];
+}
+
+/* For pci_ats_dma_flood() only, which is not tested here */
 int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
                          bool exec_req, hwaddr addr, bool lpig, uint16_t prgi,
                          bool is_read, bool is_write)
 {
-    assert(is_read != is_write);
+    g_assert_not_reached();
+}
+
+int pcie_pri_send(PCIDevice *dev, uint32_t pasid, bool priv_req, bool exec_req,
+                  hwaddr addr, bool last, const PRIGroupRef *ref,
+                  bool is_write)
+{
+    assert(!qatomic_read(&gone));
     QEMU_LOCK_GUARD(&guest_lock);
     if (accepted) {
         accepted--;
@@ -363,32 +429,90 @@ int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
         refuse--;
         return -ENOSPC;
     }
+    if (!pri_ledger_send_reserved(&ledger, &ledger_pasids[pasid], ref, last)) {
+        return -EAGAIN;
+    }
     if (qatomic_fetch_inc(&requests_seen) == 1 && set_in_group) {
         qatomic_set(set_in_group, true);
     }
     if ((addr - IOVA) / PAGE != ignored_page) {
         queue[queue_tail++ % ARRAY_SIZE(queue)] = (PageRequest) {
-            pasid, addr, prgi, is_write, lpig
+            pasid, addr, ref->prgi, is_write, last
         };
         most_unanswered = MAX(most_unanswered, ++unanswered);
         qemu_cond_signal(&guest_cond);
     } else {
-        ignored_prgi = prgi;
+        ignored_prgi = ref->prgi;
     }
     return 0;
 }
 
-static void guest_respond(uint32_t pasid, IOMMUPRIResponse *response)
+/* A response of the guest, by any thread */
+static void deliver(uint32_t pasid, const IOMMUPRIResponse *response)
 {
+    PCIEPRIResponse r = { .response = *response };
     IOMMUPRINotifier *notifier;
+    PRIEndedGroup ended = { };
 
     WITH_QEMU_LOCK_GUARD(&guest_lock) {
+        pri_ledger_respond(&ledger, &ledger_pasids[pasid], response->prgi,
+                           &ended);
         notifier = pri_notifiers[pasid];
+    }
+    r.owner = ended.owner;
+    if (notifier) {
+        notifier->notify(notifier, &r.response);
+    }
+}
+
+/* 10.5.2.2: a reset ends all groups of a PASID, by any thread */
+static void reset_groups(uint32_t pasid)
+{
+    g_autofree PRIEndedGroup *ended = g_new(PRIEndedGroup, PCI_PRGI_MAX + 1);
+    IOMMUPRINotifier *notifier;
+    unsigned n;
+
+    WITH_QEMU_LOCK_GUARD(&guest_lock) {
+        n = pri_ledger_drop(&ledger, &ledger_pasids[pasid], ended);
+        notifier = pri_notifiers[pasid];
+    }
+    for (unsigned i = 0; i < n; i++) {
+        PCIEPRIResponse r = {
+            .response.response_code = IOMMU_PRI_RESP_FAILURE,
+            .response.prgi = ended[i].prgi,
+            .owner = ended[i].owner,
+            .reset = true,
+        };
+
+        notifier->notify(notifier, &r.response);
+    }
+}
+
+static void start_ledger(void)
+{
+    memset(&ledger, 0, sizeof(ledger));
+    memset(ledger_pasids, 0, sizeof(ledger_pasids));
+    pri_ledger_init(&ledger);
+    for (unsigned i = 0; i < MAX_PASIDS; i++) {
+        pri_pasid_init(&ledger_pasids[i], i);
+    }
+}
+
+static void stop_ledger(void)
+{
+    for (unsigned i = 0; i < MAX_PASIDS; i++) {
+        pri_ledger_drop(&ledger, &ledger_pasids[i], NULL);
+    }
+    pri_ledger_destroy(&ledger);
+}
+
+static void guest_respond(uint32_t pasid, const IOMMUPRIResponse *response)
+{
+    WITH_QEMU_LOCK_GUARD(&guest_lock) {
+        guest_responds_pasid = pasid;
         guest_responds = true;
     }
-    if (notifier) {
-        notifier->notify(notifier, response);
-    }
+    deliver(pasid, response);
     WITH_QEMU_LOCK_GUARD(&guest_lock) {
         guest_responds = false;
         qemu_cond_broadcast(&guest_responded);
@@ -492,6 +616,7 @@ static PCIATSDMA *start(void)
     guest_has_bql = false;
     guest_holds = false;
     guest_stop = false;
+    start_ledger();
     qatomic_set(&gone, false);
     qemu_thread_create(&guest_thread, "guest", guest, NULL,
                        QEMU_THREAD_JOINABLE);
@@ -517,6 +642,7 @@ static void stop_guest(void)
     }
     qemu_thread_join(&guest_thread);
     queue_head = queue_tail = 0;
+    stop_ledger();
 }
 
 static void stop(PCIATSDMA *dma)
@@ -1157,7 +1283,6 @@ static void test_cancel_in_group(void **state)
 static void test_owed(void **state)
 {
     IOMMUPRIResponse response = { };
-    IOMMUPRINotifier *notifier;
     PCIATSDMA *dma = start();
     g_autofree Background *b = g_new(Background, 1);
 
@@ -1170,9 +1295,8 @@ static void test_owed(void **state)
     assert_int_equal(qemu_sem_timedwait(&b->ended, 20), -1);
     WITH_QEMU_LOCK_GUARD(&guest_lock) {
         response.prgi = ignored_prgi;
-        notifier = pri_notifiers[1];
     }
-    notifier->notify(notifier, &response);
+    deliver(1, &response);
     assert_int_equal(background_join(b), 0);
     assert_true(b->moved < 8 * PAGE);
     stop(dma);
@@ -1461,6 +1585,31 @@ static void test_inline_page_request(void **state)
         assert_memory_equal(a->buf, ram + page * PAGE, 64);
     }
     assert_int_equal(requests_seen, 2);
+    qemu_sem_destroy(&a->sem);
+    stop(dma);
+}
+
+/*
+ * 10.5.2.2: a reset ends a transfer, but not in the thread that resets the
+ * function
+ */
+static void test_inline_reset(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Inline *a = g_new0(Inline, 1);
+
+    qemu_sem_init(&a->sem, 0);
+    ignored_page = 0;
+    bql_lock();
+    inline_start(a, dma, 0, 64);
+    assert_int_equal(requests_seen, 1);
+    qatomic_set(&pri_on, false);
+    reset_groups(1);
+    bql_unlock();
+    qemu_sem_wait(&a->sem);
+    assert_int_equal(a->ret, -ECANCELED);
+    assert_false(qemu_thread_is_self(&a->thread));
+    assert_false(a->with_bql);
     qemu_sem_destroy(&a->sem);
     stop(dma);
 }
@@ -1891,7 +2040,7 @@ static void test_loaded_groups(void **state)
     background_start(b, background_settle, dma, 1, 0, 0);
     assert_int_equal(qemu_sem_timedwait(&b->ended, 20), -1);
     qatomic_set(&loaded_groups, false);
-    pri_notifiers[1]->notify(pri_notifiers[1], &response);
+    deliver(1, &response);
     qemu_sem_wait(&a[0].sem);
     assert_int_equal(a[0].ret, 0);
     assert_true(background_join(b));
@@ -1930,6 +2079,53 @@ static void test_busy(void **state)
         assert_int_equal(a[i].ret, -ECANCELED);
         qemu_sem_destroy(&a[i].sem);
     }
+}
+
+/* A transfer whose end waits for a transfer of another thread */
+typedef struct Nested {
+    Inline a;
+    PCIATSDMA *dma;
+    Background b;
+    bool ended;                 /* the other one, in time */
+} Nested;
+
+static void nested_done(void *opaque, int ret)
+{
+    Nested *n = opaque;
+
+    background_start(&n->b, background_read, n->dma, 300, 1, 16);
+    n->ended = !qemu_sem_timedwait(&n->b.ended, 2000);
+    inline_done(&n->a, ret);
+}
+
+/*
+ * A PASID whose notifier runs is not unregistered for another one to have room:
+ * the function may be unplugged there, which waits for the other transfer
+ */
+static void test_room_in_notifier(void **state)
+{
+    PCIATSDMA *dma = start();
+    g_autofree Nested *n = g_new0(Nested, 1);
+    uint8_t buf[16];
+
+    n->dma = dma;
+    qemu_sem_init(&n->a.sem, 0);
+    qatomic_set(&guest_has_bql, true);
+    guest_hold(true);
+    map(1, 0, IOMMU_RO);
+    bql_lock();
+    submit_read(dma, 0, PCI_ATS_DMA_INLINE, 0, n->a.buf, 64, nested_done, n);
+    bql_unlock();
+    for (unsigned pasid = 1; pasid < 256; pasid++) {
+        assert_int_equal(dma_read_at(dma, pasid, IOVA + PAGE, buf, 16), 0);
+    }
+    guest_hold(false);
+    qemu_sem_wait(&n->a.sem);
+    assert_true(n->a.with_bql);
+    assert_int_equal(background_join(&n->b), 0);
+    assert_true(n->ended);
+    qemu_sem_destroy(&n->a.sem);
+    stop(dma);
 }
 
 static void move_page(void)
@@ -2069,6 +2265,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_failure),
         cmocka_unit_test(test_inline),
         cmocka_unit_test(test_inline_page_request),
+        cmocka_unit_test(test_inline_reset),
         cmocka_unit_test(test_inline_delayed),
         cmocka_unit_test(test_inline_race),
         cmocka_unit_test(test_close_queued),
@@ -2081,6 +2278,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_close_race),
         cmocka_unit_test(test_loaded_groups),
         cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_room_in_notifier),
         cmocka_unit_test(test_invalidation_overtakes),
         cmocka_unit_test(test_invalidation_race),
     };
