@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What the demos share: a guest's script under observation.
+# Common code of the demos: run a script in the guest and trace it.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""The emulator runs with trace events on while a script in the guest does
-something, see guest_session.py; the trace is in the file trace.log."""
+"""The emulator runs with trace events enabled while a script runs in the guest
+(guest_session.py).  The trace is in the file trace.log."""
 
 import re
 
@@ -21,7 +21,7 @@ def emulator_command(options, guest, work, memory, script, events, devices,
     (work / 'events').write_text('\n'.join(events) + '\n', encoding='utf-8')
     return [find_emulator(options.qemu), *firmware_arguments(),
             *machine_arguments(options.accel, f'{memory}M', options.cpus),
-            # On a busy host Linux calibrates the TSC wrongly: time flies.
+            # On a busy host Linux calibrates the TSC wrongly: time runs fast.
             *boot_arguments(guest, f'quiet tsc=unstable {append}'),
             *session_arguments(work, script),
             '-msg', 'timestamp=on', '-trace', f'events={work}/events',
@@ -48,11 +48,11 @@ class TraceCounter:
                           for name, pattern in patterns.items()}
 
     def mark(self):
-        """This moment, for counts()."""
+        """The current position, for counts()."""
         return self._path.stat().st_size if self._path.exists() else 0
 
     def counts(self, begin, end):
-        """How many lines match each pattern between two marks."""
+        """Count the lines between two marks that match each pattern."""
         result = dict.fromkeys(self._patterns, 0)
         with open(self._path, 'rb') as trace:
             trace.seek(begin)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# How the scripts talk to the person who runs them.
+# Messages of the scripts to the user.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """Lines of progress, and failures that end in one clear sentence."""
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class Failure(Exception):
-    """A sentence for the user: what went wrong and what to do next."""
+    """A message for the user: the error, and the next step."""
 
 
 def say(message=''):
@@ -20,14 +20,14 @@ def say(message=''):
 
 
 def last_lines(text, count=4):
-    """The end of what a program said, indented."""
+    """The last lines of the output of a program, indented."""
     return '\n'.join(f'    {line}' for line in text.splitlines()[-count:])
 
 
 def failed_program(err):
-    """What a subprocess.CalledProcessError means to the user."""
+    """Describe a subprocess.CalledProcessError to the user."""
     words = [err.cmd] if isinstance(err.cmd, str) else map(str, err.cmd)
-    said = (err.stderr or '').strip() or 'what it said is above'
+    said = (err.stderr or '').strip() or 'see its output above'
     return f'"{" ".join(words)}" failed with status {err.returncode}: {said}'
 
 
@@ -41,10 +41,10 @@ def main_guard(main):
     except subprocess.CalledProcessError as err:
         sys.exit(f'{name}: {failed_program(err)}')
     except FileNotFoundError as err:
-        hint = ('; scripts/install-packages installs what is needed'
+        hint = ('; scripts/install-packages installs the tools'
                 if err.filename and '/' not in str(err.filename) else '')
         sys.exit(f'{name}: {err}{hint}')
     except OSError as err:
         sys.exit(f'{name}: {err}')
     except KeyboardInterrupt:
-        sys.exit(f'{name}: interrupted; run it again to go on')
+        sys.exit(f'{name}: interrupted; run it again to continue')

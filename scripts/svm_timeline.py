@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What the svm device and the IOMMU did, from the emulator's trace.
+# A timeline of the svm device and the IOMMU, from the emulator's trace.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """Read trace events with times (-msg timestamp=on) and draw them."""
@@ -23,7 +23,7 @@ COLOURS = {'operation': '#4477aa', 'translations': '#66ccee',
 
 
 class Operation:
-    """From svm_demo_start to svm_demo_end; counts also what led to it."""
+    """From svm_demo_start to svm_demo_end; includes the invalidations before it."""
 
     def __init__(self, begin):
         self.begin = self.end = begin
@@ -97,12 +97,12 @@ class Timeline:
                                                      headings))
         for name, heading in (('invalidations', 'invalidations'),
                               ('translations', 'translation requests'),
-                              ('pages', 'pages asked for')):
+                              ('pages', 'page requests')):
             picture.lane((f'{heading} ({len(self.times[name]):,})',), 18)
             picture.ticks(name, self.times[name], 18)
         picture.lane((f'page request groups ({len(self.waits):,})',
-                      'a line for each, from its', 'first request to the',
-                      'kernel\'s answer'), 130)
+                      'one line each, from the', 'first request to the',
+                      'response'), 130)
         picture.spans('waits', self.waits, 130)
         return picture.finish()
 
