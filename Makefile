@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The words people type; `make help` lists them.
+# Commands for users; `make help` lists them.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 
@@ -8,49 +8,49 @@
 
 ## all: build the emulator, build/qemu-system-x86_64
 all: build
-## demo: set up, build and hand a pointer of a program to a device
+## demo: install packages, build, and show a device that uses a program's pointer
 demo: build
 	scripts/demo
-## demo-dsa: the same for an accelerator that moves memory of a program
+## demo-dsa: the same with an Intel DSA that moves a program's data
 demo-dsa: build
 	scripts/demo-dsa
-## demo-ats: the same for what keeps the translations of a network card right
+## demo-ats: the same with network cards, and three ways to invalidate translations
 demo-ats: build
 	scripts/demo-ats
-## check: set up, build and run every test
+## check: install packages, build, and run all tests
 check: build
 	scripts/run-tests
 ## check-unit, check-qtest, check-functional, check-series: one suite
 check-%: build
 	scripts/run-tests $*
-## bench: set up, build and measure: tables, and plots in build/bench
+## bench: install packages, build, and measure; plots are in build/bench
 bench: build
 	tests/bench/run-bench
-## fuzz: feed the parsers with garbage, ten minutes each (needs clang); TIME=MINUTES
+## fuzz: fuzz the parsers, ten minutes each (needs clang); TIME=MINUTES
 fuzz: build
 	scripts/fuzz $(if $(TIME),--time $(TIME))
-## check-sanitize: the unit tests and our qtests with ASan and UBSan
+## check-sanitize: run unit tests and qtests with ASan and UBSan
 check-sanitize: packages
 	@scripts/check-sanitize
-## coverage: which lines and branches of our files the tests visit
+## coverage: measure which lines and branches the tests reach
 coverage: packages
 	@scripts/coverage
-## packages: install the Debian packages that are missing
+## packages: install missing Debian packages
 packages:
 	@scripts/install-packages
-## build: assemble, configure and build what is not up to date
+## build: assemble, configure and build
 build: packages
 	@./configure
 	@echo "==> Build: build/qemu-system-x86_64 and the tests"
 	@ninja -C build
-## mails: write the series as mails for review into build/mails
+## mails: write the series as mails into build/mails
 mails: packages
 	@./configure --assemble-only
 	@scripts/export-series
-## clean: delete build, keep the downloads
+## clean: delete build, but keep the downloads
 clean:
 	rm -rf build
-## help: this list
+## help: print this list
 help:
 	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
 
