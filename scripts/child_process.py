@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Programs that the demos and benchmarks start, and what they leave behind.
+# Child processes of the demos and benchmarks.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """Child processes with logs, for scripts that start an emulator."""
@@ -13,7 +13,7 @@ from report import Failure
 
 @contextlib.contextmanager
 def running(command, log, **options):
-    """A child process that does not outlive the block."""
+    """Run a child process until the end of the block."""
     with open(log, 'w', encoding='utf-8') as output:
         process = subprocess.Popen(command, stdout=output,
                                    stderr=subprocess.STDOUT, **options)
@@ -29,10 +29,10 @@ def running(command, log, **options):
 
 
 def check_trace_events(emulator, events):
-    """Without its trace events the emulator could not be observed."""
+    """Fail if the emulator does not have these trace events."""
     known = subprocess.run([emulator, '-trace', 'help'], check=False,
                            capture_output=True, text=True).stdout.split()
     missing = [event for event in events if event not in known]
     if missing:
-        raise Failure(f'{emulator} has no trace event {missing[0]}: the '
-                      'emulator that "make" builds is needed')
+        raise Failure(f'{emulator} has no trace event {missing[0]}: use '
+                      'the emulator that "make" builds')

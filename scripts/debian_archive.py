@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Debian packages of any suite, fetched as an ordinary user.
+# Download Debian packages of any suite as an ordinary user.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """Fetch Debian source and binary packages without touching the machine's apt.
@@ -29,11 +29,11 @@ TRIXIE = ('trixie', 'trixie-updates', 'trixie-security', 'trixie-backports')
 
 
 class ArchiveError(Failure):
-    """Something could not be fetched or unpacked."""
+    """A failed download or a package that does not unpack."""
 
 
 def cache_dir():
-    """Where downloads are kept between checkouts."""
+    """The folder of downloads, shared by all checkouts."""
     base = os.environ.get('QEMU_SVM_CACHE')
     if base:
         return Path(base).absolute()
@@ -71,7 +71,7 @@ def _machine_mirrors():
 
 
 def need_space(path, needed_mib, what):
-    """Raise ArchiveError unless a directory's disk has that much room."""
+    """Raise ArchiveError unless the disk of a directory has enough space."""
     free = shutil.disk_usage(path).free >> 20
     if free < needed_mib:
         raise ArchiveError(f'{what} needs {needed_mib} MiB in {path}, '
@@ -136,7 +136,7 @@ class Archive:
                               capture_output=True, text=True, check=False)
 
     def update(self):
-        """Refresh the package lists once; old lists do without network."""
+        """Refresh the package lists once; without network use old lists."""
         if self._updated:
             return
         with self.lock():
@@ -152,7 +152,7 @@ class Archive:
                     'is cached: check the network (and any proxy in apt\'s '
                     'configuration), then run the same command again.\n'
                     + last_lines(result.stderr))
-            say('    the Debian mirror does not answer: '
+            say('    the Debian mirror does not respond: '
                 'going on with the package lists of the last time')
         self._updated = True
 
@@ -179,7 +179,7 @@ class Archive:
         return best
 
     def closure(self, packages):
-        """Packages and all that they need on a machine that has nothing:
+        """Packages and all their dependencies, as for an empty machine:
         [[name, version]], each once."""
         result = self._run('apt-get', 'install', '--print-uris', '--yes',
                            '--no-install-recommends',

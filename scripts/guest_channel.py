@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The host's end of the line that a guest script talks through.
+# The host's end of the serial line of a guest script.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Talk with a script in the guest over its second serial port.
+"""Communicate with a script in the guest over its second serial port.
 
 tests/guest/init describes the protocol: lines of text, "svm: ask WORD" for a
 question to the host, "svm: done N" at the end.
@@ -16,15 +16,15 @@ import time
 
 
 class GuestError(Exception):
-    """The guest did not do what was asked: a sentence that says what."""
+    """A failure in the guest, described in a sentence."""
 
 
 class GuestChannel:
-    """One guest script's output, line by line, and the answers to it."""
+    """The output of a guest script, line by line, and the answers to it."""
 
     def __init__(self, path, still_running=lambda: True):
-        """path is a socket that QEMU listens on; still_running() tells
-        whether QEMU is alive, so that its end is noticed at once."""
+        """path is a socket that QEMU listens on; still_running() returns
+        whether QEMU is alive, so that its exit is detected at once."""
         self._path = path
         self._still_running = still_running
         self._socket = None
@@ -42,7 +42,7 @@ class GuestChannel:
             if not self._still_running():
                 raise GuestError('QEMU ended before the guest could start')
             if time.monotonic() > deadline:
-                raise GuestError('QEMU does not open its serial port')
+                raise GuestError('QEMU did not open its serial port')
             time.sleep(0.05)
 
     def close(self):
@@ -57,7 +57,7 @@ class GuestChannel:
         while b'\n' not in self._buffer:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise GuestError('the guest says nothing more: timeout')
+                raise GuestError('the guest sends no further output: timeout')
             ready, _, _ = select.select([self._socket], [], [], left)
             data = self._socket.recv(65536) if ready else b''
             if ready and not data:
@@ -86,7 +86,7 @@ class GuestChannel:
             if ask:
                 handler = (questions or {}).get(ask.group(1))
                 if not handler:
-                    raise GuestError('the guest asks for something unknown: '
+                    raise GuestError('the guest sent an unknown question: '
                                      + ask.group(1))
                 self.answer(handler() or '')
             elif on_line:

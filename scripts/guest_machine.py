@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The QEMU command line of the machine that the guest runs in.
+# The QEMU command line of the machine of the test guest.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""The parts of a command line that launcher, demo and tests share."""
+"""Parts of the command line, shared by run-guest, demos and tests."""
 
 import os
 from pathlib import Path
@@ -11,8 +11,8 @@ from pathlib import Path
 from report import Failure
 
 REPO = Path(__file__).resolve().parent.parent
-# Where Debian's seabios, qemu-system-data and ipxe-qemu put their files.
-# Debian 12 and 13 differ in where the boot ROMs of ipxe-qemu are.
+# Folders of Debian's seabios, qemu-system-data and ipxe-qemu.
+# Debian 12 and 13 have different folders for the boot ROMs of ipxe-qemu.
 FIRMWARE_FOLDERS = ('/usr/share/seabios', '/usr/share/qemu',
                     '/usr/lib/ipxe/qemu')
 FIRMWARE = {
@@ -24,7 +24,7 @@ IOMMUS = ('intel', 'amd', 'virtio', 'none')
 
 
 def find_emulator(given=None):
-    """The emulator: an option, $QEMU_SVM_QEMU, or the one built here."""
+    """The emulator: given, in $QEMU_SVM_QEMU, or built here."""
     for candidate in (given, os.environ.get('QEMU_SVM_QEMU'),
                       REPO / 'build' / 'qemu-system-x86_64'):
         if candidate:
@@ -49,13 +49,13 @@ def firmware_arguments():
 
 def machine_arguments(accel='tcg', memory='512M', cpus=2, iommu='intel',
                       cpu='max'):
-    """A q35 machine with nothing in it but what is asked for."""
+    """A q35 machine without default devices."""
     if accel == 'kvm' and not os.access('/dev/kvm', os.R_OK | os.W_OK):
-        raise Failure('/dev/kvm cannot be used: take --accel=tcg, or join '
+        raise Failure('/dev/kvm is not accessible: use --accel=tcg, or join '
                            'the group kvm')
     machine = 'q35'
     if accel == 'kvm' and iommu in ('intel', 'amd'):
-        # Interrupt remapping has to see what the I/O APIC sends.
+        # Interrupt remapping needs the messages of the I/O APIC.
         machine += ',kernel-irqchip=split'
     return ['-machine', machine, '-accel', accel,
             '-cpu', 'host' if accel == 'kvm' else cpu,
@@ -73,8 +73,7 @@ def boot_arguments(guest, append=''):
 
 
 def script_arguments(channel, script):
-    """A script for the guest, and the serial port that it talks through
-    (guest_channel.py)."""
+    """A script for the guest, and its serial port (guest_channel.py)."""
     return ['-chardev', f'socket,id=script,path={channel},server=on,wait=off',
             '-serial', 'chardev:script',
             '-fw_cfg', f'name=opt/svm/script,file={script}']
@@ -82,7 +81,7 @@ def script_arguments(channel, script):
 
 def iommu_arguments(kind='intel', device_iotlb=True, caching_mode=False,
                     scalable=False, svm=False, extra=''):
-    """The IOMMU in front of the devices that follow."""
+    """The IOMMU of the devices that follow."""
     if kind == 'none':
         return []
     device = {'intel': 'intel-iommu', 'amd': 'amd-iommu',
@@ -100,7 +99,7 @@ def iommu_arguments(kind='intel', device_iotlb=True, caching_mode=False,
 
 
 def _behind_port(index, device):
-    """A device alone behind a root port, at PCI bus index + 1."""
+    """A device behind its own root port, at PCI bus index + 1."""
     return ['-device', f'pcie-root-port,id=port{index},bus=pcie.0,'
             f'chassis={index + 1},slot={index + 1}',
             '-device', f'{device},bus=port{index}']
@@ -108,7 +107,7 @@ def _behind_port(index, device):
 
 def network_arguments(index=0, backend='user', ats=True, iommu=True,
                       device_extra=''):
-    """A virtio network card alone behind a root port, at PCI bus index + 1.
+    """A virtio network card behind its own root port, at PCI bus index + 1.
 
     backend is the value of -netdev without its id.  With 256 entries each part
     of a ring fits into a page, which DPDK needs behind an IOMMU
@@ -128,10 +127,10 @@ def network_arguments(index=0, backend='user', ats=True, iommu=True,
 
 
 def svm_arguments(index=0, device_extra=''):
-    """An svm device alone behind a root port, at PCI bus index + 1."""
+    """An svm device behind its own root port, at PCI bus index + 1."""
     return _behind_port(index, f'svm,id=svm{index}{device_extra}')
 
 
 def dsa_arguments(index=0, device_extra=''):
-    """A DSA alone behind a root port, at PCI bus index + 1."""
+    """A DSA behind its own root port, at PCI bus index + 1."""
     return _behind_port(index, f'dsa,id=dsa{index}{device_extra}')

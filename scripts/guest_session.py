@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# One boot of the test guest that runs a script and ends.
+# Boot the test guest, run a script in it, and end.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""What the programs that boot the guest for figures share: their options, the
-run itself, and what they say when it fails."""
+"""Common code of the programs that measure in the guest: options, the run, and
+error messages."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ def number(low, high):
 
 
 def add_options(parser, kernel, cpus, timeout, remark=''):
-    """Options about the guest; the parameters are what they are without."""
+    """Add options for the guest; the parameters are their defaults."""
     parser.add_argument('--kernel', default=kernel, metavar='WHICH',
                         help='as in scripts/guest-image '
                         f'(default {kernel}{remark})')
@@ -40,15 +40,15 @@ def add_options(parser, kernel, cpus, timeout, remark=''):
                         help=f'virtual processors (default {cpus})')
     parser.add_argument('--timeout', type=number(1, 86400), default=timeout,
                         metavar='SECONDS',
-                        help=f'give up after that time (default {timeout})')
+                        help=f'stop after this time (default {timeout})')
     parser.add_argument('--qemu', metavar='PATH',
-                        help='another emulator than the one built here')
+                        help='run this emulator instead of the one built here')
     parser.add_argument('--json', metavar='FILE', type=Path,
-                        help='write the figures there, too')
+                        help='also write the figures to this file')
 
 
 def write_json(path, figures):
-    """Write the figures where --json says, if it does."""
+    """Write the figures to the file of --json, if there is one."""
     if path:
         path.write_text(json.dumps(figures, indent=2) + '\n',
                         encoding='utf-8')
@@ -62,10 +62,10 @@ def session_arguments(work, script):
 
 
 def run_script(command, work, timeout, check=None, **channel_options):
-    """Boot, follow the script to its end, and return what it said.
+    """Boot, follow the script to its end, and return its output.
 
-    check may raise GuestError when the script did not do what it should; the
-    other parameters are those of GuestChannel.run().
+    check may raise GuestError if the results are wrong; the other parameters
+    are those of GuestChannel.run().
     """
     with running(command, work / 'qemu.log') as emulator:
         channel = GuestChannel(str(work / 'channel'),
@@ -80,8 +80,8 @@ def run_script(command, work, timeout, check=None, **channel_options):
         except GuestError as error:
             raise Failure(_explain(error, channel, work)) from error
         except subprocess.TimeoutExpired as error:
-            raise Failure('the guest has ended, but QEMU does not: see '
-                          '"ps" for what it waits for') from error
+            raise Failure('the guest has ended, but QEMU has not: "ps" '
+                          'shows its state') from error
         finally:
             channel.close()
     return channel.lines
@@ -90,7 +90,7 @@ def run_script(command, work, timeout, check=None, **channel_options):
 def _explain(error, channel, work):
     parts = [f'{error}']
     if channel.lines:
-        parts += ['the script said last:',
+        parts += ['last output of the script:',
                   *(f'    {line}' for line in channel.lines[-6:])]
     for path in (work / name for name in LOGS):
         if path.exists() and path.stat().st_size:

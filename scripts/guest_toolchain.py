@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Build what runs in the test guest with the compiler of the guest's Debian.
+# Build programs for the test guest with the compiler of the guest's Debian.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """Compile kernel modules and programs for the test guest.
 
-The tools that come with a kernel's headers need Debian 13's C library, so a
-Debian 13 with a compiler is unpacked below the cache and the build runs inside
-it, in a mount namespace of its own.  Nothing is installed: the packages are
-only unpacked, which any user may do.
+The tools in the package of a kernel's headers need Debian 13's C library.
+Therefore the script unpacks a Debian 13 with a compiler below the cache, and
+runs the build inside it, in a separate mount namespace.  Any user may unpack
+packages, and nothing is installed on the host.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from pathlib import Path
 from debian_archive import ArchiveError, extract, need_space
 from report import Failure, last_lines, say
 
-# The compiler, what a kernel's build runs, and what the headers' tools load.
+# The compiler, the programs of a kernel's build, and libraries of its tools.
 TOOLS = ('base-files', 'bash', 'coreutils', 'dash', 'diffutils', 'findutils',
          'gcc', 'grep', 'libc6-dev', 'libdw1t64', 'libelf1t64', 'make', 'mawk',
          'perl-base', 'sed')
@@ -34,7 +34,7 @@ exec chroot "$0" /usr/bin/env -i PATH=/usr/bin:/usr/sbin LC_ALL=C "$@"
 
 
 def toolchain_packages(archive, release, version):
-    """All packages that building for one kernel takes: [[name, version]]."""
+    """All packages that a build for one kernel needs: [[name, version]]."""
     archive.update()
     headers = f'linux-headers-{release}'
     fields = archive.newest(headers, re.escape(version) + '$')
@@ -62,7 +62,7 @@ def newest_headers(archive, pattern):
 
 
 def source_files(directory):
-    """The sources in a directory, without what a build left beside them."""
+    """The sources in a directory, without the output of a build."""
     return sorted(path for path in Path(directory).rglob('*')
                   if path.suffix in ('.c', '.h')
                   and not path.name.endswith('.mod.c')
@@ -73,7 +73,7 @@ class Toolchain:
     """An unpacked Debian 13 that can build for one kernel."""
 
     def __init__(self, archive, release, packages):
-        """packages is what toolchain_packages() returned once."""
+        """packages is a result of toolchain_packages()."""
         tools = [item for item in packages if not item[0].startswith(
             ('linux-headers-', 'linux-kbuild-'))]
         digest = hashlib.sha256(json.dumps(tools).encode()).hexdigest()[:12]
@@ -84,7 +84,7 @@ class Toolchain:
         self._namespace = self._find_namespace()
 
     def _unpack(self, archive, packages):
-        """Unpack what is not there yet; kernels share one compiler."""
+        """Unpack missing packages; kernels share one compiler."""
         done = self.root / '.unpacked'
         missing = [item for item in packages
                    if not (done / '_'.join(item)).exists()]
@@ -126,10 +126,10 @@ class Toolchain:
             + last_lines(result.stderr))
 
     def make(self, source, output, *variables, added=()):
-        """Run a source directory's "make install" and hand out the result.
+        """Run "make install" of a source directory and copy the result.
 
-        variables are more variables for make, added are files that are put
-        beside those of the directory.
+        variables are additional variables for make; added are additional
+        files for the directory.
         """
         with tempfile.TemporaryDirectory(prefix='build-',
                                          dir=self.root / 'tmp') as work:

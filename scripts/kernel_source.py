@@ -3,9 +3,8 @@
 # Single files of the Linux source that a Debian kernel was built from.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Debian packs the source of a kernel as one archive of all files, in the
-package linux-source-X.Y.  What is wanted of it is kept in the cache; the
-package, which is large, is not."""
+"""Debian's package linux-source-X.Y contains the source of a kernel as one
+archive.  The cache keeps single files of it, but not the large package."""
 
 import re
 import shutil
@@ -46,7 +45,7 @@ def _extract(deb, member, kept):
                                      dir=kept.parent) as work:
         extract(deb, work)
         source = next(Path(work, 'usr/src').glob('linux-source-*.tar.xz'))
-        # It stops at the first of its name, which saves unpacking the rest.
+        # --occurrence=1 stops at the file and does not unpack the rest.
         found = subprocess.run(
             ['tar', '--extract', '--directory', work, '--occurrence=1',
              '--file', source, member],

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Upstream's source: found, checked and unpacked.
+# Find, check and unpack upstream's source.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """Find, check and unpack QEMU 10.0.x: Debian's source package or another."""
@@ -16,7 +16,7 @@ VERSION = r'10\.0\.\d+'
 
 
 def debian_dsc():
-    """The newest source package of the version that the hooks fit."""
+    """The newest source package of the version that the series supports."""
     archive = Archive()
     archive.update()
     newest = archive.newest('qemu', rf'1:{VERSION}', 'source')
@@ -30,7 +30,7 @@ def debian_dsc():
 
 
 def source_id(source):
-    """Names a source: what was unpacked, and its state for a file."""
+    """Identify a source: its name, and for a file its state."""
     if source.is_dir():
         return str(source)
     stat = source.stat()
@@ -67,7 +67,7 @@ def unpack_tarball(tarball, dest):
 
 
 def check_version(tree):
-    """Refuse what the hooks were not made for."""
+    """Reject versions that the series does not support."""
     try:
         version = (tree / 'VERSION').read_text(encoding='utf-8').strip()
     except OSError as err:
@@ -85,7 +85,7 @@ def check_version(tree):
 
 
 def find(argument):
-    """The source that was asked for, or Debian's."""
+    """The requested source, or Debian's."""
     if not argument:
         return debian_dsc()
     source = Path(argument).absolute()
@@ -98,7 +98,7 @@ def find(argument):
 
 
 def unpack(source, dest):
-    """Unpack a source into dest, which appears only when it is whole."""
+    """Unpack a source into dest, which appears only when it is complete."""
     partial = dest.with_name(dest.name + '.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,8 @@
 # The emulator with AddressSanitizer and UndefinedBehaviorSanitizer.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Build the emulator that reports bad accesses, and run it so that each report
-ends it."""
+"""Build the emulator with sanitizers, and set it up to end with the first
+report."""
 
 import os
 import re
@@ -23,7 +23,7 @@ REPORT = re.compile(r'ERROR: (Address|Leak)Sanitizer|: runtime error: |'
 
 
 def configure():
-    """Prepare both builds; nothing is done again."""
+    """Prepare both builds, unless they are up to date."""
     if subprocess.run([REPO / 'configure', '--sanitize'],
                       check=False).returncode:
         raise Failure('configure failed, see above')
@@ -35,7 +35,7 @@ def build(*targets):
     if subprocess.run(['ninja', '-C', SUPERBUILD, *targets],
                       check=False).returncode:
         raise Failure('the build with sanitizers failed, see above; the '
-                      'ordinary build is as it was')
+                      'ordinary build has not changed')
 
 
 def build_emulator():
@@ -48,7 +48,7 @@ def build_emulator():
 
 
 def environment(leaks=False):
-    """os.environ, and what makes the first report end the program."""
+    """os.environ, with options to end the program at the first report."""
     options = 'abort_on_error=1:handle_abort=1:' \
               f'detect_leaks={int(leaks)}'
     given = os.environ.get('ASAN_OPTIONS')
@@ -59,6 +59,6 @@ def environment(leaks=False):
 
 
 def find_report(text):
-    """The report in what a program said, from its first line on, or None."""
+    """The report in the output of a program, from its first line, or None."""
     match = REPORT.search(text)
     return text[text.rfind('\n', 0, match.start()) + 1:] if match else None

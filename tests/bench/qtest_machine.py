@@ -3,8 +3,8 @@
 # An emulator without processors, for benchmarks of device models.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""A q35 machine that this program drives over qtest, and the memcpy() of this
-machine to compare with.  Import it first: it tells where scripts/ is."""
+"""A q35 machine, driven over qtest, and memcpy() on the host for comparison.
+Import this module first: it adds scripts/ to the path."""
 
 import ctypes
 import subprocess
@@ -36,7 +36,7 @@ class QtestMachine:
         self._process.wait()
 
     def command(self, text):
-        """Give a command; the answer is a number or None."""
+        """Send a command; the answer is a number or None."""
         try:
             self._process.stdin.write(text + '\n')
             self._process.stdin.flush()
@@ -44,10 +44,10 @@ class QtestMachine:
         except BrokenPipeError:
             answer = []
         if not answer:
-            raise Failure('QEMU has ended, see above for what it said; is it '
+            raise Failure('QEMU has ended, see its output above; is it '
                           'the emulator that "make" builds?')
         if answer[0] != 'OK':
-            raise Failure(f'QEMU refuses "{text[:60]}": {" ".join(answer)}')
+            raise Failure(f'QEMU rejects "{text[:60]}": {" ".join(answer)}')
         return int(answer[1], 0) if len(answer) > 1 else None
 
     def write(self, addr, data):
