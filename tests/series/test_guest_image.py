@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What the guest is made of builds, for everybody.
+# The parts of the guest build for every user.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """The svm device's driver builds without a warning for the kernels that it
@@ -26,10 +26,10 @@ from debian_archive import ArchiveError, cache_dir  # noqa: E402
 from guest_image import kernel_toolchain  # noqa: E402
 
 SOURCE = REPO / 'tests' / 'guest' / 'svm'
-# Nothing answers there.
+# No server listens at this address.
 NO_NETWORK = {'http_proxy': 'http://127.0.0.1:9',
               'https_proxy': 'http://127.0.0.1:9'}
-# A user that this machine does not know
+# A user id without an account
 SOMEBODY = 54321
 NAMESPACE = ['unshare', '--mount', '--map-root-user']
 
@@ -62,7 +62,7 @@ class DriverTest(unittest.TestCase):
 
 
 class GuestImageTest(unittest.TestCase):
-    """scripts/guest-image in the hands of others."""
+    """scripts/guest-image for other users."""
 
     def setUp(self):
         self.home = Path(tempfile.mkdtemp(prefix='svm-home-'))
@@ -77,7 +77,7 @@ class GuestImageTest(unittest.TestCase):
                                 'HOME': str(self.home), **environment})
 
     def take_downloads(self):
-        """What has been fetched already is in the new user's cache, too."""
+        """Give the new user a copy of the downloads."""
         mine, theirs = cache_dir(), self.home / '.cache' / 'qemu-svm'
         if not (mine / 'guest' / 'backports.json').exists():
             self.skipTest('nothing has been fetched yet: run '
@@ -95,7 +95,7 @@ class GuestImageTest(unittest.TestCase):
             os.chown(path, SOMEBODY, SOMEBODY)
 
     def test_ordinary_user(self):
-        """A user without any right, from what has been fetched already."""
+        """An unprivileged user builds a guest from existing downloads."""
         become = []
         if os.geteuid() == 0:
             become = ['setpriv', f'--reuid={SOMEBODY}', f'--regid={SOMEBODY}',
@@ -115,7 +115,7 @@ class GuestImageTest(unittest.TestCase):
                              SOMEBODY if become else os.getuid())
 
     def test_no_namespace(self):
-        """Where a user may have no namespace, the tool says what helps."""
+        """Without namespaces, the error names the remedies."""
         refuse = ['unshare', '--user', '--map-root-user', 'sh', '-c',
                   'echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv '
                   '--bounding-set=-all --inh-caps=-all "$@"', 'sh']
@@ -130,7 +130,7 @@ class GuestImageTest(unittest.TestCase):
         self.assertNotIn('Traceback', result.stdout)
 
     def test_no_network(self):
-        """The first time, without a network."""
+        """The first run, without a network."""
         result = self.guest_image(**NO_NETWORK)
         self.assertNotEqual(result.returncode, 0)
         self.assertNotIn('Traceback', result.stdout)

@@ -21,7 +21,7 @@ def is_amd(g):
 
 
 def entry(addr, level):
-    """A page table entry for a table of the level, or at 0 for a page."""
+    """A page table entry that refers to a table, or at level 0 to a page."""
     return addr | level << 9 | READ_WRITE | 1
 
 
@@ -65,7 +65,7 @@ def amd_restart(g):
 
 @step(12, needs=is_amd)
 def amd_command(g):
-    """Commands; the buffer of 4 KiB begins at its start each time."""
+    """Write commands from the start of the buffer of 4 KiB."""
     rng = g.rng
     count = rng.choice((1, 1, 2, 8))
     g.writeq(AMD + COMMAND_HEAD, 0)

@@ -22,7 +22,7 @@ PORTALS = 0x100000              # BAR 2, as pci.program_bars() places it
 FENCE, BLOCK_ON_FAULT, RECORD, INTERRUPT = 0x1, 0x2, 0xc, 0x10
 CHECK_RESULT, READBACK = 0x80, 0x4000
 BATCH = 1
-# Operation: flags that it may have besides, and bytes that must be 0 (8.3)
+# Operation: its optional flags, and bytes that must be 0 (8.3)
 OPERATIONS = {
     0x00: (0, (16, 64)),                                    # No-op
     0x02: (0xf0000, (32, 36), (40, 64)),                    # Drain
@@ -58,7 +58,7 @@ def command(g, device, code, operand=0):
 
 
 def write_queue(g, device, number):
-    """WQCFG (9.2.24): half of them dedicated, with a PASID if there is."""
+    """WQCFG (9.2.24): half of the queues dedicated, PASIDs if possible."""
     rng = g.rng
     addr = device.bar + QUEUES + number * 32
     size = rng.choice((1, 8, 16))
@@ -74,7 +74,7 @@ def write_queue(g, device, number):
 
 
 def configure(g, device):
-    """From nothing to enabled work queues."""
+    """Configure the device and enable its work queues."""
     command(g, device, RESET)
     g.writel(device.bar + GENCTRL, g.rng.randrange(8))
     g.writel(device.bar + GENCFG, 0x2000 if g.chance(0.7) else 0)
@@ -112,7 +112,7 @@ def dsa_configure(g):
 
 
 def flags(g, allowed):
-    """Those that are allowed, some of the time; rarely others."""
+    """Flags of a descriptor: mostly allowed ones."""
     bits = RECORD if g.chance(0.95) else g.rng.choice((0, 4, 8))
     bits |= allowed & g.rng.getrandbits(24) & ~BLOCK_ON_FAULT
     bits |= allowed & BLOCK_ON_FAULT if g.chance(0.8) else 0
@@ -123,7 +123,7 @@ def flags(g, allowed):
 
 
 def record_addr(g, number):
-    """Of a completion record: mostly in a page that is there."""
+    """Address of a completion record: mostly in a present page."""
     if not g.machine.svm:
         return layout.RECORDS + number * 32
     if g.chance(0.8):
@@ -159,7 +159,7 @@ def operands(g, operation):
 
 
 def make_descriptor(g, operation):
-    """(8.1): all is right most of the time."""
+    """A descriptor (8.1), mostly a valid one."""
     allowed, *zeroes = OPERATIONS[operation]
     source, destination, size, last = operands(g, operation)
     bits = flags(g, allowed)
@@ -199,7 +199,7 @@ def dsa_submit(g):
 
 @step(6)
 def dsa_batch(g):
-    """(3.8): a list of descriptors, in memory that is mostly there."""
+    """A batch (3.8): a list of descriptors, mostly in present memory."""
     device = pick(g)
     if not device:
         return
@@ -222,7 +222,7 @@ def dsa_batch(g):
 
 @step(8)
 def dsa_command(g):
-    """Administrative commands (5.8.3), also in the middle of others."""
+    """Administrative commands (5.8.3), also while others are active."""
     device = pick(g)
     if not device:
         return
@@ -245,7 +245,7 @@ def dsa_command(g):
 
 @step(5)
 def dsa_acknowledge(g):
-    """What the interrupt handler of a driver does."""
+    """Act as the interrupt handler of a driver."""
     device = pick(g)
     if not device:
         return
@@ -257,7 +257,7 @@ def dsa_acknowledge(g):
 
 @step(4)
 def dsa_garbage(g):
-    """Any register and table entry, of any width."""
+    """Write any register or table entry, with any width."""
     device = pick(g)
     if not device:
         return

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# One process of the emulator that a fuzzer drives.
+# One process of the emulator, driven by a fuzzer.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """An emulator without processors, driven over qtest and QMP.
@@ -22,12 +22,12 @@ import sanitizer
 # Seconds after which an emulator that does not answer hangs.  It is slow with
 # sanitizers, and the machine may be busy with others.
 PATIENCE = 60
-# Commands without answer: what they say must fit into the socket's buffer
+# Commands without answer: their output must fit into the socket's buffer
 WINDOW = 256
 
 
 class Finding(Exception):
-    """The emulator did what it must not do."""
+    """A bug of the emulator."""
 
     def __init__(self, what, details=''):
         super().__init__(what)
@@ -35,7 +35,7 @@ class Finding(Exception):
 
 
 class Died(Finding):
-    """The emulator has ended, or its end was not clean."""
+    """The emulator has ended unexpectedly, or with an error."""
 
 
 class Hang(Finding):
@@ -43,8 +43,8 @@ class Hang(Finding):
 
 
 class Emulator:
-    """A process; log is the file that takes what it says.  With leaks, what
-    it has not freed when it quits is a finding, too."""
+    """A process; log is the file for its output.  With leaks, memory that it
+    has not freed when it quits is a finding, too."""
 
     def __init__(self, binary, arguments, log, patience=PATIENCE,
                  leaks=False):
@@ -81,14 +81,14 @@ class Emulator:
     # ---- qtest ----
 
     def send(self, command):
-        """Give a command, and do not wait for the answer."""
+        """Send a command, and do not wait for the answer."""
         self._out.append(command)
         self._waiting += 1
         if len(self._out) >= WINDOW:
             self.sync()
 
     def sync(self):
-        """Wait until all commands have been answered."""
+        """Wait for the answers to all commands."""
         data = '\n'.join(self._out + ['']).encode() if self._out else b''
         self._out = []
         end = time.monotonic() + self.patience
@@ -107,7 +107,7 @@ class Emulator:
                 self._receive()
 
     def ask(self, *commands):
-        """Give commands and return the list of their answers, numbers."""
+        """Send commands and return the list of their answers, numbers."""
         self.sync()
         self._answers = []
         for command in commands:
@@ -152,7 +152,7 @@ class Emulator:
                 return answer
 
     def hmp(self, line):
-        """Execute a command of the human monitor; return what it says."""
+        """Execute a command of the human monitor; return its output."""
         answer = self.qmp('human-monitor-command', **{'command-line': line})
         return answer.get('return', '')
 
@@ -177,14 +177,14 @@ class Emulator:
         return message
 
     def take_deleted(self):
-        """The ids of devices that have gone since the last call."""
+        """The ids of devices that were deleted since the last call."""
         deleted, self.deleted = self.deleted, []
         return deleted
 
     # ---- The end ----
 
     def quit(self):
-        """End it; a status or a report that is not clean is a finding."""
+        """Quit; an error status or a report is a finding."""
         self.qmp('quit')
         try:
             self.process.wait(self.patience)
@@ -195,13 +195,13 @@ class Emulator:
             self._died()
 
     def kill(self):
-        """End it at once, whatever it does."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
         self._close()
 
     def said(self):
-        """What it has said so far."""
+        """The output so far."""
         return self._log.read_text(encoding='utf-8', errors='replace')
 
     def _close(self):
@@ -227,7 +227,7 @@ class Emulator:
 
 
 def thread_stacks(pid):
-    """Where each thread of a process is, as gdb or else the kernel says."""
+    """Stacks of the threads of a process, from gdb or else the kernel."""
     try:
         return subprocess.run(
             ['gdb', '-p', str(pid), '-batch', '-nx',

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Executes steps, those of the generator and those of a log.
+# Execute steps of the generator or of a log.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""What a line of a step log means.
+"""The format of a line of a step log.
 
 A line is the name of the step and its actions, which " ; " separates.  An
-action is a command of qtest, or one of those that ACTIONS describes."""
+action is a command of qtest, or one of ACTIONS."""
 
 import copy
 import json
@@ -37,7 +37,7 @@ VTD_IQT, VTD_PQH, VTD_PQT, VTD_PQA = (layout.VTD + offset for offset in
 
 
 class Queue:
-    """The VT-d invalidation queue, as the guest's driver knows it."""
+    """The VT-d invalidation queue, as seen by the guest's driver."""
 
     def __init__(self, base=layout.QUEUE, pages=0, width=16):
         self.base = base
@@ -46,7 +46,7 @@ class Queue:
         self.tail = 0
 
     def put(self, quadwords):
-        """The command that stores a descriptor at the tail."""
+        """The command to store a descriptor at the tail."""
         count = self.width // 8
         data = b''.join(value.to_bytes(8, 'little') for value in
                         (list(quadwords) + [0] * count)[:count])
@@ -56,7 +56,7 @@ class Queue:
 
 
 class Executor:
-    """An emulator and what its guest remembers; folder takes its files."""
+    """An emulator and the state of its guest; folder contains its files."""
 
     def __init__(self, binary, folder, options=None):
         self.emulator = None
@@ -84,7 +84,7 @@ class Executor:
                 self.emulator.send(action)
 
     def close(self):
-        """End the emulator, whatever state it is in."""
+        """End the emulator in any state."""
         if self.emulator:
             self.emulator.kill()
             self.emulator = None
@@ -108,8 +108,8 @@ class Executor:
         self.emulator = None
 
     def _migrate(self, arguments):
-        """A machine that cannot be saved goes on; one that cannot be loaded
-        is a finding."""
+        """Save and load.  A machine that cannot be saved continues; one that
+        cannot be loaded is a finding."""
         state = self._folder / 'state'
         source = self.emulator
         if not self._migration(source, 'migrate', uri=f'file:{state}'):
@@ -124,7 +124,7 @@ class Executor:
                           self.emulator.said())
 
     def _migration(self, emulator, command, **arguments):
-        """Whether it completed."""
+        """Return whether the migration completed."""
         if 'error' in emulator.qmp(command, **arguments):
             return False
         end = time.monotonic() + emulator.patience
@@ -217,14 +217,14 @@ class Executor:
 
 
 def monitor_error(said):
-    """Whether there is an error in what the human monitor said, where what
-    devices say meanwhile is, too."""
+    """Return whether the output of the human monitor contains an error; it may
+    also contain messages of devices."""
     return any(line.startswith('Error: ') for line in said.splitlines())
 
 
 def write_empty_qcow2(path):
-    """An image of 1 MiB that holds nothing, for snapshots; QEMU's
-    docs/interop/qcow2.txt has the format."""
+    """Write an empty image of 1 MiB for snapshots, in the format of QEMU's
+    docs/interop/qcow2.txt."""
     cluster = 1 << 16
     header = (b'QFI\xfb' + (3).to_bytes(4, 'big') + bytes(8) + bytes(4) +
               (16).to_bytes(4, 'big') + (1 << 20).to_bytes(8, 'big') +

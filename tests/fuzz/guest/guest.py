@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The hostile guest: what it knows, and how it makes steps.
+# The hostile guest: its state, and the generator of steps.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""The state from which steps are made, and the registry of steps.
+"""The state on which steps depend, and the registry of steps.
 
 A step is a function that adds actions (see executor.py) to the guest.  It is
 registered with the decorator step(weight): how often it is taken, relative to
@@ -17,7 +17,7 @@ STEPS = []
 
 
 def step(weight, needs=None):
-    """Register a step; needs(guest) tells whether it makes sense."""
+    """Register a step; needs(guest) returns whether it is possible."""
     def register(function):
         STEPS.append((function, weight, needs))
         return function
@@ -27,7 +27,7 @@ def step(weight, needs=None):
 class Guest:
     """One machine and the guest in it.
 
-    machine describes what it has, executor runs what steps have added."""
+    machine describes its devices, executor runs the actions of steps."""
 
     def __init__(self, machine, executor, seed):
         self.rng = random.Random(seed)
@@ -51,7 +51,7 @@ class Guest:
             self._weights.append(total)
 
     def next_step(self):
-        """Make a step; return its name and its actions."""
+        """Generate a step; return its name and its actions."""
         if self.follow:
             function, self.follow = self.follow, None
             return self.make(function)
@@ -63,7 +63,7 @@ class Guest:
         return self.make(function)
 
     def make(self, function, *arguments):
-        """The name and the actions of a step that is asked for."""
+        """Generate the given step; return its name and its actions."""
         self._actions = []
         function(self, *arguments)
         return function.__name__, self._actions
@@ -105,7 +105,7 @@ class Guest:
         return self.rng.random() < probability
 
     def garbage(self, bits=64):
-        """A number that may be anything, often with few bits set."""
+        """A random number, often with few bits set."""
         rng = self.rng
         kind = rng.randrange(6)
         if kind == 0:
@@ -121,14 +121,14 @@ class Guest:
         return rng.getrandbits(bits) & rng.getrandbits(bits)
 
     def pasid(self):
-        """The PASID of a request: none is None."""
+        """The PASID of a request, or None."""
         kind = self.rng.randrange(10)
         if kind < 6:
             return self.rng.randrange(layout.PASIDS)
         return None if kind < 9 else self.rng.getrandbits(20)
 
     def addr(self):
-        """An address that a device may be told."""
+        """An address for a device."""
         rng = self.rng
         kind = rng.randrange(16)
         if kind < 9:
@@ -154,7 +154,7 @@ class Guest:
         return addr & -64 if rng.randrange(2) else addr
 
     def length(self):
-        """How many bytes a device may be told to move."""
+        """A number of bytes for a device."""
         rng = self.rng
         kind = rng.randrange(12)
         if kind < 4:
@@ -166,6 +166,6 @@ class Guest:
         return 1 << rng.randrange(32)
 
     def a_bar(self):
-        """The start of some BAR."""
+        """The start of a BAR."""
         device = self.rng.choice(self.machine.devices)
         return layout.BARS + device.index * layout.BAR_SIZE

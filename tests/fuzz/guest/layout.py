@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Where everything is: guest memory, registers, configuration space.
+# Layout of guest memory, registers and configuration space.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Addresses that the hostile guest uses.
+"""Addresses of the hostile guest.
 
 Nothing is allocated: each table has its place, so that a step which spoils one
 and a step which writes it anew need not know of each other."""
@@ -58,18 +58,18 @@ INTERRUPTS = 0xfee00000
 
 
 def leaf_entry(pasid, addr):
-    """Where the first-stage entry of a small page in WINDOW is."""
+    """Address of the first-stage entry of a small page in WINDOW."""
     return FIRST + (pasid * TABLE_PAGES + 3) * PAGE + \
         (addr - WINDOW) // PAGE % 512 * 8
 
 
 def second_leaf_entry(addr):
-    """The same in the second stage."""
+    """Address of its second-stage entry."""
     return SECOND + 4 * PAGE + (addr - WINDOW) // PAGE % 512 * 8
 
 
 def backing(addr):
-    """The guest memory that a small page in WINDOW is mapped to."""
+    """Guest memory of a small page in WINDOW."""
     return DATA + (addr - WINDOW) % (2 * MIB) // PAGE * PAGE
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Steps: the lives of devices and of the machine.
+# Steps: the life cycle of devices and of the machine.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """Eject and plug, stop, snapshots, migration, resets."""
@@ -17,8 +17,8 @@ ACPI_EJECT, ACPI_SELECT = 0xcc8, 0xcd0
 
 
 def forget_deleted(g):
-    """Follow what the emulator has said of devices that are gone; it does not
-    tell what was behind them."""
+    """Process the events for deleted devices; there are none for the devices
+    behind them."""
     gone = set(g.executor.emulator.take_deleted())
     for device in g.machine.devices:
         if device.name in gone:
@@ -28,7 +28,7 @@ def forget_deleted(g):
 
 
 def find_selectors(executor, devices):
-    """Learn by which number ACPI selects the bus behind each bridge."""
+    """Find the number with which ACPI selects the bus behind each bridge."""
     for device in devices:
         if device.is_bridge:
             answer = executor.emulator.qmp(
@@ -38,14 +38,14 @@ def find_selectors(executor, devices):
 
 
 def gone_too(g, device):
-    """Whether a device, or a bridge above it, is not there."""
+    """Return whether a device, or a bridge above it, is unplugged."""
     port = pci.port_above(g, device)
     return not device.present or bool(port) and gone_too(g, port)
 
 
 @step(3)
 def eject(g):
-    """The guest ejects what is in a slot, asked or not."""
+    """The guest ejects the device in a slot, requested or not."""
     device = pci.endpoint(g) if g.chance(0.96) else \
         pci.pick(g, 'x3130-upstream', 'pcie-pci-bridge')
     port = device and pci.port_above(g, device)
@@ -68,7 +68,7 @@ def eject(g):
 
 @step(8)
 def plug(g):
-    """Plug a device that is gone, and use it."""
+    """Plug an unplugged device, and use it."""
     gone = [device for device in g.machine.devices
             if not device.present and not device.fixed and
             not (pci.port_above(g, device) and
@@ -86,7 +86,7 @@ def plug(g):
 
 @step(1)
 def list_devices(g):
-    """What management asks for while all goes on."""
+    """Requests of a management tool while the machine runs."""
     g.do(g.rng.choice(('qmp query-pci', 'qmp query-pci-ats',
                        'hmp info pci-ats', 'hmp info qtree',
                        'hmp info mtree', 'hmp info migrate')))
@@ -108,7 +108,7 @@ def cont(g):
 
 @step(0.3)
 def suspend(g):
-    """ACPI S3, and wake up, which resets the machine."""
+    """Suspend (ACPI S3) and wake up, which resets the machine."""
     pci.enable_acpi(g)
     g.do('outw 0x604 0x2400')
     g.do('pause 1')
@@ -130,14 +130,14 @@ def reset_machine(g):
 
 
 def stopped(g, then):
-    """Take a step while the machine is stopped: no interrupt ejects a device
-    meanwhile, so that what is there is known."""
+    """Take a step while the machine is stopped: no interrupt can eject a
+    device, so that the set of devices is known."""
     g.do('qmp stop')
     g.follow = then
 
 
 def see_who_is_there(g):
-    """Devices whose plugging was refused are not."""
+    """Forget devices that could not be plugged."""
     answer = g.executor.emulator.qmp('qom-list', path='/machine/peripheral')
     names = {child['name'] for child in answer['return']}
     for device in g.machine.devices:
@@ -174,7 +174,7 @@ def stop_to_load(g):
 
 
 def load(g):
-    """Go back, if the same devices are there."""
+    """Load a snapshot, if the machine has the same devices."""
     see_who_is_there(g)
     machine, scalable, rings = copy.deepcopy(g.saved)
     if can_be_saved(g) and \
@@ -205,7 +205,7 @@ def migrate(g):
 
 
 def resume(g):
-    """Go on, or stay stopped, as before."""
+    """Continue, or stay stopped, as before."""
     if g.running:
         g.do('qmp cont')
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The machines that the hostile guest runs in.
+# The machines of the hostile guest.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""What a machine has, chosen by a seed: an IOMMU, ports, a switch, a bridge
-and devices, where they are, and the command line that makes them."""
+"""Machines from a seed: an IOMMU, ports, a switch, a bridge and devices, their
+addresses, and the command line."""
 
 import random
 
@@ -58,11 +58,11 @@ class Device:
 
     @property
     def bar(self):
-        """Where its registers are placed."""
+        """Address of its registers."""
         return layout.BARS + self.index * layout.BAR_SIZE
 
     def words(self):
-        """Its properties as words, as the command line has them."""
+        """Its properties as words for the command line."""
         words = {'id': self.name, 'bus': self.parent,
                  'addr': f'{self.bdf >> 3 & 31:#x}'}
         for word in filter(None, self.properties.split(',')):
@@ -76,7 +76,7 @@ class Device:
                                         self.words().items())])
 
     def arguments(self):
-        """As a dictionary, for device_add, which knows types."""
+        """As a dictionary with types, for device_add."""
         return {'driver': self.driver,
                 **{key: TYPES.get(value, int(value) if value.isdigit()
                                   else value)
@@ -84,7 +84,7 @@ class Device:
 
 
 class Machine:
-    """A q35 machine, made for a seed."""
+    """A q35 machine from a seed."""
 
     def __init__(self, seed):
         rng = random.Random(f'machine {seed}')
@@ -98,7 +98,7 @@ class Machine:
 
     @property
     def kind(self):
-        """Which IOMMU: intel, amd, virtio or none."""
+        """The kind of IOMMU: intel, amd, virtio or none."""
         return self.iommu.split('-')[0] if self.iommu else 'none'
 
     @property
@@ -140,21 +140,21 @@ class Machine:
         return devices
 
     def find(self, *drivers):
-        """Devices of these drivers that are there."""
+        """Plugged devices of these drivers."""
         return [device for device in self.devices
                 if device.present and device.driver in drivers]
 
     def behind(self, bridge):
-        """What goes when a bridge's secondary bus goes."""
+        """Devices that are unplugged with the secondary bus of a bridge."""
         return [device for device in self.devices if bridge.behind and
                 bridge.behind <= device.bdf >> 8 <= bridge.last]
 
     def command_line(self):
-        """The arguments that make the machine as it is now."""
+        """The arguments for the machine in its current state."""
         words = ['-M', 'q35', '-nodefaults', '-m', f'{layout.RAM >> 20}',
                  '-no-shutdown', '-drive',
                  'if=none,id=vmstate,format=qcow2,file=FOLDER/snapshot.qcow2',
-                 # A hub, and a port of it that takes what the card sends
+                 # A hub, with a port that receives the packets of the card
                  '-netdev', 'hubport,id=net0,hubid=0',
                  '-netdev', 'hubport,id=sink,hubid=0']
         if self.native:

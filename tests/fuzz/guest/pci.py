@@ -3,8 +3,8 @@
 # Steps: configuration space of devices, ports and bridges.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Capabilities are written with valid values most of the time.  What a reset
-takes away is programmed again soon, so that devices work most of the time."""
+"""Most values for capabilities are valid.  Steps program registers again soon
+after a reset, so that devices work most of the time."""
 
 import layout
 from guest import step
@@ -19,7 +19,7 @@ SLOT_OFF, INDICATOR_OFF, INDICATOR_ON = 0x400, 0x300, 0x100
 
 
 def find_capabilities(executor, device):
-    """Learn where the capabilities of a device are."""
+    """Find the capabilities of a device."""
     def ask(command):
         return executor.emulator.ask(command)[0]
 
@@ -42,21 +42,21 @@ def find_capabilities(executor, device):
 
 
 def enable_ecam(g):
-    """What firmware does first (PCIEXBAR of the host bridge)."""
+    """Act as firmware: set PCIEXBAR of the host bridge."""
     for register, value in ((0x64, 0), (0x60, layout.ECAM | 1)):
         g.do(f'outl 0xcf8 {0x80000000 | register:#x}')
         g.do(f'outl 0xcfc {value:#x}')
 
 
 def enable_acpi(g):
-    """PMBASE of the LPC bridge, for ACPI's registers."""
+    """Set PMBASE of the LPC bridge, for ACPI's registers."""
     lpc = 0x1f << 3
     g.writel(layout.config(lpc, 0x40), 0x601)
     g.write(1, layout.config(lpc, 0x44), 0x80)
 
 
 def program_bridge(g, device):
-    """Bus numbers and a window that forwards all BARs."""
+    """Set bus numbers and a window that forwards all BARs."""
     g.config(device, 0x18, 4, device.last << 16 | device.behind << 8 |
              device.bdf >> 8)
     g.config(device, 0x20, 4, layout.BARS_END & 0xfff00000 |
@@ -98,8 +98,8 @@ def enable_services(g, device):
 
 
 def message_target(g, device):
-    """Where an interrupt message goes, and what it says: to memory or the
-    interrupt controller, but sometimes to registers."""
+    """Address and data of an interrupt message: memory or the interrupt
+    controller, but sometimes registers."""
     rng = g.rng
     kind = rng.randrange(12)
     if kind < 5:
@@ -127,7 +127,7 @@ def message_target(g, device):
 
 
 def port_above(g, device):
-    """The port or bridge whose secondary bus a device is on."""
+    """The port or bridge above a device."""
     for port in g.machine.devices:
         if port.behind and port.behind == device.bdf >> 8:
             return port
@@ -135,7 +135,7 @@ def port_above(g, device):
 
 
 def program_messages(g, device):
-    """MSI or MSI-X, with a target of its own for each vector."""
+    """Program MSI or MSI-X, with a separate target for each vector."""
     if MSI in device.caps:
         pos = device.caps[MSI]
         addr, data = message_target(g, device)
@@ -153,7 +153,7 @@ def program_messages(g, device):
 
 
 def program_device(g, device):
-    """All that a driver does before it uses a device."""
+    """Set up a device as a driver does."""
     if device.is_bridge:
         program_bridge(g, device)
         return
@@ -163,7 +163,7 @@ def program_device(g, device):
 
 
 def program_all(g):
-    """As after a reset of the machine."""
+    """Set up all devices, as after a reset of the machine."""
     enable_ecam(g)
     enable_acpi(g)
     for device in g.machine.devices:
@@ -206,7 +206,7 @@ def program_bridges(g):
 
 @step(14)
 def write_services(g):
-    """ATS, page requests or PASID: on, off, or something else."""
+    """Write the control registers of ATS, page requests or PASID."""
     device = endpoint(g)
     if not device or not device.ext_caps:
         return
@@ -246,7 +246,7 @@ def write_messages(g):
 
 @step(5)
 def write_command(g):
-    """Memory space and bus mastering go, and mostly come back."""
+    """Disable memory space and bus mastering, and mostly enable them again."""
     device = endpoint(g) if g.chance(0.8) else bridge(g)
     if device:
         g.config(device, COMMAND, 2, g.rng.choice((0, 2, 4, 6, 0x406)))

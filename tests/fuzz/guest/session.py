@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Runs hostile guests until time is up or one of them finds something.
+# Run hostile guests until the time is up or there is a finding.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Machines one after the other, each with a seed of its own and a log of its
-steps; replay of a log; and reduction of a log that fails."""
+"""Run machines one after another, each with its own seed and log of steps;
+replay a log; reduce a failing log."""
 
 import re
 import shutil
@@ -59,7 +59,7 @@ def read_log(path):
 
 
 def boot(g):
-    """The first step: firmware and drivers have done their work."""
+    """The first step: act as firmware and drivers."""
     pci.program_all(g)
     if g.machine.kind == 'intel':
         vtd.start(g, g.machine.scalable)
@@ -87,7 +87,7 @@ def run_machine(seed, steps, executor, log, deadline=None):
             lifecycle.forget_deleted(g)
 
     take('start', ['start ' + machine.command_line()])
-    # Buses have numbers from here on; then capabilities can be found
+    # Capabilities are accessible when buses have numbers
     take(*g.make(pci.program_all))
     for device in machine.devices:
         pci.find_capabilities(executor, device)
@@ -99,7 +99,7 @@ def run_machine(seed, steps, executor, log, deadline=None):
 
 
 def replay(steps, executor):
-    """Execute the steps of a log; the end is a clean one."""
+    """Execute the steps of a log, and quit."""
     for actions in steps:
         executor.run(actions)
         if executor.emulator is None:
@@ -108,7 +108,7 @@ def replay(steps, executor):
 
 
 class Session:
-    """Fuzzing with an emulator; findings are kept in a folder."""
+    """Fuzz an emulator; save findings in a folder."""
 
     NAME = 'guest'
 
@@ -122,7 +122,7 @@ class Session:
 
     def fuzz(self, seed, minutes, steps=STEPS, machines=None,
              keep_going=False):
-        """Run machines; return whether they found nothing."""
+        """Run machines; return whether there is no finding."""
         begin = time.monotonic()
         deadline = begin + 60 * minutes
         total, first, shown, findings = 0, seed, begin, 0
@@ -159,7 +159,7 @@ class Session:
                 executor.close()
 
     def _keep(self, seed, finding, folder):
-        """What is needed to look into it."""
+        """Save the files of a finding."""
         kept = self._folder / f'finding-{seed}'
         shutil.rmtree(kept, ignore_errors=True)
         kept.mkdir(parents=True)
@@ -180,8 +180,8 @@ class Session:
         say(f'    less:  {again} --reduce {kept / "steps"}')
 
     def again(self, log, less):
-        """Take the steps of a log, and with less drop some; return whether
-        they found nothing."""
+        """Repeat the steps of a log, and with less reduce them; return whether
+        there is no finding."""
         steps = read_log(log)
         finding = self.try_steps(steps)
         if not finding:
@@ -201,7 +201,7 @@ class Session:
     def try_steps(self, steps):
         """Execute steps; return the finding, or None.
 
-        They need not be those of this version: a log has what it needs."""
+        The log may be of another version, because it is self-contained."""
         with tempfile.TemporaryDirectory() as folder:
             executor = self._executor(folder)
             try:
@@ -213,8 +213,8 @@ class Session:
                 executor.close()
 
     def reduce(self, steps, kind):
-        """Drop steps while those that are left have a finding of that kind;
-        return them."""
+        """Remove steps while the remaining ones have a finding of that kind;
+        return these."""
         def fails(candidate):
             finding = self.try_steps(candidate)
             return finding and kind_of(finding) == kind
@@ -234,12 +234,12 @@ class Session:
 
 
 def kind_of(finding):
-    """What a finding is, without addresses and process ids."""
+    """Text of a finding, without addresses and process ids."""
     return re.sub(r'0x[0-9a-f]+|==\d+==', '', str(finding))
 
 
 def progress(total, first, seed, begin):
-    """How far the fuzzer has come, in words."""
+    """Describe the progress of the fuzzer."""
     seconds = max(time.monotonic() - begin, 0.001)
     return (f'{total:,} steps in {seed - first} machines, '
             f'{total / seconds:,.0f} a second; seeds {first} to '

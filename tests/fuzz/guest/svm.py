@@ -3,7 +3,7 @@
 # Steps: the demo device for shared virtual memory (docs/specs/svm.rst).
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Operations of any length, that are stopped, restarted and left alone."""
+"""Operations of any length, cancelled, restarted or left to complete."""
 
 import pci
 from guest import step

@@ -4,7 +4,7 @@
 # (docs/specs/pci-ats-testdev.rst).
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Every call that a device model can make, in any order, and in threads."""
+"""Every call of a device model, in any order, and in threads."""
 
 import pci
 from guest import step
@@ -62,7 +62,7 @@ def testdev_command(g):
 
 @step(5)
 def testdev_request_page(g):
-    """A page that misses, and a notifier to hear of it."""
+    """A missing page, and a notifier for the response."""
     device = pci.pick(g, 'pci-ats-testdev')
     if device:
         pasid = g.pasid()

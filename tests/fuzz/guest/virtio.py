@@ -27,12 +27,12 @@ def is_virtio(g):
 
 
 def ring(number):
-    """Where descriptors, available and used ring of a queue are."""
+    """Addresses of descriptors, available and used ring of a queue."""
     return tuple(RINGS + (number * 3 + part) * PAGE for part in range(3))
 
 
 def start(g, device, queues, high_features):
-    """From a reset to DRIVER_OK, with the queues at fixed places."""
+    """Reset and set up to DRIVER_OK, with queues at fixed addresses."""
     bar = device.bar + COMMON
     g.write(1, bar + STATUS, 0)
     g.write(1, bar + STATUS, 3)
@@ -55,7 +55,7 @@ def start(g, device, queues, high_features):
 def offer(g, device, number, buffers):
     """Put (address, length, writable) into entry 0 of a queue, and notify.
 
-    The available index moves on by one; its low bits tell the entry."""
+    The available index advances by one; its low bits select the entry."""
     descriptors, available, _ = ring(number)
     for index, (addr, length, writable) in enumerate(buffers):
         last = index == len(buffers) - 1
@@ -80,7 +80,7 @@ def net_start(g):
 
 @step(8)
 def net_send(g):
-    """A packet from, or room for one at, addresses that may be there."""
+    """Send a packet, or post a buffer for one, at any address."""
     device = pci.pick(g, 'virtio-net-pci')
     if device:
         number = g.rng.randrange(2)
@@ -126,7 +126,7 @@ def iommu_start(g):
 
 
 def request(g):
-    """One of virtio-iommu, and the size of its answer (5.13.6)."""
+    """A request for virtio-iommu, and the size of its answer (5.13.6)."""
     rng = g.rng
     kind = rng.choice((ATTACH, ATTACH, DETACH, MAP, MAP, MAP, UNMAP, PROBE))
     domain = rng.randrange(3).to_bytes(4, 'little')

@@ -47,7 +47,7 @@ def pages(*tables):
 
 
 def store_sparse(g, addr, *tables):
-    """The same as commands: short for tables that are nearly empty."""
+    """Commands that write the tables: short for nearly empty ones."""
     g.clear(addr, PAGE * len(tables))
     for number, table in enumerate(tables):
         for index, entry in table.items():
@@ -60,7 +60,7 @@ def store_entry(g, addr, quadwords):
 
 
 def first_stage(g, pasid):
-    """Level 5, 4, 3, 2 tables, and the small pages, of which some miss."""
+    """Tables of level 5, 4, 3, 2, and small pages, some of them missing."""
     base = layout.FIRST + pasid * layout.TABLE_PAGES * PAGE
     level5, level4, level3, level2, top3, top2 = (
         base + number * PAGE for number in (0, 1, 2, 4, 5, 6))
@@ -80,7 +80,7 @@ def first_stage(g, pasid):
 
 
 def second_stage(g):
-    """RAM one to one, and the windows as in the first stage."""
+    """Map RAM one to one, and the windows as in the first stage."""
     base = layout.SECOND
     level4, level3, level2, low2, small = (
         base + number * PAGE for number in range(5))
@@ -97,7 +97,8 @@ def second_stage(g):
 
 
 def pasid_entry(g, pasid):
-    """(9.6): first-stage, second-stage, nested or pass-through."""
+    """PASID-table entry (9.6): first-stage, second-stage, nested, or
+    pass-through."""
     kind = g.rng.choice((1, 1, 1, 1, 2, 3, 3, 4)) if g.machine.svm else 2
     levels = g.rng.choice((0, 0, 0, 1))
     root = layout.FIRST + (pasid * layout.TABLE_PAGES +
@@ -115,7 +116,7 @@ def write_pasid(g, pasid):
 
 
 def context_entry(g, bdf):
-    """Its address, and its quadwords (9.3, 9.4)."""
+    """Address and quadwords of a context entry (9.3, 9.4)."""
     if g.scalable:
         addr = layout.CONTEXT + ((bdf >> 8) * 2 + (bdf >> 7 & 1)) * PAGE + \
             (bdf & 0x7f) * 32
@@ -140,7 +141,7 @@ def write_context(g, bdf):
 
 
 def write_tables(g):
-    """All of them, as a driver has them."""
+    """Write all tables, as a driver does."""
     g.clear(layout.ROOT, PAGE)
     g.clear(layout.CONTEXT, layout.BUSES * 2 * PAGE)
     for bus in range(layout.BUSES):
@@ -166,12 +167,12 @@ def write(g, register, value, width=4):
 
 
 def start(g, scalable):
-    """What a driver does at boot, whatever was before."""
+    """Act as a driver at boot, in any state."""
     g.scalable = scalable
     g.repair = restart
     write_tables(g)
     if scalable:
-        # Who waits for an answer would wait forever
+        # Otherwise devices would wait for responses forever
         g.do('respond 128 invalid')
     write(g, GCMD, 0)
     write(g, FSTS, 0xff)
@@ -217,7 +218,8 @@ def wait_descriptor(g):
 
 
 def valid_descriptor(g):
-    """Of any type; the domain is 1 or 2, the device one of the machine."""
+    """A descriptor of any type, with domain 1 or 2 and a device of the
+    machine."""
     rng = g.rng
     kind = rng.choice((1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 8, 8))
     domain = rng.randrange(1, 3)
@@ -256,7 +258,7 @@ def valid_descriptor(g):
 
 
 def garbage_descriptor(g):
-    """A valid one with a bit more or less, or anything."""
+    """A descriptor with a flipped bit, or random data."""
     if g.chance(0.6):
         words = [int(word, 16) for word in valid_descriptor(g).split(':')]
         words += [0, 0]
@@ -279,7 +281,7 @@ def invalidate_all(g):
 
 
 def invalidate_page(g, pasid, addr):
-    """In the IOTLB, and in a device."""
+    """Invalidate the IOTLB and a device-TLB."""
     device = pci.endpoint(g)
     words = [descriptor(6 | 3 << 4 | 1 << 16 | pasid << 32, addr & -PAGE)]
     if device:
@@ -297,13 +299,13 @@ def submit_descriptors(g):
 
 @step(0.5, needs=is_intel)
 def submit_many(g):
-    """As many as fit."""
+    """Fill the queue with descriptors."""
     submit(g, *(valid_descriptor(g) for _ in range(100)))
 
 
 @step(3, needs=is_intel)
 def submit_garbage(g):
-    """It stops the queue; then the error is cleared."""
+    """Submit an invalid descriptor, then clear the error."""
     g.spoilt = True
     submit(g, *(garbage_descriptor(g) if g.chance(0.7) else
                 valid_descriptor(g) for _ in range(g.rng.randrange(1, 4))))
@@ -312,7 +314,7 @@ def submit_garbage(g):
 
 
 def skip_errors(g):
-    """Start the queue anew where it is not what the model says."""
+    """Restart the queue if its state differs from the model."""
     write(g, FSTS, 0x70)
     write(g, GCMD, TE)
     write(g, IQT, 0, 8)
@@ -323,7 +325,7 @@ def skip_errors(g):
 
 @step(25, needs=is_scalable)
 def respond(g):
-    """Answer page requests; nearly always as one should."""
+    """Respond to page requests, nearly always correctly."""
     if g.chance(0.5):
         write(g, PRS, 3)
     how = g.rng.choice(('map',) * 12 + ('invalid', 'failure', 'none', None))
@@ -342,7 +344,7 @@ def respond_unasked(g):
 
 @step(12, needs=is_scalable)
 def unmap_page(g):
-    """As a driver does it, or without telling."""
+    """Change a mapping, with or without invalidation."""
     pasid = g.rng.randrange(layout.PASIDS)
     first = layout.WINDOW + g.rng.randrange(512) * PAGE
     for index in range(g.rng.choice((1, 1, 4, 64))):
@@ -358,7 +360,7 @@ def unmap_page(g):
 
 @step(3, needs=is_intel)
 def change_context(g):
-    """Of one function; sometimes it is not present for a while."""
+    """Write the context entry of a function; sometimes clear it first."""
     g.spoilt = True
     bdf = g.rng.choice(g.machine.devices).bdf
     if g.chance(0.3):
@@ -389,7 +391,7 @@ def change_pasid(g):
 
 @step(4, needs=is_intel)
 def spoil_table(g):
-    """One quadword of some table."""
+    """Corrupt one quadword of a table."""
     g.spoilt = True
     kind = g.rng.randrange(5)
     if kind == 0:
@@ -420,13 +422,13 @@ def repair_tables(g):
 
 @step(1, needs=is_intel)
 def restart(g):
-    """As after a boot, in any mode that there is."""
+    """Restart as after a boot, in any mode."""
     start(g, g.machine.scalable and g.chance(0.85))
 
 
 @step(3, needs=is_intel)
 def global_command(g):
-    """GCMD (11.4.4): bits come and go; mostly they come back."""
+    """GCMD (11.4.4): change bits, and mostly change them back."""
     g.spoilt = True
     bits = g.rng.choice((0, TE, QIE, TE | QIE, TE | QIE | IRE, TE | QIE | SRTP,
                          TE | QIE | SIRTP, QIE | SRTP,
@@ -438,7 +440,7 @@ def global_command(g):
 
 @step(3, needs=is_intel)
 def write_register(g):
-    """Any register with anything, of any width."""
+    """Write a random value to any register, with any width."""
     g.spoilt = True
     rng = g.rng
     register = rng.choice((GCMD, RTADDR, CCMD, FSTS, FECTL, FEDATA, FEADDR,
@@ -456,7 +458,7 @@ def write_register(g):
 
 @step(2, needs=is_intel)
 def write_events(g):
-    """Where the interrupts of the IOMMU go, and what masks them (11.4.7)."""
+    """Targets and masks of the interrupts of the IOMMU (11.4.7)."""
     register = g.rng.choice((FECTL, IECTL, PECTL))
     addr, data = pci.message_target(g, g.rng.choice(g.machine.devices))
     write(g, register, g.rng.randrange(2) << 31)
@@ -482,7 +484,7 @@ def invalidate_by_registers(g):
 
 @step(2, needs=is_scalable)
 def page_request_queue(g):
-    """Its registers (11.4.11): head, size, status, event."""
+    """Page request queue (11.4.11): head, size, status, event."""
     g.spoilt = True
     kind = g.rng.randrange(5)
     if kind == 0:

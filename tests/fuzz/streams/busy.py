@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Devices with work that does not end.
+# Devices with endless work.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""A guest that does everything right, and then answers no page requests: what
-devices save is as much as they can."""
+"""A correct guest that does not respond to page requests, so that devices have
+as much state as possible."""
 
 import dsa
 import layout
@@ -13,9 +13,9 @@ import svm
 import testdev
 import vtd
 
-# Page requests that a function may have open: no device has less room
+# Allocation of page requests: no device has a smaller capacity
 REQUESTS = 4
-# Pages that miss, a range for each descriptor or operation
+# Missing pages, a range for each descriptor or operation
 MISSING = range(64, 512, 8)
 WAITING_COMMANDS = (dsa.DRAIN_ALL, dsa.DISABLE, dsa.RESET, dsa.DRAIN_WQ,
                     dsa.DRAIN_PASID)
@@ -23,7 +23,7 @@ PASID = 1
 
 
 def number_buses(g):
-    """So that configuration space can be read."""
+    """Make configuration space accessible."""
     pci.enable_ecam(g)
     for device in g.machine.devices:
         if device.is_bridge:
@@ -31,8 +31,8 @@ def number_buses(g):
 
 
 def make_busy(g):
-    """Leave all devices waiting for pages.  There are no interrupts, that may
-    eject what is to be saved."""
+    """Leave all devices waiting for pages, without interrupts, which could
+    eject a device."""
     vtd.start(g, g.machine.scalable)
     for device in g.machine.devices:
         if not device.is_bridge:
@@ -114,7 +114,7 @@ def words(*values):
 
 
 def blocked(operation, number, pages):
-    """A descriptor (8.1) that begins in a page that is there."""
+    """A descriptor (8.1) that begins in a present page."""
     source = pages[number % len(pages)] - layout.PAGE
     destination = pages[(number + 5) % len(pages)] - layout.PAGE
     size = 520 * 16 if operation == 0x12 else 0x2000
@@ -130,7 +130,7 @@ def blocked(operation, number, pages):
 
 
 def batch(g, pages):
-    """(3.8), whose second descriptor waits."""
+    """A batch (3.8) whose second descriptor waits."""
     where = layout.LARGE + 0x10000
     nothing = words(dsa.RECORD << 32, layout.LARGE + 0x1000, *[0] * 6)
     g.store(layout.DATA + 0x10000,
@@ -147,7 +147,7 @@ def submit(g, device, queue, descriptor):
 # ---- pci-ats-testdev ----
 
 def start_testdev(g, device, pages):
-    """Listeners, and groups of page requests that are not answered."""
+    """Listeners, and outstanding page request groups."""
     for pasid in range(layout.PASIDS):
         for command in testdev.REGISTER_IOTLB, testdev.REGISTER_PRI:
             command_testdev(g, device, command, pasid, 0, 0)

@@ -56,7 +56,7 @@ class Stream:
             place = section.end
 
     def _description(self):
-        """Where the description begins, and the description."""
+        """The offset of the description, and the description."""
         data = self.data
         for place in range(len(data) - 5, 0, -1):
             if data[place] == DESCRIPTION and int.from_bytes(
@@ -82,7 +82,7 @@ class Stream:
         return section
 
     def _description_end(self, section, vmsd, place, prefix):
-        """Collect the fields of a description; return where they end."""
+        """Collect the fields of a description; return their end."""
         for entry in vmsd.get('fields', []):
             place = self._entry(section, entry, place, prefix)
         for sub in vmsd.get('subsections', []):

@@ -3,7 +3,7 @@
 # Changes of a migration stream.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Seeded changes of a stream, most of them in what our devices save."""
+"""Seeded modifications of a stream, mostly in the state of our devices."""
 
 import copy
 
@@ -36,14 +36,14 @@ def first_loose(section):
 
 
 def weighted_sections(stream):
-    """The sections that are changed, and their weights."""
+    """The sections to modify, and their weights."""
     sections = [section for section in stream.sections
                 if section.device in TARGETS and section.fields]
     return sections, [TARGETS[section.device] for section in sections]
 
 
 class Mutator:
-    """Makes changed copies of a stream; changes names what was done."""
+    """Make modified copies of a stream; changes lists the modifications."""
 
     def __init__(self, stream, rng):
         self.changes = []
@@ -54,7 +54,7 @@ class Mutator:
         self._ended = False
 
     def mutate(self):
-        """Change something; return the stream as bytes."""
+        """Modify the stream; return it as bytes."""
         rng = self._rng
         sections, weights = weighted_sections(self._stream)
         count = rng.choice((1, 1, 1, 1, 2, 2, 3, 5))
@@ -73,7 +73,7 @@ class Mutator:
     # ---- Places ----
 
     def _place(self, place):
-        """Where a byte of the original is now."""
+        """The current offset of a byte of the original."""
         return place + sum(difference for start, difference in self._shift
                            if place >= start)
 
@@ -91,8 +91,8 @@ class Mutator:
     # ---- Changes ----
 
     def _pick_field(self, section):
-        """A field; one of a large array, or the configuration space, is not
-        taken more often than another."""
+        """A random field; fields of large arrays and of configuration space
+        are as likely as others."""
         if section.device in CONFIG_ONLY:
             config = copy.copy(CONFIG)
             config.start += section.start
@@ -103,7 +103,7 @@ class Mutator:
                                  if field.name == name])
 
     def _value(self, old, size):
-        """A number of that many bytes that may matter."""
+        """An interesting number of this size in bytes."""
         rng = self._rng
         bits = 8 * size
         kind = rng.randrange(9)
@@ -145,7 +145,7 @@ class Mutator:
                     self._value(old, size))
 
     def _range(self, section, longest, first=0):
-        """Some bytes of a section: their place, and their number."""
+        """Offset and number of some bytes of a section."""
         first = max(first, section.start)
         length = min(self._rng.randrange(1, longest), section.end - first)
         return self._rng.randrange(first, section.end - length + 1), length
@@ -164,7 +164,7 @@ class Mutator:
                     self._rng.randbytes(length))
 
     def _exchange(self, section):
-        """A field gets the value of another one of that size."""
+        """Copy the value of a field to another one of the same size."""
         field = self._pick_field(section)
         other = self._rng.choice([candidate for candidate in section.fields
                                   if candidate.size == field.size])
@@ -180,7 +180,7 @@ class Mutator:
         self._say(section, text)
 
     def _resize(self, section):
-        """Bytes are missing, or there twice; or the stream ends."""
+        """Remove or repeat bytes, or end the stream."""
         start, length = self._range(section, 512, first_loose(section))
         offset = start - section.start
         place = self._place(start)
@@ -198,7 +198,7 @@ class Mutator:
                          f'{length} bytes at {offset} are there twice')
 
     def _subsection(self, section):
-        """A subsection is missing, there twice, or of another version."""
+        """Remove or repeat a subsection, or change its version."""
         if not section.subsections:
             return self._header(section)
         start, end = self._rng.choice(section.subsections)
@@ -218,7 +218,7 @@ class Mutator:
         return None
 
     def _header(self, section):
-        """Type, number, name, instance or version of the section."""
+        """Change type, number, name, instance or version of a section."""
         start = self._rng.randrange(section.header, section.start)
         self._store(section, f'header+{start - section.header}', start,
                     self._rng.randbytes(1))

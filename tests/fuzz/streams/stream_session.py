@@ -33,7 +33,7 @@ import pci
 # Loads of streams of one machine, and into one process
 LOADS = 200
 LOADS_PER_PROCESS = 40
-# Share of them that get a fresh process
+# Share of loads in a new process
 FRESH = 0.3
 # Steps of the guest after a load
 STEPS_AFTER = 30
@@ -65,7 +65,7 @@ class StreamExecutor(Executor):
                              save=self._save)
 
     def _save(self, name):
-        """The machine as a stream; None if it cannot be saved."""
+        """Save the machine as a stream; None if this fails."""
         self.emulator.qmp('stop')
         path = self._streams / name
         if not self._migration(self.emulator, 'migrate', uri=f'file:{path}'):
@@ -119,7 +119,7 @@ class StreamExecutor(Executor):
 
 
 class Log:
-    """What was done with the present process, and the streams for it."""
+    """The history of the current process, and its streams."""
 
     def __init__(self):
         self.lines = []
@@ -132,7 +132,7 @@ class Log:
         self.lines.append(f'{name}: {SEPARATOR.join(actions)}\n')
 
     def add_comment(self, text):
-        """Something that is no step."""
+        """Add a comment."""
         self.lines.append('# ' + text.replace(': ', ' ') + '\n')
 
     def store(self, folder):
@@ -160,7 +160,7 @@ class Run:
             self._executor.run(actions)
 
     def _steps(self, guest, count):
-        """Have the guest take some steps."""
+        """Let the guest take some steps."""
         while count:
             name, actions = guest.next_step()
             if name not in LIFECYCLE + (SAVING if self._refused else ()):
@@ -171,7 +171,7 @@ class Run:
     # ---- The machine that is saved ----
 
     def save(self):
-        """Return the stream of a busy machine; None if it cannot be saved."""
+        """Return the stream of a busy machine; None if saving fails."""
         guest = Guest(self._machine, self._executor, self._seed)
         self._take('start', 'start ' + self._machine.command_line())
         self._make(guest, number_buses)
@@ -202,7 +202,7 @@ class Run:
     # ---- Loading ----
 
     def check(self):
-        """The stream as it is has to be accepted."""
+        """Load the unmodified stream, which must succeed."""
         self._load('base', fresh=True)
         if not self._executor.accepted:
             raise Finding('the destination refuses what the source has sent')
@@ -211,7 +211,7 @@ class Run:
             raise Finding('a machine refuses what it has saved')
 
     def load(self, stream, number):
-        """Load a changed stream, and go on."""
+        """Load a modified stream, and continue."""
         rng = random.Random(f'{self._seed} {number}')
         mutator = Mutator(stream, rng)
         name = f'stream-{number}'
@@ -244,7 +244,7 @@ class Run:
         executor.queue = copy.copy(self._queue)
 
     def _forget(self):
-        """The process has ended well: nothing of it is needed any more."""
+        """Remove the files of a process without findings."""
         for name in self.log.streams:
             if name != 'base':
                 (self._folder / name).unlink()
@@ -266,7 +266,7 @@ class Run:
 
 
 class StreamSession(Session):
-    """Fuzzing with an emulator; findings are kept in a folder."""
+    """Fuzz an emulator; save findings in a folder."""
 
     NAME = 'streams'
 
@@ -285,7 +285,7 @@ class StreamSession(Session):
         return super().again(log, less)
 
     def fuzz(self, seed, minutes, machines=None, keep_going=False):
-        """Load streams; return whether they found nothing."""
+        """Load streams; return whether there is no finding."""
         begin = time.monotonic()
         deadline = begin + 60 * minutes
         first, findings = seed, 0
@@ -299,7 +299,8 @@ class StreamSession(Session):
         return not findings
 
     def _streams_of(self, seed, deadline, begin, first):
-        """The streams of one machine; whether they found nothing."""
+        """Load the streams of one machine; return whether there is no
+        finding."""
         with tempfile.TemporaryDirectory() as folder:
             executor = self._executor(folder)
             run = Run(seed, executor, Path(folder))
