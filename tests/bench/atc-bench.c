@@ -5,12 +5,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * For one thread and for two threads at once, with an empty and with a full
- * cache: the median of many short slices, so that other load on the machine
- * does little harm.  Prints a line for each figure, for tests/bench/run-bench:
- * group, series, column and nanoseconds, separated by tabs.  ATC_BENCH_MS sets
- * the time spent on each figure (default 100), ATC_BENCH_ENTRIES the size
- * (default 4096).
+ * The figures are for one thread and for two threads at once, with an empty and
+ * with a full ATC.  Each is the median of many short slices, so that other load
+ * on the machine has little influence.  Prints a line for each figure, for
+ * tests/bench/run-bench: group, series, column and nanoseconds, separated by
+ * tabs.  ATC_BENCH_MS sets the time for each figure (default 100),
+ * ATC_BENCH_ENTRIES the size (default 4096).
  */
 
 #include "qemu/osdep.h"
@@ -37,7 +37,7 @@ typedef struct Bench {
     IOMMUTLBEntry entries[RANGE_PAGES];
 } Bench;
 
-/* Does its operation some times; returns how many. */
+/* Executes an operation several times; returns the number */
 typedef uint64_t (*Operation)(Bench *b);
 
 typedef struct Worker {
@@ -58,7 +58,7 @@ static uint64_t lookups(Bench *b, hwaddr base)
     PCIATCRun run;
 
     for (int i = 0; i < BATCH; i++) {
-        /* A stride that is no multiple of anything: no help from order */
+        /* The stride avoids any pattern that speeds up lookups */
         b->next = (b->next + 373) % b->pages;
         pci_atc_access_begin(b->atc, &access);
         pci_atc_lookup(&access, b->pasid, base + b->next * PAGE, PAGE,
@@ -118,7 +118,7 @@ static void set_entries(Bench *b, hwaddr base)
 
 static uint64_t op_fill_range(Bench *b)
 {
-    /* Ever new pages: in a full cache each displaces another */
+    /* Always new pages: in a full ATC each replaces another */
     b->next++;
     set_entries(b, ((hwaddr)b->next * RANGE_PAGES * PAGE) % (1ull << 45));
     pci_atc_fill_commit(b->atc, pci_atc_fill_begin(b->atc), b->pasid,
@@ -178,7 +178,7 @@ static uint64_t op_inv_page_all(Bench *b)
     return BATCH;
 }
 
-/* With an entry each time, for there would be nothing to flush otherwise */
+/* Adds an entry each time, so that there is something to flush */
 static uint64_t flush(Bench *b, uint32_t pasid)
 {
     for (int i = 0; i < BATCH; i++) {

@@ -5,12 +5,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Runs the emulator with pci-ats-testdev, which times its own requests.  Prints
+ * Runs the emulator with pci-ats-testdev, which measures its requests.  Prints
  * a line for each figure: group, series, column and nanoseconds, separated by
- * tabs, for tests/bench/run-bench.  Each figure is the median of several runs,
- * or the difference of the two shortest where the time of qtest itself has to
- * be subtracted, so that other load on the machine does little harm.
- * INTEL_IOMMU_BENCH_RUNS sets how many (default 25).
+ * tabs, for tests/bench/run-bench.  Each figure is the median of several runs.
+ * Where the time of qtest has to be subtracted, it is the difference of the two
+ * shortest runs.  Other load on the machine has little influence on either.
+ * INTEL_IOMMU_BENCH_RUNS sets the number of runs (default 25).
  */
 
 #include "qemu/osdep.h"
@@ -33,7 +33,7 @@
 #define TABLE_ENTRIES   512
 #define CACHE_ENTRIES   1024        /* the device's default */
 
-/* Where the ranges begin, and the memory that they are mapped to */
+/* Start of the ranges, and of their memory */
 #define IOVA            (64 * GiB)
 #define TARGET          (16 * MiB)
 #define TARGET_SIZE     (32 * MiB)
@@ -46,18 +46,18 @@
                          VTD_SM_CONTEXT_ENTRY_PASIDE | \
                          VTD_SM_CONTEXT_ENTRY_PRE)
 
-/* How many pages there are in each distance from each other */
+/* Number of pages at each distance */
 #define PAGES_APART     64
 
-/* Page requests of a device in a run, each a group; the queue holds them all */
+/* Page requests of a device in a run, each a group; all fit into the queue */
 #define GROUPS          256
 #define PRQ_DEVICES     16
 #define PQS             6           /* 2^6 pages */
 
-/* Long enough for the invalidations that are measured meanwhile */
+/* Long enough for the invalidations that are measured at the same time */
 #define BUSY_REQUESTS   500
 
-/* Descriptors that a queue of a page holds beside the one that waits */
+/* Descriptors in a queue of one page, without the wait descriptor */
 #define BATCH           120
 
 typedef enum Stage {
@@ -274,7 +274,7 @@ static double finish_requests(QATD *dev, uint64_t repeat)
     return (double)qatd_read(dev, ATD_NANOSECONDS) / repeat;
 }
 
-/* The same page again and again, by one device or by two at once */
+/* The same page in a loop, by one device or by two at once */
 static void bench_single(Bench *b)
 {
     const uint64_t repeat = 5000;
@@ -303,7 +303,7 @@ static void bench_single(Bench *b)
     }
 }
 
-/* The same pages again and again, which lie apart: one page of each buffer */
+/* The same distant pages in a loop: one page of each buffer */
 static void bench_apart(Bench *b)
 {
     const uint64_t distances[] = { 4 * KiB, 2 * MiB, 4 * MiB, GiB };
@@ -330,7 +330,7 @@ static void bench_apart(Bench *b)
     }
 }
 
-/* Ranges.  A request asks for as many pages as the device keeps results. */
+/* Ranges.  A request has as many pages as the device stores results. */
 
 static double run_range(Bench *b, uint64_t length, uint64_t size)
 {
@@ -398,7 +398,7 @@ static void put_desc(Bench *b, unsigned i, uint64_t lo, uint64_t hi)
                    desc, sizeof(desc));
 }
 
-/* Returns: nanoseconds until the @n descriptors and a wait have been done */
+/* Returns: nanoseconds until @n descriptors and a wait have completed */
 static double run_batch(Bench *b, unsigned n)
 {
     int64_t begin;
@@ -432,7 +432,7 @@ static void fill_caches(Bench *b, bool full)
     }
 }
 
-/* With @busy, a thread of another device translates meanwhile */
+/* With @busy, a thread of another device translates at the same time */
 static void bench_invalidation(Bench *b, const char *name, bool full,
                                bool busy, uint64_t lo, uint64_t hi)
 {
@@ -463,7 +463,7 @@ static void bench_invalidations(Bench *b)
     /* Size in the address (6.5.2.6): bit 11 is S */
     const uint64_t size_2m = 1 << 11 | 0xff000;
     const uint64_t all = INT64_MAX & ~(uint64_t)0x7ff;
-    /* Pages that nobody has cached: the cost of looking, not of dropping */
+    /* Pages that no device has cached: the cost of the search */
     const uint64_t addr = IOVA + 16 * GiB;
     const uint64_t sid = (uint64_t)device_bdf(0);
     const uint64_t dev = VTD_INV_DESC_DEVICE | sid << 32;

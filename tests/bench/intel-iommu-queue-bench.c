@@ -5,14 +5,14 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Fills the largest queue with descriptors of one kind, and measures how long
- * the emulator takes for all of them, and how long it lets other accesses
- * wait meanwhile: the write of IQT itself and the reads of IQH that follow.
- * That is the longest time for which the BQL is held, and the time of qtest.
+ * Fills the largest queue with descriptors of one kind.  Measures the time that
+ * the emulator needs for all of them, and the time for which it delays other
+ * accesses: the write of IQT itself and the reads of IQH that follow.  The
+ * latter is the longest time for which the BQL is held, plus the time of qtest.
  * Prints a line for each figure: group, series, column and value, separated by
- * tabs, for tests/bench/run-bench.  Each figure is that of the best run: what
- * else goes on in the machine can only add to it.  INTEL_IOMMU_BENCH_RUNS sets
- * how many there are (default 25).
+ * tabs, for tests/bench/run-bench.  Each figure is that of the best run,
+ * because other load on the machine can only add to it.
+ * INTEL_IOMMU_BENCH_RUNS sets the number of runs (default 25).
  */
 
 #include "qemu/osdep.h"
@@ -28,7 +28,7 @@
 #define DEV         QATD_BDF(0, 4, 0)
 #define IOVA        (1 * GiB)
 
-/* Where the queue is: 2^7 pages, of 256-bit descriptors (11.4.9.3) */
+/* Address and size of the queue: 2^7 pages, 256-bit descriptors (11.4.9.3) */
 #define QUEUE       (64 * MiB)
 #define QS          7
 #define ENTRIES     (1u << (7 + QS))
@@ -49,7 +49,7 @@ typedef struct Bench {
     unsigned tail;
 } Bench;
 
-/* Those of a range drop nothing: the cost of looking */
+/* Invalidations of ranges drop nothing: the cost of the search */
 static const struct {
     const char *name;
     uint64_t desc[4];
@@ -118,7 +118,7 @@ static void stop(Bench *b)
     alloc_destroy(&b->alloc);
 }
 
-/* All PASIDs have a translation in the device's cache */
+/* All PASIDs have a translation in the ATC */
 static void fill_cache(Bench *b)
 {
     for (unsigned i = 1; i <= b->pasids; i++) {

@@ -1,5 +1,5 @@
 /*
- * Reading the input of a fuzzer as a program
+ * Read the input of a fuzzer as a program
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -10,7 +10,7 @@
 #define TESTS_FUZZ_FUZZ_INPUT_H
 
 /**
- * struct FuzzInput: what has not been read yet
+ * struct FuzzInput: the unread part of the input
  */
 typedef struct FuzzInput {
     const uint8_t *data;
@@ -20,7 +20,7 @@ typedef struct FuzzInput {
 /**
  * fuzz_take: read a number, little endian
  *
- * @in: the input; what is beyond its end reads as 0
+ * @in: the input; bytes beyond its end read as 0
  * @bytes: its size, 1 to 8
  */
 static inline uint64_t fuzz_take(FuzzInput *in, unsigned bytes)
@@ -35,7 +35,7 @@ static inline uint64_t fuzz_take(FuzzInput *in, unsigned bytes)
     return value;
 }
 
-/* A bit of a number that decides about something */
+/* Extracts a bit of a number, for a decision */
 static inline bool fuzz_flag(uint64_t number, unsigned bit)
 {
     return number >> bit & 1;

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The input makes the decisions of the model that the unit test drives with
+ * The input selects the operations of the model, for which the unit test uses
  * random numbers: fills, late commits, invalidations and lookups with ranges
  * of any kind.
  */
