@@ -23,7 +23,8 @@ COLOURS = {'operation': '#4477aa', 'translations': '#66ccee',
 
 
 class Operation:
-    """From svm_demo_start to svm_demo_end; includes the invalidations before it."""
+    """From svm_demo_start to svm_demo_end; includes the invalidations before
+    it."""
 
     def __init__(self, begin):
         self.begin = self.end = begin
