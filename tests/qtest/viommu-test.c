@@ -193,6 +193,65 @@ static void test_renumber_attached(void)
     fixture_stop(&f);
 }
 
+static void migrate(Fixture *f, const char *args)
+{
+    g_autofree char *path = qatd_save_machine(f->qts);
+
+    f->qts = qtest_initf(MACHINE "%s -incoming defer", args);
+    f->dev.qts = f->iommu.qts = f->iommu.pci->qts = f->qts;
+    qatd_load_machine(f->qts, path);
+}
+
+/* Endpoints are found by their bus numbers when they are loaded (5.13.6) */
+static void test_migrate_below_port(void)
+{
+    Fixture f;
+    const uint16_t bdf = QATD_BDF(1, 0, 0);
+
+    fixture_start(&f, BELOW_PORT, bdf);
+    qtest_writeq(f.qts, f.pages, MARK);
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, bdf, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1,
+                                 f.pages), ==, VIRTIO_IOMMU_S_OK);
+    migrate(&f, BELOW_PORT);
+    g_assert_true(reads(&f, IOVA, 8));
+    g_assert_cmphex(qtest_readq(f.qts, f.dev.data), ==, MARK);
+    g_assert_false(reads(&f, f.pages, 8));
+
+    g_assert_cmpuint(qviommu_unmap(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1),
+                     ==, VIRTIO_IOMMU_S_OK);
+    g_assert_false(reads(&f, IOVA, 8));
+    g_assert_cmpuint(qviommu_detach(&f.iommu, DOMAIN, bdf), ==,
+                     VIRTIO_IOMMU_S_OK);
+    g_assert_true(reads(&f, f.pages, 8));
+    fixture_stop(&f);
+}
+
+/* The same for an endpoint whose number no device has any more */
+static void test_migrate_renumbered(void)
+{
+    Fixture f;
+    const uint16_t old = QATD_BDF(1, 0, 0), new = QATD_BDF(2, 0, 0);
+
+    fixture_start(&f, BELOW_PORT, old);
+    qtest_writeq(f.qts, f.pages, MARK);
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, old, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+    qecam_setup_bridge(f.qts, PORT, new >> 8, new >> 8);
+    migrate(&f, BELOW_PORT);
+    g_assert_true(reads(&f, f.pages, 8));
+    g_assert_cmphex(qtest_readq(f.qts, f.dev.data), ==, MARK);
+
+    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1,
+                                 f.pages), ==, VIRTIO_IOMMU_S_OK);
+    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, old, 0), ==,
+                     VIRTIO_IOMMU_S_NOENT);
+    g_assert_cmpuint(qviommu_detach(&f.iommu, DOMAIN, old), ==,
+                     VIRTIO_IOMMU_S_OK);
+    fixture_stop(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -204,5 +263,7 @@ int main(int argc, char **argv)
     qtest_add_func("/viommu/translate/below-mapping",
                    test_translate_below_mapping);
     qtest_add_func("/viommu/translate/renumber", test_renumber_attached);
+    qtest_add_func("/viommu/migrate/below-port", test_migrate_below_port);
+    qtest_add_func("/viommu/migrate/renumbered", test_migrate_renumbered);
     return g_test_run();
 }
