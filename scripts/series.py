@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The patch series: our hooks into QEMU's files and the new files beside them.
+# The patches: our hooks into QEMU's files and the new files beside them.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""The series as files in subprojects/qemu and as commits in build/qemu.
+"""The patches as files in subprojects/qemu and as commits in build/qemu.
 
 A patch is a mail: header, message, trailers, hunks for upstream's files.  Its
 ``Adds:`` trailers name the new files that belong to it; they live in this
 repository at the path they have in QEMU's tree, and the assembled tree holds
 links to them.
+
+The patches are sent as several series.  Each series is a folder, ``NN-name``,
+with a cover letter and numbered patches; the names give the order.  In
+build/qemu a ``Series:`` trailer keeps the name of the folder.
 """
 
+import collections
 import contextlib
 import email.utils
 import fcntl
@@ -31,6 +36,7 @@ PATCHES = REPO / 'subprojects/qemu'
 # Folders whose files all belong to a patch; the rest is the fork's own glue.
 PATCHED_FOLDERS = ('hw', 'include', 'util', 'target', 'qapi', 'python',
                    'tests/qtest', 'tests/tcg', 'docs/specs', 'docs/system')
+SERIES_NAME = r'\d\d-[a-z0-9][a-z0-9-]*'
 UPSTREAM = 'upstream'
 BRANCH = 'svm'
 LINK_MODE = '120000'
@@ -39,12 +45,12 @@ COMMITTER = {'GIT_COMMITTER_NAME': 'configure',
 
 
 class SeriesError(Failure):
-    """The series and the tree do not fit together."""
+    """The patches and the tree do not fit together."""
 
 
 @dataclass
 class Patch:
-    """One patch of the series."""
+    """One patch; ``series`` and ``name`` are its folder and file."""
     author: str
     date: str
     subject: str
@@ -52,36 +58,56 @@ class Patch:
     trailers: list = field(default_factory=list)
     adds: list = field(default_factory=list)
     hunks: str = ''
+    series: str = ''
     name: str = ''
 
-    @property
-    def message(self):
-        trailers = [f'Adds: {path}' for path in self.adds] + self.trailers
-        parts = [self.subject, self.body, '\n'.join(trailers)]
+    def _message(self, *, series=False, adds=False):
+        trailers = [f'Series: {self.series}'] if series else []
+        trailers += [f'Adds: {path}' for path in self.adds] if adds else []
+        parts = [self.subject, self.body, '\n'.join(trailers + self.trailers)]
         return '\n\n'.join(part for part in parts if part) + '\n'
 
     @property
+    def path(self):
+        """The file, below PATCHES."""
+        return f'{self.series}/{self.name}'
+
+    @property
     def mail(self):
-        head, _, rest = self.message.partition('\n')
+        """The text of the file; the folder stands for the series."""
+        head, _, rest = self._message(adds=True).partition('\n')
         return (f'From: {self.author}\nDate: {self.date}\n'
                 f'Subject: {head}\n{rest}---\n{self.hunks}')
 
-    def without_adds(self):
-        """The message as a reviewer gets it, who gets the files as well."""
-        return Patch(self.author, self.date, self.subject, self.body,
-                     self.trailers).message
+    @property
+    def tree_message(self):
+        """The message of the commit in build/qemu."""
+        return self._message(series=True, adds=True)
+
+    @property
+    def review_message(self):
+        """The message for reviewers, who get the new files as well."""
+        return self._message()
 
 
 def split_message(message):
-    """Take a commit message apart: subject, body, trailers, added files."""
+    """Take a commit message apart: subject, body, trailers, and the trailers
+    that only this repository uses: the series and the added files."""
     subject, _, rest = message.strip().partition('\n')
     paragraphs = re.split(r'\n{2,}', rest.strip('\n'))
     trailers = []
     if re.fullmatch(r'([A-Z][\w-]*: .*\n?)+', paragraphs[-1]):
         trailers = paragraphs.pop().splitlines()
-    adds = [line[6:] for line in trailers if line.startswith('Adds: ')]
-    trailers = [line for line in trailers if not line.startswith('Adds: ')]
-    return subject, '\n\n'.join(paragraphs), trailers, adds
+    ours = {'Series': [], 'Adds': []}
+    kept = []
+    for line in trailers:
+        key, _, value = line.partition(': ')
+        if key in ours:
+            ours[key].append(value)
+        else:
+            kept.append(line)
+    return (subject, '\n\n'.join(paragraphs), kept,
+            ''.join(ours['Series'][-1:]), ours['Adds'])
 
 
 def parse_patch(path):
@@ -90,29 +116,45 @@ def parse_patch(path):
     match = re.match(r'From: (.*)\nDate: (.*)\nSubject: (.*)\n(.*?)^---\n(.*)',
                      text, re.S | re.M)
     if not match:
-        raise SeriesError(f'{path.name} is not a patch of the series: it must '
+        raise SeriesError(f'{path.name} is not a patch of a series: it must '
                           'begin with From:, Date: and Subject: lines and '
                           'hold a line with --- before the hunks')
     author, date, subject, message, hunks = match.groups()
-    subject, body, trailers, adds = split_message(subject + '\n' + message)
-    return Patch(author, date, subject, body, trailers, adds, hunks, path.name)
+    subject, body, trailers, _, adds = split_message(subject + '\n' + message)
+    return Patch(author, date, subject, body, trailers, adds, hunks,
+                 path.parent.name, path.name)
+
+
+def series_names(folder=PATCHES):
+    """The folders of the series, in their order."""
+    return sorted(path.name for path in folder.iterdir()
+                  if path.is_dir() and re.fullmatch(SERIES_NAME, path.name))
+
+
+def patch_files(folder=PATCHES):
+    """The files of all patches, in their order."""
+    strays = sorted(path.name for path in folder.glob('*.patch'))
+    if strays:
+        raise SeriesError(f'{strays[0]} is in no series: move it into the '
+                          f'folder of its series in {folder}')
+    return [path for name in series_names(folder)
+            for path in sorted((folder / name).glob('*.patch'))]
 
 
 def read_series(folder=PATCHES):
     """All patches, in order; every new file must belong to exactly one."""
-    names = (folder / 'series').read_text(encoding='utf-8').split()
-    patches = [parse_patch(folder / name) for name in names]
+    patches = [parse_patch(path) for path in patch_files(folder)]
     owner = {}
     for patch in patches:
         for path in patch.adds:
             if path in owner:
                 raise SeriesError(f'{path} is added by both {owner[path]} and '
-                                  f'{patch.name}: keep it in one of them')
+                                  f'{patch.path}: keep it in one of them')
             if not (REPO / path).is_file():
-                raise SeriesError(f'{patch.name} adds {path}, which is not '
+                raise SeriesError(f'{patch.path} adds {path}, which is not '
                                   'there: restore the file or drop its Adds: '
                                   'trailer')
-            owner[path] = patch.name
+            owner[path] = patch.path
     orphans = [path for path in new_files() if path not in owner]
     if orphans:
         raise SeriesError('no patch adds ' + ', '.join(orphans) + ': name '
@@ -132,15 +174,11 @@ def new_files():
 
 
 def series_hash(folder=PATCHES):
-    """Changes whenever the series does."""
+    """Changes whenever a patch or the order of the patches does."""
     digest = hashlib.sha256()
-    for name in ['series', *(folder / 'series').read_text('utf-8').split()]:
-        digest.update(name.encode() + b'\0')
-        try:
-            digest.update((folder / name).read_bytes())
-        except FileNotFoundError as err:
-            raise SeriesError(f'series names {name}, which is not there: '
-                              'restore it or take it out') from err
+    for path in patch_files(folder):
+        digest.update(str(path.relative_to(folder)).encode() + b'\0')
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -179,7 +217,7 @@ class Tree:
         temporary.rename(self._state_file)
 
     def edits(self):
-        """Edits of upstream's files that the series does not hold yet."""
+        """Edits of upstream's files that no patch holds yet."""
         found = self.git('status', '--porcelain', '--untracked-files=no')
         edited = [line[2:].strip() for line in found.splitlines()]
         commits = self.git('rev-list', f"{self.state()['head']}..HEAD")
@@ -228,7 +266,7 @@ class Tree:
                      text_in=patch.hunks, env=index)
         except SeriesError as err:
             raise SeriesError(
-                f'{patch.name} does not apply to this QEMU:\n'
+                f'{patch.path} does not apply to this QEMU:\n'
                 + str(err).partition('\n')[2]
                 + '\nAdapt the patch, or take a QEMU that it fits '
                 '(docs/devel/fork.rst, "Moving to the next 10.0.x").') from err
@@ -246,11 +284,11 @@ class Tree:
                 self._apply(patch, index)
                 for path in patch.adds:
                     self._link(path, index)
-                head = self.commit(index, head, patch, patch.message)
+                head = self.commit(index, head, patch, patch.tree_message)
         return head
 
     def assemble(self, patches, source_id, digest):
-        """Bring the tree to upstream plus the series; only changed files are
+        """Bring the tree to upstream plus all patches; only changed files are
         written, so that the next build is short."""
         head = self._commit_series(patches)
         self._set_state(source=source_id, series='')
@@ -260,7 +298,7 @@ class Tree:
         self._set_state(source=source_id, series=digest, head=head)
 
     def commits(self):
-        """The commits of the series, oldest first."""
+        """The commits of the patches, oldest first."""
         return self.git('rev-list', '--reverse', f'{UPSTREAM}..HEAD').split()
 
     def added(self, commit):
@@ -271,19 +309,24 @@ class Tree:
         return [(path, fields.split()[1] == LINK_MODE)
                 for fields, path in rows]
 
-    def to_patch(self, commit, ours):
-        """Turn a commit into a patch; ``ours`` are all our new files."""
+    def header(self, commit):
+        """The patch that a commit makes, without its files and hunks."""
         text = self.git('show', '-s', '--format=%an <%ae>%n%aD%n%B', commit)
         author, date, message = text.split('\n', 2)
-        subject, body, trailers, _ = split_message(message)
-        adds = sorted(path for path, _ in self.added(commit))
+        subject, body, trailers, name, _ = split_message(message)
+        return Patch(author, date, subject, body, trailers, series=name)
+
+    def to_patch(self, commit, ours):
+        """Turn a commit into a patch; ``ours`` are all our new files."""
+        patch = self.header(commit)
+        patch.adds = sorted(path for path, _ in self.added(commit))
         excluded = [f':(exclude,literal){path}' for path in ours]
         hunks = self.git('diff-tree', '-p', '--no-renames', '--no-color',
                          '--no-ext-diff', '--no-commit-id', commit, '--', '.',
                          *excluded, strip=False)
-        hunks = re.sub(r'^index [0-9a-f]+\.\.[0-9a-f]+.*\n', '', hunks,
-                       flags=re.M)
-        return Patch(author, date, subject, body, trailers, adds, hunks)
+        patch.hunks = re.sub(r'^index [0-9a-f]+\.\.[0-9a-f]+.*\n', '', hunks,
+                             flags=re.M)
+        return patch
 
 
 def assembled_tree(build):
@@ -296,16 +339,15 @@ def assembled_tree(build):
 
 
 @contextlib.contextmanager
-def build_lock(build):
-    """One configure or refresh at a time in a build folder."""
+def build_lock(build, users='configure or refresh-series'):
+    """One user at a time in a build folder."""
     build.mkdir(parents=True, exist_ok=True)
     with open(build / '.lock', 'w', encoding='utf-8') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
-            raise SeriesError(f'another configure or refresh-series is at '
-                              f'work in {build}: wait until it has ended'
-                              ) from err
+            raise SeriesError(f'another {users} is at work in {build}: wait '
+                              'until it has ended') from err
         yield
 
 
@@ -315,19 +357,35 @@ def file_name(number, subject):
     return f'{number:04}-{slug.rstrip("-.")}.patch'
 
 
+def assign_series(patches, folder=PATCHES):
+    """Give each patch that names no series the series of the patch before."""
+    current = next(iter(series_names(folder)), '')
+    for patch in patches:
+        name = patch.series or current
+        if not re.fullmatch(SERIES_NAME, name):
+            raise SeriesError(f'"{patch.subject}" has the series "{name}": it '
+                              'must be named like 01-fixes')
+        if name < current:
+            raise SeriesError(f'"{patch.subject}" belongs to {name} but comes '
+                              f'after a patch of {current}: reorder the '
+                              'commits or change its Series: trailer')
+        patch.series = current = name
+
+
 def write_series(patches, folder=PATCHES):
-    """Replace the patch files of the series; returns whether they changed."""
-    before = {path.name: path.read_text(encoding='utf-8')
-              for path in [*folder.glob('*.patch'), folder / 'series']
-              if path.exists()}
+    """Replace all patch files; returns whether they changed."""
+    before = {str(path.relative_to(folder)): path.read_text(encoding='utf-8')
+              for path in patch_files(folder)}
     after = {}
-    for number, patch in enumerate(patches, 1):
-        patch.name = file_name(number, patch.subject)
-        after[patch.name] = patch.mail
-    after['series'] = ''.join(f'{patch.name}\n' for patch in patches)
+    numbers = collections.Counter()
+    for patch in patches:
+        numbers[patch.series] += 1
+        patch.name = file_name(numbers[patch.series], patch.subject)
+        after[patch.path] = patch.mail
     for name in before.keys() - after.keys():
         (folder / name).unlink()
     for name, text in after.items():
         if before.get(name) != text:
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text, encoding='utf-8')
     return before != after

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The series survives every way between files, commits and mails.
+# The patches survive every way between files, commits and mails.
 #
 # Copyright (c) 2026 QEMU SVM contributors
-"""Round trips of the series, and bad input to the tools that keep it.
+"""Round trips of the patches, and bad input to the tools that keep them.
 
 Each case works on a copy of this repository; the upstream source is taken out
 of build/qemu, so no network is needed.
@@ -12,6 +12,7 @@ of build/qemu, so no network is needed.
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -69,7 +70,7 @@ class SeriesTest(unittest.TestCase):
         shutil.rmtree(cls.work)
 
     def tearDown(self):
-        """Every case finds and leaves the tree as the series makes it."""
+        """Every case finds and leaves the tree as the patches make it."""
         run('git', 'reset', '-q', '--hard', cwd=self.repo)
         run('git', 'clean', '-qfd', cwd=self.repo)
         result = self.configure('--discard-edits')
@@ -93,6 +94,25 @@ class SeriesTest(unittest.TestCase):
     def head(self):
         return run('git', 'rev-parse', 'HEAD', cwd=self.tree).stdout
 
+    def patches(self):
+        """The patch files below subprojects/qemu, in their order."""
+        return sorted((self.repo / 'subprojects/qemu').glob('*/*.patch'))
+
+    def series(self):
+        """The names of the series, in their order."""
+        return sorted({path.parent.name for path in self.patches()})
+
+    def git_commit(self, subject, *trailers):
+        message = '\n'.join([subject, '', *trailers, 'Signed-off-by: T <t>'])
+        result = run('git', '-c', 'user.name=t', '-c', 'user.email=t',
+                     'commit', '-aqm', message, cwd=self.tree)
+        self.assertEqual(result.returncode, 0, result.stdout)
+
+    def edit(self, path='VERSION'):
+        """Change one of upstream's files."""
+        with open(self.tree / path, 'a', encoding='utf-8') as source:
+            source.write('\n')
+
     def test_refresh_after_assembly_changes_nothing(self):
         result = self.refresh('--check')
         self.assertEqual(result.returncode, 0, result.stdout)
@@ -105,17 +125,51 @@ class SeriesTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assertIn('the same tree', result.stdout)
         self.assertIn('checkpatch.pl: 0 patches with remarks', result.stdout)
+        identifier = ''
+        for name in self.series():
+            with self.subTest(series=name):
+                identifier = self.check_mails(name, identifier)
+
+    def check_mails(self, name, based_on):
+        """A series has numbers of its own and is based on the one before;
+        returns the identifier of its cover letter."""
+        mails = sorted((self.repo / 'build/mails' / name).iterdir())
+        count = len([path for path in self.patches()
+                     if path.parent.name == name])
+        self.assertEqual(len(mails), count + 1)
+        cover = mails[0].read_text(encoding='utf-8')
+        kept = self.repo / 'subprojects/qemu' / name / 'cover-letter'
+        subject = kept.read_text(encoding='utf-8').partition('\n')[0]
+        digits = '0' * len(str(count))
+        self.assertIn(f'Subject: [PATCH {digits}/{count}] {subject}', cover)
+        self.assertEqual(f'\nBased-on: {based_on}\n' in cover,
+                         bool(based_on))
+        for mail in mails[1:]:
+            text = mail.read_text(encoding='utf-8')
+            self.assertNotRegex(text, '(?m)^(Series|Adds): ')
+        return re.search('(?m)^Message-ID: (<.*>)$', cover)[1]
 
     def test_edit_goes_into_the_named_patch(self):
         with open(self.tree / 'hw/virtio/virtio-pci.c', 'a',
                   encoding='utf-8') as source:
             source.write('/* edited */\n')
         self.fails(self.refresh(), 'hw/virtio/virtio-pci.c', '--into')
+        last = self.series()[-1]
+        for place in ('0', 'no-series/1', f'{last}/100000'):
+            self.fails(self.refresh('--into', place), place, f'{last}/1')
         result = self.refresh('--into', '1')
         self.assertEqual(result.returncode, 0, result.stdout)
-        name = (self.repo / 'subprojects/qemu/series').read_text().split()[0]
-        text = (self.repo / 'subprojects/qemu' / name).read_text()
-        self.assertIn('+/* edited */', text)
+        self.assertIn('+/* edited */', self.patches()[0].read_text())
+
+    def test_edit_goes_into_the_named_patch_of_a_series(self):
+        name = self.series()[1]
+        self.edit()
+        result = self.refresh('--into', f'{name[:2]}/2')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        second = next(path for path in self.patches()
+                      if path.parent.name == name and
+                      path.name.startswith('0002-'))
+        self.assertIn('+++ b/VERSION\n', second.read_text())
 
     def test_new_file_moves_into_the_repository(self):
         path = 'hw/pci/brand_new.c'
@@ -127,28 +181,70 @@ class SeriesTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assertEqual((self.repo / path).read_text(), '/* new */\n')
         self.assertTrue((self.tree / path).is_symlink())
-        last = (self.repo / 'subprojects/qemu/series').read_text().split()[-1]
-        self.assertIn(f'Adds: {path}',
-                      (self.repo / 'subprojects/qemu' / last).read_text())
+        self.assertIn(f'Adds: {path}\n', self.patches()[-1].read_text())
+
+    def test_new_commit_belongs_to_the_series_before_it(self):
+        *_, name, last = self.series()
+        end = next(number for number, path in enumerate(self.patches())
+                   if path.parent.name == last)
+        commits = run('git', 'rev-list', '--reverse', 'upstream..HEAD',
+                      cwd=self.tree).stdout.split()
+        run('git', 'reset', '-q', '--hard', commits[end - 1], cwd=self.tree)
+        self.edit()
+        self.git_commit('VERSION: add a line')
+        result = run('git', '-c', 'user.name=t', '-c', 'user.email=t',
+                     'cherry-pick', f'{commits[end - 1]}..{commits[-1]}',
+                     cwd=self.tree)
+        self.assertEqual(result.returncode, 0, result.stdout)
+        result = self.refresh()
+        self.assertEqual(result.returncode, 0, result.stdout)
+        made = self.patches()[end]
+        self.assertEqual(made.parent.name, name)
+        self.assertIn('VERSION-add-a-line', made.name)
+        self.assertNotIn('Series: ', made.read_text())
+
+    def test_trailer_makes_a_series(self):
+        self.edit()
+        self.git_commit('VERSION: add a line', 'Series: 99-new')
+        result = self.refresh()
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertEqual(str(self.patches()[-1].relative_to(
+            self.repo / 'subprojects/qemu')),
+            '99-new/0001-VERSION-add-a-line.patch')
+        self.fails(run('scripts/export-series', cwd=self.repo),
+                   '99-new/cover-letter')
+
+    def test_commits_of_a_series_stand_together(self):
+        self.edit()
+        self.git_commit('VERSION: add a line', f'Series: {self.series()[0]}')
+        self.fails(self.refresh(), 'VERSION: add a line', self.series()[0],
+                   self.series()[-1])
+
+    def test_series_with_a_bad_name(self):
+        self.edit()
+        self.git_commit('VERSION: add a line', 'Series: ../x')
+        self.fails(self.refresh(), '../x', '01-fixes')
+
+    def test_patch_outside_of_a_series(self):
+        patch = self.patches()[0]
+        patch.rename(patch.parent.parent / patch.name)
+        self.fails(self.configure(), patch.name, 'in no series')
 
     def test_edits_are_not_lost_to_a_new_series(self):
-        with open(self.tree / 'VERSION', 'a', encoding='utf-8') as version:
-            version.write('\n')
-        with open(self.repo / 'subprojects/qemu/series', 'a',
-                  encoding='utf-8') as kept:
+        self.edit()
+        with open(self.patches()[-1], 'a', encoding='utf-8') as kept:
             kept.write('\n')
         self.fails(self.configure(), 'VERSION', 'refresh-series')
 
     def test_hook_that_does_not_apply(self):
         before = self.head()
-        name = (self.repo / 'subprojects/qemu/series').read_text().split()[0]
-        patch = self.repo / 'subprojects/qemu' / name
+        patch = self.patches()[0]
         lines = patch.read_text(encoding='utf-8').splitlines(keepends=True)
         start = next(number for number, line in enumerate(lines)
                      if line.startswith('@@'))
         lines[start + 1] = ' this context line stands nowhere\n'
         patch.write_text(''.join(lines), encoding='utf-8')
-        self.fails(self.configure(), name, 'does not apply')
+        self.fails(self.configure(), patch.name, 'does not apply')
         self.assertEqual(self.head(), before)
 
     def test_file_that_no_patch_adds(self):
