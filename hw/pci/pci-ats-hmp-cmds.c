@@ -18,7 +18,7 @@ static const char *on_off(bool on)
     return on ? "on" : "off";
 }
 
-/* What a function can be allowed to do */
+/* Describes a permission of a function. */
 static const char *permission(bool supported, bool enabled)
 {
     return supported ? on_off(enabled) : "not supported";

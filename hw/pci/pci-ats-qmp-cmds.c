@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * With the BQL: functions neither come nor go, and configuration space does
- * not change.
+ * The command runs with the BQL held.  Therefore functions are neither plugged
+ * nor unplugged meanwhile, and configuration space does not change.
  */
 
 #include "qemu/osdep.h"
@@ -140,11 +140,11 @@ static PciAtsAtcInfo *query_atc(PCIATC *atc)
     return info;
 }
 
-/* ---- PASIDs: a tree of PciAtsPasid, by PASID ---- */
+/* ---- PASIDs: a tree of PciAtsPasid, with the PASID as key ---- */
 
 static gint compare_pasids(gconstpointer a, gconstpointer b)
 {
-    /* PCI_NO_PASID + 1 is 0: requests without PASID come first */
+    /* PCI_NO_PASID + 1 is 0, so that requests without PASID come first. */
     uint32_t x = GPOINTER_TO_UINT(a) + 1, y = GPOINTER_TO_UINT(b) + 1;
 
     return x < y ? -1 : x > y;

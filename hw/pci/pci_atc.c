@@ -5,41 +5,44 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The table is set associative.  A set is two cache lines, with a sequence
- * counter, and an entry is three words:
+ * The table is set associative.  A set occupies two cache lines and has a
+ * sequence counter.  An entry consists of three words:
  *
  *   key    input address, order (log2 of the size in 4 KiB pages), Priv
  *   tag    PASID and generation, 0 for a free way
  *   value  translated address, PCIATCFlags
  *
- * Consecutive pages are in consecutive sets, so that a range neither
- * displaces itself nor jumps about in memory.  A page can be in as many
- * places as there are orders, and a lookup has to look for each order that
- * is in use.
+ * Consecutive pages are in consecutive sets, so that the entries of a range do
+ * not displace each other and lie next to each other in memory.  An entry for
+ * an address has a different place for each order, so that a lookup has to
+ * look for each order that is in use.
  *
  * PASIDs share PASID_BUCKETS buckets; requests without PASID have their own.
- * A bucket has a generation: entries of older generations are dead, so that
- * a bucket is flushed by counting up.  It also knows which orders it uses.
+ * A bucket has a generation.  Entries of older generations are dead, so that
+ * an increment of the generation flushes the bucket.  A bucket also records
+ * the orders of its entries.
  *
  * Locks:
  *
- *  - atc->lock: all changes of the table, of buckets and of the log.  Held
- *    for a time bounded by the table or by the entries filled, and never
- *    together with another lock of the ATC.
- *  - Those who wait for accesses may hold the BQL and IOMMU locks; within an
- *    access no lock is taken except atc->lock (commit).
+ *  - atc->lock protects all changes of the table, of buckets and of the log.
+ *    It is held for a time bounded by the size of the table or by the number
+ *    of entries filled, and never together with another lock of the ATC.
+ *  - A thread that waits for accesses may hold the BQL and IOMMU locks; within
+ *    an access no lock is taken except atc->lock (commit).
  *
  * Ordering:
  *
  *  - Lookups take no lock.  They read words with relaxed atomics, under the
  *    sequence counter of the set.
  *  - A thread drops entries, then waits for accesses in drain_wait().  An
- *    access enters the drain, then looks up.  So either it is waited for, or
- *    it does not see the entries.  This holds for entries that were displaced
- *    too, therefore the wait cannot depend on what was dropped.
- *  - atc->inv_seq is counted up before entries are dropped, and read before
- *    the translation is requested.  A commit compares it under atc->lock:
- *    what was invalidated since is in the log, or too much for it.
+ *    access enters the drain, then looks up.  Therefore either drain_wait()
+ *    waits for the access, or the access does not see the entries.  An access
+ *    may also use entries that have been evicted since.  Therefore
+ *    drain_wait() is called even if no entry was dropped.
+ *  - atc->inv_seq is incremented before entries are dropped, and read before
+ *    the translation is requested.  A commit compares it with atc->lock held:
+ *    the log contains the invalidations since then, unless there were too many
+ *    for it.
  */
 
 #include "qemu/osdep.h"
@@ -70,8 +73,8 @@
 #define BUCKET_NO_PASID PASID_BUCKETS
 
 /*
- * Entries of different PASIDs for one page are in this many adjacent sets,
- * where an invalidation for all PASIDs looks for them.
+ * Entries of different PASIDs for one page are spread over this many adjacent
+ * sets.  An invalidation for all PASIDs looks at all of them.
  */
 #define PASID_SKEWS     8
 
@@ -81,15 +84,15 @@
 #define INV_LOG_SIZE    64
 #define CACHE_LINE      64
 
-/* A lookup that meets a writer this often gives up and is a miss. */
+/* A lookup that a writer disturbs this often gives up and counts as a miss. */
 #define SEQ_RETRIES     256
 
 #define KEY_PRIV        (1u << 6)
 
 typedef struct ATCSet {
     QemuSeqLock seq;
-    uint8_t used;               /* ways hit since the hand passed */
-    uint8_t hand;               /* next way to be considered for eviction */
+    uint8_t used;               /* ways that were hit since the hand passed */
+    uint8_t hand;               /* next candidate for eviction */
     uint32_t tags[PCI_ATC_WAYS];
     aligned_uint64_t keys[PCI_ATC_WAYS];
     aligned_uint64_t values[PCI_ATC_WAYS];
@@ -101,7 +104,7 @@ typedef struct ATCBucket {
     aligned_uint64_t orders;    /* bit n: entries of order n may exist */
     uint32_t generation;        /* 1 to GEN_MAX */
     uint32_t live;              /* entries of this generation */
-    uint64_t last_inv;          /* inv_seq of the last one for a PASID here */
+    uint64_t last_inv;          /* inv_seq of the last one of its PASIDs */
 } ATCBucket;
 
 typedef struct ATCInvalidation {
@@ -110,14 +113,14 @@ typedef struct ATCInvalidation {
     hwaddr last;
 } ATCInvalidation;
 
-/* Of accesses with one token of the drain */
+/* Statistics of the accesses with one token of the drain */
 typedef struct ATCStripe {
     Stat64 hits;
     Stat64 misses;
 } QEMU_ALIGNED(CACHE_LINE) ATCStripe;
 
 struct PCIATC {
-    /* Read by everyone, written rarely */
+    /* Read without a lock, rarely written */
     ATCSet *sets;
     uint32_t set_bits;
     uint32_t set_mask;
@@ -126,9 +129,9 @@ struct PCIATC {
 
     ATCStripe stripes[DRAIN_TOKENS];
 
-    /* Protected by lock; not in the cache lines of the above */
+    /* Protected by @lock; not in the cache lines of the members above */
     QemuMutex lock;
-    aligned_uint64_t inv_seq;       /* read by everyone */
+    aligned_uint64_t inv_seq;       /* also read without @lock */
     ATCInvalidation log[INV_LOG_SIZE];
     uint64_t last_inv_any;
     PCIATCStats stats;
@@ -149,7 +152,7 @@ static inline uint64_t make_key(hwaddr addr, unsigned order, bool priv)
     return (addr & ~order_mask(order)) | order | (priv ? KEY_PRIV : 0);
 }
 
-/* The space of a PASID is what entries are tagged with. */
+/* The tag of an entry contains the space of its PASID. */
 static inline bool pasid_to_space(uint32_t pasid, uint32_t *space)
 {
     if (pasid == PCI_NO_PASID) {
@@ -176,7 +179,10 @@ static inline uint32_t tag_space(uint32_t tag)
     return extract32(tag, 0, SPACE_BITS);
 }
 
-/* Set of a page in the space with skew 0; the others follow it. */
+/*
+ * Returns the set of a page for spaces with skew 0.  The sets for the other
+ * skews follow it.
+ */
 static inline uint32_t page_set(const PCIATC *atc, hwaddr addr, unsigned order)
 {
     uint64_t page = addr >> ATC_PAGE_BITS >> order;
@@ -211,7 +217,7 @@ static bool set_lookup(ATCSet *set, uint64_t key, uint32_t tag,
         }
         if (likely(!seqlock_read_retry(&set->seq, seq))) {
             if (way < PCI_ATC_WAYS) {
-                /* A hint: it does not matter if threads undo each other's */
+                /* This is a hint: threads may overwrite each other's bits. */
                 uint8_t used = qatomic_read(&set->used);
                 if (!(used & (1 << way))) {
                     qatomic_set(&set->used, used | (1 << way));
@@ -225,9 +231,10 @@ static bool set_lookup(ATCSet *set, uint64_t key, uint32_t tag,
 }
 
 /*
- * Looks for an entry of order *order first, then for others, large ones
- * first.  One that does not grant what is needed hides no other: permissions
- * can be extended without an invalidation, by an entry of another size.
+ * Looks for an entry of order @order first, then for the other orders, the
+ * largest first.  The search goes on after an entry that does not grant
+ * @need: an IOMMU can extend permissions without an invalidation, and then
+ * the new permissions can be in an entry of another size.
  */
 static bool find_entry(PCIATC *atc, uint32_t space, hwaddr addr,
                        uint32_t need, unsigned *order, uint64_t *value)
@@ -325,7 +332,7 @@ void pci_atc_drain(PCIATC *atc)
     drain_wait(atc->accesses);
 }
 
-/* Changes of the table; all of these are called with atc->lock held */
+/* Changes of the table.  These functions are called with atc->lock held. */
 
 static inline bool tag_live(PCIATC *atc, uint32_t tag)
 {
@@ -364,8 +371,9 @@ static void flush_bucket(PCIATC *atc, ATCBucket *bucket)
     qatomic_set_u64(&bucket->orders, 0);
     if (generation > GEN_MAX) {
         /*
-         * Tags of the first generations may still be there: remove them
-         * before these start again.  Generation 0 is nobody's.
+         * The table may still contain tags of the first generations: remove
+         * them before these generations are used again.  No tag has
+         * generation 0.
          */
         qatomic_set(&bucket->generation, 0);
         for (uint32_t i = 0; i <= atc->set_mask; i++) {
@@ -442,8 +450,8 @@ static uint64_t orders_in_use(PCIATC *atc, uint32_t space)
 }
 
 /*
- * The cheapest of three ways: look for each page of the range, look at each
- * set, or, if these are too many, flush.
+ * Drops a range in the cheapest of three ways: looks for each page of the
+ * range; looks at each set; or flushes, if both would take too many steps.
  */
 static void drop_range(PCIATC *atc, uint32_t space, hwaddr first, hwaddr last)
 {
@@ -454,7 +462,7 @@ static void drop_range(PCIATC *atc, uint32_t space, hwaddr first, hwaddr last)
     uint64_t visits = 0;
 
     for (uint64_t left = orders; left; left &= left - 1) {
-        /* Not more than 2^52 each, and at most 53 of them: cannot wrap */
+        /* At most 53 orders with at most 2^52 visits each: cannot wrap */
         visits += ((last - first) >> ATC_PAGE_BITS >> ctz64(left)) + 2;
     }
     visits *= skews;
@@ -486,7 +494,10 @@ static void log_invalidation(PCIATC *atc, uint32_t space, hwaddr first,
     } else {
         space_bucket(atc, space)->last_inv = seq;
     }
-    /* Who reads the new value also reads the guest's new page tables. */
+    /*
+     * A thread that reads the new value also reads the guest's new page
+     * tables.
+     */
     smp_mb_release();
     qatomic_set_u64(&atc->inv_seq, seq);
 }
@@ -550,7 +561,7 @@ static bool fill_raced(PCIATC *atc, uint64_t token, uint32_t space,
     return false;
 }
 
-/* A free or dead way, or else one that was not used lately */
+/* Returns a free or dead way, or else evicts one that was not used lately. */
 static unsigned choose_way(PCIATC *atc, ATCSet *set)
 {
     uint8_t used = qatomic_read(&set->used);
@@ -585,7 +596,7 @@ static void insert(PCIATC *atc, ATCSet *set, uint32_t tag, uint64_t key,
         if (set->tags[way] == tag && set->keys[way] == key) {
             uint64_t old = set->values[way];
 
-            /* Both were granted, and none has been invalidated. */
+            /* The IOMMU has granted both and invalidated neither. */
             if (!((old ^ value) & (~ATC_FLAGS | PCI_ATC_UNTRANSLATED))) {
                 value |= old;
             }
@@ -618,7 +629,10 @@ static bool commit_one(PCIATC *atc, uint64_t token, uint32_t space,
     uint64_t value = entry->perm & ATC_FLAGS;
     unsigned order;
 
-    /* R = W = 0: no access, and it can change without an invalidation */
+    /*
+     * R = W = 0 grants no access, and the IOMMU can grant access later without
+     * an invalidation.
+     */
     if ((mask & (mask + 1)) || mask < MAKE_64BIT_MASK(0, ATC_PAGE_BITS) ||
         !(value & (PCI_ATC_READ | PCI_ATC_WRITE))) {
         atc->stats.rejected++;
@@ -660,7 +674,7 @@ size_t pci_atc_fill_commit(PCIATC *atc, uint64_t token, uint32_t pasid,
 
 /* Statistics */
 
-/* The entries of each space; with atc->lock held */
+/* Counts the entries of each space.  Called with atc->lock held. */
 static GHashTable *count_spaces(PCIATC *atc)
 {
     GHashTable *counts = g_hash_table_new(NULL, NULL);

@@ -1,13 +1,13 @@
 /*
- * What a PCI function does with ATS, PASID and page requests, for those who
- * watch: query-pci-ats
+ * Statistics of a PCI function with ATS, PASID or PRI, for query-pci-ats
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * An invalidation is counted in one place, however many PASIDs it is for: a
- * PASID remembers what the count was when its first notifier came.
+ * An invalidation increments one counter, however many PASIDs it concerns: a
+ * PASID records the values of the counters at the registration of its first
+ * notifier.
  */
 
 #include "qemu/osdep.h"
@@ -112,7 +112,10 @@ void pci_ats_info_get_requests(const PCIDevice *dev, PCIATSRequests *result)
 {
     const PCIATSInfo *info = &dev->ats_info;
 
-    /* A request is counted before its failure: read in the other order */
+    /*
+     * A request is counted before its failure: read the counters in the
+     * opposite order.
+     */
     result->failed = stat64_get(&info->failed);
     result->truncated = stat64_get(&info->truncated);
     result->denied = stat64_get(&info->denied);
@@ -148,7 +151,7 @@ void pci_ats_info_foreach_pasid(PCIDevice *dev, PCIATSInvalidationsFn *fn,
             [PCI_ATS_INV_PASID] = p->own,
         };
 
-        /* A Global Invalidate does not concern requests without PASID */
+        /* A Global Invalidate does not concern requests without PASID. */
         if (pasid != PCI_NO_PASID) {
             counts[PCI_ATS_INV_ALL_PASIDS] =
                 info->invalidations[PCI_ATS_INV_ALL_PASIDS] -

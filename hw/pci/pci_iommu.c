@@ -17,7 +17,7 @@
 #include "pci-internal.h"
 #include "trace.h"
 
-/* Data of one request with PASID that an invalidation may have to wait for */
+/* Bytes of one request with PASID that an invalidation may have to wait for */
 #define PASID_CHUNK (256 * KiB)
 
 void pci_iommu_bind(PCIDevice *dev)
@@ -273,10 +273,10 @@ typedef struct PASIDRequest {
     bool exec;
     DMADirection dir;
     MemTxAttrs attrs;
-    bool drained;               /* by a thread without the BQL */
+    bool drained;               /* true in a thread without the BQL */
 } PASIDRequest;
 
-/* As much of @len as one translation covers */
+/* Transfers the part of @len that one translation covers, and reduces @len. */
 static MemTxResult pasid_dma_piece(const PASIDRequest *rq, dma_addr_t addr,
                                    void *buf, dma_addr_t *len)
 {
@@ -332,7 +332,7 @@ MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
         .dir = dir,
         .attrs = {
             .requester_id = pci_requester_id(dev),
-            /* To access registers is to wait for the BQL */
+            /* An access to registers would wait for the BQL. */
             .memory = drained,
         },
         .drained = drained,

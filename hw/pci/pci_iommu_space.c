@@ -1,5 +1,5 @@
 /*
- * The DMA address space of a source id, as an IOMMU keeps it
+ * The DMA address space that an IOMMU keeps for a source id
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -15,7 +15,10 @@
 #include "pci-internal.h"
 #include "trace.h"
 
-/* Spaces that are out of service, but listened to; protected by the BQL */
+/*
+ * Spaces that are out of service but still have memory listeners.  Protected
+ * by the BQL.
+ */
 static QLIST_HEAD(, PCIIOMMUSpace) retired_spaces =
     QLIST_HEAD_INITIALIZER(retired_spaces);
 
@@ -33,7 +36,10 @@ void pci_iommu_forget_bus(PCIBus *bus)
 
 static void space_destroy(PCIIOMMUSpace *space)
 {
-    /* It holds a reference to the owner of its root until it is gone */
+    /*
+     * The address space holds a reference to the owner of its root until it
+     * is destroyed.
+     */
     address_space_destroy(&space->as);
     object_unref(OBJECT(space));
 }
@@ -50,7 +56,10 @@ static void retired_spaces_sweep(void)
     }
 }
 
-/* Subregions refer to their owner, which could otherwise never be freed */
+/*
+ * Mapped subregions hold references to their owner, so that it is never freed
+ * while they stay mapped.
+ */
 static void container_clear(MemoryRegion *container)
 {
     MemoryRegion *mr, *next;

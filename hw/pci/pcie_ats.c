@@ -8,13 +8,13 @@
  * pcie_ats_init() and pcie_ats_reset() are older than this file and stay in
  * pcie.c.
  *
- * What the guest has enabled is kept in one word, exp.request_enables, so that
- * a thread of a device model can read it while a vCPU writes configuration
- * space.  All writers hold the BQL.
+ * One word, exp.request_enables, holds the enable bits that the guest has set,
+ * so that a thread of a device model can read them while a vCPU writes
+ * configuration space.  All writers hold the BQL.
  *
- * STU is one that takes effect when Enable is set: software must not change the
- * register while ATS is enabled (10.5.1.3), and page requests and look-ahead
- * must not see it change under way.
+ * A new STU takes effect when Enable is set: software must not change the
+ * register while ATS is enabled (10.5.1.3), and the STU must stay constant
+ * during page requests and prefetches.
  */
 
 #include "qemu/osdep.h"
@@ -36,7 +36,7 @@ static uint32_t request_enables(const PCIDevice *dev)
     return qatomic_read(&dev->exp.request_enables);
 }
 
-/* VFs share the PASID configuration of their PF (9.3.7.14) */
+/* VFs share the PASID configuration of their PF (9.3.7.14). */
 static uint32_t pasid_enables(const PCIDevice *dev)
 {
     return request_enables(pci_is_vf(dev) ? dev->exp.sriov_vf.pf : dev);
@@ -59,7 +59,7 @@ void pcie_pasid_init(PCIDevice *dev, uint16_t offset, uint8_t pasid_width,
 
     pci_set_word(dev->config + offset + PCI_PASID_CAP,
                  (pasid_width << ctz32(PCI_PASID_CAP_WIDTH)) | supported);
-    /* An enable bit is read-only zero without its capability (7.8.8.3) */
+    /* An enable bit is read-only zero without its capability (7.8.8.3). */
     pci_set_word(dev->wmask + offset + PCI_PASID_CTRL,
                  PCI_PASID_CTRL_ENABLE | supported);
     pcie_ats_update(dev);
@@ -116,7 +116,7 @@ static uint16_t ats_ctrl(const PCIDevice *dev)
                                            PCI_ATS_CTRL) : 0;
 }
 
-/* VFs use the STU of their PF (10.5.1.3) */
+/* VFs use the STU of their PF (10.5.1.3). */
 static uint32_t stu_bits(const PCIDevice *dev)
 {
     uint16_t ctrl = ats_ctrl(pci_is_vf(dev) ? dev->exp.sriov_vf.pf : dev);
@@ -183,7 +183,10 @@ void pcie_ats_post_load(PCIDevice *dev)
                                 PCI_SRIOV_TOTAL_VF) : 0;
 
     ats_load(dev);
-    /* VFs are loaded before their PF, which has their STU */
+    /*
+     * VFs are loaded before their PF, so that the STU of the PF was not known
+     * when they were loaded.
+     */
     for (unsigned i = 0; i < vfs; i++) {
         ats_load(dev->exp.sriov_pf.vf[i]);
     }

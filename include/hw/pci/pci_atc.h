@@ -5,12 +5,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * An ATC holds what the translation agent (the IOMMU) answered to the
- * translation requests of one PCIe function, until the IOMMU invalidates it
- * (PCIe 5.0, chapter 10).  All functions can be called from any thread, at
- * once, with or without the BQL.
+ * An ATC holds the translations that the translation agent (the IOMMU) has
+ * returned to the translation requests of one PCIe function, until the IOMMU
+ * invalidates them (PCIe 5.0, chapter 10).  All functions of this file are
+ * callable from any thread, concurrently, with or without the BQL.
  *
- * A DMA looks like this:
+ * A DMA proceeds as follows:
  *
  *     for (;;) {
  *         pci_atc_access_begin(atc, &access);
@@ -22,31 +22,31 @@
  *         pci_atc_access_end(&access);
  *
  *         token = pci_atc_fill_begin(atc);
- *         n = ... ask the IOMMU for a translation, into entries[]
+ *         n = ... send a translation request; its result goes to entries[]
  *         pci_atc_fill_commit(atc, token, pasid, entries, n);
  *         ... if nothing was granted: page request, or give up
  *     }
  *
- * A device drops everything when ATS is switched off in its configuration
+ * A function drops all entries when ATS is switched off in its configuration
  * space, and when it is reset (10.3.7, implicit invalidation events).
  *
- * What a lookup returns may be used until pci_atc_access_end(), no longer.
- * pci_atc_invalidate(), called by the invalidation notifier, waits for
- * accesses that are under way; this is what allows the invalidation
- * completion to be sent when it returns (PCIe 5.0, 10.3.3: a function
- * completes an invalidation only when no request that uses the old
- * translation is outstanding).
+ * The caller may use the result of a lookup until pci_atc_access_end(), but
+ * not longer.  pci_atc_invalidate(), called by the invalidation notifier,
+ * waits until the accesses that began earlier have ended.  Therefore the IOMMU
+ * may report the completion of the invalidation when it returns (PCIe 5.0,
+ * 10.3.3: a function completes an invalidation only when no request that uses
+ * the old translation is outstanding).
  *
  * The notifier runs in a vCPU thread that holds the BQL, and perhaps a lock
  * of the IOMMU.  Therefore, between begin and end, a thread must not
- *  - take the BQL or wait for somebody who does;
+ *  - take the BQL or wait for a thread that takes it;
  *  - call into the IOMMU (translation request, page request);
  *  - access anything but RAM: MMIO takes the BQL, and MMIO of the IOMMU
  *    itself can start an invalidation in this very thread;
  *  - invalidate or drain the same ATC.
  * To access MMIO, end the access, take the BQL, begin, look up again, end,
- * and do the access while holding the BQL: all invalidations come with the
- * BQL held, so that none can come in between.
+ * and access MMIO with the BQL held: IOMMUs invalidate with the BQL held only,
+ * so that no invalidation can happen in between.
  */
 
 #ifndef HW_PCI_PCI_ATC_H
@@ -55,12 +55,12 @@
 #include "exec/memory.h"
 
 /*
- * In pci_atc_invalidate(): all PASIDs (PCIe 5.0, 10.3.8, Global Invalidate),
- * and requests without a PASID.
+ * Argument of pci_atc_invalidate(): all PASIDs (PCIe 5.0, 10.3.8, Global
+ * Invalidate), and requests without PASID.
  */
 #define PCI_ATC_ANY_PASID (UINT32_MAX - 1)
 
-/* Entries that never displace each other, whatever their addresses. */
+/* This many entries never displace each other, whatever their addresses. */
 #define PCI_ATC_WAYS 6
 
 /* Upper bound of the capacity that pci_atc_new() accepts. */
@@ -74,10 +74,10 @@
  *
  * @PCI_ATC_READ: R, read permission
  * @PCI_ATC_WRITE: W, write permission
- * @PCI_ATC_EXEC: Exe, execute permission; means nothing without R
+ * @PCI_ATC_EXEC: Exe, execute permission; meaningless without R
  * @PCI_ATC_PRIV: Priv, the permissions are those of privileged requests
- * @PCI_ATC_GLOBAL: Global, the mapping is the same in all PASIDs
- * @PCI_ATC_UNTRANSLATED: U, only untranslated requests may be used
+ * @PCI_ATC_GLOBAL: Global, the mapping is the same for all PASIDs
+ * @PCI_ATC_UNTRANSLATED: U, the function may use untranslated requests only
  */
 typedef enum PCIATCFlags {
     PCI_ATC_READ         = 1 << 0,
@@ -91,7 +91,9 @@ typedef enum PCIATCFlags {
 typedef struct PCIATC PCIATC;
 
 /**
- * struct PCIATCAccess: a DMA under way; opaque, on the stack of the caller
+ * struct PCIATCAccess: an access that has begun
+ *
+ * The struct is opaque.  The caller allocates it on its stack.
  */
 typedef struct PCIATCAccess {
     /* private: */
@@ -104,11 +106,12 @@ typedef struct PCIATCAccess {
 /**
  * struct PCIATCRun: result of a lookup
  *
- * @translated_addr: where the first byte is.  With PCI_ATC_UNTRANSLATED in
- *     @flags this is the input address, to be sent as untranslated.
- * @length: bytes, from there on, that are contiguous and allowed; at least 1
- *     and at most what was asked for
- * @flags: PCIATCFlags that hold for all of these bytes
+ * @translated_addr: address of the first byte.  With PCI_ATC_UNTRANSLATED in
+ *     @flags this is the input address, for an untranslated request.
+ * @length: number of bytes from @translated_addr on that are contiguous and
+ *     that the function may access; at least 1 and at most the requested
+ *     length
+ * @flags: the PCIATCFlags that all of these bytes have
  */
 typedef struct PCIATCRun {
     hwaddr translated_addr;
@@ -117,20 +120,22 @@ typedef struct PCIATCRun {
 } PCIATCRun;
 
 /**
- * struct PCIATCStats: what an ATC did since it was created
+ * struct PCIATCStats: statistics of an ATC since its creation
  *
- * Always: @fills == @entries + @evictions + @dropped.
+ * At all times @fills == @entries + @evictions + @dropped.
  *
  * @capacity: number of entries that the ATC can hold
- * @entries: number of entries that it holds
- * @hits: entries that lookups returned; a run counts each of its entries
- * @misses: lookups that returned nothing
+ * @entries: number of entries that the ATC holds
+ * @hits: entries that lookups returned; each entry of a run counts
+ * @misses: lookups that returned no entry
  * @fills: entries added
- * @updates: entries that replaced one of the same page
- * @refused: entries not taken because an invalidation came meanwhile
- * @rejected: entries not taken because they cannot be cached: no permission
- *     at all, size that is not a power of two of at least 4 KiB, bad PASID
- * @evictions: entries displaced to make room
+ * @updates: entries that replaced an entry for the same page
+ * @refused: entries not added because the IOMMU invalidated them after the
+ *     translation request began
+ * @rejected: entries not added because they cannot be cached: they grant no
+ *     permission, their size is not a power of two of at least 4 KiB, or
+ *     their PASID is out of range
+ * @evictions: entries displaced by others
  * @invalidations: number of invalidations
  * @dropped: entries that invalidations dropped
  */
@@ -151,13 +156,14 @@ typedef struct PCIATCStats {
 /**
  * pci_atc_new: create an empty ATC
  *
- * All memory is allocated here: about 4 KiB, and 21.3 bytes per entry.
+ * This function allocates all memory of the ATC: about 4 KiB, and 21.3 bytes
+ * per entry.
  *
- * @entries: how many entries it should be able to hold at least, 1 to
- *     %PCI_ATC_MAX_ENTRIES; what is outside this range is clamped to it.
- *     Rounded up to a power of two times %PCI_ATC_WAYS.
+ * @entries: minimum capacity in entries, 1 to %PCI_ATC_MAX_ENTRIES; values
+ *     outside this range are clamped to it.  The capacity is rounded up to a
+ *     power of two times %PCI_ATC_WAYS.
  *
- * Returns: the ATC, to be freed with pci_atc_free().
+ * Returns: the ATC; the caller frees it with pci_atc_free().
  */
 PCIATC *pci_atc_new(uint32_t entries);
 
@@ -171,23 +177,23 @@ PCIATC *pci_atc_new(uint32_t entries);
 void pci_atc_free(PCIATC *atc);
 
 /**
- * pci_atc_access_begin: begin an access, the frame around lookups and DMA
+ * pci_atc_access_begin: begin an access, which encloses lookups and DMA
  *
- * Never blocks.  Accesses can be nested.  See the rules for the time until
- * pci_atc_access_end() at the top of this file.
+ * Never blocks.  Accesses can be nested.  The top of this file has the rules
+ * for the time until pci_atc_access_end().
  *
  * @atc: the ATC
- * @access: to be handed to pci_atc_lookup() and pci_atc_access_end(); need
- *     not be initialised
+ * @access: the access, for pci_atc_lookup() and pci_atc_access_end(); the
+ *     caller need not initialise it
  */
 void pci_atc_access_begin(PCIATC *atc, PCIATCAccess *access);
 
 /**
  * pci_atc_access_end: end an access
  *
- * From here on the results of its lookups must not be used any more.  May be
- * called by a different thread than the one that began the access, if the
- * two are synchronised.
+ * After this call the caller must not use the results of the lookups any more.
+ * A different thread than the one that began the access may end it, if the two
+ * threads are synchronised.
  *
  * @access: the access
  */
@@ -196,24 +202,25 @@ void pci_atc_access_end(PCIATCAccess *access);
 /**
  * pci_atc_lookup: look for a translation
  *
- * Never blocks.  An ATC may forget anything at any time: a caller whose
- * lookup fails after a fill has to ask the IOMMU again.
+ * Never blocks.  An ATC may evict any entry at any time: a caller whose lookup
+ * fails after a fill has to send another translation request.
  *
- * If the first byte is translated, the result extends over following
+ * If the ATC translates the first byte, the result extends over the following
  * entries, of any size, as long as their translated addresses are contiguous,
  * they grant @need, and they agree in PCI_ATC_UNTRANSLATED.
  *
- * @access: the access under way
- * @pasid: 0 to 0xfffff, or PCI_NO_PASID; nothing is found for other values
+ * @access: the access, begun with pci_atc_access_begin()
+ * @pasid: 0 to 0xfffff, or PCI_NO_PASID; the lookup fails for other values
  * @addr: input address of the first byte
- * @len: number of bytes wanted; nothing is found for 0, and what is beyond
- *     the top of the address space is cut off
+ * @len: requested length in bytes; the lookup fails for 0, and the result ends
+ *     at the top of the address space
  * @need: PCI_ATC_READ, PCI_ATC_WRITE and PCI_ATC_EXEC that entries must
- *     grant, 0 for any entry; PCI_ATC_PRIV for a privileged request, which
- *     uses only entries for privileged requests, and others use only others
- * @run: the result, unchanged if there is none
+ *     grant, 0 for any entry; PCI_ATC_PRIV for a privileged request.
+ *     Privileged requests use only entries with PCI_ATC_PRIV, other requests
+ *     only entries without it.
+ * @run: the result; unchanged if the lookup fails
  *
- * Returns: true if at least the first byte is translated.
+ * Returns: true if the ATC translates at least the first byte.
  */
 bool pci_atc_lookup(PCIATCAccess *access, uint32_t pasid, hwaddr addr,
                     hwaddr len, uint32_t need, PCIATCRun *run);
@@ -221,8 +228,8 @@ bool pci_atc_lookup(PCIATCAccess *access, uint32_t pasid, hwaddr addr,
 /**
  * pci_atc_fill_begin: announce a translation request
  *
- * To be called before the IOMMU is asked.  Nothing needs to be undone if
- * pci_atc_fill_commit() is not called afterwards.
+ * Call it before pci_ats_request_translation().  It has no effect that would
+ * have to be undone if pci_atc_fill_commit() does not follow.
  *
  * @atc: the ATC
  *
@@ -233,28 +240,28 @@ uint64_t pci_atc_fill_begin(PCIATC *atc);
 /**
  * pci_atc_fill_commit: enter the result of a translation request
  *
- * Entries that overlap with an invalidation of the same PASID (or of any)
- * that came after pci_atc_fill_begin() are refused.  When so many
- * invalidations came meanwhile that the ATC does not remember the ranges of
- * all of them, it refuses more than it has to.
+ * The ATC refuses entries that overlap with an invalidation of the same PASID
+ * (or of all PASIDs) that happened after pci_atc_fill_begin().  After so many
+ * invalidations that the ATC does not remember the ranges of all of them, it
+ * refuses more entries than it has to.
  *
- * Takes a lock of the ATC for a time proportional to @n.  May be called
- * within an access.
+ * Holds a lock of the ATC for a time proportional to @n.  Callable within an
+ * access.
  *
  * @atc: the ATC
  * @token: from pci_atc_fill_begin()
- * @pasid: of the request, 0 to 0xfffff, or PCI_NO_PASID; other values are
- *     rejected
- * @entries: completions.  iova, translated_addr and addr_mask describe one
- *     page: addr_mask is its size - 1, and a size that is not a power of two
- *     of at least 4 KiB is rejected; address bits below the size are
- *     ignored.  perm holds PCIATCFlags; an entry with neither
- *     PCI_ATC_READ nor PCI_ATC_WRITE is rejected.  If the ATC holds an entry
- *     for the same page and the same translated address, the permissions of
- *     both are united, otherwise the new one replaces it.
+ * @pasid: PASID of the request, 0 to 0xfffff, or PCI_NO_PASID; the ATC rejects
+ *     other values
+ * @entries: translation completions.  iova, translated_addr and addr_mask
+ *     describe one page: addr_mask is its size - 1.  The ATC rejects a size
+ *     that is not a power of two of at least 4 KiB, and ignores address bits
+ *     below the size.  perm holds PCIATCFlags; the ATC rejects an entry with
+ *     neither PCI_ATC_READ nor PCI_ATC_WRITE.  If the ATC holds an entry for
+ *     the same page with the same translated address, it unites the
+ *     permissions of both, otherwise the new entry replaces the old one.
  * @n: number of elements of @entries, may be 0
  *
- * Returns: how many were taken
+ * Returns: the number of entries added or updated
  */
 size_t pci_atc_fill_commit(PCIATC *atc, uint64_t token, uint32_t pasid,
                            const IOMMUTLBEntry *entries, size_t n);
@@ -262,18 +269,18 @@ size_t pci_atc_fill_commit(PCIATC *atc, uint64_t token, uint32_t pasid,
 /**
  * pci_atc_drop: drop entries, without waiting for accesses
  *
- * When this returns, no lookup finds what was dropped, and no translation
- * request that began before can bring it back; but accesses that began
- * before can still use it, until pci_atc_drain() returns.  To process
+ * When this returns, no lookup finds the dropped entries, and no translation
+ * request that began earlier can add them again; but accesses that began
+ * earlier can still use them until pci_atc_drain() returns.  To process
  * several invalidations, call this for each and pci_atc_drain() once.
  *
- * Drops all entries of which any byte is in the range, privileged or not.
- * It may drop more, in particular all of a PASID for a range that holds a
- * great many pages.
+ * Drops all entries that overlap with the range, privileged or not.  It may
+ * drop more entries, in particular all entries of a PASID if the range
+ * contains a great many pages.
  *
  * @atc: the ATC
  * @pasid: 0 to 0xfffff, PCI_NO_PASID, or %PCI_ATC_ANY_PASID.  For other
- *     values there is nothing to be dropped.
+ *     values the function does nothing.
  * @first: first input address of the range
  * @last: last input address of the range (inclusive).  If it is below
  *     @first, all entries of @pasid are dropped.
@@ -281,9 +288,9 @@ size_t pci_atc_fill_commit(PCIATC *atc, uint64_t token, uint32_t pasid,
 void pci_atc_drop(PCIATC *atc, uint32_t pasid, hwaddr first, hwaddr last);
 
 /**
- * pci_atc_drain: wait for all accesses that began before
+ * pci_atc_drain: wait until all accesses that began earlier have ended
  *
- * May be called with the BQL held, not within an access.
+ * Callable with or without the BQL, but not within an access.
  *
  * @atc: the ATC
  */
@@ -302,25 +309,25 @@ void pci_atc_drain(PCIATC *atc);
 void pci_atc_invalidate(PCIATC *atc, uint32_t pasid, hwaddr first,
                         hwaddr last);
 
-/* Called for a PASID, or PCI_NO_PASID, that has entries */
+/* Called for each PASID, or PCI_NO_PASID, that has entries */
 typedef void PCIATCEntriesFn(uint32_t pasid, uint64_t entries, void *opaque);
 
 /**
  * pci_atc_foreach_pasid: count the entries of each PASID
  *
- * Holds the lock that pci_atc_fill_commit() takes while it looks at the table.
+ * Holds the lock that pci_atc_fill_commit() takes while it counts.
  *
  * @atc: the ATC
  * @fn: called, without a lock, for each PASID that has entries
- * @opaque: for @fn
+ * @opaque: argument of @fn
  */
 void pci_atc_foreach_pasid(PCIATC *atc, PCIATCEntriesFn *fn, void *opaque);
 
 /**
  * pci_atc_get_stats: read the statistics
  *
- * Exact if no other thread uses the ATC; accesses under way count their hits
- * and misses when they end.
+ * The result is exact if no other thread uses the ATC; an access adds its hits
+ * and misses when it ends.
  *
  * @atc: the ATC
  * @stats: the result

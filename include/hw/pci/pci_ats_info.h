@@ -1,6 +1,5 @@
 /*
- * What a PCI function does with ATS, PASID and page requests, for those who
- * watch: query-pci-ats
+ * Statistics of a PCI function with ATS, PASID or PRI, for query-pci-ats
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -22,9 +21,9 @@ struct PciAtsAtcInfo;
 /**
  * struct PCIATSInfoATC: registration of an ATC with the monitor
  *
- * @atc: the ATC; or NULL if it is not a PCIATC
- * @describe: if @atc is NULL, returns a description of its contents.  Called
- *     with the BQL held; the caller frees the result.
+ * @atc: the ATC; NULL if it is not a PCIATC
+ * @describe: if @atc is NULL, returns a description of the contents of the
+ *     ATC.  Called with the BQL held.  The caller frees the result.
  */
 typedef struct PCIATSInfoATC {
     struct PCIATC *atc;
@@ -33,22 +32,22 @@ typedef struct PCIATSInfoATC {
     QLIST_ENTRY(PCIATSInfoATC) next;
 } PCIATSInfoATC;
 
-/* Which translations an Invalidate Request is for (PCIe 5.0, 10.3) */
+/* Kinds of Invalidate Requests (PCIe 5.0, 10.3) */
 typedef enum PCIATSInvalidation {
     PCI_ATS_INV_NO_PASID,       /* without PASID */
-    PCI_ATS_INV_PASID,          /* of one PASID */
+    PCI_ATS_INV_PASID,          /* with a PASID */
     PCI_ATS_INV_ALL_PASIDS,     /* Global Invalidate */
     PCI_ATS_INV_KINDS,
 } PCIATSInvalidation;
 
 /**
- * struct PCIATSRequests: translation requests, and the answers to them
+ * struct PCIATSRequests: statistics of translation requests
  *
  * @requests: number of requests
- * @failed: answered with an error
- * @truncated: answered in part, for want of room in the result
- * @translations: translations in the answers
- * @denied: translations without the permission asked for
+ * @failed: requests that failed with an error
+ * @truncated: requests whose result did not hold all translations
+ * @translations: translations in the results
+ * @denied: translations without the requested permission
  */
 typedef struct PCIATSRequests {
     uint64_t requests;
@@ -64,8 +63,8 @@ typedef struct PCIATSInfo {
     QLIST_HEAD(, PCIATSInfoATC) atcs;
 
     /*
-     * Translation requests.  One that is answered with one translation that
-     * grants what it asks for costs one addition.
+     * Translation requests.  A request with a single translation that grants
+     * the requested permission increments one counter only.
      */
     Stat64 requests;
     Stat64 failed;
@@ -76,17 +75,18 @@ typedef struct PCIATSInfo {
     QemuMutex lock;
     /* Protected by @lock */
     uint64_t invalidations[PCI_ATS_INV_KINDS];
-    GHashTable *pasids;         /* those with notifiers of invalidations */
+    GHashTable *pasids;         /* PASIDs with notifiers of invalidations */
 } PCIATSInfo;
 
 /**
  * pci_ats_info_add_atc: register an ATC of a function with the monitor
  *
- * pci_ats_dma_new() registers its own.  Called with the BQL held.
+ * pci_ats_dma_new() registers the ATC of the DMA engine itself.  Called with
+ * the BQL held.
  *
  * @dev: the function
- * @atc: with PCIATSInfoATC.atc or PCIATSInfoATC.describe set; removed before
- *     the ATC is freed
+ * @atc: the ATC info, with PCIATSInfoATC.atc or PCIATSInfoATC.describe set.
+ *     The caller removes it before it frees the ATC.
  */
 void pci_ats_info_add_atc(PCIDevice *dev, PCIATSInfoATC *atc);
 
@@ -96,21 +96,22 @@ void pci_ats_info_add_atc(PCIDevice *dev, PCIATSInfoATC *atc);
  * Called with the BQL held.  When it returns, the monitor does not access the
  * ATC any more.
  *
- * @atc: from pci_ats_info_add_atc()
+ * @atc: the ATC info that pci_ats_info_add_atc() has registered
  */
 void pci_ats_info_remove_atc(PCIATSInfoATC *atc);
 
 /**
  * pci_ats_invalidate_requested: an IOMMU sends a function an Invalidate Request
  *
- * For IOMMUs; called once for each request, from any thread, before the
- * notifiers are.
+ * IOMMUs call this function once for each request, before they call the
+ * notifiers.  Callable from any thread.
  *
  * @bus: bus of the requester
- * @devfn: device and function number of the requester; nothing happens if
- *     there is no function, as behind a bridge that takes over its requests
- * @kind: which translations
- * @pasid: the PASID of PCI_ATS_INV_PASID, otherwise PCI_NO_PASID
+ * @devfn: device and function number of the requester.  The function does
+ *     nothing if there is no PCI function at this address, as for requests
+ *     that a bridge takes over.
+ * @kind: kind of the request
+ * @pasid: for PCI_ATS_INV_PASID the PASID, otherwise PCI_NO_PASID
  * @addr: first address of the range
  * @mask: size of the range - 1
  */
@@ -118,23 +119,23 @@ void pci_ats_invalidate_requested(PCIBus *bus, int devfn,
                                   PCIATSInvalidation kind, uint32_t pasid,
                                   hwaddr addr, hwaddr mask);
 
-/* For hw/pci */
+/* The functions below are for hw/pci only. */
 
 void pci_ats_info_init(PCIDevice *dev);
 void pci_ats_info_destroy(PCIDevice *dev);
 
-/* A notifier of the invalidations of @pasid has been or will be registered */
+/* Counts a notifier of the invalidations of @pasid. */
 void pci_ats_info_add_notifier(PCIDevice *dev, uint32_t pasid);
-/* It is no longer registered */
+/* Undoes pci_ats_info_add_notifier(). */
 void pci_ats_info_remove_notifier(PCIDevice *dev, uint32_t pasid);
 
 /**
- * pci_ats_info_count: a translation request has been answered
+ * pci_ats_info_count: count a translation request and its result
  *
- * @info: of the function
- * @translations: elements in the answer, 0 after an error
- * @denied: how many of them do not grant what was asked for
- * @truncated: there was no room for more
+ * @info: the statistics of the function
+ * @translations: number of elements in the result, 0 after an error
+ * @denied: number of elements without the requested permission
+ * @truncated: true if the result did not hold all translations
  */
 static inline void pci_ats_info_count(PCIATSInfo *info, size_t translations,
                                       uint32_t denied, bool truncated)
@@ -153,14 +154,15 @@ static inline void pci_ats_info_count(PCIATSInfo *info, size_t translations,
     }
 }
 
-/* What has been counted; from any thread */
+/* Read the counters.  Callable from any thread. */
 void pci_ats_info_get_requests(const PCIDevice *dev, PCIATSRequests *result);
 void pci_ats_info_get_invalidations(PCIDevice *dev,
                                     uint64_t result[PCI_ATS_INV_KINDS]);
 
 /*
- * Calls @fn for each PASID with notifiers, with the invalidations since the
- * first of them came; @fn must not call into this file
+ * Calls @fn for each PASID with notifiers.  @counts are the invalidations
+ * since the registration of its first notifier.  @fn must not call functions
+ * of this file.
  */
 typedef void PCIATSInvalidationsFn(uint32_t pasid,
                                    const uint64_t counts[PCI_ATS_INV_KINDS],

@@ -5,12 +5,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Everything here may be called from any thread, with or without the BQL,
- * and from several threads at once, unless the function says otherwise.
- * Callbacks run in whatever thread the IOMMU works in: with the BQL when a
- * guest's invalidation or page response triggers them, without it when
- * another thread of a device does.  They must be short and must not wait for
- * the BQL.
+ * All functions of this file are callable from any thread, with or without the
+ * BQL, and concurrently, unless their comments say otherwise.  Callbacks run in
+ * the thread in which the IOMMU works: with the BQL held when an invalidation
+ * or a page response of the guest triggers them, without it when another
+ * thread of a device model does.  They must be short and must not wait for the
+ * BQL.
  *
  * Section numbers are those of the PCI Express Base Specification 5.0.
  */
@@ -23,7 +23,7 @@
 #include "qemu/drain.h"
 #include "system/dma.h"
 
-/* The PASID argument of a request that carries no PASID TLP Prefix */
+/* The PASID argument for a request without PASID TLP Prefix */
 #define PCI_NO_PASID UINT32_MAX
 
 /* In invalidations: every PASID, and requests without PASID */
@@ -37,8 +37,8 @@
 
 /*
  * Address Type of a memory request, for MemTxAttrs.address_type
- * (PCIe 5.0, 10.2.1).  Translation requests are not memory transactions here:
- * see pci_ats_request_translation().
+ * (PCIe 5.0, 10.2.1).  QEMU does not model translation requests as memory
+ * transactions: see pci_ats_request_translation().
  */
 typedef enum PCIAddressType {
     PCI_AT_UNTRANSLATED = 0,
@@ -47,9 +47,9 @@ typedef enum PCIAddressType {
 
 /* Response Code of a PRG Response Message (PCIe 5.0, 10.4.2.1) */
 typedef enum IOMMUPRIResponseCode {
-    /* All pages of the group are there, or may be asked for again */
+    /* All pages of the group are present, or can be requested again */
     IOMMU_PRI_RESP_SUCCESS,
-    /* At least one page of the group does not exist or may not be accessed */
+    /* At least one page does not exist or does not permit the access */
     IOMMU_PRI_RESP_INVALID_REQUEST,
     /* Catastrophic error: the function's page request interface is disabled */
     IOMMU_PRI_RESP_FAILURE,
@@ -63,8 +63,8 @@ typedef struct IOMMUPRIResponse {
 /**
  * struct IOMMUPRINotifier: receives the responses to page request groups
  *
- * @notify: called once per answered group.  @response is valid during the
- * call only.
+ * @notify: called once for the response to each group.  @response is valid
+ * during the call only.
  */
 typedef struct IOMMUPRINotifier {
     void (*notify)(struct IOMMUPRINotifier *notifier,
@@ -72,28 +72,30 @@ typedef struct IOMMUPRINotifier {
 } IOMMUPRINotifier;
 
 /**
- * pci_iommu_get_iotlb_info: properties of the IOMMU's address translation
+ * pci_iommu_get_iotlb_info: get properties of the IOMMU's address translation
  *
  * @dev: the function.
  * @addr_width: set to the width of an input address, in bits.
  * @min_page_size: set to the smallest page, in bytes, a power of two.
  *
- * Returns: 0; -ENODEV when no IOMMU that answers translation requests
+ * Returns: 0; -ENODEV when no IOMMU that supports translation requests
  * translates for @dev.
  */
 int pci_iommu_get_iotlb_info(PCIDevice *dev, uint8_t *addr_width,
                              uint32_t *min_page_size);
 
 /**
- * pci_iommu_is_thread_safe: may threads without the BQL have it translate?
+ * pci_iommu_is_thread_safe: check whether the IOMMU can translate without the
+ * BQL
  *
  * @dev: the function.
  *
- * An IOMMU that offers the calls of this file in its PCIIOMMUOps may be used
- * from any thread.  Others change what they cache, report faults, and take the
+ * An IOMMU whose PCIIOMMUOps have the callbacks for this file can translate in
+ * any thread.  Other IOMMUs change their caches, report faults, and take the
  * BQL while they translate.
  *
- * Returns: whether they may; true if no IOMMU translates for @dev.
+ * Returns: true if threads without the BQL may use the IOMMU, or if no IOMMU
+ * translates for @dev.
  */
 bool pci_iommu_is_thread_safe(const PCIDevice *dev);
 
@@ -105,22 +107,22 @@ bool pci_iommu_is_thread_safe(const PCIDevice *dev);
  * @dev: the function.
  * @n: the notifier.
  * @fn: called for each invalidation, with an entry whose @iova and @addr_mask
- *      span the range to drop; @addr_mask may be all ones.
+ *      span the invalidated range; @addr_mask may be all ones.
  * @opaque: stored in @n->opaque for @fn.
  *
- * Returns: 0; -ENODEV when no IOMMU that answers translation requests
+ * Returns: 0; -ENODEV when no IOMMU that supports translation requests
  * translates for @dev.
  */
 int pci_iommu_init_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n,
                                   IOMMUNotify fn, void *opaque);
 
 /**
- * pci_iommu_register_iotlb_notifier: be told of invalidations of translations
+ * pci_iommu_register_iotlb_notifier: register a notifier of invalidations
  *
- * Register before the first translation request: only entries obtained
- * after registering are certain to be invalidated.  A function receives
- * Invalidate Requests whatever its ATS Enable says (PCIe 5.0, 10.3.1), so
- * ATS need not be enabled here.
+ * Register the notifier before the first translation request: the IOMMU calls
+ * it for translations obtained after the registration, but not necessarily for
+ * earlier ones.  A function receives Invalidate Requests also while ATS Enable
+ * is clear (PCIe 5.0, 10.3.1), so that ATS need not be enabled here.
  *
  * @dev: the function.
  * @pasid: 0 to 0xfffff, or PCI_NO_PASID.
@@ -129,25 +131,26 @@ int pci_iommu_init_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n,
  *
  * Returns: 0; -EPERM when @pasid is not PCI_NO_PASID and PASID is not
  * enabled in the function; -EINVAL when @pasid is wider than the function's
- * PASID capability; -ENODEV when no IOMMU that answers translation requests
+ * PASID capability; -ENODEV when no IOMMU that supports translation requests
  * translates for @dev.
  */
 int pci_iommu_register_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
                                       IOMMUNotifier *n);
 
 /**
- * pci_iommu_register_any_iotlb_notifier: be told of all invalidations
+ * pci_iommu_register_any_iotlb_notifier: register a notifier of all
+ * invalidations
  *
- * For a function that keeps the translations of all its PASIDs in one cache:
- * @n is called once for each Invalidate Request, whichever PASIDs it is for.
- * @pasid of the entry tells: it is a PASID, or %PCI_ANY_PASID for requests of
- * every PASID and those without.  Undone by
- * pci_iommu_unregister_any_iotlb_notifier().
+ * For a function with one ATC for all its PASIDs: the IOMMU calls @n once for
+ * each Invalidate Request, for whatever PASIDs.  @pasid of the entry is the
+ * PASID of the invalidated translations; %PCI_ANY_PASID stands for all PASIDs
+ * and for requests without PASID.  pci_iommu_unregister_any_iotlb_notifier()
+ * undoes the registration.
  *
  * @dev: the function.
  * @n: as for pci_iommu_register_iotlb_notifier().
  *
- * Returns: 0; -ENODEV when no IOMMU that answers translation requests
+ * Returns: 0; -ENODEV when no IOMMU that supports translation requests
  * translates for @dev.
  */
 int pci_iommu_register_any_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n);
@@ -155,7 +158,7 @@ int pci_iommu_register_any_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n);
 /**
  * pci_iommu_unregister_any_iotlb_notifier: undo the registration
  *
- * As pci_iommu_unregister_iotlb_notifier().
+ * The rules of pci_iommu_unregister_iotlb_notifier() apply.
  *
  * @dev: the function.
  * @n: the notifier.
@@ -165,15 +168,15 @@ void pci_iommu_unregister_any_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n);
 /**
  * pci_iommu_unregister_iotlb_notifier: undo the registration
  *
- * Works whatever the function's configuration space says by now.  After it
- * returned, @n is not being called and will not be, unless it is @n->notify
- * itself that unregisters @n.
+ * Succeeds whatever the guest has enabled meanwhile in the function's
+ * configuration space.  When it returns, no call of @n is in progress and none
+ * will follow, unless @n->notify itself unregisters @n.
  *
  * @dev: the function.
  * @pasid: the PASID that @n was registered with.
  * @n: the notifier.
  *
- * Returns: 0; -ENODEV when no IOMMU that answers translation requests
+ * Returns: 0; -ENODEV when no IOMMU that supports translation requests
  * translates for @dev.
  */
 int pci_iommu_unregister_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
@@ -182,35 +185,35 @@ int pci_iommu_unregister_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
 /**
  * pci_ats_request_translation: issue an ATS Translation Request
  *
- * Translates the pages that overlap [@addr, @addr + @length).  Each element
- * of @result describes one range: @iova and @addr_mask the range itself,
- * @translated_addr and @perm what it translates to.  @perm without
- * IOMMU_RO and IOMMU_WO says that there is no translation: use
- * pci_pri_request_page() for it, see hw/pci/pcie_pri.h.  With
- * IOMMU_UNTRANSLATED_ONLY the range must be accessed with untranslated
- * requests.  The translated address is used with MemTxAttrs.address_type =
+ * Translates the pages that overlap with [@addr, @addr + @length).  Each
+ * element of @result describes one range: @iova and @addr_mask are the range
+ * itself, @translated_addr and @perm its translation.  If @perm contains
+ * neither IOMMU_RO nor IOMMU_WO, there is no translation: request the page with
+ * pci_pri_request_page(), see hw/pci/pcie_pri.h.  If it contains
+ * IOMMU_UNTRANSLATED_ONLY, access the range with untranslated requests.
+ * Otherwise access the translated address with MemTxAttrs.address_type =
  * PCI_AT_TRANSLATED.  (PCIe 5.0, 10.2.2 and 10.2.3)
  *
  * @dev: the function.
  * @pasid: 0 to 0xfffff, or PCI_NO_PASID.
  * @priv_req: Privileged Mode Requested; needs a PASID.
  * @exec_req: Execute Requested; needs a PASID.
- * @addr: first address, any alignment.
- * @length: in bytes, at least 1.
- * @no_write: only read access is wanted (NW); write permission need not be
- *            given and no page is marked dirty.
- * @result: filled from the first address on.
- * @result_length: elements in @result.
- * @err_count: set to the number of elements without the permission asked for.
+ * @addr: first address, with any alignment.
+ * @length: length in bytes, at least 1.
+ * @no_write: the function requests read access only (NW); the IOMMU need not
+ *            grant write permission, and it marks no page dirty.
+ * @result: the translations, in the order of their addresses.
+ * @result_length: number of elements in @result.
+ * @err_count: set to the number of elements without the requested permission.
  *
  * Returns: the number of elements filled in; -EPERM when bus mastering or ATS
  * is off, PASID is off and @pasid is not PCI_NO_PASID, privileged mode is off
  * and @priv_req is set, or execute permission is off and @exec_req is set;
  * -EINVAL when @length is 0, the range wraps around the end of the address
  * space, or @pasid is wider than the function's PASID capability; -ENOSPC when
- * @result_length is 0; -ENODEV when no IOMMU that answers translation requests
+ * @result_length is 0; -ENODEV when no IOMMU that supports translation requests
  * translates for @dev; -ENOMEM when @result_length is too small for the
- * range: @result is filled with @result_length valid elements then.
+ * range: then @result contains @result_length valid elements.
  */
 ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
                                     bool priv_req, bool exec_req,
@@ -220,17 +223,19 @@ ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
                                     uint32_t *err_count);
 
 /**
- * pci_untranslated_begin: a thread begins with untranslated requests
+ * pci_untranslated_begin: begin untranslated requests in a thread without the
+ * BQL
  *
  * An invalidation of the IOMMU is complete only when the untranslated requests
- * that were translated before have reached memory.  A thread that does not hold
+ * that it translated earlier have reached memory.  A thread that does not hold
  * the BQL therefore encloses the translation and the access to memory with this
- * and pci_untranslated_end().  In between it must access RAM only
- * (MemTxAttrs.memory), and must neither take the BQL nor wait for somebody who
- * may hold it.  It should be short, some 100 KiB of data: a vCPU may wait.
+ * function and pci_untranslated_end().  In between it must access RAM only
+ * (MemTxAttrs.memory), and must neither take the BQL nor wait for a thread that
+ * may hold it.  It should access no more than some 100 KiB of data, since a
+ * vCPU may wait for it.
  *
- * With the BQL there is no need for it.  pci_pasid_dma_rw() and the functions
- * of pci_ats_dma.h do this themselves.
+ * A thread that holds the BQL need not call it.  pci_pasid_dma_rw() and the
+ * functions of pci_ats_dma.h call it themselves.
  *
  * @dev: the function.
  *
@@ -239,7 +244,7 @@ ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
 unsigned pci_untranslated_begin(PCIDevice *dev);
 
 /**
- * pci_untranslated_end: the requests have reached memory
+ * pci_untranslated_end: end untranslated requests, which have reached memory
  *
  * @dev: the function.
  * @token: from pci_untranslated_begin()
@@ -249,36 +254,38 @@ void pci_untranslated_end(PCIDevice *dev, unsigned token);
 /**
  * pci_untranslated_blocked: report a request that has not reached memory
  *
- * A thread without the BQL accesses RAM only.  It does not call the memory
- * regions with which an IOMMU blocks and reports addresses that it does not
- * translate, such as the interrupt range.  When an untranslated request without
- * PASID finds no RAM at an address, the thread calls this, so that the IOMMU
- * records the fault, if its specification names one.
+ * A thread without the BQL accesses RAM only.  It does not access the memory
+ * regions with which an IOMMU blocks and reports requests to addresses that it
+ * does not translate, such as the interrupt range.  When an untranslated
+ * request without PASID finds no RAM at an address, the thread calls this
+ * function, so that the IOMMU records the fault, if its specification defines
+ * one.
  *
  * Callable from any thread, between pci_untranslated_begin() and
  * pci_untranslated_end().
  *
  * @dev: the function.
- * @addr: first address that has not been reached
- * @is_write: a write, else a read
+ * @addr: first address that the request has not reached
+ * @is_write: true for a write, false for a read
  */
 void pci_untranslated_blocked(PCIDevice *dev, dma_addr_t addr, bool is_write);
 
 /**
- * pci_pasid_target: find where a request with a PASID TLP Prefix goes to
+ * pci_pasid_target: find the target of a request with a PASID TLP Prefix
  *
- * Callable from any thread; one without the BQL calls it, and accesses memory,
- * between pci_untranslated_begin() and pci_untranslated_end().  A blocked
- * request is recorded by the IOMMU, as far as its specification says so.
+ * Callable from any thread.  A thread without the BQL calls it, and accesses
+ * memory, between pci_untranslated_begin() and pci_untranslated_end().  The
+ * IOMMU records a fault for a blocked request if its specification says so.
  *
- * @dev: #PCIDevice doing the memory access
+ * @dev: #PCIDevice that accesses memory
  * @pasid: 0 to 0xfffff
  * @priv_req: Privileged Mode Requested
- * @exec_req: Execute Requested, for reads
+ * @exec_req: Execute Requested, for reads only
  * @addr: first address
- * @is_write: a write, else a read
- * @xlat: set to the address in the address space that is returned
- * @len: length in bytes, at least 1; reduced to what one translation covers
+ * @is_write: true for a write, false for a read
+ * @xlat: set to the address in the returned address space
+ * @len: length in bytes, at least 1; reduced to the length that one
+ *     translation covers
  *
  * Returns: the address space, or NULL if the request is blocked
  */
@@ -287,43 +294,43 @@ AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
                                dma_addr_t *xlat, dma_addr_t *len);
 
 /**
- * pci_pasid_dma_rw: memory request with a PASID TLP Prefix, untranslated
+ * pci_pasid_dma_rw: issue an untranslated request with a PASID TLP Prefix
  *
  * The counterpart of pci_dma_rw() for requests with PASID: the IOMMU
- * translates each page with the tables of @pasid, and records a fault for what
- * it blocks.  Without the BQL only RAM can be accessed.
+ * translates each page with the tables of @pasid, and records a fault for each
+ * page that it blocks.  A thread without the BQL can access RAM only.
  *
  * @dev: the function.
  * @pasid: 0 to 0xfffff, not PCI_NO_PASID.
  * @priv_req: Privileged Mode Requested.
  * @exec_req: Execute Requested; for reads only.
- * @addr: first address, any alignment.
+ * @addr: first address, with any alignment.
  * @buf: the data.
- * @len: in bytes; 0 does nothing.
+ * @len: length in bytes; the function does nothing for 0.
  * @dir: DMA_DIRECTION_TO_DEVICE reads memory into @buf.
  *
  * Returns: MEMTX_OK; MEMTX_ACCESS_ERROR when bus mastering, PASID, or the
- * privileged or execute permission asked for is off, when @pasid is out of
+ * requested privileged or execute permission is off, when @pasid is out of
  * range, the range wraps, the IOMMU blocks a page, or the BQL is not held and
- * the address is not one of RAM; MEMTX_DECODE_ERROR when no IOMMU that takes
- * requests with PASID translates for @dev; or what the memory answers.  Pages
- * before the one that failed have been transferred.
+ * the address is not one of RAM; MEMTX_DECODE_ERROR when no IOMMU that supports
+ * requests with PASID translates for @dev; or the result of the memory access.
+ * Pages before the one that failed have been transferred.
  */
 MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
                              bool exec_req, dma_addr_t addr, void *buf,
                              dma_addr_t len, DMADirection dir);
 
 /**
- * pci_translated_target: find where a translated request goes
+ * pci_translated_target: find the target of a translated request
  *
- * For pci_dma_target(), which is what to use.  Asks the IOMMU whether the
- * request may pass, so that it is blocked also where requests of the function
- * bypass the IOMMU's memory region.
+ * Device models call pci_dma_target(), which calls this function.  It checks
+ * with the IOMMU whether the request may pass, so that the IOMMU can block it
+ * even if requests of the function bypass the IOMMU's memory region.
  *
  * @dev: the function.
- * @addr: first address, any alignment.
- * @len: in bytes.
- * @is_write: a write, else a read.
+ * @addr: first address, with any alignment.
+ * @len: length in bytes.
+ * @is_write: true for a write, false for a read.
  *
  * Returns: the address space, or NULL when bus mastering is off, the range
  * wraps, or the IOMMU blocks any part of it.
@@ -332,17 +339,18 @@ AddressSpace *pci_translated_target(PCIDevice *dev, dma_addr_t addr,
                                     dma_addr_t len, bool is_write);
 
 /*
- * The IOMMU that translates for a function, and the source that it sees.  Kept
- * in the function so that its threads need not walk the bus topology.
+ * The IOMMU that translates for a function, and the requester that the IOMMU
+ * sees.  Each function has one, so that its threads need not walk the bus
+ * topology.
  */
 typedef struct PCIIOMMUBinding {
     const struct PCIIOMMUOps *ops;      /* NULL: no IOMMU */
-    /* The same, or NULL if it does not answer translation requests */
+    /* The same as @ops, or NULL without support for translation requests */
     const struct PCIIOMMUOps *ats_ops;
     void *opaque;                       /* for @ops */
     PCIBus *bus;                        /* of the requester, after aliasing */
     int devfn;                          /* of the requester, after aliasing */
-    /* Of untranslated requests by threads; NULL: nobody waits for them */
+    /* Untranslated requests of threads; NULL: the IOMMU does not drain them */
     Drain *untranslated;
 } PCIIOMMUBinding;
 

@@ -1,17 +1,18 @@
 /*
- * The DMA address space of a source id, as an IOMMU keeps it
+ * The DMA address space that an IOMMU keeps for a source id
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * An IOMMU creates one for each bus and device number that it is asked about,
- * with regions of its own inside, and takes it out of service when the bus
- * goes away.  Flat views and cached translations may use the regions for some
- * time after that, so the space is a QOM object, and the owner of its regions:
- * it is freed when nothing refers to them any more.
+ * An IOMMU creates one for each bus, device and function number that PCI code
+ * looks up.  The space contains memory regions of the IOMMU.  The IOMMU takes
+ * it out of service when the bus is removed.  Flat views and cached
+ * translations may use the regions for some time after that.  Therefore the
+ * space is a QOM object that owns its regions: it is freed when the last
+ * reference to them is gone.
  *
- * Everything here needs the BQL.
+ * All functions are called with the BQL held.
  */
 
 #ifndef HW_PCI_PCI_IOMMU_SPACE_H
@@ -27,11 +28,11 @@ OBJECT_DECLARE_SIMPLE_TYPE(PCIIOMMUSpace, PCI_IOMMU_SPACE)
 /**
  * struct PCIIOMMUSpace - base class
  *
- * An IOMMU derives a type from it, with its regions as members.  They are
- * owned by the object, and subregions of @root.
+ * An IOMMU derives a type from it, with its regions as members.  The object
+ * owns them.  They are subregions of @root.
  *
  * @as: the address space
- * @root: its root, an empty container at first
+ * @root: root region of the address space, initially an empty container
  */
 struct PCIIOMMUSpace {
     /*< private >*/
@@ -47,31 +48,32 @@ struct PCIIOMMUSpace {
 /**
  * pci_iommu_space_new() - create an address space
  * @type: the QOM type, derived from TYPE_PCI_IOMMU_SPACE
- * @iommu: the IOMMU; a reference is held until the space is freed, so that
- *         regions may be aliases of those of the IOMMU
+ * @iommu: the IOMMU; the space holds a reference to it until the space is
+ *         freed, so that its regions may be aliases of regions of the IOMMU
  * @root_name: name of the root region
  * @as_name: name of the address space
  *
- * Returns: the space; the caller owns a reference, which
- * pci_iommu_space_retire() takes.
+ * Returns: the space; the caller owns a reference, which it passes to
+ * pci_iommu_space_retire().
  */
 PCIIOMMUSpace *pci_iommu_space_new(const char *type, Object *iommu,
                                    const char *root_name, const char *as_name);
 
 /**
  * pci_iommu_space_retire() - take an address space out of service
- * @space: the space; it must not be used after this call, except in the
- *         callbacks of its own regions
+ * @space: the space; the caller must not use it after this call, except in the
+ *         callbacks of the regions of the space
  *
- * Takes the regions out of the address space, which has whoever listens to it
- * drop what is mapped, and unregister IOMMU notifiers.  Then the address space
- * is destroyed.  VFIO stops listening as late as when its device is freed; an
- * address space with a listener is destroyed by a later call of this function
- * or of pci_iommu_space_new(), so that no more of them exist than there have
- * been functions at once.
+ * Removes the regions from the address space, so that memory listeners unmap
+ * them and unregister their IOMMU notifiers.  Then destroys the address space.
+ * VFIO does not unregister its memory listener before its device is freed.  A
+ * later call of this function or of pci_iommu_space_new() destroys an address
+ * space that still has a memory listener, so that the number of these spaces
+ * never exceeds the largest number of functions that have existed at the same
+ * time.
  *
- * No function may be bound to @space: the regions that alias @root have been
- * unmapped.
+ * No function may be bound to @space: the caller has unmapped the regions that
+ * are aliases of @root.
  */
 void pci_iommu_space_retire(PCIIOMMUSpace *space);
 

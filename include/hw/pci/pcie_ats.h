@@ -17,12 +17,12 @@
 /**
  * pcie_pasid_init: add a PASID extended capability (PCIe 5.0, 7.8.8)
  *
- * Call it while the function is being realized, with the BQL.  Not for VFs,
- * which use the capability of their PF (9.3.7.14).
+ * Call it while the function is being realized, with the BQL held.  Do not call
+ * it for VFs, which use the capability of their PF (9.3.7.14).
  *
  * @dev: a PCI Express function.
- * @offset: of the capability in configuration space; PCI_EXT_CAP_PASID_SIZEOF
- *          bytes are used.
+ * @offset: offset of the capability in configuration space; it occupies
+ *          PCI_EXT_CAP_PASID_SIZEOF bytes.
  * @pasid_width: Max PASID Width, in bits, 0 to 20.
  * @exec_perm: Execute Permission Supported.
  * @priv_mod: Privileged Mode Supported.
@@ -31,23 +31,25 @@ void pcie_pasid_init(PCIDevice *dev, uint16_t offset, uint8_t pasid_width,
                      bool exec_perm, bool priv_mod);
 
 /*
- * The functions below tell what the guest has enabled.  They may be called
- * from any thread without a lock; without the capability the answer is false.
- * For VFs, those about PASIDs look at the PF.
+ * The functions below return the state that the guest has enabled.  They are
+ * callable from any thread without a lock.  They return false if the function
+ * does not have the capability.  For VFs, the functions for PASIDs read the
+ * capability of the PF.
  */
 
 /**
- * pcie_bus_master_enabled: may the function issue memory requests?
+ * pcie_bus_master_enabled: check whether the function may issue memory
+ * requests
  *
  * @dev: any PCI function.
  *
- * Returns: Bus Master Enable, while the function has power.
+ * Returns: Bus Master Enable; false while the function has no power.
  */
 bool pcie_bus_master_enabled(const PCIDevice *dev);
 
 /**
- * pcie_ats_enabled: may the function issue translation requests and
- * translated requests?  (PCIe 5.0, 10.5.1.3)
+ * pcie_ats_enabled: check whether the function may issue translation requests
+ * and translated requests (PCIe 5.0, 10.5.1.3)
  *
  * @dev: any PCI function.
  *
@@ -56,10 +58,10 @@ bool pcie_bus_master_enabled(const PCIDevice *dev);
 bool pcie_ats_enabled(const PCIDevice *dev);
 
 /**
- * pcie_ats_stu: the smallest translation unit (PCIe 5.0, 10.5.1.3)
+ * pcie_ats_stu: get the Smallest Translation Unit (PCIe 5.0, 10.5.1.3)
  *
- * A new value in the register takes effect the next time that ATS is enabled.
- * VFs have that of their PF.
+ * A new value in the register takes effect when the guest enables ATS the next
+ * time.  VFs use the STU of their PF.
  *
  * @dev: a function with an ATS capability.
  *
@@ -68,7 +70,7 @@ bool pcie_ats_enabled(const PCIDevice *dev);
 unsigned pcie_ats_stu(const PCIDevice *dev);
 
 /**
- * pcie_pasid_enabled: may the function tag its requests with a PASID?
+ * pcie_pasid_enabled: check whether the function may issue requests with PASID
  * (PCIe 5.0, 7.8.8.3)
  *
  * @dev: any PCI function.
@@ -78,7 +80,8 @@ unsigned pcie_ats_stu(const PCIDevice *dev);
 bool pcie_pasid_enabled(const PCIDevice *dev);
 
 /**
- * pcie_pasid_exec_enabled: may the function request execute permission?
+ * pcie_pasid_exec_enabled: check whether the function may request execute
+ * permission
  *
  * @dev: any PCI function.
  *
@@ -87,7 +90,8 @@ bool pcie_pasid_enabled(const PCIDevice *dev);
 bool pcie_pasid_exec_enabled(const PCIDevice *dev);
 
 /**
- * pcie_pasid_priv_enabled: may the function request privileged mode?
+ * pcie_pasid_priv_enabled: check whether the function may request privileged
+ * mode
  *
  * @dev: any PCI function.
  *
@@ -96,36 +100,36 @@ bool pcie_pasid_exec_enabled(const PCIDevice *dev);
 bool pcie_pasid_priv_enabled(const PCIDevice *dev);
 
 /**
- * pcie_pasid_width: the widest PASID that the function can use
+ * pcie_pasid_width: get the width of the PASIDs that the function can use
  *
  * @dev: any PCI function.
  *
- * Returns: in bits, 0 to 20; 0 without PASID capability.
+ * Returns: the width in bits, 0 to 20; 0 without PASID capability.
  */
 unsigned pcie_pasid_width(const PCIDevice *dev);
 
 /**
- * pcie_ats_epoch: has ATS been off?
+ * pcie_ats_epoch: get a number that changes when ATS or PASID is disabled
  *
  * @dev: any PCI function.
  *
  * Returns: a number that changes whenever the guest, or a reset, switches ATS
- * or PASID off, in a VF or in its PF: translations obtained before must not be
- * used any more (PCIe 5.0, 10.5.1.3).
+ * or PASID off, in a VF or in its PF.  The function must not use translations
+ * that it obtained earlier any more (PCIe 5.0, 10.5.1.3).
  */
 uint32_t pcie_ats_epoch(const PCIDevice *dev);
 
-/* For hw/pci/pci.c, with the BQL */
+/* hw/pci/pci.c calls the functions below, with the BQL held. */
 
-/* Configuration space or the power state has changed */
+/* Called when configuration space or the power state has changed */
 void pcie_ats_update(PCIDevice *dev);
 
-/* Configuration space has been loaded */
+/* Called when configuration space has been loaded */
 void pcie_ats_post_load(PCIDevice *dev);
 
 /*
- * FLR, hot reset or reset of the bus, after pcie_ats_reset(): PASID returns to
- * its defaults too
+ * Called after pcie_ats_reset() by FLR, hot reset or reset of the bus: returns
+ * PASID to its defaults
  */
 void pcie_pasid_reset(PCIDevice *dev);
 
