@@ -4,11 +4,11 @@
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
- * See docs/devel/vhost-user-iotlb.rst for the reasons.  In short: a backend
- * that polls, like DPDK, does not wait for the answer to a miss.  If the
- * translation of a receive buffer is missing when a packet arrives, the packet
- * is lost, so translations must be there before they are needed and must not
- * go away while they are valid.
+ * docs/devel/vhost-user-iotlb.rst has the reasons.  In short: a backend that
+ * polls, like DPDK, does not wait for the reply to a miss.  If it has no
+ * translation of a receive buffer when a packet arrives, it drops the packet.
+ * Therefore QEMU must send translations before the backend needs them, and must
+ * not invalidate them while they are valid.
  */
 
 #include "qemu/osdep.h"
@@ -32,33 +32,33 @@
 #define IOTLB_PAGE_MASK     (~(IOTLB_PAGE_SIZE - 1))
 
 /*
- * What backends keep: DPDK has 2048 entries for each virtqueue, Linux' vhost
- * 2048 for each device.  Prefetching leaves a quarter of that, so that it never
- * pushes out what the backend asked for itself.
+ * Capacity of backends: DPDK has 2048 entries for each virtqueue, Linux' vhost
+ * 2048 for each device.  Prefetch leaves a quarter of them free, so that it
+ * never evicts entries that the backend has requested itself.
  */
 #define IOTLB_MAX_ENTRIES   2048
 #define IOTLB_MAX_PREFETCH  (IOTLB_MAX_ENTRIES / 4 * 3)
 
 /*
- * Work that one miss or one invalidation may cause.  Without it a guest could
- * keep the main loop busy with huge descriptors or with tables full of single
- * pages that happen to follow each other.
+ * Limit of the lookups that one miss or one invalidation may cause.  Without it
+ * a guest could keep the main loop busy with huge descriptors or with tables
+ * full of single pages that are contiguous by chance.
  */
 #define IOTLB_MAX_LOOKUPS   (IOTLB_MAX_ENTRIES * 4)
 
 /*
- * What invalidations of all devices may cause together before the main loop has
- * its next turn.  A guest may queue thousands of them.
+ * Limit of the lookups that invalidations of all devices together may cause in
+ * one iteration of the main loop.  A guest may queue thousands of them.
  */
 #define IOTLB_TURN_LOOKUPS  (IOTLB_MAX_LOOKUPS * 2)
 
 /**
  * struct IOTLBEntry - a translation that the backend may have cached
  * @node: first and last I/O virtual address; entries never overlap
- * @uaddr: where @node.start is in QEMU's address space
- * @perm: what the backend may do there
- * @epoch: vhost_iotlb.epoch when it was sent
- * @asked: the backend has asked for it
+ * @uaddr: address of @node.start in QEMU's address space
+ * @perm: access that the backend is allowed
+ * @epoch: value of vhost_iotlb.epoch when QEMU sent the translation
+ * @asked: the backend has requested the translation
  */
 typedef struct IOTLBEntry {
     IntervalTreeNode node;
@@ -69,17 +69,17 @@ typedef struct IOTLBEntry {
 } IOTLBEntry;
 
 /**
- * struct vhost_iotlb - what the backend was told
+ * struct vhost_iotlb - record of the translations that QEMU sent to the backend
  * @dev: the device
  * @entries: tree of IOTLBEntry
  * @n_entries: number of entries in @entries
- * @lookups: how often iotlb_lookup() may still ask the IOMMU
- * @invalidating: @lookups come from turn_lookups
- * @epoch: grows when the backend turns out to have lost entries; entries of
- *         an earlier epoch are prefetched again
+ * @lookups: number of lookups that iotlb_lookup() may still do
+ * @invalidating: @lookups have been taken from turn_lookups
+ * @epoch: incremented when the backend has lost entries; prefetch sends entries
+ *         of an earlier epoch again
  * @msgs: messages (struct vhost_iotlb_msg) to be sent, in this order
- * @stats: what happened to it; @capacity and @entries are set when it is read
- * @queues: for each virtqueue, which part of its avail ring is to be prefetched
+ * @stats: statistics; vhost_iotlb_get_stats() sets @capacity and @entries
+ * @queues: for each virtqueue, the part of its avail ring to be prefetched
  */
 struct vhost_iotlb {
     struct vhost_dev *dev;
@@ -91,13 +91,13 @@ struct vhost_iotlb {
     GArray *msgs;
     VhostIotlbStats stats;
     struct {
-        bool valid;         /* the others mean anything */
-        uint16_t next[2];   /* first to look at: for readable, writable */
-        uint16_t end;       /* the avail index when it was last read */
+        bool valid;         /* @next and @end are valid */
+        uint16_t next[2];   /* next avail index: [0] readable, [1] writable */
+        uint16_t end;       /* the avail index as last read */
     } queues[VIRTIO_QUEUE_MAX];
 };
 
-/* Lookups that are left in this turn of the main loop; with the BQL */
+/* Remaining lookups in this iteration of the main loop; protected by the BQL */
 static unsigned int turn_lookups = IOTLB_TURN_LOOKUPS;
 static QEMUBH *turn_bh;
 
@@ -107,8 +107,9 @@ static void iotlb_next_turn(void *opaque)
 }
 
 /*
- * Without lookups everything that is invalidated goes, and nothing is
- * prefetched: that is never wrong.
+ * Take lookups for one invalidation.  Without lookups all entries in the
+ * invalidated range are dropped, and none is prefetched: this is always
+ * correct.
  */
 static void iotlb_begin_invalidation(struct vhost_iotlb *t)
 {
@@ -135,7 +136,7 @@ static IOTLBEntry *iotlb_find(struct vhost_iotlb *t, uint64_t first,
     return node ? container_of(node, IOTLBEntry, node) : NULL;
 }
 
-/* Is @e cached as it is, perhaps as a part of something larger? */
+/* Find an entry that contains @e and has the same memory and permissions. */
 static IOTLBEntry *iotlb_find_same(struct vhost_iotlb *t, const IOTLBEntry *e)
 {
     IOTLBEntry *old = iotlb_find(t, e->node.start, e->node.last);
@@ -164,9 +165,10 @@ static void iotlb_queue_update(struct vhost_iotlb *t, IOTLBEntry *e)
 }
 
 /*
- * An entry goes if any byte of it is in the range, and entries are pages, so
- * the last byte need not be in it.  DPDK drops the entry that starts at
- * iova + size as well, which is valid and may be the next receive buffer.
+ * Backends drop an entry if any byte of it is in the range.  Entries consist of
+ * whole pages, so that the range need not include the last byte.  DPDK also
+ * drops the entry that starts at iova + size, which is valid and may be the
+ * next receive buffer.
  */
 static uint64_t iotlb_invalidate_size(uint64_t first, uint64_t last)
 {
@@ -215,7 +217,7 @@ static void iotlb_clear(struct vhost_iotlb *t)
     memset(t->queues, 0, sizeof(t->queues));
 }
 
-/* Everything that overlaps the range goes, so one message is enough. */
+/* Drop all entries that overlap with the range, with one message. */
 static void iotlb_drop(struct vhost_iotlb *t, uint64_t first, uint64_t last)
 {
     IOTLBEntry *e = iotlb_find(t, first, last);
@@ -235,9 +237,9 @@ static void iotlb_drop(struct vhost_iotlb *t, uint64_t first, uint64_t last)
 }
 
 /*
- * Record a translation and queue it for the backend.  What the backend has
- * cached in its place must go first: backends take an update of an address
- * that they know for a repetition of the same.
+ * Record a translation and queue it for the backend.  Invalidate the entries
+ * that the backend has cached for these addresses first: backends ignore an
+ * update of an address for which they have an entry.
  */
 static IOTLBEntry *iotlb_add(struct vhost_iotlb *t, const IOTLBEntry *new)
 {
@@ -263,8 +265,8 @@ static IOTLBEntry *iotlb_add(struct vhost_iotlb *t, const IOTLBEntry *new)
 }
 
 /*
- * Write-only pages become read-write.  Backends ask for both whenever they
- * write (DPDK), and could not use anything else.
+ * Write-only pages become read-write.  Backends request both permissions
+ * whenever they write (DPDK), and cannot use a write-only translation.
  */
 static IOMMUAccessFlags iotlb_perm(IOMMUAccessFlags perm)
 {
@@ -272,9 +274,10 @@ static IOMMUAccessFlags iotlb_perm(IOMMUAccessFlags perm)
 }
 
 /*
- * Where @iova, which is page aligned, is in QEMU's memory.  The entry is the
- * page of the IOMMU, of any size, that it is @offset into, if that is one piece
- * there, and otherwise the piece that begins at @iova.
+ * Find @iova, which is page aligned, in QEMU's memory.  @offset is the offset
+ * of @iova in its page of the IOMMU, which can have any size.  If this page is
+ * contiguous in QEMU's memory, the entry covers the page, otherwise the
+ * contiguous part of it that begins at @iova.
  */
 static bool iotlb_find_memory(struct vhost_dev *dev, uint64_t iova,
                               const IOMMUTLBEntry *iotlb, uint64_t offset,
@@ -313,8 +316,9 @@ static bool iotlb_lookup_iommu(struct vhost_dev *dev, IOMMUMemoryRegion *mr,
 }
 
 /*
- * What @iova, which is page aligned, is translated to now, without side
- * effects: no faults, no accessed bits, no entry in the IOMMU's own caches.
+ * Look up the present translation of @iova, which is page aligned, without
+ * side effects: this reports no faults, sets no accessed bits, and adds no
+ * entries to the IOMMU's caches.
  */
 static bool iotlb_lookup(struct vhost_iotlb *t, uint64_t iova, IOTLBEntry *e)
 {
@@ -351,7 +355,10 @@ static bool iotlb_lookup(struct vhost_iotlb *t, uint64_t iova, IOTLBEntry *e)
     return hit;
 }
 
-/* Does the IOMMU translate the part of @e in the range as it did before? */
+/*
+ * Check whether the IOMMU still translates the part of @e in the range to the
+ * same memory with the same permissions.
+ */
 static bool iotlb_still_valid(struct vhost_iotlb *t, const IOTLBEntry *e,
                               uint64_t first, uint64_t last)
 {
@@ -381,8 +388,9 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
     }
 
     /*
-     * A miss that is on its way may be about something that the backend got
-     * and used in the meantime.  It must be seen while that is on record.
+     * The backend may have sent a miss for a translation that it received and
+     * used in the meantime.  Handle this miss while the translation is still
+     * on record.
      */
     iotlb_begin_invalidation(t);
     if (dev->vhost_ops->vhost_handle_iotlb_misses) {
@@ -399,7 +407,10 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
             kept++;
             continue;
         }
-        /* Entries are sorted: one message up to the next one that stays */
+        /*
+         * Entries are sorted: one message covers the entries up to the next
+         * one that stays.
+         */
         if (!run) {
             iotlb_queue_invalidate(t, e->node.start, e->node.last);
             run = &g_array_index(t->msgs, struct vhost_iotlb_msg,
@@ -428,9 +439,9 @@ int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last)
 }
 
 /*
- * Prefetch what one range of I/O virtual addresses is translated to.  Pages
- * that follow each other in QEMU's memory, too, become one entry; the
- * guest maps and unmaps such a range as one.
+ * Prefetch the translations of one range of I/O virtual addresses.  Pages that
+ * are contiguous in QEMU's memory, too, become one entry; guests map and unmap
+ * such a range as a whole.
  */
 static void iotlb_prefetch(struct vhost_iotlb *t, uint64_t iova, uint64_t size)
 {
@@ -496,8 +507,9 @@ static bool iotlb_read(struct vhost_iotlb *t, uint64_t iova, void *buf,
 
 /*
  * VIRTIO 1.3 section 2.7.5: follow a chain of the descriptor table at @table.
- * A chain without an end stops with the lookups.  Devices behind an IOMMU have
- * no legacy interface (VIRTIO_F_ACCESS_PLATFORM): all is little endian.
+ * The limit of lookups also ends a chain that is a loop.  Devices behind an
+ * IOMMU have no legacy interface (VIRTIO_F_ACCESS_PLATFORM), so that all fields
+ * are little endian.
  */
 static void iotlb_scan_chain(struct vhost_iotlb *t, uint64_t table,
                              uint32_t num, uint16_t idx, bool writable,
@@ -541,7 +553,7 @@ static bool iotlb_read16(struct vhost_iotlb *t, uint64_t iova, uint16_t *val)
     return true;
 }
 
-/* Find out which buffers of virtqueue @n became available since last time. */
+/* Find the buffers of virtqueue @n that are available since the last scan. */
 static void iotlb_scan_begin(struct vhost_iotlb *t, int n)
 {
     VirtIODevice *vdev = t->dev->vdev;
@@ -569,13 +581,16 @@ static void iotlb_scan_begin(struct vhost_iotlb *t, int n)
         }
     }
     t->queues[n].end = end;
-    /* VIRTIO 1.3 section 2.7.13.3: the ring entries are older than the index */
+    /*
+     * VIRTIO 1.3 section 2.7.13.3: the driver writes the ring entries before
+     * the index.
+     */
     smp_rmb();
 }
 
 /*
- * Prefetch the buffers found by iotlb_scan_begin(): those that the device may
- * write, or the others.
+ * Prefetch the buffers that iotlb_scan_begin() has found: the buffers that the
+ * device may write if @writable, otherwise the others.
  */
 static void iotlb_scan_queue(struct vhost_iotlb *t, int n, bool writable)
 {
@@ -591,7 +606,7 @@ static void iotlb_scan_queue(struct vhost_iotlb *t, int n, bool writable)
            iotlb_read16(t, ring + (*next % num) * sizeof(head), &head)) {
         iotlb_scan_chain(t, desc, num, head, writable, false);
         if (t->n_entries >= IOTLB_MAX_PREFETCH) {
-            return; /* go on here when there is room again */
+            return; /* a later scan continues here */
         }
         (*next)++;
     }
@@ -615,7 +630,7 @@ static void iotlb_prefetch_rings(struct vhost_iotlb *t, int n)
                    virtio_queue_get_used_size(vdev, n));
 }
 
-/* With an identity mapping whole memory regions are one entry each. */
+/* With an identity mapping, each memory region becomes one entry. */
 static void iotlb_prefetch_identity(struct vhost_iotlb *t)
 {
     struct vhost_memory *mem = t->dev->mem;
@@ -633,9 +648,9 @@ static void iotlb_prefetch_identity(struct vhost_iotlb *t)
 }
 
 /*
- * Queue everything that the backend will need to make use of what it is waiting
- * for.  Buffers that the backend writes come before those that it reads: a
- * packet that the backend can read must find room for what it causes.
+ * Queue the translations that the backend will need next: rings and buffers.
+ * Buffers that the backend writes come before buffers that it reads, since a
+ * packet that the backend reads can cause a reply that needs a receive buffer.
  */
 static void iotlb_prefetch_all(struct vhost_iotlb *t)
 {
@@ -666,7 +681,7 @@ static void iotlb_prefetch_all(struct vhost_iotlb *t)
     }
 }
 
-/* The translation that the backend asked for; faults go to the guest. */
+/* Translate for a miss of the backend, and report faults to the guest. */
 static int iotlb_translate(struct vhost_dev *dev, uint64_t iova, bool write,
                            IOTLBEntry *e)
 {
@@ -688,11 +703,11 @@ static int iotlb_translate(struct vhost_dev *dev, uint64_t iova, bool write,
 }
 
 /*
- * The backend asks for something that it was told.  Either it asked before it
- * was told, and by now the guest may have taken the buffer back; then this is
- * no access that could fault.  Or it has dropped the translation, and may have
- * dropped more.  In both cases the translation is good until the guest
- * invalidates it, and the backend is waiting for it.
+ * The backend sends a miss for a translation that is on record.  Either it sent
+ * the miss before it received the translation; the guest may have unmapped the
+ * buffer since, so that the miss must not report a fault.  Or it has evicted
+ * the translation, and may have evicted others.  In both cases the translation
+ * is valid until the guest invalidates it, and the backend waits for it.
  */
 static void iotlb_repeat(struct vhost_iotlb *t, IOTLBEntry *e)
 {

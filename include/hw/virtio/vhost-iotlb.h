@@ -4,19 +4,21 @@
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
- * A vhost backend of a device behind an IOMMU keeps a cache of translations
+ * A vhost backend of a device behind an IOMMU has a cache of translations
  * (its IOTLB), which QEMU fills and invalidates with IOTLB messages.  The
- * functions here keep a record of what the backend was told.  With it they
+ * functions of this file record the translations that QEMU has sent to the
+ * backend.  With this record they
  *
- * - send the translations that the backend is about to need, together with
- *   the answer to the first miss, instead of one page per miss;
- * - invalidate only what the IOMMU does not translate to the same memory any
- *   more, so that a domain-wide invalidation does not take the rings and the
- *   posted buffers away from the backend.
+ * - send the translations that the backend will need next, together with the
+ *   reply to the first miss, instead of one page per miss;
+ * - invalidate only translations that the IOMMU does not translate to the same
+ *   memory any more, so that a domain-wide invalidation does not remove the
+ *   rings and the posted buffers from the IOTLB of the backend.
  *
- * The record always holds at least what the backend has cached.  It is bounded.
+ * The record always contains at least the translations that the backend has
+ * cached.  Its size is bounded.
  *
- * All functions must be called with the BQL held.
+ * All functions are called with the BQL held.
  */
 #ifndef HW_VIRTIO_VHOST_IOTLB_H
 #define HW_VIRTIO_VHOST_IOTLB_H
@@ -24,63 +26,65 @@
 #include "hw/virtio/vhost.h"
 
 /**
- * vhost_iotlb_reset() - the backend's IOTLB is empty or out of use
+ * vhost_iotlb_reset() - clear the record
  * @dev: vhost device that is behind an IOMMU and is being started or stopped
  *
- * Forgets what the backend was told, without sending anything.
+ * Call it when the backend's IOTLB is empty or out of use.  Sends no messages.
  */
 void vhost_iotlb_reset(struct vhost_dev *dev);
 
 /**
  * vhost_iotlb_cleanup() - free the record
- * @dev: vhost device; one that never had a record is fine
+ * @dev: vhost device
+ *
+ * Does nothing if @dev has no record.
  */
 void vhost_iotlb_cleanup(struct vhost_dev *dev);
 
 /**
- * vhost_iotlb_invalidate() - the guest invalidated a range
+ * vhost_iotlb_invalidate() - process an invalidation by the guest
  * @dev: vhost device
  * @iova: first I/O virtual address of the range, in bytes
  * @last: last I/O virtual address of the range (inclusive), in bytes
  *
- * Sends invalidations for what the backend has cached in the range and is not
- * translated to the same memory with the same permissions any more.  When it
- * returns successfully the backend has acknowledged them.  Where the IOMMU has
- * no lookup without side effects, all that is cached in the range goes, and so
- * it does when invalidations have caused so many lookups that the main loop
- * has to have a turn first.
+ * Sends invalidations for the translations in the range that the backend has
+ * cached, and that the IOMMU does not translate to the same memory with the
+ * same permissions any more.  When it returns successfully, the backend has
+ * acknowledged them.  It drops all translations in the range if the IOMMU has
+ * no lookup without side effects, or if invalidations have used up the lookups
+ * of this iteration of the main loop.
  *
- * Returns: 0, or a negative errno when the backend could not be told or
- * refused.
+ * Returns: 0, or a negative errno when QEMU could not send the invalidations or
+ * the backend refused them.
  */
 int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova,
                            uint64_t last);
 
 /**
- * vhost_iotlb_drop() - a range is translated by something else from now on
+ * vhost_iotlb_drop() - drop all translations in a range
  * @dev: vhost device
  * @iova: first I/O virtual address of the range, in bytes
  * @last: last I/O virtual address of the range (inclusive), in bytes
  *
- * Like vhost_iotlb_invalidate(), but without asking the IOMMU: for changes of
- * the address space, during which neither the old nor the new answer is the
- * right one.
+ * Like vhost_iotlb_invalidate(), but without lookups in the IOMMU: for changes
+ * of the address space, during which neither a lookup in the old nor in the new
+ * address space would be correct.
  *
- * Returns: 0, or a negative errno when the backend could not be told or
- * refused.
+ * Returns: 0, or a negative errno when QEMU could not send the invalidations or
+ * the backend refused them.
  */
 int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last);
 
 /**
- * struct VhostIotlbStats - what happened to the record since it was created
- * @capacity: how many translations it can hold
- * @entries: how many it holds
- * @misses: translations that the backend asked for
- * @faults: how many of them failed
- * @updates: translations that the backend was sent
+ * struct VhostIotlbStats - statistics of a record since its creation
+ * @capacity: number of translations that the record can hold
+ * @entries: number of translations that it holds
+ * @misses: misses that the backend has sent
+ * @faults: misses that failed
+ * @updates: translations that QEMU has sent to the backend
  * @invalidations: calls of vhost_iotlb_invalidate()
- * @kept: translations that these found still valid
- * @dropped: translations that went, for whatever reason
+ * @kept: translations that these calls have found still valid
+ * @dropped: translations that were dropped, for whatever reason
  */
 typedef struct VhostIotlbStats {
     uint64_t capacity;
