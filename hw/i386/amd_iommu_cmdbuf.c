@@ -11,7 +11,7 @@
 #include "sliced_queue.h"
 #include "trace.h"
 
-/* IOTLB entries that are looked at in one unit of work */
+/* IOTLB entries that can be checked in one unit of work */
 #define IOTLB_ENTRIES_PER_WORK  8
 
 /* COMPLETION_WAIT: store, and send an interrupt (2.4.1) */
@@ -73,7 +73,7 @@ void amdvi_cmdbuf_charge_command(AMDVIState *s, uint64_t lo)
 
     switch (extract64(lo, 60, 4)) {
     case AMDVI_CMD_COMPLETION_WAIT:
-        /* The store, too, may be to the registers of a device */
+        /* The store may go to the registers of a device, too. */
         if (lo & (COMPLETION_WAIT_S | COMPLETION_WAIT_I)) {
             work += AMDVI_WORK_MESSAGE;
         }

@@ -5,9 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Commands are executed in the order of the buffer, and the head pointer moves
- * on with each, so that COMPLETION_WAIT completes after all that is ahead of it
- * (2.4.1) in whichever slice it is.  See sliced_queue.h.
+ * The IOMMU executes commands in the order of the buffer, and advances the head
+ * pointer after each, so that COMPLETION_WAIT completes after all commands
+ * ahead of it (2.4.1), whichever slice executes it.  See sliced_queue.h.
  *
  * Section numbers are those of the AMD I/O Virtualization Technology (IOMMU)
  * Specification, 48882, revision 3.00.
@@ -24,14 +24,14 @@ enum {
     AMDVI_WORK_ADDRESS_SPACE = 8,
     /* Log an event, send an interrupt */
     AMDVI_WORK_MESSAGE = 32,
-    /* Call the notifiers of a memory region, which may ask a back end */
+    /* Call the notifiers of a memory region, which may wait for a back end */
     AMDVI_WORK_REGION = 128,
-    /* Set up remapped interrupts anew, which may take the host's kernel */
+    /* Set up remapped interrupts again, which may require system calls */
     AMDVI_WORK_INTERRUPTS = 512,
 };
 
 /**
- * amdvi_cmdbuf_init: create what processes the command buffer
+ * amdvi_cmdbuf_init: create the sliced queue for the command buffer
  *
  * Called once, with the BQL held.
  *
@@ -40,7 +40,7 @@ enum {
 void amdvi_cmdbuf_init(AMDVIState *s);
 
 /**
- * amdvi_cmdbuf_reset: drop the slices that are still to come
+ * amdvi_cmdbuf_reset: cancel the next slices
  *
  * Called with the BQL held, not from within a command.
  *
@@ -51,18 +51,18 @@ void amdvi_cmdbuf_reset(AMDVIState *s);
 /**
  * amdvi_cmdbuf_run: execute commands if the buffer is enabled, or else stop
  *
- * Called with the BQL held, when the control register or one of the pointers
- * has been written (MMIO 0018h, 2000h, 2008h), not from within a command.  When
- * this returns, the first slice has been processed, or what was outstanding has
- * been dropped.  If slices of earlier commands are outstanding, new commands
- * are left to them.
+ * Called with the BQL held, when the guest has written the control register or
+ * one of the pointers (MMIO 0018h, 2000h, 2008h), not from within a command.
+ * When this returns, the first slice has been processed, or the next slices
+ * have been cancelled.  If slices for earlier commands are still to come, they
+ * execute the new commands, too.
  *
  * @s: the IOMMU
  */
 void amdvi_cmdbuf_run(AMDVIState *s);
 
 /**
- * amdvi_cmdbuf_next: tell whether this slice includes another command
+ * amdvi_cmdbuf_next: check whether this slice includes another command
  *
  * Called with the BQL held, from within amdvi_cmdbuf_process().
  *
@@ -85,8 +85,8 @@ void amdvi_cmdbuf_charge(AMDVIState *s, unsigned work);
 /**
  * amdvi_cmdbuf_charge_command: account for a command
  *
- * Does not include events and what depends on address spaces.  Called with the
- * BQL held, from within amdvi_cmdbuf_process().
+ * Does not include events, nor work that depends on address spaces.  Called
+ * with the BQL held, from within amdvi_cmdbuf_process().
  *
  * @s: the IOMMU
  * @lo: first quadword of the command, in host byte order

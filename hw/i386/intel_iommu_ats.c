@@ -18,8 +18,9 @@
 /* Translation requests (4.2.3) */
 
 /*
- * Elements without permissions are errors.  A request for reading and writing
- * that is granted reading only is none (table 30, SGN.6).
+ * Elements without permissions are errors.  An element that grants only read
+ * permission to a request for reading and writing is no error (table 30,
+ * SGN.6).
  */
 static uint32_t count_errors(const IOMMUTLBEntry *result, size_t n)
 {
@@ -80,7 +81,7 @@ static IOMMUWalkStatus ats_walk(const VTDRequest *rq, IOMMUWalkRequest *walk)
     return status;
 }
 
-/* 6.2.4.1: only results without a fault that grant all that is wanted */
+/* 6.2.4.1: only results without a fault that grant all requested permissions */
 static bool ats_is_cacheable(const IOMMUWalkRequest *walk,
                              IOMMUWalkStatus status)
 {
@@ -217,7 +218,11 @@ static bool translated(const VTDRequest *rq, bool ats_enabled, hwaddr addr,
     return true;
 }
 
-/* Only the requester itself cannot go away while it sends requests */
+/*
+ * Checks whether there is a function at @bus and @devfn that has ATS enabled.
+ * Such a function is the requester itself, which cannot be unplugged while it
+ * sends requests.
+ */
 static bool ats_enabled_at(PCIBus *bus, int devfn)
 {
     PCIDevice *dev = pci_bus_is_express(bus) ? bus->devices[devfn] : NULL;

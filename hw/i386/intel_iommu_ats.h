@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * All functions are callable from any thread, with or without the BQL, and by
- * several at once.
+ * All functions are callable from any thread, with or without the BQL, and
+ * concurrently.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -30,20 +30,19 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
                                     size_t result_length, uint32_t *err_count);
 
 /**
- * vtd_translate_translated: find out whether a translated request may pass
- * (4.2.5)
+ * vtd_translate_translated: check whether a translated request may pass (4.2.5)
  *
- * For requests through the memory region of the IOMMU, which does not know the
- * function: it is the one at @bus and @devfn, unless these belong to a bridge
- * that takes ownership of the requests.  Functions behind such a bridge have no
- * ATS.
+ * For requests through the memory region of the IOMMU, which does not identify
+ * the function: the requester is the function at @bus and @devfn, unless these
+ * belong to a bridge that takes ownership of the requests.  Functions behind
+ * such a bridge have no ATS.
  *
  * @s: the IOMMU, with translation enabled or not
  * @bus: bus of the requester
  * @devfn: device and function number of the requester
  * @pasid: PASID, or PCI_NO_PASID
  * @addr: address of the request
- * @is_write: a write, else a read
+ * @is_write: true for a write, false for a read
  * @entry: set to the identity for a range that contains @addr, with permission
  *         IOMMU_NONE if the request is blocked
  *
@@ -62,7 +61,7 @@ bool vtd_translate_translated(IntelIOMMUState *s, PCIBus *bus, int devfn,
  * @s: the IOMMU, with translation enabled or not
  * @sid: source id of the request
  * @addr: address of the request, in the interrupt range
- * @is_write: a write, else a read
+ * @is_write: true for a write, false for a read
  */
 void vtd_block_translated_interrupt(IntelIOMMUState *s, uint16_t sid,
                                     hwaddr addr, bool is_write);

@@ -1,5 +1,5 @@
 /*
- * VT-d: address translation faults: their reasons, and their report
+ * VT-d: fault reasons, and records of address translation faults
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -18,7 +18,7 @@
 
 /* ---- Fault reasons (7.1.3) ---- */
 
-/* Those that a Fault Processing Disable bit suppresses */
+/* The reasons that a Fault Processing Disable bit suppresses */
 static const bool qualified_reasons[VTD_FR_MAX] = {
     [VTD_FR_CONTEXT_ENTRY_P] = true,
     [VTD_FR_CONTEXT_ENTRY_INV] = true,
@@ -107,7 +107,7 @@ bool vtd_fault_blocks_ats(uint8_t reason)
     }
 }
 
-/* The reasons of scalable mode, by those of legacy mode */
+/* The reasons of scalable mode, indexed by the reasons of legacy mode */
 static const uint8_t scalable_reasons[VTD_FR_MAX] = {
     [VTD_FR_ROOT_TABLE_INV] = VTD_FR_SM_ROOT_TABLE_INV,
     [VTD_FR_ROOT_ENTRY_P] = VTD_FR_SM_ROOT_ENTRY_P,

@@ -1,5 +1,5 @@
 /*
- * VT-d: address translation faults: their reasons, and their report
+ * VT-d: fault reasons, and records of address translation faults
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -35,7 +35,7 @@ typedef enum VTDAddressType {
  * @at: kind of request
  * @addr: input address
  * @pasid: PASID of the request, or PCI_NO_PASID
- * @is_write: a write, else a read; not used for a page request
+ * @is_write: true for a write, false for a read; not used for a page request
  * @priv: privileged mode is requested
  * @exec: execute permission is requested
  */
@@ -51,31 +51,32 @@ typedef struct VTDFault {
 } VTDFault;
 
 /**
- * vtd_fault_is_qualified: tell whether FPD suppresses the report of a fault
+ * vtd_fault_is_qualified: check whether FPD suppresses the report of a fault
  *
  * @reason: VTDFaultReason
  *
- * Returns: whether the fault is reported only if no Fault Processing Disable
- * bit is set in the entries that the request used (7.1.3)
+ * Returns: true if the IOMMU reports the fault only if no Fault Processing
+ * Disable bit is set in the entries that the request used (7.1.3)
  */
 bool vtd_fault_is_qualified(uint8_t reason);
 
 /**
- * vtd_fault_blocks_ats: tell whether a fault blocks a translation request
+ * vtd_fault_blocks_ats: check whether a fault blocks a translation request
  *
- * SFS.10 does both and counts as blocked.
+ * For SFS.10 the specification has both; here it blocks the request.
  *
  * @reason: VTDFaultReason
  *
- * Returns: whether the request is blocked and the fault reported; it is
- * answered with R = W = 0 otherwise (7.1.3, table 30)
+ * Returns: true if the IOMMU blocks the request and reports the fault; false if
+ * the completion has R = W = 0 (7.1.3, table 30)
  */
 bool vtd_fault_blocks_ats(uint8_t reason);
 
 /**
  * vtd_fault_for_mode: find the reason for a condition that both modes have
  *
- * @reason: VTDFaultReason of legacy mode; others are returned as they are
+ * @reason: VTDFaultReason of legacy mode; the function returns other reasons
+ *          unchanged
  * @scalable: the translation table mode is scalable mode
  *
  * Returns: the VTDFaultReason in that mode

@@ -12,7 +12,7 @@
 #include "intel_iommu_inv_queue.h"
 #include "sliced_queue.h"
 
-/* IOTLB entries that are looked at in one unit of work */
+/* IOTLB entries that can be checked in one unit of work */
 #define IOTLB_ENTRIES_PER_WORK  8
 
 /* How often a descriptor may call the notifiers of a region */

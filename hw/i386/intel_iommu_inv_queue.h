@@ -5,10 +5,11 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Descriptors are processed in the order of the queue, and IQH moves on with
- * each, so that a wait descriptor completes after all that is ahead of it
- * (6.5.2.12) in whichever slice it is.  What is left is known from the
- * registers alone: it survives migration.  See sliced_queue.h.
+ * The IOMMU processes descriptors in the order of the queue, and advances IQH
+ * after each, so that a wait descriptor completes after all descriptors ahead
+ * of it (6.5.2.12), whichever slice processes it.  The registers alone
+ * determine the remaining work, so that it survives migration.  See
+ * sliced_queue.h.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -21,31 +22,31 @@
 
 /* Estimates of work, in the units of sliced_queue.h */
 enum {
-    /* Make the memory map anew */
+    /* Update the memory map */
     VTD_INV_WORK_MEMORY_MAP = 1024,
     /* Read the tables of an address space again */
     VTD_INV_WORK_ADDRESS_SPACE = 8,
     /* Wake a device or wait for its threads, send an interrupt */
     VTD_INV_WORK_MESSAGE = 32,
-    /* Set up remapped interrupts anew, which may take the host's kernel */
+    /* Set up remapped interrupts again, which may require system calls */
     VTD_INV_WORK_INTERRUPTS = 512,
 };
 
 /**
- * vtd_inv_queue_new: create what processes the queue
+ * vtd_inv_queue_new: create the sliced queue for the invalidation queue
  *
- * Called once, with the BQL.
+ * Called once, with the BQL held.
  *
  * @s: the IOMMU
  *
- * Returns: it; it lives as long as the IOMMU
+ * Returns: the queue; it lives as long as the IOMMU
  */
 VTDInvQueue *vtd_inv_queue_new(IntelIOMMUState *s);
 
 /**
- * vtd_inv_queue_reset: drop the slices that are still to come
+ * vtd_inv_queue_reset: cancel the next slices
  *
- * Called with the BQL, not from within a descriptor.
+ * Called with the BQL held, not from within a descriptor.
  *
  * @q: the queue
  */
@@ -54,22 +55,22 @@ void vtd_inv_queue_reset(VTDInvQueue *q);
 /**
  * vtd_inv_queue_run: process descriptors if the conditions are met (6.5.2)
  *
- * To be called when one of them may have become true: IQT has been written,
- * IQE has been cleared, or the queue has been enabled.  When this returns, the
- * first slice has been processed.  If slices of earlier descriptors are
- * outstanding, new descriptors are left to them.  While the machine is stopped
- * there is no slice but the first; the others follow when it runs.
+ * Call it when one of the conditions may have become true: the guest has
+ * written IQT, cleared IQE, or enabled the queue.  When this returns, the first
+ * slice has been processed.  If slices for earlier descriptors are still to
+ * come, they process the new descriptors, too.  While the machine is stopped,
+ * only the first slice runs; the others follow when the machine runs.
  *
- * Called with the BQL.
+ * Called with the BQL held.
  *
  * @q: the queue
  */
 void vtd_inv_queue_run(VTDInvQueue *q);
 
 /**
- * vtd_inv_queue_has_work: tell whether descriptors are going to be processed
+ * vtd_inv_queue_has_work: check whether there are descriptors to process
  *
- * Called with the BQL.
+ * Called with the BQL held.
  *
  * @q: the queue
  *
@@ -78,10 +79,10 @@ void vtd_inv_queue_run(VTDInvQueue *q);
 bool vtd_inv_queue_has_work(const VTDInvQueue *q);
 
 /**
- * vtd_inv_queue_next: tell whether this slice includes another descriptor
+ * vtd_inv_queue_next: check whether this slice includes another descriptor
  *
- * Called with the BQL, while a slice is processed.  Accounts for one unit of
- * work.
+ * Called with the BQL held, while a slice is processed.  Accounts for one unit
+ * of work.
  *
  * @q: the queue
  *
@@ -92,7 +93,7 @@ bool vtd_inv_queue_next(VTDInvQueue *q);
 /**
  * vtd_inv_queue_charge: account for work
  *
- * Called with the BQL.  Outside of a slice it has no effect.
+ * Called with the BQL held.  Outside of a slice it has no effect.
  *
  * @q: the queue
  * @work: in units, see above; a single call never exceeds what one descriptor
@@ -103,9 +104,9 @@ void vtd_inv_queue_charge(VTDInvQueue *q, unsigned work);
 /**
  * vtd_inv_queue_charge_desc: account for a descriptor
  *
- * Does not include the unit of vtd_inv_queue_next() and what
- * iommu_dev_tlb_invalidate() returns.  Called with the BQL, while a slice is
- * processed.
+ * Does not include the unit of vtd_inv_queue_next(), nor the work that
+ * iommu_dev_tlb_invalidate() returns.  Called with the BQL held, while a slice
+ * is processed.
  *
  * @q: the queue
  * @lo: first quadword of the descriptor, in host byte order

@@ -1,14 +1,14 @@
 /*
- * VT-d: what a migration stream says is checked before it is used
+ * VT-d: checks of the state in the migration stream
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The registers in csr[] may hold anything: what is taken from them at a
- * guest's command is masked there, and the rest is only read by the guest.
- * What the commands have left in other fields was masked then, and is checked
- * here.
+ * The registers in csr[] may have any value: a command of the guest masks the
+ * registers that it uses, and only the guest reads the others.  Commands have
+ * copied masked values to other fields of the state.  This file checks these
+ * fields.
  */
 
 #include "qemu/osdep.h"
@@ -23,7 +23,10 @@
 #include "intel_iommu_load.h"
 #include "intel_iommu_svm.h"
 
-/* Entries of an invalidation queue: 128-bit descriptors, 256-bit ones */
+/*
+ * Entries of an invalidation queue: at most 32768 descriptors of 128 bits, at
+ * least 128 descriptors of 256 bits
+ */
 #define QUEUE_MAX_SIZE  32768
 #define QUEUE_MIN_SIZE  128
 #define TABLE_MAX_SIZE  65536
@@ -34,7 +37,7 @@ static void drop(IntelIOMMUState *s)
     device_cold_reset(DEVICE(s));
 }
 
-/* A load has failed before the fields could be checked */
+/* Resets the IOMMU if a load has failed before the check of the fields. */
 static void vm_state_changed(void *opaque, bool running, RunState state)
 {
     IntelIOMMUState *s = opaque;
@@ -68,13 +71,16 @@ static bool check(const char *name, uint64_t val, bool valid)
     return valid;
 }
 
-/* Pages of any address width: reading what does not exist is a fault */
+/*
+ * Accepts pages beyond the host address width, too: a read of a page that does
+ * not exist is a fault.
+ */
 static bool check_address(const char *name, uint64_t addr)
 {
     return check(name, addr, !(addr & ~MAKE_64BIT_MASK(12, 52 - 12)));
 }
 
-/* A flag, and the bit of GSTS that tells the guest of it (11.4.4.2) */
+/* Checks a flag against the bit of GSTS that reports it (11.4.4.2). */
 static bool check_enabled(const IntelIOMMUState *s, const char *name,
                           bool enabled, uint32_t bit)
 {
@@ -92,7 +98,7 @@ static bool check_queue(const IntelIOMMUState *s)
                  sized || (!s->iq_size && !s->qi_enabled)) &&
            check("iq_head", s->iq_head,
                  s->iq_head < s->iq_size || !s->iq_head) &&
-           /* One behind the end is an error that the guest is told of */
+           /* A tail behind the end is an error that the guest can see. */
            check("iq_tail", s->iq_tail, s->iq_tail < QUEUE_MAX_SIZE) &&
            check("iq_last_desc_type", s->iq_last_desc_type,
                  s->iq_last_desc_type <= VTD_INV_DESC_TYPE(UINT64_MAX));

@@ -1,5 +1,5 @@
 /*
- * VT-d: what a migration stream says is checked before it is used
+ * VT-d: checks of the state in the migration stream
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -12,21 +12,21 @@
 #include "hw/i386/intel_iommu.h"
 
 /**
- * vtd_load_init: reset the IOMMU if the machine goes on after a failed load
+ * vtd_load_init: reset the IOMMU if the machine runs after a failed load
  *
- * Called once, with the BQL, when the IOMMU is realized.
+ * Called once, with the BQL held, when the IOMMU is realized.
  *
  * @s: the IOMMU
  */
 void vtd_load_init(IntelIOMMUState *s);
 
 /**
- * vtd_load_begin: the fields are about to be loaded
+ * vtd_load_begin: prepare for a load of the fields
  *
- * They are written one by one, and a stream may end anywhere.  Until
- * vtd_load_check() has accepted them they are not to be used.
+ * The load writes the fields one by one, and a stream may end anywhere.  The
+ * IOMMU must not use them until vtd_load_check() has accepted them.
  *
- * Called with the BQL, while the machine is stopped.
+ * Called with the BQL held, while the machine is stopped.
  *
  * @opaque: the IOMMU
  *
@@ -37,11 +37,12 @@ int vtd_load_begin(void *opaque);
 /**
  * vtd_load_check: check the fields that have been loaded
  *
- * Whatever a guest can bring about passes, at any version of QEMU.  If a field
- * has another value, or if the capabilities differ where they must not (see
- * vtd_svm_check_incoming()), an error names the field and the IOMMU is reset.
+ * The check accepts all values that a guest can cause, with any version of
+ * QEMU.  If a field has another value, or if the capabilities differ where they
+ * must not (see vtd_svm_check_incoming()), the function reports an error that
+ * names the field, and resets the IOMMU.
  *
- * Called with the BQL, while the machine is stopped, before anything is
+ * Called with the BQL held, while the machine is stopped, before anything is
  * derived from the fields.
  *
  * @s: the IOMMU

@@ -95,7 +95,7 @@ static bool write_descriptor(void *opaque, hwaddr addr, const uint64_t *desc)
                            VTD_PRQ_DESC_QUADS);
 }
 
-/* Tell whether the tables allow page requests (table 30) */
+/* Checks whether the tables allow page requests (table 30). */
 static bool check_tables(const PageRequest *rq)
 {
     VTDResolver *r = rq->s->resolver;
@@ -123,9 +123,9 @@ static bool check_tables(const PageRequest *rq)
 }
 
 /*
- * There is no implicit invalidation (6.5.3.1): the answer that made the
- * function send the request grants less than was wanted, and is not cached
- * (6.2.4).
+ * There is no need for an implicit invalidation (6.5.3.1): the answer that made
+ * the function send the request grants less than the function requested, and
+ * such answers are not cached (6.2.4).
  */
 static VTDPRQResult deliver(const PageRequest *rq)
 {
@@ -155,9 +155,8 @@ static void respond(const PageRequest *rq, IOMMUPRIResponseCode code)
 }
 
 /*
- * A request that has not been added to the queue.  The IOMMU responds to the
- * last one of a group, except to a Stop Marker.  For any other the function
- * gets an error.
+ * Drops a request.  The IOMMU responds to the last request of a group, except
+ * to a Stop Marker.  For other requests the function gets an error.
  */
 static int drop(const PageRequest *rq, VTDPRQResult result)
 {

@@ -45,12 +45,12 @@ VTDPageRequests *vtd_pri_new(IntelIOMMUState *s);
  *
  * Called with the BQL held.
  *
- * @pri: what vtd_pri_new() has returned
+ * @pri: the unit from vtd_pri_new()
  */
 void vtd_pri_reset(VTDPageRequests *pri);
 
 /**
- * vtd_pri_has_reg: tell whether a register belongs to the page request queue
+ * vtd_pri_has_reg: check whether a register belongs to the page request queue
  *
  * @s: the IOMMU
  * @reg: offset of the register

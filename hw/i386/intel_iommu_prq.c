@@ -35,7 +35,10 @@ struct VTDPageRequestQueue {
     VTDPRQWrite *write;
     void *opaque;
     uint32_t rw[VTD_PRQ_WORDS];         /* writable bits */
-    /* Protects the registers, and the part of the ring that is not pending */
+    /*
+     * Protects the registers, and the part of the ring that has no pending
+     * descriptors
+     */
     QemuMutex lock;
     uint32_t reg[VTD_PRQ_WORDS];
     QEMUBH *event_bh;
@@ -50,14 +53,14 @@ void vtd_prq_reset(VTDPageRequestQueue *q)
     q->reg[PECTL] = VTD_PECTL_IM;
 }
 
-/* ---- Registers; called with the lock held ---- */
+/* ---- Registers; these functions are called with @lock held ---- */
 
 static bool event_due(const VTDPageRequestQueue *q)
 {
     return (q->reg[PECTL] & (VTD_PECTL_IP | VTD_PECTL_IM)) == VTD_PECTL_IP;
 }
 
-/* A condition for an event; PPR or PRO, which is set (7.5) */
+/* Sets a condition for an event, PPR or PRO (7.5). */
 static void event_condition(VTDPageRequestQueue *q, uint32_t bit)
 {
     if (!(q->reg[PRS] & PRS_MASK)) {
@@ -179,7 +182,7 @@ bool vtd_prq_take_event(VTDPageRequestQueue *q, uint64_t *addr, uint32_t *data)
     return true;
 }
 
-/* The event is never subject to interrupt remapping */
+/* The event is never subject to interrupt remapping. */
 void vtd_prq_send_event(VTDPageRequestQueue *q)
 {
     uint64_t addr;
@@ -206,7 +209,7 @@ void vtd_prq_raise_event(VTDPageRequestQueue *q)
     }
 }
 
-/* The state of the APICs has been loaded by now */
+/* When the machine runs, the state of the APICs has been loaded. */
 static void vm_state_changed(void *opaque, bool running, RunState state)
 {
     if (running) {
@@ -216,7 +219,10 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
 
 /* ---- Migration ---- */
 
-/* The interrupt becomes part of the state of the APICs, which is saved later */
+/*
+ * Sends the event, so that the interrupt becomes part of the state of the
+ * APICs, which is saved later.
+ */
 static int prq_pre_save(void *opaque)
 {
     VTDPageRequestQueue *q = opaque;

@@ -6,12 +6,12 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The registers PQH_REG to PEUADDR_REG (11.4.11), the ring in guest memory that
- * they describe, and the page request event (7.5).  The contents of descriptors
- * and responses are up to the caller.
+ * they describe, and the page request event (7.5).  The caller is responsible
+ * for the contents of descriptors and for responses.
  *
- * Threads of devices add descriptors while a guest accesses the registers.  All
- * functions are callable from any thread, with or without the BQL, unless their
- * descriptions say otherwise.
+ * Threads of device models add descriptors while a guest accesses the
+ * registers.  All functions are callable from any thread, with or without the
+ * BQL, unless their descriptions say otherwise.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -112,7 +112,7 @@ VTDPageRequestQueue *vtd_prq_new(unsigned haw, bool eim, VTDPRQWrite *write,
 void vtd_prq_reset(VTDPageRequestQueue *q);
 
 /**
- * vtd_prq_read: read a register or two (11.2)
+ * vtd_prq_read: read one or two registers (11.2)
  *
  * @q: the queue
  * @reg: offset, VTD_PRQ_FIRST_REG to VTD_PRQ_LAST_REG, a multiple of @size
@@ -123,7 +123,7 @@ void vtd_prq_reset(VTDPageRequestQueue *q);
 uint64_t vtd_prq_read(VTDPageRequestQueue *q, hwaddr reg, unsigned size);
 
 /**
- * vtd_prq_write: write a register or two (11.2)
+ * vtd_prq_write: write one or two registers (11.2)
  *
  * May make an event due, see vtd_prq_take_event().
  *
@@ -158,7 +158,7 @@ void vtd_prq_load(VTDPageRequestQueue *q, const uint32_t words[VTD_PRQ_WORDS]);
  *
  * @q: the queue
  * @desc: VTD_PRQ_DESC_QUADS quadwords
- * @event: set to whether this has made an event due, see vtd_prq_take_event()
+ * @event: set to true if an event is due now, see vtd_prq_take_event()
  *
  * Returns: the result
  */
@@ -191,9 +191,10 @@ void vtd_prq_send_event(VTDPageRequestQueue *q);
 /**
  * vtd_prq_raise_event: send the page request event, or let the main loop do so
  *
- * Interrupts need the BQL, for which threads of devices must not wait: if the
- * caller does not hold it, the main loop sends the event.  May access guest
- * memory, and thereby registers of the IOMMU, if the caller holds the BQL.
+ * Interrupts need the BQL, for which threads of device models must not wait: if
+ * the caller does not hold it, the main loop sends the event.  If the caller
+ * holds the BQL, this function may access guest memory, and thereby registers
+ * of the IOMMU.
  *
  * @q: the queue
  */

@@ -155,7 +155,7 @@ static uint8_t lookup_legacy(Lookup *l, VTDAddressType at)
 
 /* Scalable mode (3.4.3) */
 
-/* Largest PASID that the PASID directory has room for, plus 1 (9.4) */
+/* Returns the number of PASIDs that the PASID directory can describe (9.4) */
 static uint64_t pasid_limit(const Lookup *l)
 {
     unsigned pdts = extract64(l->ce[0], 9, 3);
@@ -327,7 +327,7 @@ static bool pasid_entry_first_stage(Lookup *l, VTDWalkConfig *walk)
     walk->fs_root = l->pe[2] & VTD_SM_PASID_ENTRY_FLPTPTR;
     walk->write_protect = l->pe[2] & VTD_SM_PASID_ENTRY_WPE;
     walk->extended_accessed = l->pe[2] & VTD_SM_PASID_ENTRY_EAFE;
-    /* 3.10: without ECAP.SMPWC this has always updated the flags here */
+    /* 3.10: without ECAP.SMPWC, QEMU has always updated the flags. */
     walk->no_flag_update = (l->r->s->ecap & VTD_ECAP_SMPWC) &&
                            !(l->pe[1] & VTD_SM_PASID_ENTRY_PWSNP);
     return mode == 0 || (mode == 1 && (l->r->s->cap & VTD_CAP_FS5LP));
@@ -477,7 +477,7 @@ const VTDTarget *vtd_resolve(VTDResolver *r, uint16_t sid, uint32_t pasid,
     return scratch;
 }
 
-/* SPT.5, SPT.6: what the PASID-table entry does not allow */
+/* SPT.5, SPT.6: check for requests that the PASID-table entry does not allow */
 uint8_t vtd_request_check(const VTDRequest *rq, const VTDTarget *t)
 {
     if (t->fault) {
@@ -567,8 +567,8 @@ void vtd_resolver_invalidate(VTDResolver *r)
 {
     qatomic_inc(&r->gen);
     /*
-     * Last: a thread that finds no answer must not use a stale target to
-     * compute one.
+     * Drop the answers last: a thread that finds no answer must not use a stale
+     * target to compute one.
      */
     iommu_answers_invalidate(r->answers);
 }

@@ -31,7 +31,7 @@
  * @sid: source id
  * @pasid: PASID, or PCI_NO_PASID
  * @at: kind of request
- * @is_write: a write, else a read
+ * @is_write: true for a write, false for a read
  * @priv: privileged mode is requested
  * @exec: execute permission is requested
  */
@@ -51,16 +51,16 @@ typedef struct VTDRequest {
  * @rcu: frees it
  * @sid: source id
  * @pasid: PASID of the request, or PCI_NO_PASID
- * @gen: generation of the caches that this belongs to
+ * @gen: generation of the caches to which the target belongs
  * @fault: VTDFaultReason why requests are blocked, or 0
  * @fpd: a Fault Processing Disable bit is set: qualified faults are not
  *       reported
  * @ats: translation requests and translated requests are allowed
  * @page_requests: page requests are allowed (PRE)
  * @privileged: privileged requests are allowed (SRE)
- * @domain: domain id that tags what is cached of translations (6.2.1)
- * @tag_pasid: PASID that tags them, too: that of the request, or RID_PASID;
- *             PCI_NO_PASID in legacy mode
+ * @domain: domain id that tags cached translations (6.2.1)
+ * @tag_pasid: PASID that tags cached translations: the PASID of the request, or
+ *             RID_PASID; PCI_NO_PASID in legacy mode
  * @walk: the tables, unless @fault
  */
 typedef struct VTDTarget {
@@ -129,16 +129,16 @@ void vtd_resolver_update(VTDResolver *r);
 /**
  * vtd_resolver_invalidate: drop all cached targets, and answers
  *
- * For context-cache and PASID-cache invalidations of every granularity: it is
- * allowed to drop more than requested (6.5.2.1, 6.5.2.2).  The cost does not
- * depend on the contents of the caches.  Callable from any thread.
+ * For context-cache and PASID-cache invalidations of every granularity: an
+ * IOMMU may drop more than the guest requests (6.5.2.1, 6.5.2.2).  The cost
+ * does not depend on the contents of the caches.  Callable from any thread.
  *
  * @r: the resolver
  */
 void vtd_resolver_invalidate(VTDResolver *r);
 
 /**
- * vtd_resolver_enabled: tell whether DMA remapping is enabled
+ * vtd_resolver_enabled: check whether DMA remapping is enabled
  *
  * Callable from any thread, within an RCU read-side critical section.
  *
@@ -149,7 +149,7 @@ void vtd_resolver_invalidate(VTDResolver *r);
 bool vtd_resolver_enabled(const VTDResolver *r);
 
 /**
- * vtd_resolver_scalable: tell whether the root table is one of scalable mode
+ * vtd_resolver_scalable: check whether the root table is one of scalable mode
  *
  * Callable from any thread, within an RCU read-side critical section.
  *
@@ -160,7 +160,8 @@ bool vtd_resolver_enabled(const VTDResolver *r);
 bool vtd_resolver_scalable(const VTDResolver *r);
 
 /**
- * vtd_resolver_mode_valid: tell whether the mode of the root table is supported
+ * vtd_resolver_mode_valid: check whether the mode of the root table is
+ * supported
  *
  * Called with the BQL held.
  *
@@ -189,7 +190,7 @@ const VTDTarget *vtd_resolve(VTDResolver *r, uint16_t sid, uint32_t pasid,
                              VTDAddressType at, VTDTarget *scratch);
 
 /**
- * vtd_resolve_translated: find out whether translated requests are allowed
+ * vtd_resolve_translated: check whether translated requests are allowed
  *
  * Translated requests bypass the tables: only the context entry can block them
  * (4.2.5).  Callable from any thread, within an RCU read-side critical section.
@@ -227,7 +228,7 @@ static inline VTDRequest vtd_request(IntelIOMMUState *s, PCIBus *bus, int devfn,
 }
 
 /**
- * vtd_request_check: find out whether a target blocks a request
+ * vtd_request_check: check whether a target blocks a request
  *
  * @rq: the request
  * @t: its target

@@ -5,12 +5,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * With caching mode (6.1) the guest invalidates what it maps, too (6.5.2), and
- * each invalidation synchronizes the mappings that MAP notifiers know, the
- * shadow, with the second-stage tables of the guest.  Such a walk reads as many
- * entries as the tables have, and the shadow grows with the mappings that they
- * describe.  The guest chooses both: with tables that are referenced more than
- * once, a few pages describe 2^36 mappings.
+ * With caching mode (6.1) the guest also invalidates pages that it maps
+ * (6.5.2).  Each invalidation synchronizes the mappings that MAP notifiers have
+ * received, the shadow, with the second-stage tables of the guest.  Such a walk
+ * reads all entries of the tables, and the shadow grows with the mappings that
+ * they describe.  The guest controls both: with tables that are referenced more
+ * than once, a few pages describe 2^36 mappings.
  *
  * The bounds are in proportion to the RAM of the machine.  A guest that maps
  * all of its RAM in pages of 4 KiB stays below them.
@@ -35,12 +35,12 @@ enum {
 };
 
 /**
- * struct VTDShadowWalk - the work of a walk, and what is left of its bounds
+ * struct VTDShadowWalk - the work of a walk, and its bounds
  * @as: the address space whose tables are walked
- * @entries: entries that have been read
- * @max_entries: how many may be read
- * @notifications: how often notifiers have been called
- * @max_mappings: how many mappings @as may have
+ * @entries: number of entries that have been read
+ * @max_entries: maximum number of entries to read
+ * @notifications: number of calls of notifiers
+ * @max_mappings: maximum number of mappings of @as
  * @exceeded: a bound has been reached
  */
 typedef struct VTDShadowWalk {

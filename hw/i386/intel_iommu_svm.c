@@ -1,5 +1,5 @@
 /*
- * VT-d: one switch for all that shared virtual memory needs
+ * VT-d: svm=on enables all properties that shared virtual memory needs
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -16,7 +16,7 @@
 #include "intel_iommu_internal.h"
 #include "intel_iommu_svm.h"
 
-/* Whether the user, not a default, has set a property to another value */
+/* Checks whether the user, not a default, has set a property otherwise. */
 static bool contradicts(IntelIOMMUState *s, const char *name, const char *value,
                         const char *needed, Error **errp)
 {
@@ -40,8 +40,9 @@ static bool switch_on(IntelIOMMUState *s, const char *name, bool *field,
 }
 
 /*
- * The tables of a process may map pages of 1 GiB if the CPU has them: guests
- * then give up shared memory on an IOMMU without them.
+ * The tables of a process may map pages of 1 GiB if the CPU supports them:
+ * guests then do not use shared virtual memory with an IOMMU that does not
+ * support them.
  */
 static bool decide_page_size(IntelIOMMUState *s, Error **errp)
 {
@@ -73,7 +74,7 @@ bool vtd_svm_decide_config(IntelIOMMUState *s, Error **errp)
         { "x-flts", &s->flts },
         { "x-pasid-mode", &s->pasid },
         { "device-iotlb", &s->x86_iommu.dt_supported },
-        /* Scalable mode is not to be had without these */
+        /* Scalable mode requires these. */
         { "dma-drain", &s->dma_drain },
         { "dma-translation", &s->dma_translation },
     };
@@ -91,7 +92,7 @@ int vtd_svm_check_incoming(const IntelIOMMUState *s)
     uint64_t cap = ldq_le_p(&s->csr[DMAR_CAP_REG]);
     uint64_t ecap = ldq_le_p(&s->csr[DMAR_ECAP_REG]);
 
-    /* Page requests are announced with svm=on only */
+    /* ECAP announces page requests with svm=on only. */
     if (!s->svm && !(ecap & VTD_ECAP_PRS)) {
         return 0;
     }

@@ -1,5 +1,5 @@
 /*
- * VT-d: one switch for all that shared virtual memory needs
+ * VT-d: svm=on enables all properties that shared virtual memory needs
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -12,13 +12,13 @@
 #include "hw/i386/intel_iommu.h"
 
 /**
- * vtd_svm_decide_config: switch on what svm=on stands for
+ * vtd_svm_decide_config: enable the properties that svm=on requires
  *
- * Properties that a machine type or a default has set otherwise are changed.
- * Those that the user has set otherwise contradict svm=on.
+ * Changes properties that a machine type or a default has set otherwise.
+ * Properties that the user has set otherwise contradict svm=on.
  *
- * Called with the BQL, while the IOMMU is being realized with svm=on, before
- * its other properties are looked at.
+ * Called with the BQL held, while the IOMMU is being realized with svm=on,
+ * before other code uses its properties.
  *
  * @s: the IOMMU
  * @errp: set to an error that names svm=on and the property that contradicts
@@ -28,14 +28,14 @@
 bool vtd_svm_decide_config(IntelIOMMUState *s, Error **errp);
 
 /**
- * vtd_svm_check_incoming: refuse the state of an IOMMU that is set up otherwise
+ * vtd_svm_check_incoming: refuse the state of an IOMMU with other properties
  *
- * The guest has read the capability registers, and they arrive with the other
- * registers.  With svm=on, here or at the source, they have to be the same:
- * what the guest uses has to be there.  Other set-ups are left to the user, as
- * ever.
+ * The guest has read the capability registers, and the stream contains them.
+ * With svm=on, on this host or at the source, they have to be the same, since
+ * the guest uses the capabilities.  Without svm=on the user remains responsible
+ * for equal properties.
  *
- * Called with the BQL, when the registers have been loaded.
+ * Called with the BQL held, when the registers have been loaded.
  *
  * @s: the IOMMU
  *

@@ -113,7 +113,7 @@ bool vtd_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
     return ok;
 }
 
-/* Why a request that no table translates is blocked; 0 if it is not blocked */
+/* Returns the reason to block a request that no table translates, or 0. */
 static uint8_t block_reason(const VTDRequest *rq, const VTDTarget *t,
                             hwaddr addr)
 {

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * All functions are callable from any thread, with or without the BQL, and by
- * several at once.
+ * All functions are callable from any thread, with or without the BQL, and
+ * concurrently.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -36,7 +36,7 @@ void vtd_untranslated_blocked(PCIBus *bus, void *opaque, int devfn,
  * @devfn: device and function number of the requester
  * @pasid: PASID, or PCI_NO_PASID
  * @addr: input address
- * @is_write: a write, else a read
+ * @is_write: true for a write, false for a read
  * @entry: set to the translation of a range that contains @addr, with
  *         permission IOMMU_NONE if the request is blocked
  *

@@ -15,7 +15,7 @@
 #include "intel_iommu_internal.h"
 #include "intel_iommu_walk.h"
 
-/* Bits 51:12; those from the host address width on are reserved */
+/* Bits 51:12.  Bits at and above the host address width are reserved. */
 #define WALK_ADDR_MASK          0x000ffffffffff000ull
 
 /* Extended-accessed flag of a first-stage entry (9.7) */
@@ -32,7 +32,7 @@ typedef struct Walk {
 typedef struct NestedStage {
     X86SecondStage parent;
     const Walk *w;
-    /* Table of 4 KiB pages, or NULL; what it translates, with at most @perm */
+    /* Table of 4 KiB pages, or NULL; its input range, and its permissions */
     uint64_t *table;
     uint64_t region;
     IOMMUAccessFlags perm;
@@ -43,7 +43,7 @@ static uint8_t ss_reason(const Walk *w, IOMMUWalkFault fault)
     return w->cfg->reasons->second_stage[fault];
 }
 
-/* Legacy mode has no reason of its own for this */
+/* Legacy mode has no separate reason for entries that are not present. */
 static uint8_t ss_not_present(const Walk *w)
 {
     IOMMUAccessFlags want = w->iw.req->want;
@@ -66,8 +66,8 @@ static inline bool ss_is_leaf(uint64_t pte, unsigned level)
 }
 
 /*
- * Check an entry, and reduce @perm to what it and its parents allow.  R and W
- * are in the bits of IOMMU_RO and IOMMU_WO.
+ * Checks an entry, and reduces @perm to the permissions that the entry and its
+ * parents grant.  R and W are the bits of IOMMU_RO and IOMMU_WO.
  */
 static inline uint8_t ss_check(const Walk *w, uint64_t pte, unsigned level,
                                IOMMUAccessFlags *perm)
@@ -105,7 +105,7 @@ static bool ss_leaf(Walk *w, uint64_t at, uint64_t end, IOMMUWalkPage page)
         return iommu_walk_hole(&w->iw, at, end, page.base,
                                page.base + page.size - 1, reason);
     }
-    /* There is no dirty bit that the other permission could cost (3.7.2) */
+    /* The other permission sets no dirty bit (3.7.2). */
     if (w->iw.req->untranslated) {
         grant = page.perm;
     }
@@ -176,7 +176,7 @@ static bool ss_walk(Walk *w, uint64_t at, uint64_t last)
     if (at <= limit) {
         uint64_t end = MIN(last, limit), limit_last = w->iw.limit_last;
 
-        /* The root table may have room for more than that */
+        /* The root table may have entries beyond the width. */
         w->iw.limit_last = MIN(limit_last, limit);
         if (!ss_table(w, w->cfg->ss_levels, w->cfg->ss_root, at, end,
                       IOMMU_RW)) {
@@ -317,7 +317,7 @@ static bool pt_walk(Walk *w, uint64_t at, uint64_t last)
 
 /* ---- Ranges ---- */
 
-/* The special conditions of table 30 */
+/* Handles the special conditions of table 30. */
 static bool walk_interrupts(Walk *w, uint64_t at, uint64_t last)
 {
     IOMMUWalkRequest *req = w->iw.req;
@@ -350,7 +350,7 @@ static bool walk_range(Walk *w, uint64_t at, uint64_t last)
     }
 }
 
-/* A range in which interrupt requests are not translated */
+/* Translates a range in parts: before, within and after the interrupt range */
 static void walk_split(Walk *w, uint64_t at, uint64_t last)
 {
     bool more = true;

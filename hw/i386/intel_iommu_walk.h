@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The walker knows tables and nothing else: no registers, no context entries
- * and no devices.  First-stage tables are x86 page tables, see x86_page_walk.h.
+ * The walker depends on page tables only, not on registers, context entries or
+ * devices.  First-stage tables are x86 page tables, see x86_page_walk.h.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -20,7 +20,7 @@
 
 #define VTD_WALK_MAX_LEVELS     5
 
-/* What the tables are for: the PGTT field of a PASID-table entry, 9.6 */
+/* Type of translation: the PGTT field of a PASID-table entry, 9.6 */
 typedef enum VTDWalkType {
     VTD_WALK_FIRST_STAGE = 1,
     VTD_WALK_SECOND_STAGE = 2,
@@ -60,13 +60,13 @@ void vtd_walk_rsvd_init(VTDWalkRsvd *rsvd, unsigned haw, bool fs_1g,
 /**
  * struct VTDWalkReasons: the fault reasons of a translation table mode
  *
- * Indexed by IOMMUWalkFault, values of VTDFaultReason.  0 is for what does not
- * occur, unless mentioned.
+ * The arrays are indexed by IOMMUWalkFault and have values of VTDFaultReason.
+ * Faults with the value 0 do not occur, except as described.
  *
  * @first_stage: of first-stage tables; IOMMU_WALK_TOO_WIDE is an address that
  *               is too wide for the second stage
  * @second_stage: of second-stage tables.  If IOMMU_WALK_NOT_PRESENT is 0, the
- *                reason is that of the permission that is missing.
+ *                reason is the one for the missing permission.
  * @host_width: pass-through of an address beyond the host address width
  * @blocks: tells whether a reason blocks a translation request (table 30)
  */
@@ -121,11 +121,11 @@ typedef struct VTDWalkConfig {
  * locks.
  *
  * @mem: guest memory
- * @cfg: what to walk; not checked, except by assertions that a caller can keep
- *       whatever the guest does
+ * @cfg: the tables and rules; assertions check it, and the caller has to ensure
+ *       that no guest can make them fail
  * @req: the request, and its results; the reasons are VTDFaultReason
  *
- * Returns: how far the results go; unless IOMMU_WALK_DONE, the results cover
+ * Returns: the extent of the results; unless IOMMU_WALK_DONE, the results cover
  * the beginning of the range
  */
 IOMMUWalkStatus vtd_walk(const IOMMUWalkMem *mem, const VTDWalkConfig *cfg,

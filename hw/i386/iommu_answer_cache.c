@@ -7,8 +7,8 @@
  *
  * The cache is a table with one slot for each hash.  An answer belongs to the
  * generation that was current before it was computed, and is valid while that
- * generation is current.  A generation is the sum of two counters: how often
- * all answers, and how often those of the PASID, have been dropped.  Neither
+ * generation is current.  A generation is the sum of two counters: one counts
+ * drops of all answers, the other drops of the answers for the PASID.  Neither
  * counter decreases, so that equal sums mean equal counters.  An invalidation
  * therefore is one or two additions, whatever the cache contains.
  */
@@ -33,7 +33,7 @@ typedef struct Answer {
     QemuSeqLock lock;
     uint32_t perm;
     aligned_uint64_t generation;
-    aligned_uint64_t page;      /* address, and in bit 0 whether privileged */
+    aligned_uint64_t page;      /* address; bit 0 is set if privileged */
     aligned_uint64_t source;    /* source id and PASID */
     aligned_uint64_t mask;
     aligned_uint64_t out;

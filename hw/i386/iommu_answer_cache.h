@@ -10,8 +10,8 @@
  * the same translations in device-TLBs.  The cache does not serve untranslated
  * requests.
  *
- * All functions are callable from any thread, by several at once; none takes a
- * lock or waits.
+ * All functions are callable from any thread, concurrently; none takes a lock
+ * or waits.
  */
 
 #ifndef HW_I386_IOMMU_ANSWER_CACHE_H
@@ -85,7 +85,7 @@ void iommu_answers_invalidate_pasid(IOMMUAnswerCache *cache, uint32_t pasid);
  * @entry: set to the answer, which covers the whole request; undefined if there
  *         is none
  *
- * Returns: whether there is an answer
+ * Returns: true if there is an answer
  */
 bool iommu_answers_find(const IOMMUAnswerCache *cache,
                         const IOMMUAnswerKey *key, uint64_t last,
@@ -94,7 +94,7 @@ bool iommu_answers_find(const IOMMUAnswerCache *cache,
 /**
  * iommu_answers_generation: get the generation for iommu_answers_add()
  *
- * Called before reading anything that the answer depends on.
+ * Called before the caller reads the data from which it computes the answer.
  *
  * @cache: the cache
  * @key: the request

@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * An IOMMU finds device-TLBs by the source id of an invalidation command.  The
- * cost depends on what is registered for that source and PASID, not on others.
+ * cost depends on the registrations for that source and PASID only.
  */
 
 #ifndef HW_I386_IOMMU_DEV_TLB_H
@@ -27,7 +27,7 @@ enum {
     IOMMU_INV_WORK_REGION = 128,
 };
 
-/* Which translations of a source to invalidate */
+/* The translations of a source that an invalidation concerns */
 typedef enum IOMMUDevTLBScope {
     /*
      * An Invalidate Request without PASID.  Translations with a PASID are
@@ -35,9 +35,9 @@ typedef enum IOMMUDevTLBScope {
      * on it when it frees page tables that a PASID uses.
      */
     IOMMU_DEV_TLB_NO_PASID,
-    /* Those with one PASID */
+    /* Translations with one PASID */
     IOMMU_DEV_TLB_PASID,
-    /* Global Invalidate: those with any PASID */
+    /* Global Invalidate: translations with any PASID */
     IOMMU_DEV_TLB_ALL_PASIDS,
 } IOMMUDevTLBScope;
 
@@ -117,12 +117,12 @@ void iommu_dev_tlb_unregister_region(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
  *
  * @dt: the registry
  * @sid: source id
- * @scope: which translations
+ * @scope: the translations to invalidate
  * @pasid: the PASID of IOMMU_DEV_TLB_PASID
  * @addr: address field of an Invalidate Request (PCIe 5.0, 10.3.1), a multiple
  *        of 4 KiB
- * @size: S bit of an Invalidate Request: the lowest clear bit of @addr tells
- *        the size, up to the whole address space when none is clear
+ * @size: S bit of an Invalidate Request: the lowest clear bit of @addr encodes
+ *        the size, up to the whole address space if no bit is clear
  *
  * Returns: the work, in the units of IOMMU_INV_WORK_*
  */

@@ -20,22 +20,22 @@ typedef struct Responder {
     QLIST_ENTRY(Responder) next;
 } Responder;
 
-/* Those with the same device and function number and PASID on any bus */
+/* Responders with equal device and function number and PASID, on any bus */
 typedef QLIST_HEAD(, Responder) ResponderList;
 
 struct IOMMUPRIResponders {
-    /* Protects @by_key; no notifier is called with it held */
+    /* Protects @by_key.  No notifier is called with @lock held. */
     QemuMutex lock;
     GHashTable *by_key;         /* responder_key() -> ResponderList */
 };
 
-/* Bus numbers are not part of the key, since a guest may change them */
+/* Bus numbers are not part of the key, since a guest may change them. */
 static uint64_t responder_key(uint8_t devfn, uint32_t pasid)
 {
     return (uint64_t)devfn << 32 | pasid;
 }
 
-/* NULL if there are none */
+/* Returns NULL if there are none */
 static ResponderList *list_locked(IOMMUPRIResponders *responders,
                                   uint8_t devfn, uint32_t pasid)
 {

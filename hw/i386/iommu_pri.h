@@ -6,8 +6,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * An IOMMU passes the responses of the guest, and its own, to the notifier that
- * is registered for the function and PASID.  Which page request groups are
- * outstanding is up to the function.
+ * is registered for the function and PASID.  Functions keep track of their
+ * outstanding page request groups.
  *
  * All functions are callable from any thread.
  */
@@ -47,8 +47,8 @@ int iommu_pri_register(IOMMUPRIResponders *responders, PCIBus *bus, int devfn,
  * iommu_pri_unregister: undo iommu_pri_register()
  *
  * No call of the notifier begins after this has returned.  A call that has
- * begun ends before an RCU grace period does.  Does nothing if no notifier is
- * registered.
+ * begun earlier ends within an RCU grace period.  Does nothing if no notifier
+ * is registered.
  *
  * @responders: the registry
  * @bus: bus of the function

@@ -40,7 +40,7 @@ static IOMMURamMap *iommu_ram_map_new(size_t n)
     return map;
 }
 
-/* Runs when no reader has a pointer into the ranges */
+/* Called when no reader has a pointer into the ranges */
 static void iommu_ram_map_free(IOMMURamMap *map)
 {
     for (size_t i = 0; i < map->n; i++) {
@@ -115,7 +115,7 @@ static inline bool iommu_ram_holds(const IOMMURamRange *range, hwaddr addr)
     return addr >= range->first && addr <= range->last;
 }
 
-/* The range that contains @addr */
+/* Returns the range that contains @addr, or NULL */
 static const IOMMURamRange *iommu_ram_find_byte(const IOMMURam *ram,
                                                 hwaddr addr)
 {
@@ -141,9 +141,10 @@ static const IOMMURamRange *iommu_ram_find_byte(const IOMMURam *ram,
 }
 
 /*
- * The @n quadwords at @addr in host memory, and whether they are writable.
- * NULL if @addr is not a multiple of 8, which atomic accesses require, or if
- * the range of the first quadword does not contain all of them.
+ * Finds the @n quadwords at @addr in host memory, and whether they are
+ * writable.  Returns NULL if @addr is not a multiple of 8, which atomic
+ * accesses require, or if the range of the first quadword does not contain all
+ * of them.
  */
 static uint64_t *iommu_ram_find(const IOMMURam *ram, hwaddr addr, unsigned n,
                                 bool *writable)
@@ -197,7 +198,7 @@ bool iommu_ram_read(const IOMMURam *ram, hwaddr addr, uint64_t *val, unsigned n)
     return true;
 }
 
-/* As iommu_ram_find(), but NULL as well if the quadwords are read-only */
+/* As iommu_ram_find(), but returns NULL also if the quadwords are read-only */
 static uint64_t *iommu_ram_find_writable(const IOMMURam *ram, hwaddr addr,
                                          unsigned n)
 {

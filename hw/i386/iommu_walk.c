@@ -23,8 +23,8 @@ void iommu_walk_note(IOMMUWalk *w, uint64_t addr, uint8_t reason)
 }
 
 /*
- * The largest naturally aligned block around @at that stays within
- * [@first, @last].
+ * Returns the size of the largest naturally aligned block that contains @at and
+ * is within [@first, @last].
  */
 static uint64_t walk_block(uint64_t at, uint64_t first, uint64_t last)
 {
@@ -70,7 +70,7 @@ void iommu_walk_merge_from(IOMMUWalk *w, size_t from)
     for (size_t i = from; i < end; i++) {
         IOMMUTLBEntry e = req->result[i];
 
-        /* There is room: merging never needs more than before */
+        /* There is room, since a merge never needs more results than before. */
         iommu_walk_push(w, e.iova, e.translated_addr, e.addr_mask, e.perm);
     }
 }

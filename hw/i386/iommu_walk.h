@@ -7,8 +7,8 @@
  *
  * The first part of this file is for code that requests translations.  The
  * second part is for the walkers of the table formats: each finds pages and
- * holes, and stores them here.  Neighbouring results are merged as they are
- * stored, so that a contiguous range costs one element however small its pages
+ * holes, and stores them with these functions.  They merge neighbouring
+ * results, so that a contiguous range takes one element however small its pages
  * are.  The functions of the second part that run for each page are inline.
  *
  * A walker describes a fault as an IOMMUWalkFault.  The IOMMU provides its own
@@ -42,7 +42,7 @@ struct IOMMUWalkMem {
      *
      * @mem: this structure
      * @addr: guest physical address, a multiple of 4 KiB
-     * @writable: set to whether the entries may be changed
+     * @writable: set to true if the entries may be changed
      *
      * Returns: the 4 KiB in host memory, valid until the end of the RCU
      * read-side critical section, or NULL if @addr is not RAM or ROM
@@ -53,7 +53,7 @@ struct IOMMUWalkMem {
      * @mark_dirty: report changes to entries of a page from @map_table
      *
      * @mem: this structure
-     * @table: what @map_table returned
+     * @table: the page from @map_table
      * @first: index of the first changed entry, 0 to 511
      * @last: index of the last changed entry, @first to 511
      */
@@ -68,23 +68,23 @@ struct IOMMUWalkMem {
  * @last: last address, @first to UINT64_MAX
  * @want: permissions to grant where the tables allow them: IOMMU_RO, IOMMU_WO
  *        or IOMMU_RW.  Granting IOMMU_WO sets the dirty bit.
- * @untranslated: @want is what the request does.  It is a fault if a part of
- *                @want is not allowed, and the result may grant permissions
- *                that set no dirty bit in addition.
+ * @untranslated: the request is an untranslated request with the access @want.
+ *                It is a fault if a part of @want is not allowed.  The result
+ *                may also grant permissions that set no dirty bit.
  * @priv: privileged request
  * @interrupt_input: addresses 0xfeexxxxx are not translated: the result is
  *                   IOMMU_UNTRANSLATED_ONLY or a hole, depending on @want
  * @pasid: copied to the results
  * @result: array of results
- * @max_results: its length, at least 1
- * @num_results: out: results stored.  They are in order of address, without
+ * @max_results: length of @result, at least 1
+ * @num_results: out: number of results.  They are in order of address, without
  *               gaps, each a naturally aligned power of two in size; the first
  *               contains @first and may begin before it.  Neighbours that one
  *               element can describe are merged.
  * @fault: out: the reason for the first hole or for the failure of the
  *         request, or 0
- * @error: out: like @fault, but only reasons that block a translation request,
- *         as opposed to a completion without permissions
+ * @error: out: like @fault, but only for reasons that block a translation
+ *         request, not for reasons that cause a completion without permissions
  * @error_addr: out: the address that caused @error
  */
 typedef struct IOMMUWalkRequest {
@@ -118,7 +118,7 @@ typedef enum IOMMUWalkStatus {
  * @reason: the reason of the IOMMU for the fault, not 0
  * @blocks: tells whether a reason blocks a translation request
  *
- * Returns: how far the results go
+ * Returns: the extent of the results
  */
 IOMMUWalkStatus iommu_walk_blocked(IOMMUWalkRequest *req, uint8_t reason,
                                    bool (*blocks)(uint8_t reason));
@@ -172,7 +172,7 @@ static inline void iommu_entry_identity(IOMMUTLBEntry *entry, uint32_t pasid,
 /* The largest result.  Keeps addr_mask + 1 from overflowing. */
 #define IOMMU_WALK_MAX_BLOCK    (1ull << 62)
 
-/* What a walk met */
+/* Conditions that end a walk with a fault */
 typedef enum IOMMUWalkFault {
     /* The address is beyond the width of the tables, or of their input */
     IOMMU_WALK_TOO_WIDE,
@@ -222,9 +222,9 @@ typedef struct IOMMUWalkPage {
  * @mem: guest memory
  * @req: the request
  * @blocks: tells whether a reason blocks a translation request
- * @status: what the walk returns
- * @budget: paging entries that may still be read
- * @merge_floor: results below this index are not merged with
+ * @status: result of the walk
+ * @budget: number of paging entries that the walk may still read
+ * @merge_floor: new results are not merged with results below this index
  * @limit_first: first input address that results may include
  * @limit_last: last input address that results may include
  * @forbidden_first: first output address that is not allowed
@@ -274,7 +274,7 @@ static inline void iommu_walk_begin(IOMMUWalk *w, const IOMMUWalkMem *mem,
  * iommu_walk_note: record a fault without a result
  *
  * @w: the walk
- * @addr: the input address that met the fault
+ * @addr: the input address that caused the fault
  * @reason: the reason of the IOMMU, not 0
  */
 void iommu_walk_note(IOMMUWalk *w, uint64_t addr, uint8_t reason);
@@ -287,7 +287,7 @@ void iommu_walk_note(IOMMUWalk *w, uint64_t addr, uint8_t reason);
  */
 void iommu_walk_merge_from(IOMMUWalk *w, size_t from);
 
-/* For iommu_walk_region(): the region is cut by the limits, or not a block */
+/* For iommu_walk_region(): the limits cut the region, or it is not a block */
 bool iommu_walk_region_cut(IOMMUWalk *w, uint64_t at, uint64_t stop,
                            uint64_t first, uint64_t last, hwaddr out,
                            IOMMUAccessFlags perm);
@@ -297,7 +297,7 @@ static inline unsigned iommu_walk_shift(unsigned level)
     return IOMMU_WALK_PAGE_SHIFT + (level - 1) * IOMMU_WALK_LEVEL_BITS;
 }
 
-/* Size of what an entry of @level translates; level 1 is that of 4 KiB pages */
+/* Bytes that an entry of @level translates; level 1 is that of 4 KiB pages */
 static inline uint64_t iommu_walk_size(unsigned level)
 {
     return 1ull << iommu_walk_shift(level);
@@ -368,7 +368,7 @@ static inline bool iommu_walk_push(IOMMUWalk *w, uint64_t iova, hwaddr out,
 }
 
 /**
- * iommu_walk_region: store what the input addresses of a region have in common
+ * iommu_walk_region: store a result for the input addresses of a region
  *
  * @w: the walk
  * @at: first address that the request needs, in the region

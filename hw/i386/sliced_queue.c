@@ -14,8 +14,9 @@
 #include "trace.h"
 
 /*
- * How long the main loop leaves the BQL to vCPUs between two slices.  A mutex
- * that is released and taken again at once does not reach those who wait.
+ * Time for which the main loop leaves the BQL to vCPUs between two slices.  If
+ * it released the mutex and took it again at once, waiting threads would not
+ * get it.
  */
 #define PAUSE_NS    (50 * SCALE_US)
 
@@ -32,8 +33,8 @@
  */
 typedef enum SlicedQueueState {
     IDLE,
-    RUNNING,                    /* a slice is on the stack of this thread */
-    PENDING,                    /* @pause and @bh bring the next slice */
+    RUNNING,                    /* a slice is running in this thread */
+    PENDING,                    /* @pause and @bh start the next slice */
 } SlicedQueueState;
 
 /* All fields are protected by the BQL */
@@ -105,7 +106,7 @@ static void next_slice(void *opaque)
 {
     SlicedQueue *q = opaque;
 
-    /* The memory of a machine that is stopped does not change */
+    /* The memory of a stopped machine must not change. */
     if (q->state == PENDING && runstate_is_running()) {
         if (has_work(q)) {
             run_slice(q);
@@ -115,7 +116,7 @@ static void next_slice(void *opaque)
     }
 }
 
-/* A slice waits for the main loop, where all devices run again */
+/* The main loop starts the slice, when all devices run again. */
 static void vm_state_changed(void *opaque, bool running, RunState state)
 {
     SlicedQueue *q = opaque;

@@ -17,10 +17,10 @@ typedef struct Walk {
     X86SecondStage *ss;         /* NULL unless nested */
 } Walk;
 
-/* A table, and its entries that were changed */
+/* A table, and the range of its changed entries */
 typedef struct Table {
     uint64_t *entries;
-    /* Why accessed and dirty bits cannot be set here, or 0 */
+    /* Reason if accessed and dirty bits cannot be set in this table, or 0 */
     uint8_t no_update;
     unsigned first_dirty;
     unsigned last_dirty;
@@ -57,7 +57,7 @@ static Result hole(Walk *w, uint64_t at, uint64_t end, uint64_t base,
            NEXT : STOP;
 }
 
-/* Returns the reason for a fault, or 0; @page->base and @page->size always */
+/* Returns the reason for a fault, or 0.  Always sets @page->base and @size. */
 static inline uint8_t second_stage(Walk *w, uint64_t addr,
                                    IOMMUWalkPage *page)
 {
@@ -131,7 +131,7 @@ static void table_unmap(Walk *w, Table *table)
 
 /*
  * Set flags in an entry.  A vCPU may change it at the same time, so that a
- * plain store would undo what the vCPU did.
+ * plain store would undo the change of the vCPU.
  */
 static Result set_flags(Table *table, unsigned index, uint64_t pte,
                         uint64_t flags, uint8_t *reason)
@@ -194,7 +194,7 @@ static Result set_page_flags(Walk *w, const PageEntry *e,
     return set_flags(e->table, e->index, e->pte, page_flags(w, grant), reason);
 }
 
-/* Store @page, which is mapped by @e and contiguous in physical memory */
+/* Stores @page, which @e maps, and which is contiguous in physical memory. */
 static Result page_whole(Walk *w, const PageEntry *e, IOMMUWalkPage *page,
                          uint64_t at, uint64_t end)
 {
@@ -217,8 +217,8 @@ static Result page_whole(Walk *w, const PageEntry *e, IOMMUWalkPage *page,
 }
 
 /*
- * What the second stage makes of the part of a page that @at is in: @part, and
- * the permissions to grant, or the reason for a hole.
+ * Translates the part of a page that contains @at by the second stage.  Sets
+ * @part and the permissions to grant, or returns the reason for a hole.
  */
 static uint8_t page_part(Walk *w, const PageEntry *e, uint64_t at,
                          IOMMUWalkPage *part, IOMMUAccessFlags *grant)
@@ -236,18 +236,21 @@ static uint8_t page_part(Walk *w, const PageEntry *e, uint64_t at,
                                          part->size, page->perm & part->perm,
                                          grant);
     }
-    /* If flags cannot be set, each part depends on the flags that it needs */
+    /* If flags cannot be set, a part that needs more flags causes a fault. */
     if (!reason && (page_flags(w, *grant) & ~e->pte)) {
         reason = e->table->no_update;
     }
     return reason;
 }
 
-/* Store the parts that the second stage cuts [@at, @end] of a page into */
+/* Stores the parts into which the second stage cuts [@at, @end] of a page. */
 static bool page_parts(Walk *w, const PageEntry *e, uint64_t at, uint64_t end,
                        IOMMUAccessFlags *granted)
 {
-    /* A later part may extend to below this, where results are stored */
+    /*
+     * A part may begin at addresses for which results have been stored.  New
+     * results begin at @low.
+     */
     uint64_t low = e->page.base;
 
     *granted = IOMMU_NONE;
@@ -278,9 +281,9 @@ static bool page_parts(Walk *w, const PageEntry *e, uint64_t at, uint64_t end,
 }
 
 /*
- * Store a page that the second stage cuts into several parts.  The flags of the
- * entry depend on what all of them allow, so the parts are not merged with what
- * comes before until the flags are set.
+ * Stores a page that the second stage cuts into several parts.  The flags of
+ * the entry depend on the permissions of all parts.  Therefore the parts are
+ * not merged with earlier results until the flags are set.
  */
 static Result page_cut(Walk *w, const PageEntry *e, uint64_t at, uint64_t end)
 {
@@ -368,13 +371,13 @@ static Result walk_entry(Walk *w, Table *table, unsigned level, uint64_t pte,
            NEXT : STOP;
 }
 
-/* ---- Entries for 4 KiB, the shortest way ---- */
+/* ---- Fast path for entries of 4 KiB pages ---- */
 
-/* Entries that grant all that a request wants, with nothing else to consider */
+/* Entries that grant all requested permissions and need no other check */
 typedef struct Plain {
     uint64_t mask;
-    uint64_t bits;              /* what the bits in @mask have to be */
-    uint64_t flags;             /* to be set */
+    uint64_t bits;              /* required value of the bits in @mask */
+    uint64_t flags;             /* flags to set */
 } Plain;
 
 static inline Plain plain_entries(const Walk *w, const Table *table,
@@ -385,7 +388,7 @@ static inline Plain plain_entries(const Walk *w, const Table *table,
 
     if (level != 1 || req->untranslated || table->no_update || w->ss ||
         ((req->want & IOMMU_WO) && !write)) {
-        /* No entry meets this */
+        /* No entry matches this. */
         return (Plain) { .bits = bits };
     }
     bits |= req->priv ? 0 : X86_PTE_US;
@@ -464,7 +467,7 @@ static bool walk_table(Walk *w, unsigned level, hwaddr addr, uint64_t at,
     bool more;
 
     if (reason) {
-        /* The root's top bit is the sign: half of it is contiguous */
+        /* The top bit of the root index is the sign: half is contiguous. */
         uint64_t span = iommu_walk_size(level) <<
                         (IOMMU_WALK_LEVEL_BITS - (root ? 1 : 0));
 
@@ -479,7 +482,7 @@ bool x86_page_walk(IOMMUWalk *iw, const X86PageTables *tables,
                    X86SecondStage *ss, uint64_t at, uint64_t last)
 {
     Walk w = { iw, tables, ss };
-    /* The addresses that are not canonical are in the middle */
+    /* The addresses that are not canonical are in the middle. */
     uint64_t half = iommu_walk_size(tables->levels + 1) >> 1;
     uint64_t end;
 

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The tables are those that processes have: IOMMUs share them with CPUs.  A
- * table is read once for all of a range that it translates.
+ * The tables have the format of process page tables: IOMMUs share them with
+ * CPUs.  A walk reads a table once for the whole range that it translates.
  *
  * Nested translation: a second stage, whose format the IOMMU knows, translates
  * the addresses of the tables, and the addresses in their entries.
@@ -25,9 +25,9 @@
 #define X86_PTE_A               (1ull << 5)
 #define X86_PTE_D               (1ull << 6)
 #define X86_PTE_PS              (1ull << 7)
-/* Of a page larger than 4 KiB */
+/* Bit of an entry that maps a page larger than 4 KiB */
 #define X86_PTE_PAT_LARGE       (1ull << 12)
-/* Bits 51:12.  Those above the width of physical addresses are reserved. */
+/* Bits 51:12.  Bits at and above the physical address width are reserved. */
 #define X86_PTE_ADDR            0x000ffffffffff000ull
 
 /**
@@ -83,9 +83,9 @@ struct X86SecondStage {
  *
  * @levels: 4 or 5
  * @write_protect: a privileged write needs R/W, as with CR0.WP
- * @no_flag_update: accessed and dirty bits must have been set by software
- * @accessed: bits that an access sets in an entry: X86_PTE_A, and those that
- *            an IOMMU defines in addition
+ * @no_flag_update: software must have set accessed and dirty bits
+ * @accessed: bits that an access sets in an entry: X86_PTE_A, and additional
+ *            bits that an IOMMU defines
  * @root: physical address of the root table, a multiple of 4 KiB; an address
  *        of the first stage if nested
  * @rsvd: reserved bits
@@ -110,7 +110,7 @@ typedef struct X86PageTables {
  * Callable from any thread, within an RCU read-side critical section; takes no
  * locks.
  *
- * @w: the walk; @req tells what the request is, and gets the results
+ * @w: the walk; @req is the request, and contains the results
  * @tables: the tables
  * @ss: the second stage if nested, or NULL
  * @at: first address, a multiple of 4 KiB
