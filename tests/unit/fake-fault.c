@@ -14,7 +14,7 @@
 
 unsigned fake_faults;
 
-/* All threads have the BQL, so that faults are recorded at once */
+/* All threads seem to hold the BQL, so that faults are recorded at once */
 bool bql_locked(void)
 {
     return true;

@@ -5,7 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Stands in for what hw/i386/intel_iommu_fault.c calls.  Faults are counted.
+ * Replaces the functions that hw/i386/intel_iommu_fault.c calls, and counts
+ * faults.
  */
 
 #ifndef TESTS_UNIT_FAKE_FAULT_H

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Replaces hw/pci/pci.c, pcie.c and pci_iommu.c in tests of the other files
- * there; requires hw/pci/pcie_ats.c.
+ * Replaces hw/pci/pci.c, pcie.c and pci_iommu.c in tests of other files in
+ * hw/pci; requires hw/pci/pcie_ats.c.
  */
 
 #ifndef TESTS_UNIT_FAKE_PCI_H
@@ -23,15 +23,15 @@ extern int (*fake_pci_check)(void);
 /**
  * fake_pci_new: create a function that is powered on, and a bus master
  *
- * @pf: its PF if it is a VF, otherwise NULL.
- * @ops: methods of its IOMMU, or NULL; called without bus and opaque pointer
- *       unless the test sets them in @iommu of the function.
+ * @pf: PF of a VF, otherwise NULL.
+ * @ops: callbacks of its IOMMU, or NULL; they get no bus and no opaque pointer
+ *       unless the test sets these in @iommu of the function.
  *
  * Returns: the function, with configuration space, and without capabilities.
  */
 PCIDevice *fake_pci_new(PCIDevice *pf, const PCIIOMMUOps *ops);
 
-/* The capabilities must have been removed */
+/* Frees a function; the caller has removed its capabilities */
 void fake_pci_free(PCIDevice *dev);
 
 /**

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Stands in for PCI in tests of hw/i386/intel_iommu_ats.c.
+ * Replaces PCI code in tests of hw/i386/intel_iommu_ats.c.
  */
 
 #ifndef TESTS_UNIT_FAKE_REQUESTER_H
@@ -13,11 +13,11 @@
 
 #include "hw/pci/pci.h"
 
-/* Bus 0, and whether it is a PCI Express bus */
+/* Bus 0; @fake_bus_express is true if it is a PCI Express bus */
 extern PCIBus fake_bus;
 extern bool fake_bus_express;
 
-/* Whether ATS is enabled in all functions */
+/* True if ATS is enabled in all functions */
 extern bool fake_ats_enabled;
 
 #endif

@@ -34,7 +34,7 @@ struct ATCModel {
     PCIATC *atc;
     ATCModelTake *take;
     void *opaque;
-    bool exact;                     /* nothing may be evicted */
+    bool exact;                     /* the ATC must not evict entries */
     ModelEntry entries[MODEL_MAX];
     unsigned n;
     PendingFill pending[PENDING];
@@ -149,7 +149,8 @@ static unsigned random_order(ATCModel *m)
 }
 
 /*
- * Few different addresses, so that entries overlap, at both ends of the range
+ * Returns one of few addresses at both ends of the range, so that entries
+ * overlap
  */
 static hwaddr random_addr(ATCModel *m)
 {
@@ -222,8 +223,9 @@ static void step_commit(ATCModel *m)
         g_assert_cmpuint(taken, <=, good);
         if (taken < good) {
             /*
-             * The ATC refused more than it had to, and may hold entries that
-             * these would have replaced: start over with an empty cache.
+             * The ATC has refused more entries than it had to, and may hold
+             * entries that these would have replaced: start again with an
+             * empty ATC.
              */
             step_invalidate(m, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
         }
@@ -232,7 +234,7 @@ static void step_commit(ATCModel *m)
     f->n = 0;
 }
 
-/* Returns the entry that contains @addr, and extends furthest */
+/* Returns the entry that contains @addr and has the highest end */
 static ModelEntry *model_find(ATCModel *m, uint32_t pasid, hwaddr addr,
                               uint32_t need, const hwaddr *xlat, uint32_t u)
 {

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * For the unit test and the fuzzer of hw/pci/pci_atc.c. The checks abort on
+ * The unit test and the fuzzer of hw/pci/pci_atc.c use it.  The checks abort on
  * failure.
  */
 
@@ -64,8 +64,8 @@ static inline PCIATCStats stats_of(PCIATC *atc)
 /**
  * ATCModelTake: the source of random decisions
  *
- * @opaque: as given to atc_model_new()
- * @bytes: number of bytes that are used, 1 to 8
+ * @opaque: from atc_model_new()
+ * @bytes: number of bytes that the caller uses, 1 to 8
  *
  * Returns: any number
  */
@@ -77,8 +77,8 @@ typedef struct ATCModel ATCModel;
  * atc_model_new: create an ATC and its model
  *
  * @size: as for pci_atc_new()
- * @exact: never have so many entries that the ATC must evict one, and check
- *         that it does not
+ * @exact: never add so many entries that the ATC has to evict one, and check
+ *         that it does not evict any
  * @take: the source of decisions
  * @opaque: for @take
  */

@@ -85,7 +85,7 @@ static void test_sizes(void **state)
         if (order < 52) {
             assert_false(cached(atc, 1, (base | mask) + 1, 0));
             assert_false(cached(atc, 1, base - 1, 0));
-            /* The neighbours are not part of it. */
+            /* The neighbouring pages are not part of the entry. */
             pci_atc_invalidate(atc, 1, (base | mask) + 1, (base | mask) + 1);
             pci_atc_invalidate(atc, 1, base - 1, base - 1);
             assert_true(cached(atc, 1, base, 0));
@@ -105,7 +105,7 @@ static void test_address_limits(void **state)
     assert_true(fill(atc, 1, 0, 0, 4 * KIB, R));
     assert_true(fill(atc, 1, top, 0x5000, 4 * KIB, R));
     assert_run(atc, 1, 0, 1, R, 0, 1, R);
-    /* What is beyond the top is cut off; address 0 does not follow it. */
+    /* A run ends at the top of the address space, and does not wrap to 0. */
     assert_run(atc, 1, top + 0xff0, 0x2000, R, 0x5ff0, 0x10, R);
     assert_run(atc, 1, UINT64_MAX, UINT64_MAX, R, 0x5fff, 1, R);
     pci_atc_invalidate(atc, 1, UINT64_MAX, UINT64_MAX);
@@ -129,14 +129,14 @@ static void test_pasids(void **state)
     for (int i = 0; i < ARRAY_SIZE(pasids); i++) {
         assert_run(atc, pasids[i], 0, 1, R, (i + 1) * MIB, 1, R);
     }
-    /* Each alone, by range */
+    /* Invalidate each PASID separately, by range. */
     for (int i = 0; i < ARRAY_SIZE(pasids); i++) {
         pci_atc_invalidate(atc, pasids[i], 0, 0xfff);
         for (int j = 0; j < ARRAY_SIZE(pasids); j++) {
             assert_int_equal(cached(atc, pasids[j], 0, 0), j > i);
         }
     }
-    /* What is no PASID is never there, and harms nothing. */
+    /* Values that are no PASIDs are never found, and have no effect. */
     for (uint32_t bad = 0x100000; bad; bad <<= 1) {
         assert_false(fill(atc, bad, 0, 0, 4 * KIB, R));
         assert_false(cached(atc, bad, 0, 0));
@@ -173,7 +173,7 @@ static uint64_t entries_of(PCIATC *atc, uint32_t pasid)
     return q.entries;
 }
 
-/* Entries are counted for the PASID that they are of, while they are there */
+/* pci_atc_foreach_pasid() counts the present entries of each PASID */
 static void test_entries_of_pasids(void **state)
 {
     PCIATC *atc = pci_atc_new(4096);
@@ -182,7 +182,7 @@ static void test_entries_of_pasids(void **state)
     for (int i = 0; i < 5; i++) {
         assert_true(fill(atc, 0xfffff, i * 4 * KIB, 0, 4 * KIB, R));
     }
-    /* 7 and 71 share a bucket */
+    /* PASIDs 7 and 71 share a bucket. */
     assert_true(fill(atc, 7, 0, 0, 4 * KIB, R));
     assert_true(fill(atc, 71, 0, 0, 2 * MIB, R));
     assert_true(fill(atc, PCI_NO_PASID, 0, 0, 4 * KIB, R));
@@ -219,7 +219,7 @@ static void test_bad_entries(void **state)
     assert_false(cached(atc, 1, 0x1000, 0));
     assert_int_equal(stats_of(atc).rejected, ARRAY_SIZE(bad_masks) + 2);
 
-    /* A bad one does not take the others with it. */
+    /* A rejected entry does not affect the others. */
     e[0] = entry(0x1000, 0x11000, 4 * KIB, R);
     e[1] = entry(0x2000, 0x12000, 5 * KIB, R);
     e[2] = entry(0x3000, 0x13000, 4 * KIB, R);
@@ -231,11 +231,11 @@ static void test_bad_entries(void **state)
     assert_int_equal(
         pci_atc_fill_commit(atc, pci_atc_fill_begin(atc), 1, NULL, 0), 0);
 
-    /* Bits of perm that are no flags do not get into the address. */
+    /* Bits of perm that are no flags do not change the address. */
     assert_true(fill(atc, 1, 0x5000, 0x15000, 4 * KIB, 0xfc0 | R));
     assert_run(atc, 1, 0x5000, 1, R, 0x15000, 1, R);
 
-    /* Length 0; a range that ends before it begins is everything. */
+    /* Length 0; a range that ends before it begins stands for all addresses. */
     assert_false(lookup(atc, 1, 0x1000, 0, R, &(PCIATCRun) {}));
     pci_atc_invalidate(atc, 1, 0x9000, 0x8fff);
     assert_int_equal(stats_of(atc).entries, 0);
@@ -256,13 +256,13 @@ static void test_capacity(void **state)
         uint32_t n = sizes[i].capacity;
 
         assert_int_equal(stats_of(atc).capacity, n);
-        /* A range as large as the ATC fits in without a gap. */
+        /* All entries of a range as large as the ATC fit into the ATC. */
         for (uint32_t j = 0; j < n / PCI_ATC_WAYS; j++) {
             fill(atc, 5, j * 4 * KIB, j * 4 * KIB, 4 * KIB, R);
         }
         assert_run(atc, 5, 0, n * GIB, R, 0, n / PCI_ATC_WAYS * 4 * KIB, R);
         assert_int_equal(stats_of(atc).evictions, 0);
-        /* Twice as many do not, and room is made. */
+        /* Twice as many entries do not fit: the ATC evicts some. */
         for (uint32_t j = 0; j < 2 * n; j++) {
             assert_true(fill(atc, 5, j * 4 * KIB, 0, 4 * KIB, R));
             assert_true(cached(atc, 5, j * 4 * KIB, R));
@@ -276,7 +276,7 @@ static void test_capacity(void **state)
 
 static void test_ways(void **state)
 {
-    /* PCI_ATC_WAYS entries never displace each other, here all of one set. */
+    /* PCI_ATC_WAYS entries never displace each other, even in one set. */
     PCIATC *atc = pci_atc_new(1);
 
     for (int i = 0; i < PCI_ATC_WAYS; i++) {
@@ -285,7 +285,7 @@ static void test_ways(void **state)
     for (int i = 0; i < PCI_ATC_WAYS; i++) {
         assert_run(atc, i, (1 + i) * GIB, 1, R, i * GIB, 1, R);
     }
-    /* What is in use stays when others come and go. */
+    /* An entry that is in use stays while others are added and evicted. */
     pci_atc_invalidate(atc, PCI_ATC_ANY_PASID, 0, UINT64_MAX);
     assert_true(fill(atc, 1, 0, 0x1000, 4 * KIB, R));
     for (int i = 1; i < 100; i++) {
@@ -300,17 +300,17 @@ static void test_permissions(void **state)
 {
     PCIATC *atc = pci_atc_new(64);
 
-    /* 10.2.3: Exe without R means nothing */
+    /* 10.2.3: Exe is meaningless without R. */
     assert_true(fill(atc, 1, 0, 0x8000, 4 * KIB, W | X));
     assert_run(atc, 1, 0, 1, W, 0x8000, 1, W);
     assert_false(cached(atc, 1, 0, R));
     assert_false(cached(atc, 1, 0, X));
 
-    /* Same page, same place: both hold. */
+    /* Same page, same translated address: the permissions are united. */
     assert_true(fill(atc, 1, 0, 0x8000, 4 * KIB, R | X | GLOBAL));
     assert_run(atc, 1, 0, 1, R | W | X, 0x8000, 1, R | W | X | GLOBAL);
     assert_int_equal(stats_of(atc).updates, 1);
-    /* Another place: only the new one */
+    /* Another translated address: the new entry replaces the old one. */
     assert_true(fill(atc, 1, 0, 0x9000, 4 * KIB, R));
     assert_run(atc, 1, 0, 1, R, 0x9000, 1, R);
     assert_false(cached(atc, 1, 0, W));
@@ -337,7 +337,7 @@ static void test_mixed_sizes(void **state)
 {
     PCIATC *atc = pci_atc_new(4096);
 
-    /* A large page is replaced by a small one: both go, the new one stays. */
+    /* Large page, small page, invalidation of both, new entry. */
     assert_true(fill(atc, 1, 4 * MIB, 64 * MIB, 2 * MIB, R));
     assert_true(fill(atc, 1, 4 * MIB, 64 * MIB, 4 * KIB, R));
     pci_atc_invalidate(atc, 1, 4 * MIB, 4 * MIB + 0xfff);
@@ -347,7 +347,7 @@ static void test_mixed_sizes(void **state)
     assert_run(atc, 1, 4 * MIB, 8 * KIB, R, 80 * MIB, 4 * KIB, R);
     assert_false(cached(atc, 1, 4 * MIB + 0x1000, 0));
 
-    /* The other way round, and a large range drops what is inside. */
+    /* An invalidation of a large range drops the small pages in it. */
     assert_true(fill(atc, 1, 4 * MIB + 0x3000, 0, 4 * KIB, R));
     assert_true(fill(atc, 1, 6 * MIB, 0, 4 * KIB, R));
     pci_atc_invalidate(atc, 1, 4 * MIB, 6 * MIB - 1);
@@ -356,7 +356,7 @@ static void test_mixed_sizes(void **state)
     assert_true(cached(atc, 1, 6 * MIB, 0));
 
     /*
-     * Permission may be extended without an invalidation: an old entry of
+     * An IOMMU may extend permissions without an invalidation: an old entry of
      * another size must not hide a new one, whichever is larger.
      */
     assert_true(fill(atc, 2, 0, 64 * MIB, 2 * MIB, R));
@@ -385,7 +385,7 @@ static void test_runs(void **state)
     assert_run(atc, 7, 0x1800, 4 * MIB, W, GIB + 0x1800, 2 * MIB - 0x1800,
                R | W);
 
-    /* On to larger pages, with the permissions that hold for all */
+    /* A run continues in larger pages, with the permissions that all have. */
     assert_true(fill(atc, 7, 2 * MIB, GIB + 2 * MIB, 2 * MIB, R | X));
     assert_true(fill(atc, 7, 4 * MIB, GIB + 4 * MIB, 64 * KIB, R | W));
     assert_run(atc, 7, 0, 16 * MIB, R, GIB, 4 * MIB + 64 * KIB, R);
@@ -393,12 +393,12 @@ static void test_runs(void **state)
     assert_run(atc, 7, 2 * MIB, 16 * MIB, R, GIB + 2 * MIB,
                2 * MIB + 64 * KIB, R);
 
-    /* A gap, a jump, and a change of U end a run. */
+    /* A missing page, another translated address, and a change of U end it. */
     pci_atc_invalidate(atc, 7, 0x8000, 0x8000);
     assert_run(atc, 7, 0, 2 * MIB, R, GIB, 0x8000, R | W);
     assert_true(fill(atc, 7, 0x8000, GIB, 4 * KIB, R | W));
     assert_run(atc, 7, 0, 2 * MIB, R, GIB, 0x8000, R | W);
-    /* The end of the translated address space does, too. */
+    /* The end of the translated address space ends a run, too. */
     assert_true(fill(atc, 9, 0, UINT64_MAX, 4 * KIB, R));
     assert_true(fill(atc, 9, 0x1000, 0, 4 * KIB, R));
     assert_run(atc, 9, 0, 2 * MIB, R, UINT64_MAX - 0xfff, 0x1000, R);
@@ -446,7 +446,7 @@ static void test_invalidate_all_pasids(void **state)
 
 static void test_invalidate_large_range(void **state)
 {
-    /* One set, few sets (each is looked at), very many (flush) */
+    /* One set, few sets (the ATC looks at each), very many (flush) */
     static const uint32_t sizes[] = { 1, 64, 1024, PCI_ATC_MAX_ENTRIES };
 
     for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -473,8 +473,8 @@ static void test_invalidate_large_range(void **state)
 static void test_generations(void **state)
 {
     /*
-     * An entry that a flush of its PASID left in the table must not come
-     * back to life when the generations of the PASID start again: for any
+     * A flush of a PASID leaves dead entries in the table.  They must not
+     * become valid when the generations of the PASID start again, after any
      * number of flushes.
      */
     for (uint32_t pasid = 5; pasid; pasid = pasid == 5 ? PCI_NO_PASID : 0) {
@@ -495,7 +495,7 @@ static void test_flush_neighbour(void **state)
 {
     PCIATC *atc = pci_atc_new(4096);
 
-    /* Flushing a PASID leaves others, and those without PASID */
+    /* A flush of a PASID keeps entries of other PASIDs and without PASID. */
     for (uint32_t pasid = 0; pasid < 64; pasid++) {
         assert_true(fill(atc, pasid, pasid * GIB, 0, 4 * KIB, R));
     }
@@ -531,7 +531,7 @@ static void test_fill_race(void **state)
         { 1, 0x6000, 0x6fff, true },
         { 1, 0x4000, 0x4fff, true },
         { 2, 0, UINT64_MAX, true },
-        { 65, 0, UINT64_MAX, true },        /* of the same bucket */
+        { 65, 0, UINT64_MAX, true },        /* shares the bucket */
         { PCI_NO_PASID, 0, UINT64_MAX, true },
         { PCI_ATC_ANY_PASID, 0x6000, UINT64_MAX, true },
         { 0x100000, 0, UINT64_MAX, true },
@@ -559,7 +559,7 @@ static void test_fill_race_many(void **state)
 {
     IOMMUTLBEntry e = entry(0x5000, 0x15000, 4 * KIB, R);
 
-    /* Wherever it is among many, the one that matters is not forgotten. */
+    /* The ATC remembers a relevant invalidation, however many others follow. */
     for (int n = 0; n < 300; n++) {
         for (int when = -1; when < n; when++) {
             PCIATC *atc = pci_atc_new(1);
@@ -586,9 +586,9 @@ static void test_fill_race_many(void **state)
     }
 }
 
-static void test_fill_rain(void **state)
+static void test_fill_other_pasids(void **state)
 {
-    /* Invalidations of other PASIDs, however many, refuse nothing. */
+    /* Invalidations of other PASIDs, however many, do not refuse an entry. */
     PCIATC *atc = pci_atc_new(64);
     IOMMUTLBEntry e = entry(0x5000, 0x15000, 4 * KIB, R);
     uint64_t token = pci_atc_fill_begin(atc);
@@ -648,10 +648,10 @@ static void test_model_evicting(void **state)
  * Threads: a guest with page tables and memory
  *
  * Each page of each PASID has a version, which is its translated address.
- * Version v lives in frame v % 2 of the page.  To move a page the guest
- * writes the new frame, changes the version, invalidates, and writes over
- * the old frame.  All plain memory: ThreadSanitizer sees if a device still
- * reads it.
+ * Version v uses frame v % 2 of the page.  To move a page the guest writes the
+ * new frame, changes the version, invalidates, and overwrites the old frame.
+ * The frames are plain memory, so that ThreadSanitizer detects a device that
+ * still reads an old one.
  */
 
 #define VM_PASIDS 2
@@ -733,13 +733,13 @@ static bool device_access(VMThread *t, uint32_t p, uint32_t page)
         qatomic_inc(&vm->foreign);
     }
     dawdle(&t->random);
-    /* Synchronises with the guest's write of the frame */
+    /* Synchronises with the guest's write to the frame */
     qatomic_load_acquire(&pg->version);
     value = pg->frame[version % 2];
     if (value != version) {
         qatomic_inc(&vm->torn);
     }
-    /* The entry is in use until here: nobody may have been told it is gone. */
+    /* The access uses the entry: its invalidation cannot have completed. */
     if (qatomic_load_acquire(&pg->oldest) > version) {
         qatomic_inc(&vm->stale);
     }
@@ -781,7 +781,7 @@ static void guest_invalidate(VMThread *t, uint32_t first, uint32_t n)
                            (first + n) * 4 * KIB - 1);
         break;
     case 3:
-        /* Page by page, and one wait for all */
+        /* Drop the pages one by one, then drain once. */
         for (uint32_t i = 0; i < n; i++) {
             pci_atc_drop(atc, pasid, (first + i) * 4 * KIB,
                          (first + i) * 4 * KIB + 0xfff);
@@ -820,7 +820,7 @@ static void *guest_thread(void *opaque)
     return NULL;
 }
 
-/* On a busy machine it may take longer until everything happened once. */
+/* Checks that each event has happened; a busy machine may need longer. */
 static bool vm_ran(VM *vm)
 {
     PCIATCStats s;
@@ -872,14 +872,14 @@ static void run_vm(uint32_t size, uint64_t random)
 
 static void test_threads(void **state)
 {
-    run_vm(1, seed);                    /* all in one set, which overflows */
+    run_vm(1, seed);                    /* one set, which overflows */
     run_vm(48, seed + 10);
     run_vm(4096, seed + 20);
 }
 
 /*
- * Threads that do nothing but look up what another one overwrites all the
- * time: an entry must come out as one piece.
+ * Threads look up an entry that another thread overwrites all the time: they
+ * must never see a mixture of two entries.
  */
 
 #define TORN_PAGES 16
@@ -979,8 +979,9 @@ static void test_drain_waits(void **state)
         PCIATCRun run;
 
         /*
-         * The entry in use may have been displaced, or the invalidation may
-         * be for another PASID: there is no telling what an access uses.
+         * The entry in use may have been evicted, or the invalidation may be
+         * for another PASID: the ATC does not know the entries that an access
+         * uses.
          */
         assert_true(fill(w.atc, 1, 0x1000, 0, 4 * KIB, R));
         pci_atc_access_begin(w.atc, &old);
@@ -995,18 +996,18 @@ static void test_drain_waits(void **state)
         }
         assert_false(waiter_done(&w, 10));
 
-        /* Accesses that come later do not see it. */
+        /* Accesses that begin later do not see the entry. */
         pci_atc_access_begin(w.atc, &new);
         if (w.pasid == 1) {
             assert_false(pci_atc_lookup(&new, 1, 0x1000, 1, R, &run));
         }
         assert_false(waiter_done(&w, 1));
         pci_atc_access_end(&old);
-        /* Nor are they waited for, unless they came before the wait began. */
+        /* The drain waits for them only if they began before the drain. */
         passed += waiter_done(&w, 500);
         pci_atc_access_end(&new);
         qemu_thread_join(&thread);
-        /* And nobody is waited for twice. */
+        /* No drain waits for an access that has ended. */
         pci_atc_drain(w.atc);
         pci_atc_free(w.atc);
     }
@@ -1032,7 +1033,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_flush_neighbour),
         cmocka_unit_test(test_fill_race),
         cmocka_unit_test(test_fill_race_many),
-        cmocka_unit_test(test_fill_rain),
+        cmocka_unit_test(test_fill_other_pasids),
         cmocka_unit_test(test_model_exact),
         cmocka_unit_test(test_model_evicting),
         cmocka_unit_test(test_drain_waits),

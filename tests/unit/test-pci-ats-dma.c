@@ -7,7 +7,7 @@
  *
  * hw/pci/pci_ats_dma.c and the other files of the engine, with the real ATC,
  * between a fake function, a fake IOMMU with one page table for all PASIDs, and
- * a fake guest that answers page requests from a thread of its own.
+ * a fake guest that responds to page requests in its own thread.
  */
 
 #include "qemu/osdep.h"
@@ -27,7 +27,7 @@
 #define PAGE            4096
 #define NR_PAGES        64
 #define RAM_SIZE        (NR_PAGES * PAGE)
-/* Input address of page 0; another unit of the largest STU begins at page 16 */
+/* Input address of page 0; page 16 begins another unit of the largest STU */
 #define STU_MAX         43
 #define IOVA            ((1ULL << STU_MAX) - 16 * PAGE)
 #define MMIO            0xf0000000ULL
@@ -39,7 +39,7 @@ static uint8_t ram[RAM_SIZE];
 static MemoryRegion ram_mr = { .ram = true };
 static MemoryRegion mmio_mr;
 static int untranslated_accesses;
-/* Threads between pci_untranslated_begin() and pci_untranslated_end() */
+/* Number of threads between pci_untranslated_begin() and _end() */
 static int untranslated_users;
 
 unsigned pci_untranslated_begin(PCIDevice *dev)
@@ -54,7 +54,7 @@ void pci_untranslated_end(PCIDevice *dev, unsigned token)
     qatomic_dec(&untranslated_users);
 }
 
-/* Of the last call of pci_untranslated_blocked() */
+/* Address of the last call of pci_untranslated_blocked() */
 static hwaddr blocked_addr;
 static bool blocked_write;
 
@@ -112,7 +112,7 @@ AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
 /* ---- Fake function ---- */
 
 static PCIDevice device;
-/* pci_ats_dma_close() has returned: nothing asks the function any more */
+/* pci_ats_dma_close() has returned: the engine does not use the function */
 static bool gone;
 /* The IOMMU blocks translated requests */
 static bool blocked;
@@ -202,7 +202,7 @@ static IOMMUNotifier *iotlb_notifier;
 static IOMMUPRINotifier *pri_notifiers[MAX_PASIDS];
 static int translations;
 static int register_error, translation_error;
-/* Called while the answer to a translation request is on its way */
+/* Called after the page walk, before the translation request returns */
 static void (*answer_hook)(void);
 
 int pci_iommu_init_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n,
@@ -287,7 +287,7 @@ static void invalidate(uint32_t pasid, unsigned page)
         .pasid = pasid,
     };
 
-    /* As an IOMMU would, the notifier is called under its lock */
+    /* As in real IOMMUs, the notifier is called with the IOMMU's lock held. */
     QEMU_LOCK_GUARD(&iommu_lock);
     if (iotlb_notifier) {
         iotlb_notifier->notify(iotlb_notifier, &entry);
@@ -311,25 +311,29 @@ static unsigned queue_head, queue_tail;
 static unsigned unanswered, most_unanswered;
 static int requests_seen;
 /*
- * Requests to take before the queue is full, to refuse because it is full, and
- * to grant for nothing
+ * Numbers of page requests: that the queue accepts before it is full, that it
+ * refuses because it is full, and to which the guest responds with Success
+ * although it does not map the page
  */
 static int accepted, refuse, lie;
-/* Do not answer requests for this page, and refuse groups with that one */
+/*
+ * The guest does not respond to requests for @ignored_page, and refuses groups
+ * with @refused_page
+ */
 static int ignored_page, refused_page;
 static bool refused[PCI_PRGI_MAX + 1];
-/* Set once the second request has come; or NULL */
+/* NULL, or a flag to set when the second request arrives */
 static bool *set_in_group;
-/* Of the group whose request was ignored last */
+/* PRG index of the group whose request the guest ignored last */
 static uint16_t ignored_prgi;
 static IOMMUPRIResponseCode guest_answer;
-/* Notify with the BQL, as a vCPU does */
+/* The guest holds the BQL when it responds, as a vCPU does */
 static bool guest_has_bql;
-/* Takes requests, and answers them later */
+/* The guest accepts requests, but does not respond yet */
 static bool guest_holds;
 static bool guest_stop;
 static QemuThread guest_thread;
-/* It is in a notifier */
+/* The guest thread is in a notifier */
 static bool guest_responds;
 static QemuCond guest_responded;
 
@@ -355,7 +359,7 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
     QEMU_LOCK_GUARD(&guest_lock);
     pri_notifiers[pasid] = NULL;
     pri_ledger_abandon_all(&ledger, &ledger_pasids[pasid]);
-    /* A call that is under way is waited for, unless this is part of it */
+    /* Wait for a call in progress, unless this thread is in the call. */
     while (guest_responds && !qemu_thread_is_self(&guest_thread)) {
         qemu_cond_wait(&guest_responded, &guest_lock);
     }
@@ -409,7 +413,7 @@ bool pcie_pri_has_to_settle(PCIDevice *dev, uint32_t pasid)
            ledger_pasids[pasid].num[PRI_GROUP_ABANDONED];
 }
 
-/* For pci_ats_dma_flood() only, which is not tested here */
+/* For pci_ats_dma_flood() only, which this test does not cover */
 int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
                          bool exec_req, hwaddr addr, bool lpig, uint16_t prgi,
                          bool is_read, bool is_write)
@@ -447,7 +451,7 @@ int pcie_pri_send(PCIDevice *dev, uint32_t pasid, bool priv_req, bool exec_req,
     return 0;
 }
 
-/* A response of the guest, by any thread */
+/* Delivers a response of the guest.  Callable from any thread. */
 static void deliver(uint32_t pasid, const IOMMUPRIResponse *response)
 {
     PCIEPRIResponse r = { .response = *response };
@@ -465,7 +469,7 @@ static void deliver(uint32_t pasid, const IOMMUPRIResponse *response)
     }
 }
 
-/* 10.5.2.2: a reset ends all groups of a PASID, by any thread */
+/* 10.5.2.2: ends all groups of a PASID by reset.  Callable from any thread. */
 static void reset_groups(uint32_t pasid)
 {
     g_autofree PRIEndedGroup *ended = g_new(PRIEndedGroup, PCI_PRGI_MAX + 1);
@@ -561,7 +565,7 @@ static void *guest(void *opaque)
             PageRequest rq = queue[queue_head++ % ARRAY_SIZE(queue)];
 
             qemu_mutex_unlock(&guest_lock);
-            /* Let some more come first */
+            /* Let more requests arrive first. */
             g_usleep(1000);
             guest_handle(&rq);
             qemu_mutex_lock(&guest_lock);
@@ -585,7 +589,7 @@ static void count_pasid(uint32_t pasid,
     ++*(int *)opaque;
 }
 
-/* How many PASIDs the monitor is told of */
+/* Returns the number of PASIDs that the monitor lists */
 static int registered(void)
 {
     int n = 0;
@@ -684,7 +688,7 @@ static int dma_write(PCIATSDMA *dma, unsigned page, void *buf, size_t len)
     return pci_ats_dma_run(dma, &transfer, NULL);
 }
 
-/* Read in the background, from the start of a page on */
+/* Reads asynchronously from the start of a page on */
 static void submit_read(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
                         unsigned page, void *buf, size_t len,
                         PCIATSDMADone *done, void *opaque)
@@ -704,7 +708,7 @@ static void test_translated(void **state)
     uint8_t buf[3 * PAGE];
     int before;
 
-    /* Not contiguous, and not starting at a page */
+    /* Two pages that are not contiguous, at an unaligned address */
     map(4, 9 * PAGE, IOMMU_RW);
     map(5, 2 * PAGE, IOMMU_RW);
     map(6, 3 * PAGE, IOMMU_RW);
@@ -719,7 +723,7 @@ static void test_translated(void **state)
     assert_int_equal(dma_write(dma, 5, buf, 2 * PAGE), 0);
     assert_memory_equal(ram + 2 * PAGE, buf, 2 * PAGE);
     assert_int_equal(untranslated_accesses + requests_seen, 0);
-    /* Nothing to do */
+    /* Length 0 */
     assert_int_equal(dma_read(dma, 20, buf, 0), 0);
     stop(dma);
 }
@@ -735,7 +739,7 @@ static void test_errors(void **state)
     map(1, 0, IOMMU_RO);
     assert_int_equal(dma_write(dma, 1, buf, 16), -EFAULT);
     assert_int_equal(dma_read(dma, 1, buf, 16), 0);
-    /* No credit, and never will be */
+    /* The allocation is 0. */
     pri_on = true;
     allocation = 0;
     assert_int_equal(dma_read(dma, 2, buf, 16), -EFAULT);
@@ -755,9 +759,9 @@ static void test_untranslated(void **state)
     assert_memory_equal(buf, ram, 16);
     assert_int_equal(dma_read(dma, 0, buf, 16), -EFAULT);
     assert_int_equal(untranslated_accesses, 2);
-    /* The translation of a request with PASID reports its own faults */
+    /* The IOMMU records faults of requests with PASID itself. */
     assert_int_equal(blocked_addr, 0);
-    /* The end of memory */
+    /* A read beyond the end of RAM */
     assert_int_equal(dma_read_at(dma, PCI_NO_PASID, IOVA + RAM_SIZE - 8, buf,
                                  16), -EFAULT);
     assert_memory_equal(buf, ram + RAM_SIZE - 8, 8);
@@ -773,7 +777,7 @@ static void test_untranslated(void **state)
     stop(dma);
 }
 
-/* Upstream's other IOMMUs take the BQL while they translate */
+/* Other IOMMUs take the BQL while they translate: requests of threads fail */
 static void test_iommu_without_threads(void **state)
 {
     PCIATSDMA *dma = start();
@@ -788,7 +792,7 @@ static void test_iommu_without_threads(void **state)
     stop(dma);
 }
 
-/* Nothing moves when the IOMMU blocks the translated request */
+/* A translated request that the IOMMU blocks moves no data */
 static void test_blocked(void **state)
 {
     PCIATSDMA *dma = start();
@@ -804,7 +808,7 @@ static void test_blocked(void **state)
     stop(dma);
 }
 
-/* Only RAM, whoever holds the BQL */
+/* Transfers access RAM only, with and without the BQL */
 static void test_mmio(void **state)
 {
     PCIATSDMA *dma = start();
@@ -825,7 +829,7 @@ static void *read_page_5(void *opaque)
     return GINT_TO_POINTER(dma_read(opaque, 5, buf, 16));
 }
 
-/* Requests end, also those that wait for a page, and none begins */
+/* Suspension ends all transfers, also parked ones, and prevents new ones */
 static void test_suspend(void **state)
 {
     PCIATSDMA *dma = start();
@@ -865,7 +869,7 @@ static bool copy_piece(void *opaque, void *const *data, size_t len)
     return ++copy->pieces != copy->last;
 }
 
-/* From page @from on to page @to on, and expect how far it comes */
+/* Copies from page @from on to page @to on; sets @visited and @failed */
 static int copy_pages(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
                       unsigned from, unsigned to, size_t len, Copy *copy,
                       size_t *visited, unsigned *failed)
@@ -890,7 +894,7 @@ static int copy_pages(PCIATSDMA *dma, uint32_t pasid, unsigned flags,
     return ret;
 }
 
-/* Ranges are visited in step, whichever lacks a page */
+/* The engine visits ranges in step, whichever of them lacks a page */
 static void test_ranges(void **state)
 {
     PCIATSDMA *dma = start();
@@ -900,7 +904,7 @@ static void test_ranges(void **state)
     Copy copy = { };
 
     memcpy(before, ram, sizeof(before));
-    /* All pages come in, and are mapped one to one */
+    /* The guest maps all pages one to one. */
     assert_int_equal(copy_pages(dma, 1, 0, 0, 10, 2 * PAGE, &copy, &visited,
                                 &failed), 0);
     assert_int_equal(visited, 2 * PAGE);
@@ -919,8 +923,8 @@ static void test_ranges(void **state)
     stop(dma);
 }
 
-/* Ranges that go untranslated, and that are not RAM */
-static void test_ranges_elsewhere(void **state)
+/* Untranslated ranges, and ranges that are not RAM */
+static void test_ranges_untranslated(void **state)
 {
     PCIATSDMA *dma = start();
     size_t visited;
@@ -948,7 +952,7 @@ static void test_ranges_elsewhere(void **state)
     stop(dma);
 }
 
-/* Pages come in, never with more requests than the guest allows */
+/* The engine requests all missing pages within the allocation */
 static void test_page_requests(void **state)
 {
     PCIATSDMA *dma = start();
@@ -963,7 +967,7 @@ static void test_page_requests(void **state)
     stop(dma);
 }
 
-/* A page that can be read is asked for again when it is to be written */
+/* A write to a page that is mapped read-only sends a page request */
 static void test_page_request_write(void **state)
 {
     PCIATSDMA *dma = start();
@@ -978,7 +982,7 @@ static void test_page_request_write(void **state)
     stop(dma);
 }
 
-static void test_page_request_answers(void **state)
+static void test_page_request_responses(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
@@ -987,20 +991,20 @@ static void test_page_request_answers(void **state)
     assert_int_equal(dma_read(dma, 1, buf, 16), -EFAULT);
     guest_answer = IOMMU_PRI_RESP_FAILURE;
     assert_int_equal(dma_read(dma, 1, buf, 16), -ECANCELED);
-    /* Yes, but it is not there: asks again, and does not give up */
+    /* Success, but the page is still missing: the engine requests it again. */
     guest_answer = IOMMU_PRI_RESP_SUCCESS;
     lie = 40;
     assert_int_equal(dma_read(dma, 1, buf, 16), 0);
     assert_int_equal(lie, 0);
-    /* The queue is full for a while */
+    /* The page request queue is full for a while. */
     refuse = 10;
     assert_int_equal(dma_read(dma, 2, buf, 16), 0);
     assert_int_equal(refuse, 0);
     stop(dma);
 }
 
-/* 10.4.1: a group whose last requests find no room has to be completed */
-static void test_group_in_parts(void **state)
+/* 10.4.1: the engine closes a group whose last requests overflow the queue */
+static void test_group_overflow(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[8 * PAGE];
@@ -1013,7 +1017,7 @@ static void test_group_in_parts(void **state)
     stop(dma);
 }
 
-/* The errors of the IOMMU are those of the DMA */
+/* The engine returns the errors of the IOMMU */
 static void test_iommu_errors(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1030,7 +1034,7 @@ static void test_iommu_errors(void **state)
     pci_ats_dma_close(NULL);
 }
 
-/* From page 1 on, but for its first 8 bytes */
+/* Reads from byte 8 of page 1 on */
 static int read_partial(PCIATSDMA *dma, unsigned flags, void *buf, size_t len,
                         size_t *moved)
 {
@@ -1044,7 +1048,7 @@ static int read_partial(PCIATSDMA *dma, unsigned flags, void *buf, size_t len,
     return ret;
 }
 
-/* How far it came, without asking for the page that is missing */
+/* An exact transfer moves all data in front of a missing page */
 static void test_partial(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1058,11 +1062,11 @@ static void test_partial(void **state)
     assert_int_equal(moved, 2 * PAGE - 8);
     assert_memory_equal(buf, ram + 8 * PAGE + 8, PAGE - 8);
     assert_int_equal(requests_seen, 0);
-    /* What is refused ahead of the data ends nothing before its turn */
+    /* A refused prefetch does not end the transfer before the data arrive. */
     refused_page = 4;
     assert_int_equal(read_partial(dma, 0, buf, sizeof(buf), &moved), -EFAULT);
     assert_int_equal(moved, 3 * PAGE - 8);
-    /* A group of 3, and then a page that is not there any more */
+    /* A prefetch of 3 pages, and then a demand page request */
     assert_int_equal(requests_seen, 4);
     refused_page = -1;
     assert_int_equal(read_partial(dma, 0, buf, sizeof(buf), &moved), 0);
@@ -1115,7 +1119,7 @@ static void *background_read(void *opaque)
     return NULL;
 }
 
-/* No more than what comes before the next page */
+/* Copies one piece only: the first page */
 static void *background_copy(void *opaque)
 {
     Background *b = opaque;
@@ -1144,8 +1148,8 @@ static void wait_for_requests(int n)
     }
 }
 
-/* Each range gets its share of the allocation */
-static void test_ranges_share(void **state)
+/* Each range uses a share of the allocation */
+static void test_ranges_share_allocation(void **state)
 {
     PCIATSDMA *dma = start();
     size_t visited;
@@ -1165,8 +1169,8 @@ static void test_ranges_share(void **state)
 }
 
 /*
- * 10.5.1.3, 10.5.2.5: no value of STU and of the allocation keeps a request
- * from its end
+ * 10.5.1.3, 10.5.2.5: a transfer ends with every value of STU and of the
+ * allocation
  */
 static void test_ranges_extreme(void **state)
 {
@@ -1192,7 +1196,7 @@ static void test_ranges_extreme(void **state)
     stop(dma);
 }
 
-/* The range and the byte at which the guest refuses a page */
+/* The result names the range and the byte at which the guest refuses a page */
 static void test_ranges_refused(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1215,7 +1219,7 @@ static void test_ranges_refused(void **state)
     stop(dma);
 }
 
-/* Who cannot go on comes before those who only look ahead */
+/* A demand page request has precedence over prefetch of other transfers */
 static void test_starved(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1228,7 +1232,7 @@ static void test_starved(void **state)
     wait_for_requests(4);
     before = qatomic_read(&translations);
     background_start(&b[1], background_read, dma, 2, 40, 16);
-    /* When it asks for the second time it has found that there is no room */
+    /* After the second translation request, the transfer is starved. */
     while (qatomic_read(&translations) < before + 2) {
         g_usleep(100);
     }
@@ -1243,7 +1247,7 @@ static void test_starved(void **state)
     stop(dma);
 }
 
-/* What is cancelled asks for no more pages, and ends with those it has */
+/* A cancelled transfer sends no further page requests, and ends */
 static void test_cancel_one(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1259,13 +1263,13 @@ static void test_cancel_one(void **state)
     assert_int_equal(background_join(&b[0]), -ECANCELED);
     assert_int_equal(b[0].moved, 0);
     assert_int_equal(requests_seen, 1);
-    /* The others go on */
+    /* The other transfers continue. */
     background_start(&b[1], background_read, dma, 1, 0, 8 * PAGE);
     assert_int_equal(background_join(&b[1]), 0);
     stop(dma);
 }
 
-/* 10.4.1: what cancels a request does not leave its group without a last one */
+/* 10.4.1: a cancelled transfer still sends the last request of its group */
 static void test_cancel_in_group(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1279,14 +1283,14 @@ static void test_cancel_in_group(void **state)
     stop(dma);
 }
 
-/* One that ends early waits for the pages that it has asked for */
-static void test_owed(void **state)
+/* 6.20.1: a transfer that ends early waits for outstanding responses */
+static void test_end_waits_for_responses(void **state)
 {
     IOMMUPRIResponse response = { };
     PCIATSDMA *dma = start();
     g_autofree Background *b = g_new(Background, 1);
 
-    /* Groups are 0, 2 to 8, 10, and 12 to 18 */
+    /* The groups are page 0, pages 2 to 8, page 10, and pages 12 to 18. */
     map(1, PAGE, IOMMU_RW);
     map(11, 11 * PAGE, IOMMU_RW);
     ignored_page = 8;
@@ -1314,7 +1318,7 @@ static void resume(PCIATSDMA *dma)
     pci_ats_dma_resume(dma);
 }
 
-/* 6.20.1: what was open at a stop is waited for, of one PASID */
+/* 6.20.1: pci_ats_dma_settle() waits for the outstanding groups of a PASID */
 static void test_settle(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1341,7 +1345,7 @@ static void test_settle(void **state)
     assert_true(background_join(b));
     assert_int_equal(unanswered, 0);
 
-    /* Until the guest cannot answer any more */
+    /* It does not wait when the guest cannot respond any more. */
     guest_hold(true);
     background_start(b, background_read, dma, 1, 10, 16);
     wait_for_requests(9);
@@ -1353,8 +1357,8 @@ static void test_settle(void **state)
     stop(dma);
 }
 
-/* The thread that would handle the response cannot wait for it */
-static void test_bql(void **state)
+/* A thread with the BQL cannot wait for a response */
+static void test_bql_would_block(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
@@ -1368,7 +1372,7 @@ static void test_bql(void **state)
     stop(dma);
 }
 
-/* ATS was off in between: nothing obtained before is used */
+/* 10.5.1.3: translations from before ATS was off are not used any more */
 static void test_epoch(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1385,14 +1389,14 @@ static void test_epoch(void **state)
     stop(dma);
 }
 
-/* More PASIDs than are registered at once */
+/* More PASIDs than can be registered at once */
 static void test_many_pasids(void **state)
 {
     PCIATSDMA *dma = start();
     uint8_t buf[16];
     int i;
 
-    /* Spread over the pages, so that the ATC has room for all of them */
+    /* Use all pages, so that the ATC has room for all translations. */
     for (i = 0; i < NR_PAGES; i++) {
         map(i, 0, IOMMU_RO);
     }
@@ -1402,7 +1406,7 @@ static void test_many_pasids(void **state)
         assert_int_equal(dma_read_at(dma, i, IOVA + page * PAGE, buf, 16), 0);
         assert_int_equal(registered(), MIN(i + 1, 256));
     }
-    /* What is not registered any more is not cached either */
+    /* Translations of unregistered PASIDs are not cached. */
     for (i = 0; i < 10; i++) {
         map(i, 8 * PAGE, IOMMU_RO);
         assert_int_equal(dma_read_at(dma, i, IOVA + i * PAGE, buf, 16), 0);
@@ -1459,7 +1463,7 @@ static void async_start(Async *a, PCIATSDMA *dma, uint32_t pasid, unsigned page)
     submit_read(dma, pasid, 0, page, a->buf, PAGE, async_done, a);
 }
 
-/* One that waits for the guest does not hold up the others */
+/* A transfer that waits for the guest does not delay other transfers */
 static void test_async(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1477,7 +1481,7 @@ static void test_async(void **state)
         assert_memory_equal(a[i].buf, ram + i * PAGE, PAGE);
     }
     assert_int_equal(qatomic_read(&a[0].ret), 1);
-    /* It ends at last when its device goes */
+    /* It ends when the function is unrealized. */
     stop(dma);
     qemu_sem_wait(&a[0].sem);
     assert_int_equal(a[0].ret, -ECANCELED);
@@ -1486,8 +1490,8 @@ static void test_async(void **state)
     }
 }
 
-/* 10.4.2.1: nothing is answered any more after Response Failure */
-static void test_failure(void **state)
+/* 10.4.2.1: the guest responds to no group after Response Failure */
+static void test_response_failure(void **state)
 {
     PCIATSDMA *dma = start();
     g_autofree Async *a = g_new0(Async, 2);
@@ -1500,7 +1504,7 @@ static void test_failure(void **state)
     async_start(&a[1], dma, 2, 1);
     wait_for_requests(2);
     guest_answer = IOMMU_PRI_RESP_FAILURE;
-    /* RF is set */
+    /* The response sets RF. */
     qatomic_set(&pri_on, false);
     guest_hold(false);
     for (i = 0; i < 2; i++) {
@@ -1511,11 +1515,11 @@ static void test_failure(void **state)
     stop(dma);
 }
 
-/* ---- Requests that need not wait for the worker ---- */
+/* ---- Inline transfers ---- */
 
 typedef struct Inline {
     QemuSemaphore sem;
-    QemuThread thread;          /* that it ended in */
+    QemuThread thread;          /* the thread that reported the end */
     bool with_bql;
     int ret;
     uint8_t buf[2 * PAGE];
@@ -1536,7 +1540,7 @@ static void inline_start(Inline *a, PCIATSDMA *dma, unsigned page, size_t len)
     submit_read(dma, 1, PCI_ATS_DMA_INLINE, page, a->buf, len, inline_done, a);
 }
 
-/* Only what is short, and with the BQL */
+/* Only short transfers run inline, and only with the BQL held */
 static void test_inline(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1566,7 +1570,7 @@ static void test_inline(void **state)
     stop(dma);
 }
 
-/* A response with the BQL ends it; one without leaves that to the worker */
+/* A response with the BQL held ends the transfer inline, others do not */
 static void test_inline_page_request(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1614,7 +1618,7 @@ static void test_inline_reset(void **state)
     stop(dma);
 }
 
-/* What cannot go on at once is for the worker to try again */
+/* The worker continues an inline transfer that is delayed */
 static void test_inline_delayed(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1631,7 +1635,7 @@ static void test_inline_delayed(void **state)
     stop(dma);
 }
 
-/* Responses, invalidations, cancellations and new requests at once */
+/* Concurrent responses, invalidations, cancellations and new transfers */
 static void test_inline_race(void **state)
 {
     const unsigned n = 8;
@@ -1664,8 +1668,8 @@ static void test_inline_race(void **state)
 }
 
 /*
- * What is cancelled ends when the guest has answered, or cannot answer any
- * more; and what comes later works
+ * A cancelled transfer ends when the guest has responded, or cannot respond any
+ * more; later transfers work
  */
 static void test_cancel(void **state)
 {
@@ -1701,8 +1705,8 @@ static void async_done_with_bql(void *opaque, int ret)
     async_done(opaque, ret);
 }
 
-/* Its worker may want the BQL that its device holds when it goes */
-static void test_free_with_bql(void **state)
+/* The worker may wait for the BQL that the caller of close holds */
+static void test_close_with_bql(void **state)
 {
     PCIATSDMA *dma = start();
     g_autofree Async *a = g_new0(Async, 1);
@@ -1711,7 +1715,7 @@ static void test_free_with_bql(void **state)
     bql_lock();
     qemu_sem_init(&a->sem, 0);
     submit_read(dma, 1, 0, 1, a->buf, PAGE, async_done_with_bql, a);
-    /* Until it has translated, and is about to end */
+    /* Wait until the transfer has its translation, and will end soon. */
     while (!qatomic_read(&translations)) {
         g_usleep(100);
     }
@@ -1723,9 +1727,9 @@ static void test_free_with_bql(void **state)
     qemu_sem_destroy(&a->sem);
 }
 
-/* ---- The function goes while it is busy ---- */
+/* ---- The function is unrealized while transfers run ---- */
 
-/* A request whose end does not return before it is let go */
+/* A transfer whose PCIATSDMADone waits for @let_go */
 typedef struct Blocker {
     Async async;
     QemuSemaphore reached;
@@ -1762,7 +1766,7 @@ static void blocker_end(Blocker *b)
     qemu_sem_destroy(&b->let_go);
 }
 
-/* Those that no thread has begun with; the thread need not come back */
+/* Close ends queued transfers, without waiting for the worker */
 static void test_close_queued(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1800,7 +1804,7 @@ static void wait_for_refusal(void)
     }
 }
 
-/* One waits for its page, one for room to ask for it, a third just came */
+/* Close ends a parked transfer, a delayed one, and one that has just begun */
 static void test_close_waiting(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1829,7 +1833,7 @@ static void test_close_waiting(void **state)
 typedef struct Visit {
     Async async;
     bool inside;
-    bool after;                 /* it was called once more */
+    bool after;                 /* the visit was called again */
 } Visit;
 
 static bool slow_visit(void *opaque, void *const *data, size_t len)
@@ -1841,13 +1845,13 @@ static bool slow_visit(void *opaque, void *const *data, size_t len)
         return true;
     }
     qatomic_set(&v->inside, true);
-    /* Let pci_ats_dma_close() come */
+    /* Wait until pci_ats_dma_close() has begun. */
     g_usleep(20 * 1000);
     memset(data[0], 0x5a, len);
     return true;
 }
 
-/* What runs is waited for; then nothing touches memory */
+/* Close waits for a visit in progress; no access to memory follows */
 static void test_close_running(void **state)
 {
     PCIATSDMA *dma = start();
@@ -1887,7 +1891,7 @@ typedef struct Chain {
     int canceled;
 } Chain;
 
-/* Starts the next one when one has ended */
+/* Starts another transfer when one has ended */
 static void chain_done(void *opaque, int ret)
 {
     Chain *c = opaque;
@@ -1901,7 +1905,7 @@ static void chain_done(void *opaque, int ret)
     qatomic_inc(&c->ends);
 }
 
-static void test_close_chain(void **state)
+static void test_close_while_resubmitting(void **state)
 {
     PCIATSDMA *dma = start();
     g_autofree Chain *c = g_new0(Chain, 1);
@@ -1926,7 +1930,7 @@ typedef struct Unplugger {
     PCIATSDMA *dma;
 } Unplugger;
 
-/* As an interrupt message that reaches the hot-plug controller */
+/* Unplugs the function, as an interrupt message to the hot-plug controller */
 static void unplugger_done(void *opaque, int ret)
 {
     Unplugger *u = opaque;
@@ -1949,7 +1953,7 @@ static void close_in_done_with_bql(Unplugger *u)
     stop_guest();
 }
 
-/* The end of a request unplugs the function: one that runs with the BQL... */
+/* The end of an inline transfer unplugs the function, in the caller's thread */
 static void test_close_in_done_inline(void **state)
 {
     g_autofree Unplugger *u = g_new0(Unplugger, 1);
@@ -1959,7 +1963,7 @@ static void test_close_in_done_inline(void **state)
     close_in_done_with_bql(u);
 }
 
-/* ...when the guest responds with it... */
+/* The end of an inline transfer unplugs the function, in a response */
 static void test_close_in_done_response(void **state)
 {
     g_autofree Unplugger *u = g_new0(Unplugger, 1);
@@ -1969,7 +1973,7 @@ static void test_close_in_done_response(void **state)
     close_in_done_with_bql(u);
 }
 
-/* ...or in the worker, which others wait for */
+/* The end of a transfer unplugs the function in the worker; others wait */
 static void test_close_in_done(void **state)
 {
     g_autofree Unplugger *u = g_new0(Unplugger, 1);
@@ -1991,7 +1995,7 @@ static void test_close_in_done(void **state)
     stop_guest();
 }
 
-/* At any moment, with requests of all kinds */
+/* Close at random times, with transfers of all kinds */
 static void test_close_race(void **state)
 {
     const unsigned n = 8;
@@ -2022,7 +2026,7 @@ static void test_close_race(void **state)
     }
 }
 
-/* 6.20.1: requests from before a migration are answered before one ends */
+/* 6.20.1: a transfer does not end before the responses to loaded groups */
 static void test_loaded_groups(void **state)
 {
     IOMMUPRIResponse response = { .prgi = 7 };
@@ -2046,7 +2050,7 @@ static void test_loaded_groups(void **state)
     assert_true(background_join(b));
     qemu_sem_destroy(&a[0].sem);
     qemu_sem_destroy(&a[1].sem);
-    /* Where there are none, this is asked once for each request */
+    /* Without loaded groups, each transfer checks for them once. */
     qatomic_set(&loaded_questions, 0);
     async_start(&a[0], dma, 1, 1);
     qemu_sem_wait(&a[0].sem);
@@ -2055,8 +2059,8 @@ static void test_loaded_groups(void **state)
     stop(dma);
 }
 
-/* When every PASID that can be registered is in use, a further one fails */
-static void test_busy(void **state)
+/* While all PASIDs that can be registered are in use, another PASID fails */
+static void test_all_pasids_in_use(void **state)
 {
     PCIATSDMA *dma = start();
     g_autofree Async *a = g_new0(Async, 256);
@@ -2086,7 +2090,7 @@ typedef struct Nested {
     Inline a;
     PCIATSDMA *dma;
     Background b;
-    bool ended;                 /* the other one, in time */
+    bool ended;                 /* the other transfer ended in time */
 } Nested;
 
 static void nested_done(void *opaque, int ret)
@@ -2099,10 +2103,10 @@ static void nested_done(void *opaque, int ret)
 }
 
 /*
- * A PASID whose notifier runs is not unregistered for another one to have room:
- * the function may be unplugged there, which waits for the other transfer
+ * A PASID whose notifier runs is not unregistered in favour of another PASID:
+ * the notifier may unplug the function, which waits for the other transfer
  */
-static void test_room_in_notifier(void **state)
+static void test_no_unregister_in_notifier(void **state)
 {
     PCIATSDMA *dma = start();
     g_autofree Nested *n = g_new0(Nested, 1);
@@ -2135,7 +2139,7 @@ static void move_page(void)
     invalidate(1, 1);
 }
 
-/* 10.3.1: an invalidation overtakes the answer to a translation request */
+/* 10.3.1: an invalidation overtakes the completion of a translation request */
 static void test_invalidation_overtakes(void **state)
 {
     PCIATSDMA *dma = start();
@@ -2150,10 +2154,10 @@ static void test_invalidation_overtakes(void **state)
 }
 
 /*
- * While threads write through an input page, its target changes: after the
- * invalidation has returned, nobody writes to the old target.  Each thread has
- * its own pages: that one thread sees what another has entered into the ATC is
- * ordered by fences, which ThreadSanitizer does not know.
+ * Threads write to an input page while its target changes: after the
+ * invalidation has returned, no thread writes to the old target.  Each thread
+ * has its own pages: threads see each other's entries in the ATC by means of
+ * fences, which ThreadSanitizer does not model.
  */
 #define STRESS_MOVES    3000
 #define STRESS_WRITERS  2
@@ -2224,7 +2228,7 @@ static void test_invalidation_race(void **state)
     for (w = 0; w < STRESS_WRITERS; w++) {
         qemu_thread_join(&threads[w]);
     }
-    /* Otherwise nothing has been tested */
+    /* Otherwise the test had no effect. */
     assert_true(written > 10);
     stop(dma);
 }
@@ -2240,29 +2244,29 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_mmio),
         cmocka_unit_test(test_suspend),
         cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_ranges_elsewhere),
+        cmocka_unit_test(test_ranges_untranslated),
         cmocka_unit_test(test_page_requests),
         cmocka_unit_test(test_page_request_write),
-        cmocka_unit_test(test_page_request_answers),
-        cmocka_unit_test(test_group_in_parts),
+        cmocka_unit_test(test_page_request_responses),
+        cmocka_unit_test(test_group_overflow),
         cmocka_unit_test(test_iommu_errors),
-        cmocka_unit_test(test_free_with_bql),
+        cmocka_unit_test(test_close_with_bql),
         cmocka_unit_test(test_partial),
-        cmocka_unit_test(test_ranges_share),
+        cmocka_unit_test(test_ranges_share_allocation),
         cmocka_unit_test(test_ranges_extreme),
         cmocka_unit_test(test_ranges_refused),
         cmocka_unit_test(test_starved),
         cmocka_unit_test(test_cancel_one),
         cmocka_unit_test(test_cancel_in_group),
-        cmocka_unit_test(test_owed),
+        cmocka_unit_test(test_end_waits_for_responses),
         cmocka_unit_test(test_settle),
         cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_bql),
+        cmocka_unit_test(test_bql_would_block),
         cmocka_unit_test(test_epoch),
         cmocka_unit_test(test_many_pasids),
         cmocka_unit_test(test_invalidate_all),
         cmocka_unit_test(test_async),
-        cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_response_failure),
         cmocka_unit_test(test_inline),
         cmocka_unit_test(test_inline_page_request),
         cmocka_unit_test(test_inline_reset),
@@ -2271,14 +2275,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_close_queued),
         cmocka_unit_test(test_close_waiting),
         cmocka_unit_test(test_close_running),
-        cmocka_unit_test(test_close_chain),
+        cmocka_unit_test(test_close_while_resubmitting),
         cmocka_unit_test(test_close_in_done_inline),
         cmocka_unit_test(test_close_in_done_response),
         cmocka_unit_test(test_close_in_done),
         cmocka_unit_test(test_close_race),
         cmocka_unit_test(test_loaded_groups),
-        cmocka_unit_test(test_busy),
-        cmocka_unit_test(test_room_in_notifier),
+        cmocka_unit_test(test_all_pasids_in_use),
+        cmocka_unit_test(test_no_unregister_in_notifier),
         cmocka_unit_test(test_invalidation_overtakes),
         cmocka_unit_test(test_invalidation_race),
     };

@@ -1,14 +1,14 @@
 /*
- * Unit tests of the requests of a PCI function to its IOMMU
+ * Unit tests of requests of a PCI function to its IOMMU
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/pci/pci_iommu.c and hw/pci/pci_ats_info.c between a fake function and a
- * fake IOMMU that may have some of the callbacks only: the rules of
- * include/hw/pci/pci_iommu.h and of PCIIOMMUOps.  Section numbers are those of
- * the PCI Express Base Specification 5.0.
+ * The tests run hw/pci/pci_iommu.c and hw/pci/pci_ats_info.c between a fake
+ * function and a fake IOMMU that may lack some callbacks.  They check the rules
+ * of include/hw/pci/pci_iommu.h and of PCIIOMMUOps.  Section numbers are those
+ * of the PCI Express Base Specification 5.0.
  */
 
 #include "qemu/osdep.h"
@@ -36,7 +36,7 @@
 AddressSpace address_space_memory;
 static uint8_t ram[4 * PAGE];
 static MemTxAttrs last_attrs;
-/* Called by an access, unless it is NULL */
+/* Called by each access to memory, unless NULL */
 static void (*access_hook)(void);
 
 MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
@@ -63,8 +63,8 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
 static PCIBus bus;
 static int info_status;
 static unsigned requests, registered;
-static uint64_t allowed;        /* last address of translated requests */
-static bool sent_with_ats;      /* the last one */
+static uint64_t allowed;        /* last address for translated requests */
+static bool sent_with_ats;      /* ATS Enable in the last such request */
 
 static int get_iotlb_info(void *opaque, uint8_t *addr_width,
                           uint32_t *min_page_size)
@@ -81,7 +81,7 @@ static void init_notifier(PCIBus *b, void *opaque, int devfn, IOMMUNotifier *n,
     n->opaque = user;
 }
 
-/* Of the last call */
+/* PASID of the last registration */
 static uint32_t registered_pasid;
 
 static void register_notifier(PCIBus *b, void *opaque, int devfn,
@@ -97,7 +97,7 @@ static void unregister_notifier(PCIBus *b, void *opaque, int devfn,
     registered--;
 }
 
-/* The last element is denied; there is one for each page */
+/* Returns one element for each page; the last one has no permissions */
 static ssize_t request_translation(PCIBus *b, void *opaque, int devfn,
                                    uint32_t pasid, bool priv_req,
                                    bool exec_req, hwaddr addr, size_t length,
@@ -127,7 +127,7 @@ static bool translated_request(PCIBus *b, void *opaque, int devfn,
 {
     requests++;
     sent_with_ats = ats_enabled;
-    /* Page by page, although it could say more at once */
+    /* Report at most one page for each call. */
     *len = MIN(*len, PAGE - addr % PAGE);
     return addr <= allowed;
 }
@@ -136,7 +136,7 @@ static bool pasid_translate(PCIBus *b, void *opaque, int devfn, uint32_t pasid,
                             bool priv_req, bool exec_req, hwaddr addr,
                             bool is_write, IOMMUTLBEntry *result)
 {
-    /* Where pages are in RAM, which has no page 100 */
+    /* The target of each page; RAM has no page 100 */
     static const uint64_t pages[] = { 1, 0, 2, 100, 3 };
 
     requests++;
@@ -172,7 +172,7 @@ static const PCIIOMMUOps all_ops = {
 };
 static const PCIIOMMUOps no_ops;
 
-/* What pci.c says of the function */
+/* Replacements for functions of pci.c */
 static PCIBus *iommu_bus;
 
 uint16_t pci_requester_id(PCIDevice *d)
@@ -244,7 +244,7 @@ static ssize_t translate(uint32_t pasid, uint64_t addr, uint64_t length,
                                        false, result, max, &err_count);
 }
 
-/* Without an IOMMU, without callbacks, and with one that does not answer ATS */
+/* No IOMMU, an IOMMU without callbacks, and one without support for ATS */
 static void test_no_iommu(void **state)
 {
     static const PCIIOMMUOps *const ops[] = { NULL, &no_ops, &all_ops };
@@ -272,7 +272,7 @@ static void test_no_iommu(void **state)
     assert_int_equal(requests, 0);
 }
 
-/* Each is answered without the IOMMU */
+/* These errors are returned without a call of the IOMMU */
 static void test_request_errors(void **state)
 {
     assert_int_equal(translate(PASID, 0, 0, 1), -EINVAL);
@@ -280,7 +280,7 @@ static void test_request_errors(void **state)
     assert_int_equal(translate(PASID, 0, PAGE, 0), -ENOSPC);
     /* 6.20.2.1: Max PASID Width */
     assert_int_equal(translate(0x100, 0, PAGE, 1), -EINVAL);
-    /* 6.20.2: both flags are in the PASID TLP Prefix */
+    /* 6.20.2: both flags are part of the PASID TLP Prefix */
     assert_int_equal(pci_iommu_check_pasid(dev, PCI_NO_PASID, true, false),
                      -EPERM);
     assert_int_equal(pci_iommu_check_pasid(dev, PCI_NO_PASID, false, true),
@@ -295,14 +295,14 @@ static void test_request_errors(void **state)
     assert_int_equal(requests, 0);
 }
 
-/* The last byte of the address space is one */
+/* A request may include the last byte of the address space */
 static void test_request_last_page(void **state)
 {
     assert_int_equal(translate(PASID, -PAGE, PAGE, 1), 1);
     assert_int_equal(requests, 1);
 }
 
-/* What query-pci-ats tells of requests */
+/* Statistics of translation requests for query-pci-ats */
 static void test_request_counts(void **state)
 {
     PCIATSRequests r;
@@ -318,7 +318,7 @@ static void test_request_counts(void **state)
     assert_int_equal(r.failed, 1);
 }
 
-/* ---- Invalidations, as query-pci-ats tells them ---- */
+/* ---- Statistics of invalidations for query-pci-ats ---- */
 
 static uint64_t counts[2][PCI_ATS_INV_KINDS];
 static unsigned listeners;
@@ -347,7 +347,7 @@ static void test_invalidations(void **state)
 {
     IOMMUNotifier n;
 
-    /* Before anybody listens, and of a function that is not there */
+    /* No notifier is registered, or there is no function. */
     invalidate(DEVFN, PCI_ATS_INV_PASID, PASID);
     invalidate(DEVFN, PCI_ATS_INV_NO_PASID, PCI_NO_PASID);
     invalidate(DEVFN, PCI_ATS_INV_ALL_PASIDS, PCI_NO_PASID);
@@ -363,23 +363,26 @@ static void test_invalidations(void **state)
     invalidate(DEVFN, PCI_ATS_INV_ALL_PASIDS, PCI_NO_PASID);
     assert_int_equal(count_listeners(), 2);
     for (int i = 0; i < 2; i++) {
-        /* The second without PASID: 10.3.8, Global Invalidate is not for it */
+        /*
+         * 10.3.8: a Global Invalidate does not concern the second one, which is
+         * without PASID.
+         */
         assert_int_equal(counts[i][PCI_ATS_INV_PASID], !i);
         assert_int_equal(counts[i][PCI_ATS_INV_ALL_PASIDS], !i);
         assert_int_equal(counts[i][PCI_ATS_INV_NO_PASID], 1);
     }
 
-    /* Listed for as long as there is one notifier */
+    /* A PASID is listed while it has a notifier. */
     assert_int_equal(pci_iommu_unregister_iotlb_notifier(dev, PASID, &n), 0);
     assert_int_equal(count_listeners(), 2);
     assert_int_equal(pci_iommu_unregister_iotlb_notifier(dev, PASID, &n), 0);
     assert_int_equal(count_listeners(), 1);
-    /* One too many */
+    /* Not registered any more */
     assert_int_equal(pci_iommu_unregister_iotlb_notifier(dev, PASID, &n), 0);
     assert_int_equal(count_listeners(), 1);
 }
 
-/* It needs no PASID, and the monitor does not list it */
+/* The registration for any PASID needs no PASID Enable, and is not listed */
 static void test_any_pasid(void **state)
 {
     IOMMUNotifier n;
@@ -420,13 +423,13 @@ static void test_translated(void **state)
     assert_int_equal(requests, 4);
     assert_ptr_equal(target(PAGE, 0), &address_space_memory);
     assert_ptr_equal(target(UINT64_MAX, 1), &address_space_memory);
-    /* All of it, or nothing */
+    /* The IOMMU has to allow the whole range. */
     allowed = 2 * PAGE - 1;
     assert_ptr_equal(target(0, 2 * PAGE), &address_space_memory);
     assert_null(target(0, 2 * PAGE + 1));
 }
 
-/* 10.5.1.3: the IOMMU learns of the very function, whatever the source id is */
+/* 10.5.1.3: the IOMMU gets ATS Enable of the function, not of the source id */
 static void test_translated_enable(void **state)
 {
     bus.devices[DEVFN] = NULL;
@@ -446,7 +449,7 @@ static void test_translated_blocked(void **state)
     assert_int_equal(requests, 0);
 }
 
-/* An IOMMU that knows no Address Type takes them for untranslated */
+/* An IOMMU without the callback treats translated requests as untranslated */
 static void test_translated_unknown(void **state)
 {
     set_iommu(&no_ops);
@@ -465,7 +468,7 @@ static MemTxResult rw(uint32_t pasid, uint64_t addr, uint8_t *buf,
                                      : DMA_DIRECTION_TO_DEVICE);
 }
 
-/* Page by page, wherever they are */
+/* Each page is translated separately */
 static void test_pasid_rw(void **state)
 {
     uint8_t buf[2 * PAGE];
@@ -489,7 +492,10 @@ static void test_pasid_rw_errors(void **state)
 {
     uint8_t buf[2 * PAGE];
 
-    /* Nothing is mapped, there is no memory; what is before has been done */
+    /*
+     * A page that is not mapped, and a page that is not RAM: earlier pages have
+     * been transferred.
+     */
     assert_int_equal(rw(PASID, 5 * PAGE, buf, 1, false), MEMTX_ACCESS_ERROR);
     memset(buf, 9, sizeof(buf));
     assert_int_equal(rw(PASID, 3 * PAGE - 1, buf, PAGE + 2, true),
@@ -501,7 +507,7 @@ static void test_pasid_rw_errors(void **state)
     assert_int_equal(rw(PASID, UINT64_MAX, buf, 2, false), MEMTX_ACCESS_ERROR);
     assert_int_equal(rw(PCI_NO_PASID, 0, buf, 1, false), MEMTX_ACCESS_ERROR);
     assert_int_equal(rw(0x100, 0, buf, 1, false), MEMTX_ACCESS_ERROR);
-    /* 7.8.8.3: neither is enabled */
+    /* 7.8.8.3: neither permission is enabled */
     assert_int_equal(pci_pasid_dma_rw(dev, PASID, true, false, 0, buf, 1,
                                       DMA_DIRECTION_TO_DEVICE),
                      MEMTX_ACCESS_ERROR);
@@ -522,7 +528,7 @@ static void *wait_for_requests(void *opaque)
     return NULL;
 }
 
-/* Whoever drains has to wait until this access is over, or need not */
+/* Checks whether drain_wait() waits for the access in progress */
 static void drain_during_access(bool waits)
 {
     QemuThread thread;
@@ -559,7 +565,10 @@ static void test_pasid_rw_drained(void **state)
     while (!qatomic_read(&waited)) {
         g_usleep(100);
     }
-    /* And not for one with it, which may access what drains */
+    /*
+     * The drain does not wait for a thread with the BQL, which may access
+     * registers that drain.
+     */
     access_hook = drain_need_not_wait;
     bql_lock();
     assert_int_equal(rw(PASID, 0, buf, 1, false), MEMTX_OK);
@@ -568,7 +577,7 @@ static void test_pasid_rw_drained(void **state)
     access_hook = NULL;
 }
 
-/* Nobody there who knows what a PASID is */
+/* No IOMMU that supports requests with PASID */
 static void test_pasid_rw_no_iommu(void **state)
 {
     uint64_t xlat, len = 1;

@@ -7,8 +7,8 @@
  *
  * hw/pci/pcie_ats.c with a fake PF and a fake VF: a VF has an ATS capability of
  * its own and uses the PASID capability of its PF.  Section numbers are those
- * of the PCI Express Base Specification 5.0.  What a function without VFs does
- * is tested by pci-ats-test.
+ * of the PCI Express Base Specification 5.0.  pci-ats-test covers functions
+ * without VFs.
  */
 
 #include "qemu/osdep.h"
@@ -38,7 +38,7 @@ static void set(PCIDevice *dev, uint16_t reg, uint16_t val)
     pcie_ats_update(dev);
 }
 
-/* 9.3.7.14: the PASID configuration of the PF is that of its VFs */
+/* 9.3.7.14: VFs share the PASID configuration of their PF */
 static void test_pasid(void **state)
 {
     PCIDevice *pf = function_new(NULL);
@@ -54,7 +54,7 @@ static void test_pasid(void **state)
         PCI_PASID_CTRL_EXEC | PCI_PASID_CTRL_PRIV);
     assert_true(pcie_pasid_exec_enabled(vf));
     assert_true(pcie_pasid_priv_enabled(vf));
-    /* FLR of the VF leaves it alone */
+    /* FLR of the VF does not change it. */
     pcie_pasid_reset(vf);
     assert_true(pcie_pasid_enabled(vf));
     pcie_pasid_reset(pf);
@@ -83,7 +83,7 @@ static void test_ats(void **state)
     fake_pci_free(pf);
 }
 
-/* 10.5.1.3: STU is not to be changed while ATS is enabled, and then does not */
+/* 10.5.1.3: a new STU has no effect while ATS is enabled */
 static void test_stu(void **state)
 {
     PCIDevice *pf = function_new(NULL);
@@ -108,7 +108,7 @@ static void test_stu(void **state)
     fake_pci_free(pf);
 }
 
-/* Migration: VFs come before their PF, and find its STU all the same */
+/* Migration: VFs use the STU of their PF although they are loaded before it */
 static void test_load(void **state)
 {
     PCIDevice *pf = function_new(NULL);
@@ -125,7 +125,7 @@ static void test_load(void **state)
     assert_true(pcie_ats_enabled(vf));
     assert_int_equal(pcie_ats_stu(pf), 19);
     assert_int_equal(pcie_ats_stu(vf), 19);
-    /* Once more, into the same machine */
+    /* Load again into the same machine. */
     pci_set_word(pf->config + ATS + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE | 3);
     pcie_ats_post_load(pf);
     assert_int_equal(pcie_ats_stu(vf), 15);
@@ -133,7 +133,7 @@ static void test_load(void **state)
     fake_pci_free(pf);
 }
 
-/* 10.5.1.3: what a VF obtained is void when the PF's PASIDs are switched off */
+/* 10.5.1.3: translations of VFs are void when the PF switches PASIDs off */
 static void test_epoch(void **state)
 {
     PCIDevice *pf = function_new(NULL);
@@ -148,7 +148,7 @@ static void test_epoch(void **state)
     epoch = pcie_ats_epoch(vf);
     set(vf, ATS + PCI_ATS_CTRL, 0);
     assert_int_not_equal(pcie_ats_epoch(vf), epoch);
-    /* Not the other way round */
+    /* VFs do not affect their PF. */
     assert_int_equal(pcie_ats_epoch(pf), 1);
     fake_pci_free(vf);
     fake_pci_free(pf);

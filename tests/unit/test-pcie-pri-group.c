@@ -23,7 +23,7 @@
 #define GROUPS_MAX  4096
 #define ALLOC       16
 
-/* Some of them share a bucket */
+/* PRG indices, some of which share a bucket */
 static const uint16_t indices[] = {
     0, 1, 1 + PRI_PASID_BUCKETS, 1 + 2 * PRI_PASID_BUCKETS, PCI_PRGI_MAX
 };
@@ -38,7 +38,7 @@ typedef struct Group {
     uint32_t kept;
     uint64_t id;
     void *owner;
-    unsigned since;             /* SENDING: when that began */
+    unsigned since;             /* time at which it became SENDING */
 } Group;
 
 typedef struct Model {
@@ -101,7 +101,7 @@ static unsigned model_count(PRIGroupState state)
     return sum;
 }
 
-/* The first group with the index that is in @state; %PRI_GROUP_FREE: in any */
+/* Finds the first group with the index in @state; %PRI_GROUP_FREE is any */
 static Group *model_find(unsigned pasid, uint16_t prgi, PRIGroupState state)
 {
     for (unsigned i = 0; i < model.n; i++) {
@@ -125,7 +125,7 @@ static Group *model_find_id(uint64_t id)
     return NULL;
 }
 
-/* The first to be forgotten, but not @keep */
+/* Finds the first group to drop, other than @keep */
 static Group *model_oldest(uint64_t keep)
 {
     Group *oldest = NULL;
@@ -146,7 +146,7 @@ static bool model_has_room(unsigned more, uint32_t alloc)
     return !more || model_requests() + model_kept() + more <= alloc;
 }
 
-/* Forget groups until there is room; false if this is not allowed */
+/* Drops groups until the requests fit; returns false if it must not */
 static bool model_make_room(unsigned more, uint32_t alloc, uint64_t keep)
 {
     Group *oldest;
@@ -196,7 +196,7 @@ static bool model_uses(uint16_t prgi)
     return false;
 }
 
-/* The ledger has found a group for @n requests, or not */
+/* Checks the reservation of a group for @n requests, or its failure */
 static void model_reserve(unsigned pasid, uint32_t alloc, uint32_t wanted,
                           bool found, uint32_t n, void *owner,
                           const PRIGroupRef *ref)
@@ -268,7 +268,7 @@ static bool model_undo(uint64_t id, bool last)
     return true;
 }
 
-/* Returns the group; it has no requests if there is none */
+/* Returns the group, or one without requests if there is none */
 static Group model_respond(unsigned pasid, uint16_t prgi)
 {
     Group *g = model_find(pasid, prgi, PRI_GROUP_FREE);
@@ -300,7 +300,7 @@ static void model_abandon_all(unsigned pasid)
     }
 }
 
-/* Returns how many there were */
+/* Returns the number of dropped groups */
 static unsigned model_drop(unsigned pasid)
 {
     unsigned n = 0;
@@ -314,7 +314,7 @@ static unsigned model_drop(unsigned pasid)
     return n;
 }
 
-/* ---- The ledger has to be as the model is ---- */
+/* ---- Comparison of the ledger with the model ---- */
 
 static void check(void)
 {
@@ -424,7 +424,7 @@ static bool undo(unsigned pasid, bool last, PRIGroupRef ref)
     return undone;
 }
 
-/* Any pointer that tells owners apart */
+/* Used for unique pointers to owners */
 static unsigned owners;
 
 static bool reserve(unsigned pasid, uint32_t alloc, uint32_t wanted,
@@ -473,7 +473,7 @@ static void keep_last(unsigned pasid, PRIGroupRef ref)
     check();
 }
 
-/* Save all groups, end them, and load them again */
+/* Saves all groups, drops them, and loads them again */
 static void migrate(void)
 {
     g_autofree PRISavedGroup *saved = g_new(PRISavedGroup, model.n);
@@ -504,7 +504,7 @@ static void migrate(void)
 
 /* ---- Tests ---- */
 
-/* 10.4.2: a response ends one group, that of its PASID and index */
+/* 10.4.2: a response ends one group, the one with its PASID and index */
 static void test_states(void **state)
 {
     start();
@@ -523,7 +523,7 @@ static void test_states(void **state)
     stop();
 }
 
-/* Groups with one index are answered in turn, with all of their requests */
+/* Responses end groups with the same index in turn, with all their requests */
 static void test_same_index(void **state)
 {
     start();
@@ -544,7 +544,7 @@ static void test_same_index(void **state)
     stop();
 }
 
-/* A last request was not sent; a group has begun meanwhile, or none has */
+/* Undo of a last request, with and without a new group of the same index */
 static void test_undo(void **state)
 {
     PRIGroupRef first, second, third;
@@ -564,7 +564,7 @@ static void test_undo(void **state)
     assert_true(undo(0, false, third));
     assert_true(undo(0, false, third));
     assert_int_equal(ledger.num_groups, 0);
-    /* Its requester is gone, so that no request can close it any more */
+    /* The requester is gone, so that no request can close the group. */
     assert_int_equal(send_alloc(0, 7, false, ALLOC, &first), 0);
     assert_int_equal(send_alloc(0, 7, true, ALLOC, &first), 0);
     abandon_all(0);
@@ -586,9 +586,9 @@ static void test_reserved(void **state)
     assert_true(reserve(0, ALLOC, 10, &b));
     assert_int_equal(ledger.kept, ALLOC - 1);
     assert_false(reserve(0, ALLOC, 1, &c));
-    /* Nothing has been sent that a response could be for */
+    /* No request has been sent to which a response is due. */
     assert_int_equal(respond(0, a.prgi), PRI_GROUP_FREE);
-    /* Not even with the same PASID */
+    /* A request with a reserved index fails for the same PASID, too. */
     assert_int_equal(send_one(0, a.prgi, true), -ENOSPC);
 
     assert_true(send_reserved(0, a, false));
@@ -610,7 +610,7 @@ static void test_reserved(void **state)
     stop();
 }
 
-/* There are no more groups than indices */
+/* There cannot be more reserved groups than indices */
 static void test_indices(void **state)
 {
     PRIGroupRef ref, last;
@@ -627,7 +627,7 @@ static void test_indices(void **state)
     stop();
 }
 
-/* A limit that does not depend on what the guest allocates */
+/* PRI_OUTSTANDING_MAX limits requests, whatever the guest allocates */
 static void test_outstanding_max(void **state)
 {
     PRIEndedGroup ended;
@@ -682,14 +682,14 @@ static void test_check(void **state)
 
 /* ---- Random sequences ---- */
 
-/* A request that an undo may be for, or a group that was reserved */
+/* A request that can be undone, or a reserved group */
 typedef struct Sent {
     unsigned pasid;
     bool last;
     PRIGroupRef ref;
 } Sent;
 
-/* Something happens to a reserved group, which may have ended */
+/* Calls a random function for a reserved group, which may have ended */
 static void random_reserved(uint64_t r, Sent *s)
 {
     const Group *g = model_find_id(s->ref.id);
@@ -714,7 +714,7 @@ static void random_reserved(uint64_t r, Sent *s)
         respond(s->pasid, s->ref.prgi);
         break;
     default:
-        /* The owner sends nothing after the last request */
+        /* The owner sends no request after the last one. */
         if (!g || g->state < PRI_GROUP_CLOSED) {
             if (send_reserved(s->pasid, s->ref, last) && (r & 16)) {
                 undo(s->pasid, last, s->ref);
@@ -742,7 +742,7 @@ static void random_step(uint64_t *seed, Sent *sent, Sent *reserved, unsigned n)
         migrate();
         break;
     case 3 ... 9:
-        /* Each request is undone once */
+        /* Each request is undone at most once. */
         if (s->ref.id) {
             undo(s->pasid, s->last, s->ref);
             s->ref.id = 0;

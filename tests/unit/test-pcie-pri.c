@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/pci/pcie_pri.c between a fake function and a fake IOMMU.  Section numbers
- * are those of the PCI Express Base Specification 5.0.
+ * The tests run hw/pci/pcie_pri.c between a fake function and a fake IOMMU.
+ * Section numbers are those of the PCI Express Base Specification 5.0.
  */
 
 #include "qemu/osdep.h"
@@ -35,9 +35,9 @@ static IOMMUPRINotifier *notifiers[MAX_PASIDS];
 static int register_error;
 static int request_error;
 static int requests_seen;
-/* Answer every request at once, before pri_request_page returns */
+/* Respond to every group at once, before pri_request_page returns */
 static bool respond_at_once;
-/* Called while the request is on its way */
+/* Called before pri_request_page returns, unless NULL */
 static void (*request_hook)(void);
 
 static void respond(uint32_t pasid, uint16_t prgi, IOMMUPRIResponseCode code)
@@ -179,7 +179,7 @@ static PCIEPRIStats function_stats(PCIDevice *dev)
 
 /* ---- Tests ---- */
 
-/* 10.4.2: the response closes all of the group, of that PASID only */
+/* 10.4.2: a response ends all requests of its group, for its PASID only */
 static void test_group(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -210,7 +210,7 @@ static void test_group(void **state)
     dev_free(dev);
 }
 
-/* An index that is used again before the response has one for each group */
+/* Groups that use an index at the same time get one response each */
 static void test_group_index_reused(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -231,7 +231,7 @@ static void test_group_index_reused(void **state)
 }
 
 /* 10.5.2.3: a response without a request sets UPRGI and is ignored */
-static void test_unexpected(void **state)
+static void test_unexpected_prgi(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
@@ -246,7 +246,7 @@ static void test_unexpected(void **state)
 }
 
 /* 10.4.2.1: Response Failure disables the interface until it is cleared */
-static void test_failure(void **state)
+static void test_response_failure(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
@@ -273,7 +273,7 @@ static void test_failure(void **state)
     dev_free(dev);
 }
 
-/* 10.5.2.3: Stopped waits for the last response */
+/* 10.5.2.3: Stopped is set with the last response */
 static void test_stopped(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -296,7 +296,7 @@ static void test_stopped(void **state)
     dev_free(dev);
 }
 
-/* 10.5.2.2: Reset forgets the groups, but only while Enable is clear */
+/* 10.5.2.2: Reset ends all groups, but only while Enable is clear */
 static void test_reset_bit(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -309,14 +309,14 @@ static void test_reset_bit(void **state)
     assert_int_equal(pcie_pri_outstanding(dev), 1);
     assert_int_equal(a.responses, 0);
 
-    /* In the write that clears Enable; the device is told */
+    /* The write that clears Enable may reset; the notifier is called. */
     write_ctrl(dev, PCI_PRI_CTRL_RESET);
     assert_int_equal(pcie_pri_outstanding(dev), 0);
     assert_int_equal(a.responses, 1);
     assert_int_equal(a.code, IOMMU_PRI_RESP_FAILURE);
     assert_int_equal(status(dev), PCI_PRI_STATUS_STOPPED);
 
-    /* A response that comes late has no request any more */
+    /* A late response is unexpected. */
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
     assert_int_equal(a.responses, 1);
     assert_int_equal(status(dev),
@@ -367,7 +367,7 @@ static void test_request_error(void **state)
     dev_free(dev);
 }
 
-/* Nobody would receive the response */
+/* A page request needs a notifier that receives the response */
 static void test_no_notifier(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -433,8 +433,8 @@ static void test_reentrant(void **state)
     dev_free(dev);
 }
 
-/* 10.4.2: requests are outstanding until the response, whoever has gone */
-static void test_unregister_open(void **state)
+/* 10.4.2: requests are outstanding until the response, also without a user */
+static void test_unregister_outstanding(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
@@ -444,7 +444,7 @@ static void test_unregister_open(void **state)
     assert_int_equal(request(dev, 1, 5, true), 0);
     assert_int_equal(request(dev, 1, 6, false), 0);
     pci_pri_unregister_notifier(dev, 1);
-    /* The group that nobody closes any more has no response */
+    /* There will be no response to the group that was not closed. */
     assert_int_equal(pcie_pri_outstanding(dev), 1);
     assert_int_equal(request(dev, 1, 6, true), -EINVAL);
     write_ctrl(dev, 0);
@@ -455,7 +455,7 @@ static void test_unregister_open(void **state)
     assert_int_equal(a.responses, 0);
     assert_null(notifiers[1]);
 
-    /* 10.5.2.2: or until a reset */
+    /* 10.5.2.2: requests are outstanding until a reset. */
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
     user_start(&a, dev, 1);
     assert_int_equal(request(dev, 1, 5, true), 0);
@@ -465,7 +465,7 @@ static void test_unregister_open(void **state)
     assert_int_equal(a.responses, 0);
     assert_null(notifiers[1]);
 
-    /* Or as long as there is the function */
+    /* Requests are outstanding until the function is unrealized. */
     write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
     user_start(&a, dev, 1);
     assert_int_equal(request(dev, 1, 5, true), 0);
@@ -474,7 +474,7 @@ static void test_unregister_open(void **state)
     assert_null(notifiers[1]);
 }
 
-/* Who registers next hears of its own groups only */
+/* A new notifier receives the responses to its own groups only */
 static void test_register_again(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -499,7 +499,7 @@ static void test_register_again(void **state)
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
     assert_int_equal(b.responses, 2);
     assert_int_equal(b.code, IOMMU_PRI_RESP_SUCCESS);
-    /* For the guest it goes on; the first user has given its requests up */
+    /* For the guest the group continues; its first requests were dropped. */
     assert_int_equal(request(dev, 1, 7, true), 0);
     assert_int_equal(pcie_pri_outstanding(dev), 1);
     respond(1, 7, IOMMU_PRI_RESP_SUCCESS);
@@ -512,7 +512,7 @@ static void test_register_again(void **state)
     dev_free(dev);
 }
 
-/* 10.4.2: a group that is not closed has no response; it goes with its user */
+/* 10.4.2: unregistering drops a group that is not closed: no response is due */
 static void test_unclosed_unregister(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -532,7 +532,7 @@ static void test_unclosed_unregister(void **state)
         assert_null(notifiers[pasid]);
     }
 
-    /* That before it with the same index is still due */
+    /* The response to an earlier group with the same index is still due. */
     user_start(&a, dev, 1);
     assert_int_equal(request(dev, 1, 5, true), 0);
     assert_int_equal(request(dev, 1, 5, false), 0);
@@ -545,7 +545,7 @@ static void test_unclosed_unregister(void **state)
     dev_free(dev);
 }
 
-/* A response is for the group that was closed, not for the one after it */
+/* A response ends the group that was closed, not the next one */
 static void test_unclosed_response(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -568,8 +568,8 @@ static void test_unclosed_response(void **state)
     dev_free(dev);
 }
 
-/* 10.5.2.5: what is never closed takes no room from what is */
-static void test_unclosed_room(void **state)
+/* 10.5.2.5: groups that are never closed do not use up the allocation */
+static void test_unclosed_allocation(void **state)
 {
     PCIDevice *dev = dev_new();
     User users[MAX_PASIDS];
@@ -584,7 +584,7 @@ static void test_unclosed_room(void **state)
         assert_in_range(pcie_pri_outstanding(dev), 1, 4);
         assert_in_range(function_stats(dev).groups_open, 1, 4);
     }
-    /* The oldest went first, and goes on as if it were new */
+    /* The oldest group was dropped first; a new request begins it again. */
     assert_int_equal(request(dev, 1 + 99 % (MAX_PASIDS - 1), 99, true), 0);
     assert_int_equal(request(dev, 1, 0, true), 0);
     respond(1, 0, IOMMU_PRI_RESP_SUCCESS);
@@ -592,7 +592,7 @@ static void test_unclosed_room(void **state)
     respond(1 + 99 % (MAX_PASIDS - 1), 99, IOMMU_PRI_RESP_SUCCESS);
     assert_int_equal(status(dev), 0);
 
-    /* 10.5.2.3: nor does anybody wait for it */
+    /* 10.5.2.3: Stopped does not wait for such a group. */
     assert_int_equal(request(dev, 1, 0, false), 0);
     assert_int_equal(pcie_pri_outstanding(dev), 1);
     write_ctrl(dev, 0);
@@ -604,7 +604,7 @@ static void test_unclosed_room(void **state)
     dev_free(dev);
 }
 
-/* 10.5.2.5: requests whose user has gone are part of the allocation */
+/* 10.5.2.5: requests without a user count in the allocation */
 static void test_allocation(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -615,7 +615,7 @@ static void test_allocation(void **state)
     user_start(&a, dev, 1);
     assert_int_equal(request(dev, 1, 5, true), 0);
     assert_int_equal(request(dev, 1, 6, true), 0);
-    /* A device model counts its own; this one does as it likes */
+    /* A device model counts its own requests; this one exceeds the limit. */
     assert_int_equal(request(dev, 1, 7, true), 0);
     respond(1, 7, IOMMU_PRI_RESP_SUCCESS);
     pci_pri_unregister_notifier(dev, 1);
@@ -635,7 +635,7 @@ static void test_allocation(void **state)
     dev_free(dev);
 }
 
-/* What is left of the allocation is left for the last request, too */
+/* The rest of the allocation is kept for the last request */
 static void test_allocation_last(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -660,7 +660,7 @@ static void test_allocation_last(void **state)
     dev_free(dev);
 }
 
-/* A reset while a request is on its way: one answer, be it an error or not */
+/* A reset during a request: the group ends once, by response or by error */
 static PCIDevice *hook_dev;
 
 static void reset_in_request(void)
@@ -669,7 +669,7 @@ static void reset_in_request(void)
     request_error = 0;
     write_ctrl(hook_dev, PCI_PRI_CTRL_RESET);
     write_ctrl(hook_dev, PCI_PRI_CTRL_ENABLE);
-    /* The index is in use again at once */
+    /* The hook uses the index again at once. */
     assert_int_equal(request(hook_dev, 1, 5, true), 0);
     request_error = -ENOSPC;
 }
@@ -693,7 +693,7 @@ static void test_reset_in_request(void **state)
     dev_free(dev);
 }
 
-/* 10.5.2.2: the guest disables the interface while a request is checked */
+/* 10.5.2.2: the guest disables the interface during the check of a request */
 static int disable_in_check(void)
 {
     write_ctrl(hook_dev, 0);
@@ -705,7 +705,7 @@ static int fail_check(void)
     return -EINVAL;
 }
 
-static void test_check(void **state)
+static void test_request_checks(void **state)
 {
     PCIDevice *dev = hook_dev = dev_new();
     User a;
@@ -729,13 +729,13 @@ static void test_check(void **state)
     dev_free(dev);
 }
 
-/* What has been answered is no error any more, whatever the IOMMU says */
+/* A request that got its response returns 0, even if the IOMMU fails it */
 static void respond_in_request(void)
 {
     respond(1, 5, IOMMU_PRI_RESP_SUCCESS);
 }
 
-static void test_answered_error(void **state)
+static void test_response_before_error(void **state)
 {
     PCIDevice *dev = dev_new();
     User a;
@@ -749,12 +749,12 @@ static void test_answered_error(void **state)
     assert_int_equal(pcie_pri_outstanding(dev), 0);
     pci_pri_unregister_notifier(dev, 1);
     pcie_pri_exit(dev);
-    /* Nothing is left to undo */
+    /* There is no request to undo. */
     pci_pri_unregister_notifier(dev, 1);
     dev_free(dev);
 }
 
-/* Unregistering waits for a call that is running in another thread */
+/* Unregistering waits for a call in another thread */
 static QemuEvent in_hook;
 static bool hook_ended;
 
@@ -807,7 +807,7 @@ static void requester_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
 {
     Requester *r = container_of(n, Requester, notifier);
 
-    /* Also for the last group of the PASID, which has ended */
+    /* The PASID is busy during the call for its last group, too. */
     assert_true(pcie_pri_is_busy(r->dev, 1));
     r->last = *container_of(response, PCIEPRIResponse, response);
     r->responses++;
@@ -819,7 +819,7 @@ static void requester_start(Requester *r, PCIDevice *dev)
     assert_int_equal(pcie_pri_register(dev, 1, &r->notifier), 0);
 }
 
-/* A group of one request; @r is its owner */
+/* Sends a group of one request, with the owner @r */
 static PRIGroupRef reserve_and_send(Requester *r)
 {
     PRIGroupRef ref;
@@ -831,7 +831,7 @@ static PRIGroupRef reserve_and_send(Requester *r)
     return ref;
 }
 
-/* 10.5.2.5: requests have their part of the allocation before they are sent */
+/* 10.5.2.5: a group has its part of the allocation before it sends requests */
 static void test_reserved(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -857,7 +857,7 @@ static void test_reserved(void **state)
                                    false), 0);
     pcie_pri_keep_last(dev, 1, &ref);
     assert_int_equal(pcie_pri_get_room(dev), 30);
-    /* 10.4.1: nobody else uses the index */
+    /* 10.4.1: no other group can use the index. */
     assert_int_equal(request(dev, 1, ref.prgi, true), -ENOSPC);
     assert_int_equal(pcie_pri_send(dev, 1, false, false, 0x2000, true, &ref,
                                    true), 0);
@@ -874,7 +874,7 @@ static void test_reserved(void **state)
     dev_free(dev);
 }
 
-/* 10.4.2: the response to an abandoned group is due; its PASID is told */
+/* 10.4.2: the response to an abandoned group is due; the notifier gets it */
 static void test_reserved_abandoned(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -905,7 +905,7 @@ static void test_reserved_abandoned(void **state)
     dev_free(dev);
 }
 
-/* 10.5.2.2: a reset ends groups of all states, and each is told once */
+/* 10.5.2.2: a reset ends groups of all states, with one call for each */
 static void test_reserved_reset(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -958,7 +958,7 @@ static void check_stats(const PCIEPRIStats *stats, PCIEPRIStats expected)
     assert_memory_equal(stats, &expected, sizeof(expected));
 }
 
-/* What happens to a request, and to a group, is counted once */
+/* Each event of a request or a group is counted once */
 static void test_stats(void **state)
 {
     PCIDevice *dev = dev_new();
@@ -1009,7 +1009,7 @@ static void test_stats(void **state)
     assert_int_equal(all.of[1].dropped, 0);
     assert_int_equal(all.of[2].dropped, 1);
 
-    /* Those of a PASID begin again, those of the function do not */
+    /* Registration restarts the statistics of a PASID, not of the function. */
     pci_pri_unregister_notifier(dev, 2);
     user_start(&b, dev, 2);
     pcie_pri_foreach_pasid(dev, collect_stats, &all);
@@ -1022,7 +1022,7 @@ static void test_stats(void **state)
 
 /* ---- Migration ---- */
 
-/* What a group is in the stream */
+/* The words of a group in the stream */
 enum {
     SAVED_PASID,
     SAVED_PRGI,
@@ -1032,7 +1032,7 @@ enum {
     SAVED_WORDS
 };
 
-/* Save and load, with another value in the last group, if @word is in it */
+/* Saves and loads; changes @word of the last group, if there is such a word */
 static int migrate_changed(PCIDevice *from, PCIDevice *to, unsigned word,
                            uint32_t value)
 {
@@ -1061,7 +1061,7 @@ static int migrate(PCIDevice *from, PCIDevice *to)
     return migrate_changed(from, to, SAVED_WORDS, 0);
 }
 
-/* A function that is to migrate, and has a user of PASID 1 */
+/* Creates a function that will migrate, with a user of PASID 1 */
 static PCIDevice *migration_source(User *user)
 {
     PCIDevice *dev = dev_new();
@@ -1071,7 +1071,7 @@ static PCIDevice *migration_source(User *user)
     return dev;
 }
 
-/* The source ends: both share the fake IOMMU */
+/* Ends the source, since both functions share the fake IOMMU */
 static void finish_migration(PCIDevice *from, PCIDevice *to)
 {
     pcie_pri_sync_config(from);
@@ -1081,7 +1081,7 @@ static void finish_migration(PCIDevice *from, PCIDevice *to)
     pcie_pri_post_load(to);
 }
 
-/* Groups that are open when the guest migrates are open at the destination */
+/* Groups that are outstanding at the source are so at the destination */
 static void test_migration(void **state)
 {
     PCIDevice *to = dev_new();
@@ -1109,15 +1109,15 @@ static void test_migration(void **state)
     assert_int_equal(b.responses, 2);
     pci_pri_unregister_notifier(to, 1);
 
-    /* A stream for a function that has the capability, into one without */
+    /* A function without the capability refuses the subsection. */
     pcie_pri_exit(to);
     assert_int_equal(migrate(from, to), -EINVAL);
     dev_free(from);
     dev_free(to);
 }
 
-/* 10.5.2.3: Stopped comes also where nobody registers after the migration */
-static void test_migration_unheard(void **state)
+/* 10.5.2.3: Stopped is set also if no user registers after the migration */
+static void test_migration_without_user(void **state)
 {
     PCIDevice *to = dev_new();
     User a;
@@ -1137,7 +1137,7 @@ static void test_migration_unheard(void **state)
     dev_free(to);
 }
 
-/* 10.5.2.5: requests that came with migration are part of the allocation */
+/* 10.5.2.5: requests of loaded groups count in the allocation */
 static void test_migration_allocation(void **state)
 {
     PCIDevice *to = dev_new();
@@ -1168,8 +1168,8 @@ static void test_migration_allocation(void **state)
 }
 
 /*
- * Groups that are being sent make no room for others as long as responses to
- * those that came with migration do
+ * While there are loaded groups, groups that are being sent are not dropped for
+ * others
  */
 static void test_migration_sending(void **state)
 {
@@ -1196,7 +1196,7 @@ static void test_migration_sending(void **state)
     dev_free(to);
 }
 
-/* What nobody closes at the other end is not there: it has no response */
+/* The stream does not contain groups that are not closed: no response is due */
 static void test_migration_unclosed(void **state)
 {
     PCIDevice *to = dev_new();
@@ -1220,7 +1220,7 @@ static void test_migration_unclosed(void **state)
     dev_free(to);
 }
 
-/* Where the IOMMU takes no listener there is no response either */
+/* If the IOMMU refuses a listener, no response is due */
 static void test_migration_refused(void **state)
 {
     PCIDevice *to = dev_new();
@@ -1238,7 +1238,7 @@ static void test_migration_refused(void **state)
     dev_free(to);
 }
 
-/* A stream with groups that cannot be */
+/* A stream with impossible groups */
 static void test_migration_invalid(void **state)
 {
     PCIDevice *to = dev_new();
@@ -1257,7 +1257,7 @@ static void test_migration_invalid(void **state)
                      -EINVAL);
     assert_int_equal(migrate_changed(from, to, SAVED_ABANDONED, 2), -EINVAL);
     assert_int_equal(pcie_pri_outstanding(to), 0);
-    /* More than can be counted, and twice the same */
+    /* Too many requests, and the same group twice */
     assert_int_equal(request(from, 1, 6, true), 0);
     assert_int_equal(migrate_changed(from, to, SAVED_REQUESTS, UINT32_MAX),
                      -EINVAL);
@@ -1270,11 +1270,11 @@ static void test_migration_invalid(void **state)
     dev_free(to);
 }
 
-/* As many groups as a stream may bring, of PASIDs that it has chosen */
+/* The maximum number of groups in a stream, with PASIDs that it chooses */
 #define MANY_GROUPS     65536
 #define MANY_SECONDS    5
 
-/* A stream can choose the indices so that one hash over both is constant */
+/* Chooses indices so that a single hash over PASID and index is constant */
 static uint32_t many_prgi(uint32_t pasid)
 {
     return -(pasid * 0x9e3779b1u >> 16) & PCI_PRGI_MAX;
@@ -1317,7 +1317,7 @@ static void test_migration_many(void **state)
     dev_free(to);
 }
 
-/* Everything at once: every group gets exactly one answer */
+/* All calls concurrently: every group ends exactly once */
 #define STRESS_THREADS  4
 #define STRESS_ROUNDS   20000
 
@@ -1374,8 +1374,8 @@ int main(int argc, char **argv)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_group),
         cmocka_unit_test(test_group_index_reused),
-        cmocka_unit_test(test_unexpected),
-        cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_unexpected_prgi),
+        cmocka_unit_test(test_response_failure),
         cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_reset_bit),
         cmocka_unit_test(test_function_reset),
@@ -1383,23 +1383,23 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_no_notifier),
         cmocka_unit_test(test_stop_marker),
         cmocka_unit_test(test_reentrant),
-        cmocka_unit_test(test_unregister_open),
+        cmocka_unit_test(test_unregister_outstanding),
         cmocka_unit_test(test_register_again),
         cmocka_unit_test(test_unclosed_unregister),
         cmocka_unit_test(test_unclosed_response),
-        cmocka_unit_test(test_unclosed_room),
+        cmocka_unit_test(test_unclosed_allocation),
         cmocka_unit_test(test_allocation),
         cmocka_unit_test(test_allocation_last),
         cmocka_unit_test(test_reset_in_request),
-        cmocka_unit_test(test_check),
-        cmocka_unit_test(test_answered_error),
+        cmocka_unit_test(test_request_checks),
+        cmocka_unit_test(test_response_before_error),
         cmocka_unit_test(test_unregister_waits),
         cmocka_unit_test(test_reserved),
         cmocka_unit_test(test_reserved_abandoned),
         cmocka_unit_test(test_reserved_reset),
         cmocka_unit_test(test_stats),
         cmocka_unit_test(test_migration),
-        cmocka_unit_test(test_migration_unheard),
+        cmocka_unit_test(test_migration_without_user),
         cmocka_unit_test(test_migration_allocation),
         cmocka_unit_test(test_migration_sending),
         cmocka_unit_test(test_migration_unclosed),
