@@ -5,11 +5,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/i386/intel_iommu_ats.c and what is below it, with what is cached there,
- * against the plain model of a walk.  An answer has to be that of the tables as
- * they are, or as they have been since the last invalidation if they gave all
- * that is wanted.  Section numbers are those of the Intel Virtualization
- * Technology for Directed I/O specification, revision 5.10.
+ * The test compares hw/i386/intel_iommu_ats.c, with the caches and walkers that
+ * it uses, with a plain model of a walk.  An answer has to agree with the
+ * present tables.  It may also agree with the tables at any time since the last
+ * invalidation, if it grants all requested permissions.  Section numbers are
+ * those of the Intel Virtualization Technology for Directed I/O specification,
+ * revision 5.10.
  *
  *   ATS_TEST_SEED    seed of the random sequence (printed; default: the time)
  *   ATS_TEST_STEPS   its length
@@ -31,17 +32,17 @@
 #include "intel-iommu-walk-model.h"
 
 #define DEVFNS      2
-#define STATES      16          /* of the tables, between two invalidations */
-#define LEAVES      4           /* entries of a leaf table that are used */
+#define STATES      16          /* states of the tables between invalidations */
+#define LEAVES      4           /* used entries of a leaf table */
 #define ALL         (P | RW | US)
 
 /* Pages of guest memory */
 enum {
     ROOT = 1, CONTEXT, DIRECTORY, TABLE,
-    FIRST,                      /* page tables: four levels, and two leaves */
+    FIRST,                      /* page tables: four levels, two leaf tables */
     SECOND = FIRST + 6,
     NESTED = SECOND + 6,
-    UNDER = NESTED + 6,         /* second stage of NESTED, one to one */
+    UNDER = NESTED + 6,         /* second stage for NESTED: identity mapping */
     END = UNDER + 4,
 };
 
@@ -65,7 +66,7 @@ static void store(unsigned table, unsigned index, uint64_t value)
 
 /* ---- Address spaces ---- */
 
-/* PASID i + 1 of every function, and without PASID the first of them */
+/* Space i is that of PASID i + 1; requests without PASID use space 0 */
 static const struct {
     unsigned tables;
     bool second;
@@ -107,7 +108,7 @@ static VTDWalkConfig space_config(unsigned space)
     return cfg;
 }
 
-/* An entry of a leaf: mostly a page, with all permissions or fewer */
+/* Returns an entry of a leaf table: mostly a page, with random permissions */
 static uint64_t random_leaf(bool second)
 {
     uint64_t out = (uint64_t)(0x100 + below(64)) << 12;
@@ -125,7 +126,7 @@ static uint64_t random_leaf(bool second)
     }
 }
 
-/* An entry of the level above: one of two leaf tables, or a large page */
+/* Returns an entry of the level above: a leaf table, or a large page */
 static uint64_t random_directory(unsigned tables, bool second)
 {
     uint64_t bits = second ? SR | SW : ALL;
@@ -140,7 +141,7 @@ static uint64_t random_directory(unsigned tables, bool second)
     }
 }
 
-/* Change one entry that requests look at */
+/* Changes one entry that requests use */
 static void change_entry(unsigned space)
 {
     unsigned tables = spaces[space].tables;
@@ -174,7 +175,7 @@ static void fill_memory(void)
     for (unsigned devfn = 0; devfn < DEVFNS; devfn++) {
         store(CONTEXT, devfn * 4, DIRECTORY * PAGE | VTD_SM_CONTEXT_ENTRY_DTE |
                                   VTD_SM_CONTEXT_ENTRY_PASIDE | 1);
-        /* Without PASID the entry is that of the first space, by RID_PASID */
+        /* RID_PASID 0 has the entry of the first space. */
         store(CONTEXT, devfn * 4 + 1, 0);
     }
     store(DIRECTORY, 0, TABLE * PAGE | 1);
@@ -208,7 +209,7 @@ static int setup(void **state)
     iommu->root = ROOT * PAGE;
     stq_le_p(&iommu->csr[DMAR_RTADDR_REG], iommu->root | VTD_RTADDR_SMT);
     iommu->resolver = vtd_resolver_new(iommu);
-    /* As the model has it */
+    /* The model has the same read-only pages. */
     fake_memory_map(FAKE_MEMORY_PAGES, FAKE_MEMORY_PAGES / 4);
     fill_memory();
     return 0;
@@ -253,7 +254,7 @@ static IOMMUAccessFlags wanted(const Ask *a)
     return a->no_write ? IOMMU_RO : IOMMU_RW;
 }
 
-/* Whether the model says @e of the page at @addr, with guest memory @entry */
+/* Compares @e with the model for the page at @addr, with guest memory @entry */
 static bool model_says(const Ask *a, const IOMMUTLBEntry *e, uint64_t addr,
                        uint64_t *entry)
 {
@@ -270,10 +271,10 @@ static bool model_says(const Ask *a, const IOMMUTLBEntry *e, uint64_t addr,
            (!perm || e->translated_addr + (addr & -PAGE) - e->iova == out);
 }
 
-/* Guest memory since the last invalidation; the last is as it is now */
+/* Former states of guest memory, the oldest first */
 static uint64_t states[STATES][FAKE_MEMORY_ENTRIES];
 static unsigned num_states;
-/* The first of them that counts, for requests without PASID and for PASIDs */
+/* First valid state: [0] for requests without PASID, the others for PASIDs */
 static unsigned first_state[1 + ARRAY_SIZE(spaces)];
 static uint64_t scratch[FAKE_MEMORY_ENTRIES];
 
@@ -287,19 +288,19 @@ static bool state_says(const Ask *a, const IOMMUTLBEntry *e, unsigned state)
            model_says(a, e, other, scratch);
 }
 
-/* Returns: whether it is an answer of the past */
+/* Returns true if the answer agrees with a former state only */
 static bool check_answer(const Ask *a, const IOMMUTLBEntry *e)
 {
     unsigned first = first_state[a->pasid == PCI_NO_PASID ? 0 : a->pasid];
 
     if (state_says(a, e, num_states)) {
-        /* 6.2.4.1: no flag is missing, unless it has been cleared since */
+        /* 6.2.4.1: all flags are set, if no flag has been cleared since. */
         if (first == num_states) {
             assert_memory_equal(scratch, fake_memory, sizeof(scratch));
         }
         return false;
     }
-    /* 6.2.4: with less, or nothing, only the tables have the say */
+    /* 6.2.4: an answer with fewer permissions must agree with the tables. */
     assert_int_equal(e->perm & IOMMU_RW, wanted(a));
     for (unsigned i = num_states; !state_says(a, e, i); i--) {
         if (i == first) {
@@ -368,12 +369,12 @@ static void test_random(void **state)
     }
     print_message("# %u of %u have an answer, %u that of the past\n", given,
                   steps, old);
-    /* It is of no use if hardly anything is mapped, or cached */
+    /* The test needs enough mapped pages, and enough cached answers. */
     assert_true(given > steps / 4);
     assert_true(old > steps / 100);
 }
 
-/* Another page instead of the one that a request has just found */
+/* Replaces the page that a request has just found, and invalidates it */
 static void take_away_leaf(void)
 {
     fake_memory_changed = NULL;
@@ -381,7 +382,7 @@ static void take_away_leaf(void)
     iommu_answers_invalidate_pasid(iommu->resolver->answers, 1);
 }
 
-/* And for all of the PASID */
+/* Replaces the tables of the PASID, and invalidates them */
 static void take_away_tables(void)
 {
     fake_memory_changed = NULL;
@@ -390,10 +391,10 @@ static void take_away_tables(void)
 }
 
 /*
- * 6.5.2.4, 6.5.2.2: what a request found before an invalidation, but did not
- * answer yet, is not kept.
+ * 6.5.2.4, 6.5.2.2: if an invalidation happens while a request is translated,
+ * the answer is not cached.
  */
-static void test_invalidation_meanwhile(void **state)
+static void test_invalidation_during_request(void **state)
 {
     const Ask a = { .space = 0, .pasid = 1 };
 
@@ -418,7 +419,7 @@ static void test_invalidation_meanwhile(void **state)
     vtd_resolver_invalidate(iommu->resolver);
 }
 
-/* Table 30: FPD is for qualified faults only */
+/* Table 30: FPD suppresses qualified faults only */
 static void test_fault_disabled(void **state)
 {
     const VTDFault qualified = { .reason = VTD_FR_CONTEXT_ENTRY_P };
@@ -433,7 +434,7 @@ static void test_fault_disabled(void **state)
     assert_int_equal(fake_faults, 2);
 }
 
-/* Of what is not translated nothing is known, and nobody is told of it */
+/* vtd_peek() finds no translation where there is none, and records no fault */
 static void test_peek(void **state)
 {
     IOMMUTLBEntry entry;
@@ -448,7 +449,7 @@ static void test_peek(void **state)
     fake_faults = 0;
     assert_true(vtd_peek(iommu, &fake_bus, 0, 1, 0, &entry));
     assert_int_equal(entry.translated_addr, 0x100 * PAGE);
-    /* No such PASID, no such page, and no translation at all */
+    /* A missing PASID, a missing page, and translation disabled */
     assert_false(vtd_peek(iommu, &fake_bus, 0, 7, 0, &entry));
     store(FIRST + 4, 0, 0);
     assert_false(vtd_peek(iommu, &fake_bus, 0, 1, 0, &entry));
@@ -478,7 +479,7 @@ static bool translated_in_region(void)
                                     false, &entry);
 }
 
-/* PCIe 5.0, 10.5.1.3: the function that sends it must have ATS enabled */
+/* PCIe 5.0, 10.5.1.3: the requester must have ATS enabled */
 static void test_translated_requester(void **state)
 {
     PCIDevice *dev = g_new0(PCIDevice, 1);
@@ -489,7 +490,7 @@ static void test_translated_requester(void **state)
     assert_false(translated_request(false));
     assert_int_equal(fake_faults, 1);
 
-    /* Nothing there, a function without ATS, and one behind a bridge */
+    /* No function, a function without ATS, and a function behind a bridge */
     assert_false(translated_in_region());
     fake_bus.devices[0] = dev;
     assert_true(translated_in_region());
@@ -527,7 +528,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),
-        cmocka_unit_test(test_invalidation_meanwhile),
+        cmocka_unit_test(test_invalidation_during_request),
         cmocka_unit_test(test_fault_disabled),
         cmocka_unit_test(test_peek),
         cmocka_unit_test(test_translated_requester),

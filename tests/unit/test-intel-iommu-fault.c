@@ -1,5 +1,5 @@
 /*
- * Unit tests of VT-d faults that threads of devices meet
+ * Unit tests of VT-d faults of requests from threads of device models
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -19,14 +19,14 @@
 #include "hw/i386/intel_iommu_fault.h"
 #include "fake-bql.h"
 
-/* More than the queue between the threads and the main loop holds */
+/* More faults than the queue between the threads and the main loop holds */
 #define FAULTS  40
 
 static IntelIOMMUState *iommu;
 static unsigned recorded;
 static uint64_t last_hi, last_lo;
 
-/* What hw/i386/intel_iommu_fault.c calls */
+/* Replacements for functions that hw/i386/intel_iommu_fault.c calls */
 void vtd_record_fault(IntelIOMMUState *s, uint64_t source_id, uint64_t hi,
                       uint64_t lo)
 {
@@ -64,7 +64,7 @@ static void log_in_thread(unsigned faults)
     assert_int_equal(recorded, 0);
 }
 
-/* The registers belong to the BQL: the main loop records, in order */
+/* The BQL protects the registers: the main loop records faults, in order */
 static void test_order(void **state)
 {
     log_in_thread(3);
@@ -75,8 +75,8 @@ static void test_order(void **state)
 }
 
 /*
- * 7.2.1: when faults come faster than they can be recorded, the first ones
- * count; no guest can make the queue grow
+ * 7.2.1: when faults arrive faster than the main loop records them, the first
+ * ones are recorded; no guest can make the queue grow
  */
 static void test_overflow(void **state)
 {
@@ -86,13 +86,13 @@ static void test_overflow(void **state)
     run_main_loop();
     first = recorded;
     assert_in_range(first, 1, FAULTS - 1);
-    /* There is room again */
+    /* The queue has room again. */
     log_in_thread(FAULTS);
     run_main_loop();
     assert_int_equal(recorded, first);
 }
 
-/* Faults of the time before a reset are gone */
+/* A reset drops faults that have not been recorded */
 static void test_reset(void **state)
 {
     log_in_thread(3);
@@ -101,8 +101,8 @@ static void test_reset(void **state)
     assert_int_equal(recorded, 0);
 }
 
-/* With the BQL a fault is there when the call returns */
-static void test_at_once(void **state)
+/* If the caller holds the BQL, vtd_fault_log() records the fault itself */
+static void test_record_with_bql(void **state)
 {
     recorded = 0;
     bql_lock();
@@ -111,7 +111,7 @@ static void test_at_once(void **state)
     bql_unlock();
 }
 
-/* 11.4.7.6: what the fields are in a function without PASIDs or device-TLB */
+/* 11.4.7.6: fields of the registers, also without PASIDs and device-TLBs */
 static void test_fields(void **state)
 {
     VTDFault fault = {
@@ -150,7 +150,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_overflow),
         cmocka_unit_test(test_reset),
-        cmocka_unit_test(test_at_once),
+        cmocka_unit_test(test_record_with_bql),
         cmocka_unit_test(test_fields),
     };
 

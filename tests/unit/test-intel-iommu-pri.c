@@ -5,15 +5,15 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/pci/pcie_pri.c, hw/i386/intel_iommu_pri.c and hw/i386/intel_iommu_prq.c
- * together, between fake functions with threads of their own, and a fake guest
- * that answers slowly, wrongly, twice or never.
+ * The tests run hw/pci/pcie_pri.c, hw/i386/intel_iommu_pri.c and
+ * hw/i386/intel_iommu_prq.c together, between fake functions with their own
+ * threads, and a fake guest that responds slowly, wrongly, twice or never.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
  *
  * Environment:
- *   PRI_TEST_SEED  seed of what the guest does (printed; default: the time)
+ *   PRI_TEST_SEED  seed of the guest's actions (printed; default: the time)
  */
 
 #include "qemu/osdep.h"
@@ -42,10 +42,10 @@
 #define QUEUE       0x10000ull
 #define QUEUE_SIZE  0x1000
 #define DEVFN       0x20
-#define PASIDS      2           /* of each function, from 1 on */
+#define PASIDS      2           /* PASIDs of each function, from 1 on */
 #define FUNCTIONS   3
 
-/* ---- What the code under test calls ---- */
+/* ---- Replacements for functions that the code under test calls ---- */
 
 static PCIBus buses[FUNCTIONS];
 
@@ -81,7 +81,7 @@ void vtd_send_msi(MSIMessage *msi)
     interrupts++;
 }
 
-/* A PASID that is no longer there; 0 for none */
+/* A PASID whose table entry is not present; 0 for none */
 static uint32_t dead_pasid;
 static bool enabled;
 
@@ -135,7 +135,7 @@ static void write_ctrl(PCIDevice *dev, uint16_t val)
     pcie_pri_write_config(dev, CAP + PCI_PRI_CTRL, val, 2);
 }
 
-/* Answers what is open with Response Failure */
+/* Resets a function, which ends its groups with Response Failure */
 static void reset_function(PCIDevice *dev)
 {
     write_ctrl(dev, PCI_PRI_CTRL_RESET);
@@ -195,9 +195,9 @@ typedef struct User {
     IOMMUPRINotifier notifier;
     PCIDevice *dev;
     uint32_t pasid;
-    /* Groups that are open, and answers to them; @open is set by the user */
+    /* Outstanding groups: the user sets an element, the response clears it */
     bool open[PCI_PRGI_MAX + 1];
-    /* A reset may have answered a group that then went on */
+    /* A reset may end a group between two of its requests */
     bool in_parts;
     unsigned answers[3];
 } User;
@@ -207,7 +207,7 @@ static void user_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
     User *user = container_of(n, User, notifier);
 
     qatomic_inc(&user->answers[response->response_code]);
-    /* Once, and not without a request; who waits for it counts the answers */
+    /* Each group gets one response; waiting threads count the responses. */
     g_assert_true(qatomic_xchg(&user->open[response->prgi], false) ||
                   user->in_parts);
 }
@@ -239,7 +239,7 @@ static int user_send(User *user, uint16_t prgi, bool last)
                                 (uint64_t)prgi << 12, last, prgi, true, false);
 }
 
-/* A group of one request */
+/* Sends a group of one request */
 static int user_request(User *user, uint16_t prgi)
 {
     int ret;
@@ -247,7 +247,7 @@ static int user_request(User *user, uint16_t prgi)
     g_assert_false(qatomic_xchg(&user->open[prgi], true));
     ret = user_send(user, prgi, true);
     if (ret) {
-        /* Then there is no response */
+        /* After an error there is no response. */
         g_assert_true(qatomic_xchg(&user->open[prgi], false));
     }
     return ret;
@@ -313,7 +313,10 @@ static void test_event(void **state)
     run_main_loop();
     assert_int_equal(interrupts, 1);
 
-    /* Reading the status is as good (7.5); the main loop finds nothing then */
+    /*
+     * A read of the status sends the event, too (7.5).  Then the main loop
+     * finds no event.
+     */
     vtd_pri_reg_write(iommu, DMAR_PRS_REG, VTD_PRS_PPR, 4);
     respond(PCI_BUILD_BDF(1, DEVFN), 1, 1, VTD_PAGE_RESP_SUCCESS);
     qemu_thread_create(&thread, "event", event_thread, &user,
@@ -328,7 +331,7 @@ static void test_event(void **state)
     tear_down();
 }
 
-/* Functions behind a bridge may share a source id: one of them per PASID */
+/* One of several functions with the same source id can register per PASID */
 static void test_shared_source(void **state)
 {
     PCIDevice *other;
@@ -347,7 +350,7 @@ static void test_shared_source(void **state)
     tear_down();
 }
 
-/* 11.4.3: an IOMMU that does not announce page requests takes none */
+/* 11.4.3: an IOMMU without ECAP.PRS accepts no page requests */
 static void test_not_announced(void **state)
 {
     uint64_t ecap = iommu->ecap;
@@ -369,8 +372,8 @@ static void test_not_announced(void **state)
     tear_down();
 }
 
-/* 7.4.1: nobody waits for what is answered at once, or has gone already */
-static void test_nobody(void **state)
+/* 7.4.1, 7.6.1: the IOMMU ignores responses without a registered notifier */
+static void test_no_notifier(void **state)
 {
     PCIBus *bus = &buses[0];
 
@@ -383,7 +386,7 @@ static void test_nobody(void **state)
     tear_down();
 }
 
-/* 7.6.1: response codes that are not used mean failure */
+/* 7.6.1: reserved response codes mean failure */
 static void test_response_codes(void **state)
 {
     User user;
@@ -400,7 +403,7 @@ static void test_response_codes(void **state)
     tear_down();
 }
 
-/* A notifier that asks again, and one that goes away, while being called */
+/* A notifier that sends page requests, and at last unregisters itself */
 typedef struct Again {
     User user;
     unsigned left;
@@ -425,11 +428,11 @@ static void test_reentrant(void **state)
     set_up();
     user_init(&again.user, functions[0], 1);
     again.user.notifier.notify = again_notify;
-    /* Each answered at once: there is no queue */
+    /* The IOMMU responds at once, since there is no queue. */
     vtd_pri_reg_write(iommu, DMAR_PQA_REG, 0, 8);
     assert_int_equal(user_request(&again.user, 3), 0);
     assert_int_equal(again.user.answers[IOMMU_PRI_RESP_INVALID_REQUEST], 11);
-    /* And answered by the guest */
+    /* The guest responds. */
     vtd_pri_reg_write(iommu, DMAR_PQA_REG, QUEUE, 8);
     again.left = 10;
     user_register(&again.user);
@@ -443,7 +446,7 @@ static void test_reentrant(void **state)
 
 /* ---- Stress ---- */
 
-/* That a user has open at once; together more than fit into the queue */
+/* Outstanding groups of a user; all users together overflow the queue */
 #define GROUPS      32
 #define ROUNDS      2000
 
@@ -459,7 +462,7 @@ static bool user_idle(User *user)
     return true;
 }
 
-/* A group of two: the first may be dropped, the last never is */
+/* Sends a group of two requests; the IOMMU may drop only the first one */
 static void user_send_two(User *user, uint16_t prgi)
 {
     int ret;
@@ -481,7 +484,7 @@ static void user_wait(User *user)
     }
 }
 
-/* Many groups at once, of one request each; all are answered */
+/* Sends many groups of one request each; each gets a response */
 static void user_send_single(User *user)
 {
     unsigned answers = 0;
@@ -496,7 +499,7 @@ static void user_send_single(User *user)
             sent++;
         }
         if (!qatomic_read(&user->open[prgi])) {
-            /* Not by the guest: give it time to set things right */
+            /* The IOMMU has responded: give the guest time to repair it. */
             g_usleep(10);
         }
         if (sent % 500 == 499) {
@@ -536,7 +539,7 @@ static void guest_answer(GRand *rnd, uint16_t sid, uint32_t pasid,
 
     switch (g_rand_int_range(rnd, 0, 16)) {
     case 0:
-        /* Never */
+        /* No response */
         return;
     case 1:
         respond(sid, pasid, prgi, code);
@@ -558,7 +561,7 @@ static void guest_answer(GRand *rnd, uint16_t sid, uint32_t pasid,
     respond(sid, pasid, prgi, code);
 }
 
-/* Breaks something for a while */
+/* Makes one part of the configuration invalid for a short time */
 static void guest_configure(GRand *rnd)
 {
     switch (g_rand_int_range(rnd, 0, 6)) {
@@ -594,7 +597,7 @@ static void guest_round(GRand *rnd)
     bool last;
 
     if (!g_rand_int_range(rnd, 0, 64)) {
-        /* Long enough to overflow */
+        /* Pause until the queue overflows. */
         g_usleep(5000);
     }
     while (take(&sid, &pasid, &prgi, &last)) {
@@ -609,7 +612,7 @@ static void guest_round(GRand *rnd)
     if (!g_rand_int_range(rnd, 0, 32)) {
         guest_configure(rnd);
     }
-    /* What has not been answered is given up now and then */
+    /* Now and then, a reset ends the groups that got no response. */
     if (!g_rand_int_range(rnd, 0, 32)) {
         reset_function(functions[g_rand_int_range(rnd, 0, FUNCTIONS)]);
     }
@@ -652,7 +655,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_event),
         cmocka_unit_test(test_shared_source),
         cmocka_unit_test(test_not_announced),
-        cmocka_unit_test(test_nobody),
+        cmocka_unit_test(test_no_notifier),
         cmocka_unit_test(test_response_codes),
         cmocka_unit_test(test_reentrant),
         cmocka_unit_test(test_stress),

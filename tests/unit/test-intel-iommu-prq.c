@@ -30,7 +30,7 @@
 
 #define HAW         48
 
-/* Guest memory: a queue of the largest size, and what is behind it */
+/* Guest memory: a queue of the largest size, and the memory after it */
 #define MEM_FIRST   0x100000ull
 #define MEM_SIZE    (2 * 0x80000)
 
@@ -51,7 +51,7 @@ static bool write_memory(void *opaque, hwaddr addr, const uint64_t *desc)
     return true;
 }
 
-/* ---- What the code under test calls ---- */
+/* ---- Replacements for functions that the code under test calls ---- */
 
 VMChangeStateEntry *qemu_add_vm_change_state_handler(VMChangeStateHandler *cb,
                                                      void *opaque)
@@ -64,7 +64,7 @@ void vtd_send_msi(MSIMessage *msi)
     g_assert_not_reached();
 }
 
-/* ---- A plain model, with the registers as the specification has them ---- */
+/* ---- A plain model, with registers as in the specification ---- */
 
 typedef struct Model {
     bool eim;
@@ -188,7 +188,7 @@ static uint32_t below(uint32_t n)
     return g_rand_int(rnd) % n;
 }
 
-/* A value for a register, more often than not one that makes sense there */
+/* Returns a value for a register, mostly a plausible one */
 static uint64_t random_value(hwaddr reg)
 {
     uint64_t any = (uint64_t)g_rand_int(rnd) << 32 | g_rand_int(rnd);
@@ -262,7 +262,7 @@ static void step_take(VTDPageRequestQueue *q)
     }
 }
 
-/* Through a stream, in which a hostile source has set all reserved bits */
+/* Saves and loads; a hostile source sets all reserved bits in the stream */
 static void step_migrate(VTDPageRequestQueue *q, bool hostile)
 {
     uint32_t words[VTD_PRQ_WORDS];
@@ -308,7 +308,7 @@ static void test_random(void **state)
         check_registers(q);
     }
     assert_memory_equal(memory, model.memory, sizeof(memory));
-    /* The sequences have been worth something */
+    /* The sequences must have had enough of these results. */
     assert_true(results[0] > 100 && results[1] > 100);
 }
 
@@ -332,7 +332,7 @@ static void test_reset(void **state)
 
 static unsigned running;
 
-/* Puts numbers into the queue, in order; what is dropped is tried again */
+/* Adds numbers to the queue, in order; tries dropped ones again */
 static void *producer(void *opaque)
 {
     uint64_t id = (uintptr_t)opaque;
@@ -349,7 +349,7 @@ static void *producer(void *opaque)
     return NULL;
 }
 
-/* 7.4.1: several threads, and a guest that empties the queue */
+/* 7.4.1: several threads add descriptors while a guest empties the queue */
 static void test_producers(void **state)
 {
     QemuThread thread[THREADS];

@@ -1,14 +1,15 @@
 /*
- * Unit tests of what VT-d makes of the tables of a request
+ * Unit tests of the lookup of the VT-d tables for a request
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/i386/intel_iommu_resolve.c over guest memory with one context entry and
- * one PASID-table entry.  What intel-iommu announces never comes in all
- * combinations; here each capability goes away by itself, and each field that
- * depends on it becomes reserved, or a type that is not supported.
+ * The tests run hw/i386/intel_iommu_resolve.c with one context entry and one
+ * PASID-table entry in guest memory.  intel-iommu does not offer all
+ * combinations of capabilities; the tests clear each capability separately, so
+ * that each field that depends on it becomes reserved, or a type that is not
+ * supported.
  *
  * Section numbers, and names of faults, are those of the Intel Virtualization
  * Technology for Directed I/O specification, revision 5.10.
@@ -38,7 +39,7 @@ static uint64_t *word(unsigned page, unsigned index)
     return &fake_memory[page * 512 + index];
 }
 
-/* Words of the context entry, and of the entry of PASID */
+/* Quadwords of the context entry, and of the PASID-table entry of PASID */
 static uint64_t *ce(unsigned n)
 {
     unsigned size = iommu->root_scalable ? 4 : 2;
@@ -76,7 +77,7 @@ static void fill_scalable(void)
     }
 }
 
-/* Nothing frees an IOMMU: all tests have the same */
+/* An IOMMU is never freed: all tests use the same one */
 static int setup_group(void **state)
 {
     iommu = g_new0(IntelIOMMUState, 1);
@@ -118,7 +119,7 @@ static int setup_legacy(void **state)
     return 0;
 }
 
-/* What is resolved after an invalidation of everything */
+/* Returns the fault of a lookup without cached targets */
 static uint8_t fault_of(uint32_t pasid, VTDAddressType at)
 {
     VTDTarget scratch;
@@ -149,14 +150,14 @@ static void check_tags(uint32_t pasid, uint16_t domain, uint32_t tag_pasid)
     rcu_read_unlock();
 }
 
-/* 6.2.1: what tags translations that are cached */
+/* 6.2.1: tags of cached translations */
 static void test_tags(void **state)
 {
     *pe(1) = 0x1234;
     *word(TABLE, RID_PASID * 8 + 1) = 0x5678;
     vtd_resolver_invalidate(iommu->resolver);
     for (unsigned i = 0; i < 2; i++) {
-        /* From the tables, and from the cache */
+        /* The target comes from the tables, then from the cache. */
         check_tags(PASID, 0x1234, PASID);
         check_tags(PCI_NO_PASID, 0x5678, RID_PASID);
     }
@@ -171,7 +172,7 @@ static void test_legacy_tags(void **state)
 
 /* ---- Capabilities ---- */
 
-/* @value in @place is right with @capability, and @fault without it */
+/* Checks that @value in @place is valid with @capability, else a @fault */
 static void check_capability(uint64_t *place, uint64_t value,
                              uint64_t capability, uint8_t fault)
 {
@@ -185,7 +186,7 @@ static void check_capability(uint64_t *place, uint64_t value,
     *place = old;
 }
 
-/* 9.3: DTE, PASIDE and PRE, with DTE, where ECAP does not have them */
+/* 9.3: DTE, PASIDE, and PRE with DTE, are reserved without their capability */
 static void test_context_capabilities(void **state)
 {
     check_capability(ce(0), good_ce, VTD_ECAP_PASID,
@@ -198,7 +199,7 @@ static void test_context_capabilities(void **state)
     assert_int_equal(fault_of_pasid(), VTD_FR_SM_CONTEXT_ENTRY_INV);
 }
 
-/* 9.6: fields that a capability makes reserved (SPT.3) */
+/* 9.6: fields that are reserved without a capability (SPT.3) */
 static void test_entry_capabilities(void **state)
 {
     check_capability(pe(1), good_pe[1] | VTD_SM_PASID_ENTRY_PWSNP,
@@ -216,7 +217,7 @@ static uint64_t with_type(uint64_t type)
     return (good_pe[0] & ~VTD_SM_PASID_ENTRY_PGTT) | type;
 }
 
-/* SPT.4.2: types of translation */
+/* SPT.4.2: types of translation that need a capability */
 static void test_type_capabilities(void **state)
 {
     check_capability(pe(0), with_type(VTD_SM_PASID_ENTRY_FLT), VTD_ECAP_FLTS,
@@ -234,7 +235,7 @@ static void test_type_capabilities(void **state)
     }
 }
 
-/* SPT.4.3: AW that CAP.SAGAW does not have; FSPM that CAP.FS5LP does not */
+/* SPT.4.3: AW not supported by CAP.SAGAW; FSPM not supported by CAP.FS5LP */
 static void test_levels(void **state)
 {
     for (uint64_t aw = 0; aw < 8; aw++) {
@@ -286,10 +287,10 @@ static void test_reserved(void **state)
     }
 }
 
-/* ---- Who may ask ---- */
+/* ---- Permission to send requests ---- */
 
-/* SCT.5, SCT.8: what was found for others does not let these pass */
-static void test_kinds(void **state)
+/* SCT.5, SCT.8: cached targets do not allow blocked kinds of requests */
+static void test_request_kinds(void **state)
 {
     assert_int_equal(fault_of(PASID, VTD_AT_TRANSLATION), 0);
     assert_int_equal(fault_of(PASID, VTD_AT_PAGE_REQUEST), 0);
@@ -319,7 +320,7 @@ static void test_pasids(void **state)
     *ce(0) &= ~VTD_SM_CONTEXT_ENTRY_PASIDE;
     assert_int_equal(fault_of_pasid(), VTD_FR_SM_CONTEXT_ENTRY_PASIDE);
     assert_int_equal(fault_of(PCI_NO_PASID, VTD_AT_UNTRANSLATED), 0);
-    /* 9.3: RID_PASID that the directory has no room for */
+    /* 9.3: RID_PASID exceeds the PASID directory. */
     *ce(1) = 1 << 13;
     assert_int_equal(fault_of(PCI_NO_PASID, VTD_AT_UNTRANSLATED),
                      VTD_FR_SM_CONTEXT_ENTRY_INV);
@@ -336,7 +337,7 @@ static uint8_t translated(uint32_t pasid, bool *fpd)
     return fault;
 }
 
-/* SCT.10, SCT.5; the second time from what is cached */
+/* SCT.10, SCT.5; the second lookup uses the cache */
 static void test_translated(void **state)
 {
     bool fpd;
@@ -375,9 +376,9 @@ static void test_modes(void **state)
     assert_int_equal(fault_of_pasid(), VTD_FR_RTADDR_INV_TTM);
 }
 
-/* ---- What is kept ---- */
+/* ---- Cached targets ---- */
 
-/* A fault never; the rest until it is invalidated, by source and PASID */
+/* Targets without a fault are cached by source and PASID until invalidated */
 static void test_cache(void **state)
 {
     VTDResolver *r = iommu->resolver;
@@ -395,7 +396,7 @@ static void test_cache(void **state)
     t = vtd_resolve(r, SID, PASID, VTD_AT_UNTRANSLATED, &scratch[0]);
     assert_int_equal(t->fault, 0);
     assert_ptr_not_equal(t, &scratch[0]);
-    /* Enough for some to be at the same place */
+    /* Some of these PASIDs and sources share the slot. */
     for (unsigned pasid = PASID + 1; pasid < 1 << 16; pasid++) {
         t = vtd_resolve(r, SID, pasid, VTD_AT_UNTRANSLATED, &scratch[1]);
         assert_int_not_equal(t->fault, 0);
@@ -451,7 +452,7 @@ static void test_legacy_levels(void **state)
     }
 }
 
-/* RTA.2, RTA.3: before the root table is read */
+/* RTA.2, RTA.3: requests that are blocked before the root table is read */
 static void test_legacy_requests(void **state)
 {
     bool fpd;
@@ -477,7 +478,7 @@ int main(void)
         SCALABLE(type_capabilities),
         SCALABLE(levels),
         SCALABLE(reserved),
-        SCALABLE(kinds),
+        SCALABLE(request_kinds),
         SCALABLE(pasids),
         SCALABLE(translated),
         SCALABLE(modes),

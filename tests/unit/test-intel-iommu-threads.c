@@ -5,11 +5,11 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/i386/intel_iommu_ats.c, iommu_answer_cache.c, intel_iommu_resolve.c,
- * intel_iommu_walk.c and iommu_ram.c together, for ThreadSanitizer and
- * AddressSanitizer above all.  Section
- * numbers are those of the Intel Virtualization Technology for Directed I/O
- * specification, revision 5.10.
+ * The tests run hw/i386/intel_iommu_ats.c, iommu_answer_cache.c,
+ * intel_iommu_resolve.c, intel_iommu_walk.c and iommu_ram.c together, mainly
+ * for ThreadSanitizer and AddressSanitizer.  Section numbers are those of the
+ * Intel Virtualization Technology for Directed I/O specification, revision
+ * 5.10.
  */
 
 #include "qemu/osdep.h"
@@ -34,7 +34,7 @@
 #define ROUNDS          2000
 #define FRESH_COUNT     0x100
 #define IOVA            0x7000ull
-/* Bits of a paging entry that software may use, from here on: a counter */
+/* A counter in the bits of a paging entry that software may use */
 #define COUNTER_SHIFT   52
 #define COUNTER_MASK    (0x3ffull << COUNTER_SHIFT)
 
@@ -47,7 +47,7 @@ enum {
 
 static VTDResolver *resolver;
 
-/* ThreadSanitizer does not see that RCU frees behind the last reader */
+/* ThreadSanitizer does not see that RCU frees memory after the last reader */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
@@ -64,14 +64,14 @@ static uint64_t *leaf(unsigned tables)
     return &fake_memory[(tables + 3) * 512 + IOVA / PAGE];
 }
 
-/* Map IOVA to a page of number @target */
+/* Maps IOVA to the page of number @target */
 static void use_leaf(unsigned tables, unsigned target)
 {
     qatomic_set(leaf(tables), cpu_to_le64(target << 20 | VTD_FL_P | VTD_FL_RW |
                                           VTD_FL_US));
 }
 
-/* Page tables that map IOVA to a page of their number */
+/* Fills page tables that map IOVA to the page of number @tables */
 static void fill_tables(unsigned tables)
 {
     for (unsigned i = 0; i < 3; i++) {
@@ -116,9 +116,9 @@ static void start(void)
 
 typedef struct Shared {
     bool stop;
-    bool walk;                  /* past what is cached of answers */
+    bool walk;                  /* bypass the answer cache */
     bool gone;                  /* the PASID may be missing at times */
-    /* Tables that are invalidated to, and a count of the times, or 0 */
+    /* Tables after the last invalidation, and the number of rounds; or 0 */
     unsigned fresh;
     unsigned answers;
 } Shared;
@@ -148,7 +148,7 @@ static void walk(const Device *d, IOMMUTLBEntry *result)
     }
 }
 
-/* Which tables answer, or 0 for none */
+/* Returns the tables that translated a request, or 0 for none */
 static unsigned ask(const Device *d)
 {
     IOMMUTLBEntry result = { };
@@ -164,7 +164,7 @@ static unsigned ask(const Device *d)
     if (!(result.perm & IOMMU_RO)) {
         return 0;
     }
-    /* Not one half of an answer, and the other of another */
+    /* The answer must not be a mixture of two answers. */
     g_assert_cmphex(result.iova, ==, IOVA);
     g_assert_cmphex(result.addr_mask, ==, PAGE - 1);
     return result.translated_addr >> 20;
@@ -181,12 +181,12 @@ static void *device(void *opaque)
         unsigned tables = ask(d);
         bool fpd;
 
-        /* @fresh is read again after the tables have been */
+        /* Read @fresh again after the tables. */
         smp_mb();
         if (!qatomic_read(&shared->gone)) {
             g_assert_true(tables == OLD || tables == NEW);
         }
-        /* What began after the invalidation had completed follows it */
+        /* A request that began after the invalidation uses the new tables. */
         if (before && qatomic_read(&shared->fresh) == before) {
             g_assert_cmpuint(tables, ==, before % FRESH_COUNT);
         }
@@ -221,8 +221,8 @@ static void stop_devices(Device *devices, Shared *shared)
 }
 
 /*
- * After an invalidation that returned nobody uses the old tables, also not
- * what was found in them by who began before.
+ * After an invalidation has returned, no request uses the old tables, nor
+ * answers that earlier requests computed from them.
  */
 static void check_invalidate(bool leaves)
 {
@@ -235,7 +235,7 @@ static void check_invalidate(bool leaves)
         unsigned tables = i % 2 ? OLD : NEW;
 
         qatomic_set(&shared.fresh, 0);
-        /* Who sees the new tables sees that too */
+        /* A thread that sees the new tables also sees @fresh = 0. */
         smp_mb();
         if (leaves) {
             use_leaf(OLD, tables);
@@ -252,19 +252,19 @@ static void check_invalidate(bool leaves)
     stop_devices(devices, &shared);
 }
 
-/* 6.5.2.2: another PASID-table entry, and an invalidation of the PASID-cache */
+/* 6.5.2.2: a new PASID-table entry, and an invalidation of the PASID-cache */
 static void test_invalidate(void **state)
 {
     check_invalidate(false);
 }
 
-/* 6.5.2.4: another paging entry, and an invalidation of the IOTLB */
+/* 6.5.2.4: a new paging entry, and an invalidation of the IOTLB */
 static void test_invalidate_leaf(void **state)
 {
     check_invalidate(true);
 }
 
-/* Registers and the memory map change meanwhile, and tables are lost */
+/* Registers and the memory map change during requests, and tables vanish */
 static void test_registers_and_memory(void **state)
 {
     Shared shared = { .gone = true };
@@ -284,7 +284,7 @@ static void test_registers_and_memory(void **state)
     vtd_resolver_update(resolver);
     fake_memory_map(FAKE_MEMORY_PAGES, 0);
     drain_call_rcu();
-    /* One for the range that is mapped now */
+    /* One reference, for the mapped range */
     assert_int_equal(fake_memory_references(), 1);
 }
 
@@ -309,7 +309,7 @@ static void test_pasid_size(void **state)
     resolver->s->ecap = ecap;
 }
 
-/* 3.6.2: flags of an entry that has changed, or cannot, are not set */
+/* 3.6.2: no flags are set in a changed or read-only entry */
 static void test_set_flags(void **state)
 {
     const IOMMURam *ram;
@@ -323,7 +323,7 @@ static void test_set_flags(void **state)
     RCU_READ_LOCK_GUARD();
     assert_int_equal(iommu_ram_set_flags(ram, addr, old, VTD_FL_A), 0);
     assert_int_equal(*entry, old | VTD_FL_A);
-    /* As if a vCPU had changed it since it was read */
+    /* A vCPU seems to have changed the entry since it was read. */
     assert_int_equal(iommu_ram_set_flags(ram, addr, old, VTD_FL_A | VTD_FL_D),
                      -EAGAIN);
     assert_int_equal(*entry, old | VTD_FL_A);
@@ -336,7 +336,7 @@ static void test_set_flags(void **state)
     fake_memory_map(FAKE_MEMORY_PAGES, 0);
 }
 
-/* A vCPU that changes an entry as software does, by compare-and-exchange */
+/* Changes an entry like software on a vCPU, by compare-and-exchange */
 static void cpu_count(uint64_t *entry, uint64_t clear)
 {
     uint64_t old, new, seen = qatomic_read(entry);
@@ -351,7 +351,7 @@ static void cpu_count(uint64_t *entry, uint64_t clear)
 
 /*
  * 3.6.2: accessed and dirty bits are set by locked operations.  A plain store
- * would undo what a vCPU did to the entry meanwhile.
+ * would undo concurrent changes of the entry by a vCPU.
  */
 static void test_flags_against_cpu(void **state)
 {
@@ -371,7 +371,7 @@ static void test_flags_against_cpu(void **state)
     stop_devices(devices, &shared);
 }
 
-/* Answers for addresses that share a place, each with an output of its own */
+/* Addresses that share a slot of the answer cache, with different outputs */
 #define SHARED_STEP     (IOMMU_ANSWER_CACHE_SIZE * PAGE)
 
 typedef struct User {
@@ -411,8 +411,8 @@ static void *user(void *opaque)
     return NULL;
 }
 
-/* Several threads that keep and look for answers at one place */
-static void test_one_place(void **state)
+/* Several threads add and look up answers in one slot */
+static void test_shared_slot(void **state)
 {
     IOMMUAnswerCache *cache = iommu_answers_new();
     User users[DEVICES] = { };
@@ -445,7 +445,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_invalidate_leaf),
         cmocka_unit_test(test_registers_and_memory),
         cmocka_unit_test(test_flags_against_cpu),
-        cmocka_unit_test(test_one_place),
+        cmocka_unit_test(test_shared_slot),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

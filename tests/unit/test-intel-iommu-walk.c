@@ -97,7 +97,7 @@ static uint64_t random_entry(bool second)
     return e;
 }
 
-/* Leaf entries with runs, so that there is something to merge */
+/* Fills a table with runs of leaf entries, so that results can be merged */
 static void random_table(uint64_t *entry, bool second)
 {
     uint64_t e = random_entry(second);
@@ -118,7 +118,7 @@ static void random_memory(WalkMemory *m, const VTDWalkConfig *cfg)
         random_table(&m->entry[i * 512], (i & 1) != 0 ||
                      cfg->type == VTD_WALK_SECOND_STAGE);
     }
-    /* Get beyond the root now and then: without, half of all would be holes */
+    /* Most root entries are present, else half of all results were holes. */
     for (unsigned i = 0; i < 512; i++) {
         uint64_t *fs = &m->entry[cfg->fs_root / 8 + i];
         uint64_t *ss = &m->entry[cfg->ss_root / 8 + i];
@@ -203,7 +203,7 @@ static void test_random(void **state)
             assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
             walk_check_shape(&req, IOMMU_WALK_DONE);
             walk_check_results(&cfg, &req, IOMMU_WALK_DONE, model, UINT64_MAX);
-            /* Nested tables may map themselves, the order then matters */
+            /* Nested tables may map themselves: then the order matters. */
             if (cfg.type != VTD_WALK_NESTED || req.untranslated) {
                 walk_check_memory(m, before, model);
             }
@@ -213,18 +213,18 @@ static void test_random(void **state)
             }
         }
     }
-    /* The model is of no use if hardly anything is mapped */
+    /* The test needs enough mapped pages. */
     assert_true(mapped > steps);
     assert_true(merged > steps / 4);
     g_free(m);
 }
 
-/* Rules one by one */
+/* Tests of single rules */
 
 static unsigned next_page;
 static IOMMUTLBEntry res[64];
 
-/* Build the tables for a 4 KiB page */
+/* Builds the tables for a 4 KiB page */
 static uint64_t *map_page(WalkMemory *m, hwaddr root, unsigned levels,
                           uint64_t va, uint64_t e, uint64_t table_bits)
 {
@@ -260,7 +260,7 @@ static WalkMemory *rule_memory(void)
     return walk_memory_new();
 }
 
-/* 3.8: the second stage as the tables of the first stage see it, one to one */
+/* 3.8: maps the tables of the first stage to themselves in the second stage */
 static void map_tables_of_first(WalkMemory *m)
 {
     next_page = 8;
@@ -289,7 +289,7 @@ static void assert_result(unsigned i, uint64_t iova, hwaddr out, uint64_t size,
     assert_int_equal(res[i].perm, perm);
 }
 
-/* A hole comes with the size of the entry that is not present */
+/* A hole has the size of the entry that is not present */
 static void test_hole_size(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
@@ -312,7 +312,7 @@ static void test_hole_size(void **state)
     assert_result(0, 1ull << 47, 0, 1ull << 47, IOMMU_NONE);
 }
 
-/* Contiguous small pages are one element, natural alignment permitting */
+/* Contiguous small pages become one element, if aligned */
 static void test_merge(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
@@ -332,7 +332,7 @@ static void test_merge(void **state)
     assert_result(0, PAGE, 0x101000, PAGE, IOMMU_RW);
     assert_result(1, 2 * PAGE, 0x102000, 2 * PAGE, IOMMU_RW);
 
-    /* No room: what is there is valid */
+    /* If the result is full, its elements are valid. */
     req = ask(PAGE, 3);
     req.max_results = 1;
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
@@ -340,7 +340,7 @@ static void test_merge(void **state)
     assert_result(0, PAGE, 0x101000, PAGE, IOMMU_RW);
 }
 
-/* 3.6.2: A after the permission check, D whenever W is given out */
+/* 3.6.2: A is set after the permission check, D whenever W is granted */
 static void test_accessed_dirty(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
@@ -354,7 +354,7 @@ static void test_accessed_dirty(void **state)
     assert_result(0, 0, 0x100000, PAGE, IOMMU_RO);
     assert_false(*user & D);
 
-    /* A was set before: D must be set all the same */
+    /* A was set before: D must be set nevertheless. */
     req = ask(0, 1);
     vtd_walk(&m->mem, &cfg, &req);
     assert_result(0, 0, 0x100000, PAGE, IOMMU_RW);
@@ -395,13 +395,13 @@ static void test_interrupt_input(void **state)
     assert_result(0, 0xfee00000, 0, 0x100000, IOMMU_NONE);
     assert_int_equal(req.error, 0);
 
-    /* S.3: of requests with PASID, too, where addresses pass through */
+    /* S.3: with PASID, too, if addresses pass through */
     req = ask(0xfee00000, 1);
     vtd_walk(&m->mem, &cfg, &req);
     assert_result(0, 0xfee00000, 0, 0x100000, IOMMU_NONE);
     assert_int_equal(req.fault, VTD_FR_SM_INTERRUPT_ADDR);
 
-    /* What does not reach the range knows nothing of it */
+    /* A result next to the range is not affected. */
     req = ask(0xfedff000, 1);
     req.interrupt_input = req.untranslated = true;
     req.want = IOMMU_RO;
@@ -444,8 +444,8 @@ static void test_nested_cut(void **state)
 }
 
 /*
- * 3.6.2: flags are set by a locked operation.  A vCPU that protects the page
- * between the walk's look at the entry and that must not be undone.
+ * 3.6.2: flags are set by a locked operation.  It must not undo a vCPU's
+ * protection of the page after the walk has read the entry.
  */
 static void test_entry_change(void **state)
 {
@@ -460,7 +460,7 @@ static void test_entry_change(void **state)
     vtd_walk(&m->mem, &cfg, &req);
     assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
 
-    /* The last table that it needs is that of the page's second stage */
+    /* The last table of the walk is one of the second stage for the page. */
     *entry = 0x40000000 | P | RW | US;
     m->change_at = 2 * m->tables;
     m->change_entry = entry - m->entry;
@@ -486,7 +486,7 @@ static void test_nested_change(void **state)
     vtd_walk(&m->mem, &cfg, &req);
     tables = m->tables;
 
-    /* After so many tables again, half of the range has been answered */
+    /* After twice as many tables, half of the range has its results. */
     m->change_at = 2 * tables + 1;
     m->change_entry = (m->entry[512] & -PAGE) / 8 + 1;
     m->change = SR | SW;
@@ -497,7 +497,7 @@ static void test_nested_change(void **state)
     assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
 }
 
-/* 3.7: the input width may end within the reach of a root table */
+/* 3.7: the input width may end within the root table */
 static void test_second_stage_width(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
@@ -511,7 +511,7 @@ static void test_second_stage_width(void **state)
     assert_int_equal(req.fault, VTD_FR_SS_ROOT_INV);
 }
 
-/* Tables that refer to themselves end with the budget, not with the range */
+/* The budget ends the walk of tables that refer to themselves */
 static void test_bounded(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
@@ -604,7 +604,7 @@ static void test_tables_beyond_memory(void **state)
     }
 }
 
-/* A range is cut at the bounds of what can be said about it as one */
+/* Results for pass-through are cut at the bounds of special ranges */
 static void test_pass_through_blocks(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
@@ -618,7 +618,7 @@ static void test_pass_through_blocks(void **state)
     assert_result(1, 0xff000000, 0xff000000, 0x1000000, IOMMU_RW);
     assert_result(2, 1ull << 32, 1ull << 32, 1ull << 32, IOMMU_RW);
 
-    /* No room for the second, in each part of the range in turn */
+    /* The result is full in each part of the range in turn. */
     req = ask(0xfef00000, 0x1101);
     req.interrupt_input = true;
     req.max_results = 1;
@@ -640,7 +640,7 @@ static void test_pass_through_blocks(void **state)
     assert_result(req.num_results - 1, 1ull << 48, 0, 1ull << 48, IOMMU_NONE);
 }
 
-/* S.2, S.3: a fault that came before stays the first one */
+/* S.2, S.3: the fault of an earlier address remains the first one */
 static void test_interrupt_input_after_fault(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
@@ -675,15 +675,15 @@ static void test_not_canonical_range(void **state)
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.fault, VTD_FR_FS_NON_CANONICAL);
 
-    /* No room for the addresses between */
+    /* The result has no room for the addresses that are not canonical. */
     req.first = (1ull << 47) - PAGE;
     req.max_results = 1;
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
     assert_int_equal(req.num_results, 1);
 }
 
-/* No room for a page or a hole, at any level of any stage: the rest stays */
-static void test_full(void **state)
+/* The result is full at a page or a hole, at any level of each stage */
+static void test_result_full(void **state)
 {
     static const struct {
         VTDWalkType type;
@@ -725,8 +725,8 @@ static void test_full(void **state)
     }
 }
 
-/* 3.8: the same where the second stage has no page, or cuts one */
-static void test_nested_full(void **state)
+/* 3.8: the result is full where the second stage has no page, or cuts one */
+static void test_nested_result_full(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
@@ -776,7 +776,7 @@ static void test_nested_untranslated(void **state)
     assert_int_equal(m->entry[5 * 512] & (A | D), A);
 }
 
-/* SFS.5: what the first stage says is no address of the second stage */
+/* SFS.5: an output address of the first stage is too wide for the second */
 static void test_nested_too_wide(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
@@ -787,7 +787,7 @@ static void test_nested_too_wide(void **state)
     map_first(m, 0, 1ull << 39 | P | RW | US);
     cfg.ss_width = 39;
     cfg.ss_levels = 3;
-    /* Its table of the highest level that is left */
+    /* The table of level 3 becomes the root. */
     cfg.ss_root = m->entry[512] & -PAGE;
     vtd_walk(&m->mem, &cfg, &req);
     assert_int_equal(req.fault, VTD_FR_FS_ADDR_BEYOND_MGAW);
@@ -813,7 +813,7 @@ static void test_nested_cut_changed(void **state)
     assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
     assert_int_equal(*pde & (A | D), A | D);
 
-    /* When the last table is looked at, write permission goes */
+    /* The vCPU clears write permission when the walk reads the last table. */
     *pde &= ~(A | D);
     m->change_at = 2 * m->tables;
     m->change_entry = pde - m->entry;
@@ -825,7 +825,7 @@ static void test_nested_cut_changed(void **state)
     assert_int_equal(*pde & (A | D | RW), A);
 }
 
-/* 3.6.2: what a vCPU writes into an entry that refers to a table stays */
+/* 3.6.2: a vCPU's writes to an entry that refers to a table are preserved */
 #define WALKS           500000
 #define IGNORED_BIT     (1ull << 52)
 
@@ -864,7 +864,7 @@ static void test_flags_concurrent(void **state)
     qemu_thread_join(&thread);
 }
 
-/* Where there is no translation at all (table 30) */
+/* Results of a request that is blocked as a whole (table 30) */
 static void test_blocked(void **state)
 {
     IOMMUWalkRequest req = ask(5 * PAGE, 3);
@@ -878,7 +878,7 @@ static void test_blocked(void **state)
     assert_int_equal(res[0].perm, IOMMU_NONE);
 }
 
-/* 9.7, 9.8: what the capabilities make of bits that are reserved otherwise */
+/* 9.7, 9.8: bits that are reserved without a capability */
 static void test_reserved(void **state)
 {
     VTDWalkRsvd r;
@@ -901,7 +901,7 @@ static void test_reserved(void **state)
     assert_true(r.ss_page[2] & VTD_SL_TM);
 }
 
-/* Tables that refer to themselves end with the budget, in any stage */
+/* The budget ends the walk of such tables in the second stage, too */
 static void test_bounded_second_stage(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
@@ -924,7 +924,7 @@ static void test_bounded_nested(void **state)
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
     IOMMUWalkRequest req = ask(0, 1ull << 24);
 
-    /* Pages of 1 GiB, of which the second stage has nothing, by 4 KiB */
+    /* Pages of 1 GiB, for which the second stage has holes of 4 KiB */
     map_tables_of_first(m);
     m->entry[0] = 4 * PAGE | P | RW | US;
     for (unsigned i = 0; i < 512; i++) {
@@ -955,8 +955,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_pass_through_blocks),
         cmocka_unit_test(test_interrupt_input_after_fault),
         cmocka_unit_test(test_not_canonical_range),
-        cmocka_unit_test(test_full),
-        cmocka_unit_test(test_nested_full),
+        cmocka_unit_test(test_result_full),
+        cmocka_unit_test(test_nested_result_full),
         cmocka_unit_test(test_nested_untranslated),
         cmocka_unit_test(test_nested_too_wide),
         cmocka_unit_test(test_nested_cut_changed),

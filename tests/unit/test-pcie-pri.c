@@ -1032,7 +1032,7 @@ enum {
     SAVED_WORDS
 };
 
-/* Saves and loads; changes @word of the last group, if there is such a word */
+/* Saves and loads; changes @word of the last group, unless it is SAVED_WORDS */
 static int migrate_changed(PCIDevice *from, PCIDevice *to, unsigned word,
                            uint32_t value)
 {
