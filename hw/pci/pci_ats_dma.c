@@ -8,22 +8,22 @@
  * The API, and the threads that run transfers; pci_ats_dma_internal.h names the
  * other parts, and the locks.
  *
- * A synchronous transfer is run by its caller, an asynchronous one by the
- * worker.  A short one, if its device model agrees, is run by the threads with
- * the BQL that submit it and that receive its responses, which saves the way to
- * the worker.
+ * The caller runs a synchronous transfer, and the worker an asynchronous one.
+ * If the device model permits, the thread that submits a short transfer with
+ * the BQL held, or that receives its response with the BQL held, runs it, so
+ * that the transfer need not wait for the worker.
  *
  * The worker holds a reference to the PCIATSDMA and is not joined: it may wait
  * for the BQL to report the end of a transfer while the function is being
  * unrealized, or it may itself unrealize the function.  After
- * pci_ats_dma_close() has returned, the worker does nothing but report the ends
- * of the transfers that are left.
+ * pci_ats_dma_close() has returned, the worker only reports the ends of the
+ * remaining transfers.
  *
- * The guest takes an address space away when it hears that the function no
- * longer uses it.  By then it has to have responded to all page requests (PCIe
- * 5.0, 6.20.1): its handling of a request must not outlive the address space.
- * A transfer that has ended therefore settles before its end is reported.  The
- * same goes for the requests that were sent before a migration.
+ * The guest removes an address space when the function reports that it no
+ * longer uses it.  By then the guest must have responded to all page requests
+ * (PCIe 5.0, 6.20.1): its handling of a request must not outlive the address
+ * space.  Therefore a transfer that has ended settles before its end is
+ * reported.  This includes responses to loaded groups.
  */
 
 #include "qemu/osdep.h"
@@ -33,12 +33,15 @@
 #include "qemu/units.h"
 #include "pci_ats_dma_internal.h"
 
-/* Data that a thread with the BQL may be held up for */
+/* Maximum length of an inline transfer, in bytes */
 #define INLINE_MAX          (4 * KiB)
 
 /* ---- Lists of transfers ---- */
 
-/* Called with @lock held.  In RUNNABLE it may be another thread's. */
+/*
+ * Called with @lock held.  As soon as the transfer is RUNNABLE and @lock is
+ * released, another thread may run it.
+ */
 static void transfer_put(DMATransfer *t, DMAPlace place)
 {
     PCIATSDMA *dma = t->dma;
@@ -65,7 +68,7 @@ static void dma_make_runnable(PCIATSDMA *dma, DMAPlace place)
     }
 }
 
-/* Let a transfer that waits look again.  Called with @lock held. */
+/* Wake a transfer that waits.  Called with @lock held. */
 static void transfer_wake(DMATransfer *t)
 {
     t->awaited = NULL;
@@ -75,7 +78,7 @@ static void transfer_wake(DMATransfer *t)
     qemu_cond_broadcast(&t->dma->responded);
 }
 
-/* Let pci_ats_dma_settle() look again.  Called with @lock held. */
+/* Wake threads in pci_ats_dma_settle().  Called with @lock held. */
 static void dma_wake_settling(PCIATSDMA *dma)
 {
     if (dma->settling) {
@@ -84,9 +87,9 @@ static void dma_wake_settling(PCIATSDMA *dma)
 }
 
 /*
- * Transfers that only settle may have nothing to wait for any more: a loaded
- * group has its response, or none will come.  @listener is NULL for all.
- * Called with @lock held.
+ * Wake transfers that only settle, since a loaded group has got its response,
+ * or will not get any.  @listener is NULL for all listeners.  Called with @lock
+ * held.
  */
 static void dma_wake_ended(PCIATSDMA *dma, DMAListener *listener)
 {
@@ -220,7 +223,7 @@ static bool transfer_keep(DMATransfer *t, DMAStep step)
     return true;
 }
 
-/* A transfer has ended, or still settles: see what it has to wait for */
+/* Determine whether a transfer that has ended has to wait for responses */
 static DMAStep transfer_settle_step(DMATransfer *t)
 {
     bool loaded = dma_listener_has_loaded_groups(t->dma, t->pasid,
@@ -243,7 +246,7 @@ static bool transfer_run_step(DMATransfer *t)
     if (step == DMA_STEP_ENDED) {
         step = transfer_settle_step(t);
     }
-    /* A response that comes from here on finds the transfer parked */
+    /* A response that arrives after this finds the transfer parked. */
     WITH_QEMU_LOCK_GUARD(&t->dma->lock) {
         if (transfer_keep(t, step)) {
             return false;
@@ -253,7 +256,7 @@ static bool transfer_run_step(DMATransfer *t)
     return true;
 }
 
-/* Called with the BQL held, which pci_ats_dma_close() needs, too */
+/* Called with the BQL held, so that pci_ats_dma_close() cannot run meanwhile */
 static void transfer_run_inline(DMATransfer *t)
 {
     if (transfer_run_step(t)) {
@@ -262,7 +265,7 @@ static void transfer_run_inline(DMATransfer *t)
 }
 
 /*
- * Take the next transfer to run; returns NULL if none is run any more.  Called
+ * Take the next transfer to run; returns NULL if no more transfers run.  Called
  * with @lock held.
  */
 static DMATransfer *dma_next(PCIATSDMA *dma)
@@ -447,7 +450,7 @@ void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
         if (r->owner) {
             t = dma_take_response(dma, r);
         }
-        /* They may wait for a loaded group */
+        /* Transfers that settle may wait for a loaded group. */
         dma_wake_ended(dma, listener);
         dma_wake_settling(dma);
         if (response->response_code == IOMMU_PRI_RESP_FAILURE) {
@@ -466,7 +469,7 @@ bool pci_ats_dma_settle(PCIATSDMA *dma, uint32_t pasid)
     DMAListener *listener = NULL;
     bool settles, due = false;
 
-    /* A PASID that cannot be registered has no groups */
+    /* A PASID that cannot be registered has no groups. */
     if (dma_listener_get(dma, pasid, &listener)) {
         return true;
     }
@@ -516,14 +519,14 @@ void pci_ats_dma_suspend(PCIATSDMA *dma)
 
 void pci_ats_dma_resume(PCIATSDMA *dma)
 {
-    /* Not even what was submitted meanwhile runs */
+    /* Transfers that were submitted meanwhile do not run either. */
     qatomic_inc(&dma->cancels);
     qatomic_set(&dma->suspended, false);
 }
 
 /* ---- Fault injection ---- */
 
-/* Responses that fault injection has delayed take effect */
+/* Apply responses that fault injection has delayed */
 static void dma_delay_expired(void *opaque)
 {
     PCIATSDMA *dma = opaque;
@@ -603,9 +606,8 @@ PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries)
 }
 
 /*
- * Have the worker end what it runs.  This waits neither for the guest nor for
- * the BQL: a step does not wait for anything, and ends while @life is not
- * DMA_OPEN.
+ * Wait until the worker has ended its step.  This waits neither for the guest
+ * nor for the BQL: a step does not wait, and ends while @life is not DMA_OPEN.
  */
 static void dma_stop_running(PCIATSDMA *dma)
 {

@@ -1,5 +1,5 @@
 /*
- * What the parts of the DMA engine for device models with ATS share
+ * Shared definitions of the DMA engine for device models with ATS
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -11,19 +11,20 @@
  *   pci_ats_group.c     page request groups and their responses
  *   pci_ats_inject.c    fault injection
  *
- * Calls go down this list.  They go up in two places only: the IOMMU calls
- * dma_response(), and the timer of delayed responses is one of pci_ats_dma.c.
+ * Each file calls only functions of files below it in this list, with two
+ * exceptions: the IOMMU calls dma_response(), and the timer of delayed
+ * responses calls a function of pci_ats_dma.c.
  *
- * Locks, in the order in which they are taken; no function outside of these
- * files but those of pcie_pri_requester.h is called with @lock held:
+ * Locks, in the order in which they are taken.  With @lock held, these files
+ * call no other functions than their own and those of pcie_pri_requester.h:
  *
  *   PCIATSDMA.listener_lock  the table of listeners.  Held while notifiers are
  *                            registered and unregistered.  A notifier takes it
  *                            only to run a transfer, which keeps its listener
  *                            registered.  A listener whose notifier runs is
  *                            not unregistered to make room for another.
- *   PCIATSDMA.lock           groups, lists of transfers, life, and all that is
- *                            marked below as written under @lock
+ *   PCIATSDMA.lock           groups, lists of transfers, life, and all members
+ *                            that are marked below as written under @lock
  */
 
 #ifndef HW_PCI_PCI_ATS_DMA_INTERNAL_H
@@ -44,9 +45,9 @@ typedef struct DMATransfer DMATransfer;
 /* ---- Transfers ---- */
 
 /*
- * Which page requests a range sends: AFTER_FAULT -> ON when a page of the
- * transfer is missing, before any group is opened; ON -> DEMAND_ONLY when the
- * guest has refused what was prefetched.  Ranges of transfers that are not
+ * State of prefetch of a range: AFTER_FAULT -> ON when a page of the transfer
+ * is missing, before any group is opened; ON -> DEMAND_ONLY when the guest has
+ * refused a prefetched page.  Ranges of transfers that are not
  * %PCI_ATS_DMA_EXACT begin, and stay, with ON.
  */
 typedef enum DMAPrefetch {
@@ -66,8 +67,8 @@ struct DMARange {
     /* Written under @lock */
     DMAGroupList groups;
     DMAPrefetch prefetch;
-    DMAGroup *unclosed;         /* whose last request found no room, or NULL */
-    int error;                  /* that a response brought */
+    DMAGroup *unclosed;         /* group without its last request, or NULL */
+    int error;                  /* reported by a response */
 };
 
 /* Which threads run a transfer; constant */
@@ -75,13 +76,13 @@ typedef enum DMAMode {
     DMA_SYNC,                   /* the caller */
     DMA_SYNC_BQL,               /* the caller, who cannot wait for the guest */
     DMA_ASYNC,                  /* the worker */
-    DMA_ASYNC_INLINE,           /* threads with the BQL, else the worker */
+    DMA_ASYNC_INLINE,           /* threads that hold the BQL, or the worker */
 } DMAMode;
 
 /*
- * How far a transfer is: MOVING -> SETTLING or SETTLING_LOADED when it has
- * ended with DMATransfer.ret, while responses are due; SETTLING_LOADED ->
- * SETTLING when none is due to a loaded group of its PASID.
+ * Phase of a transfer: MOVING -> SETTLING or SETTLING_LOADED when it has ended
+ * with DMATransfer.ret, while responses are due; SETTLING_LOADED -> SETTLING
+ * when no response is due to a loaded group of its PASID.
  */
 typedef enum DMAPhase {
     DMA_MOVING,
@@ -90,13 +91,14 @@ typedef enum DMAPhase {
 } DMAPhase;
 
 /*
- * Where an asynchronous transfer is.  The worker, or a thread with the BQL,
- * takes it: RUNNABLE or PARKED -> RUNNING.  After a step it leaves it as
- * RUNNABLE, DELAYED or PARKED, or reports its end.  DELAYED -> RUNNABLE when
- * DMA_BACKOFF_MS have passed, PARKED -> RUNNABLE when a response has come.
+ * State of an asynchronous transfer.  RUNNABLE or PARKED -> RUNNING when the
+ * worker, or a thread that holds the BQL, takes it.  After a step that thread
+ * makes it RUNNABLE, DELAYED or PARKED, or reports its end.  DELAYED ->
+ * RUNNABLE when DMA_BACKOFF_MS have passed, PARKED -> RUNNABLE when a response
+ * has arrived.
  */
 typedef enum DMAPlace {
-    DMA_RUNNING,                /* in no list; synchronous ones stay here */
+    DMA_RUNNING,                /* in no list; all synchronous transfers */
     DMA_RUNNABLE,
     DMA_DELAYED,
     DMA_PARKED,
@@ -112,17 +114,17 @@ struct DMATransfer {
     uint32_t cancels;           /* PCIATSDMA.cancels when it began */
     PCIATSDMAVisit *visit;
     void *visit_opaque;
-    uint8_t *buf;               /* NULL if @visit is the device model's */
-    DMAListener *listener;      /* NULL until it needs one */
+    uint8_t *buf;               /* NULL if the device model provides @visit */
+    DMAListener *listener;      /* NULL until the transfer needs a listener */
     size_t moved;
-    size_t left;                /* of each range */
+    size_t left;                /* remaining bytes of each range */
     unsigned num_ranges;
-    unsigned stalled;           /* the range that keeps it from continuing */
+    unsigned stalled;           /* the range at which the transfer stops */
     DMARange range[PCI_ATS_DMA_RANGES];
     int ret;
     bool requested_pages;       /* other threads may access it until it ends */
     /* Written under @lock */
-    DMAGroup *awaited;          /* that it cannot continue without, or NULL */
+    DMAGroup *awaited;          /* group for whose response it waits, or NULL */
     DMAPlace place;
     DMAPhase phase;             /* written by the thread that runs it */
     /* Asynchronous transfers */
@@ -133,17 +135,17 @@ struct DMATransfer {
 
 typedef QTAILQ_HEAD(, DMATransfer) DMATransferList;
 
-/* pci_ats_dma_close() goes from one to the next */
+/* pci_ats_dma_close() changes the state from each value to the next */
 typedef enum DMALife {
     DMA_OPEN,
     DMA_CLOSING,                /* transfers end as soon as they can */
-    DMA_CLOSED,                 /* @dev, its listeners and groups are gone */
+    DMA_CLOSED,                 /* no access to @dev, listeners or groups */
 } DMALife;
 
 /*
  * State of the worker.  The first asynchronous transfer starts it (NONE ->
- * IDLE); it alternates between IDLE and RUNNING, and ends when it is IDLE and
- * has reported the end of the last transfer (IDLE -> NONE).
+ * IDLE).  The worker alternates between IDLE and RUNNING, and terminates when
+ * it is IDLE and has reported the end of the last transfer (IDLE -> NONE).
  */
 typedef enum DMAWorker {
     DMA_WORKER_NONE,
@@ -155,17 +157,17 @@ struct PCIATSDMA {
     unsigned refs;              /* the device model's and the worker's */
     PCIDevice *dev;
     PCIATC *atc;
-    PCIATSInfoATC info;         /* @atc, as the monitor sees it */
-    uint32_t epoch;             /* of ATS, when @atc was last flushed */
-    uint32_t cancels;           /* number of pci_ats_dma_cancel() */
-    bool suspended;             /* written with the BQL */
+    PCIATSInfoATC info;         /* ATC info of @atc */
+    uint32_t epoch;             /* pcie_ats_epoch() at the last flush of @atc */
+    uint32_t cancels;           /* number of pci_ats_dma_cancel() calls */
+    bool suspended;             /* written with the BQL held */
     Drain *calls;               /* see dma_transfer_begin_call() */
     PCIATSInject *inject;       /* or NULL */
     QEMUTimer *delay_timer;     /* of delayed responses, if there is @inject */
 
     QemuMutex listener_lock;
     IOMMUNotifier iotlb;        /* of all PASIDs */
-    bool has_iotlb;             /* it is registered */
+    bool has_iotlb;             /* @iotlb is registered */
     GHashTable *listeners;      /* by PASID */
     QTAILQ_HEAD(, DMAListener) lru;
 
@@ -174,12 +176,12 @@ struct PCIATSDMA {
     QemuCond work;              /* for the worker */
     DMAGroups groups;
     unsigned settling;          /* threads in pci_ats_dma_settle() */
-    DMATransferList list[DMA_PLACES];   /* none for DMA_RUNNING */
+    DMATransferList list[DMA_PLACES];   /* DMA_RUNNING has no list */
     DMALife life;               /* written under @lock, read at any time */
     DMAWorker worker;           /* leaves DMA_WORKER_RUNNING without @lock */
 };
 
-/* How long a transfer rests when there is no room for its page requests */
+/* Delay of a transfer whose page requests found no room */
 #define DMA_BACKOFF_MS      1
 
 typedef enum DMAStep {
@@ -189,23 +191,23 @@ typedef enum DMAStep {
     DMA_STEP_DELAYED,           /* until DMA_BACKOFF_MS have passed */
 } DMAStep;
 
-/* Set up a transfer, which is not moved in memory from here on */
+/* Set up a transfer; the caller must not move it in memory any more */
 void dma_transfer_init(DMATransfer *t, PCIATSDMA *dma, DMAMode mode,
                        const PCIATSDMATransfer *transfer);
 
-/* Run a transfer as far as possible without waiting; never CONTINUES */
+/* Run a transfer as far as possible without waiting; never returns CONTINUES */
 DMAStep dma_transfer_step(DMATransfer *t);
 
 /*
- * Send the last request of each group that lacks it.  Returns false if there is
- * no room for it now.
+ * Send the last request of each unclosed group.  Returns false if there is no
+ * room now.
  */
 bool dma_transfer_send_last(DMATransfer *t);
 
-/* Let others have the room that its demand page requests did not find */
+/* Clear the starved state of its ranges, so that others may prefetch */
 void dma_transfer_end_starving(DMATransfer *t);
 
-/* The transfer has ended; nothing refers to it when this returns */
+/* Release a transfer that has ended; no references remain on return */
 void dma_transfer_release(DMATransfer *t);
 
 /* ---- Listeners ---- */
@@ -230,17 +232,17 @@ int dma_listener_get(PCIATSDMA *dma, uint32_t pasid, DMAListener **listener);
 /* Stop using a listener */
 void dma_listener_put(DMAListener *listener);
 
-/* Register for responses, too; returns whether it is */
+/* Register for responses, too; returns true if it is registered */
 bool dma_listener_add_pri(DMAListener *listener);
 
 /*
- * Is a response due to a loaded group of the PASID?  Then @listener, which is
- * got if it is NULL, receives it.
+ * Check whether a response to a loaded group of the PASID is due, and find the
+ * listener that receives it if @listener is NULL.
  */
 bool dma_listener_has_loaded_groups(PCIATSDMA *dma, uint32_t pasid,
                                     DMAListener **listener);
 
-/* Unregister all; no response or invalidation arrives when this returns */
+/* Unregister all; after this no response or invalidation arrives */
 void dma_listener_free_all(PCIATSDMA *dma);
 
 /* A response to a group of a listener; called by the IOMMU in any thread */
@@ -248,17 +250,17 @@ void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response);
 
 /* ---- Fault injection ---- */
 
-/* Is a group to be refused in place of being sent? */
+/* Check whether to refuse a group instead of sending it */
 bool dma_inject_refusal(PCIATSDMA *dma, uint32_t pasid, hwaddr addr);
 
 /*
- * Drop or delay a response, if that is wanted; returns whether it is.  Called
- * with @lock held.
+ * Drop or delay a response if the user has requested it; returns true if so.
+ * Called with @lock held.
  */
 bool dma_inject_response(PCIATSDMA *dma, DMAGroup *group,
                          IOMMUPRIResponseCode code);
 
-/* Is an invalidation to be ignored? */
+/* Check whether to ignore an invalidation */
 bool dma_inject_ignores_invalidation(PCIATSDMA *dma);
 
 #endif

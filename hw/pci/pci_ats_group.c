@@ -95,7 +95,7 @@ DMAGroup *dma_group_open(DMARange *range, hwaddr first, hwaddr unit, unsigned n,
 static void group_abandon(DMAGroup *group)
 {
     DMAGroups *groups = &group->range->transfer->dma->groups;
-    /* Otherwise the response is being delivered, and frees the group */
+    /* Otherwise the thread that delivers the response frees the group. */
     bool ended = group->response != DMA_RESPONSE_AWAITED || group_end(group);
 
     group_leave_range(group);
@@ -112,7 +112,7 @@ void dma_group_cut(DMAGroup *group, DMARange *range, unsigned sent)
         return;
     }
     if (!sent) {
-        /* Others take the room that it needs otherwise */
+        /* Otherwise other groups use the allocation that it needs. */
         dma_group_set_starved(range, group->demand);
         group_abandon(group);
         return;
@@ -130,8 +130,8 @@ void dma_group_refuse(DMAGroup *group, DMARange *range)
 }
 
 /*
- * The guest has refused a group.  An exact transfer ends at the page at which
- * its data stops, which only a demand page request can tell.
+ * Handle the refusal of a group.  An exact transfer ends at the page at which
+ * its data stops: only the response to a demand page request ends it.
  */
 static void range_take_refusal(DMARange *range, bool demand)
 {

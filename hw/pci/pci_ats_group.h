@@ -6,9 +6,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The Page Request capability owns the groups: it allocates their PRG indices,
- * accounts for the allocation, and knows which responses are due, see
- * pcie_pri_requester.h.  A DMAGroup is the owner of such a group, and says
- * which range waits for which pages.
+ * accounts for the allocation, and keeps track of outstanding responses, see
+ * pcie_pri_requester.h.  A DMAGroup is the owner of such a group, and names the
+ * range that waits, and the pages.
  *
  * All functions are called with PCIATSDMA.lock held.
  */
@@ -23,9 +23,9 @@
 typedef struct DMARange DMARange;
 
 /*
- * Where the response to a group is.  Fault injection takes it from AWAITED to
- * DELAYED or DROPPED; the group leaves DELAYED when the time has come, and
- * DROPPED when its transfer ends.
+ * State of the response to a group.  Fault injection changes it from AWAITED to
+ * DELAYED or DROPPED.  A DELAYED response takes effect at DMAGroup.due, which
+ * ends the group; a group with a DROPPED response ends with its transfer.
  */
 typedef enum DMAResponse {
     DMA_RESPONSE_AWAITED,       /* the group has not ended */
@@ -34,8 +34,9 @@ typedef enum DMAResponse {
 } DMAResponse;
 
 /*
- * Exists from dma_group_open() to the response, or to the end of the transfer.
- * If both come at once, the response finds it without a range.
+ * A group of the DMA engine, which exists from dma_group_open() to the response
+ * or to the end of the transfer.  If both happen at the same time, the response
+ * finds the group without a range.
  */
 typedef struct DMAGroup {
     DMARange *range;            /* or NULL, see above */
@@ -43,10 +44,10 @@ typedef struct DMAGroup {
     hwaddr first;
     hwaddr last;
     unsigned requests;          /* one for each unit from @first to @last */
-    bool demand;                /* for the page at which @range stops only */
+    bool demand;                /* a demand page request of @range */
     DMAResponse response;
-    int64_t due;                /* if DMA_RESPONSE_DELAYED */
-    IOMMUPRIResponseCode code;  /* likewise */
+    int64_t due;                /* time if DMA_RESPONSE_DELAYED */
+    IOMMUPRIResponseCode code;  /* response if DMA_RESPONSE_DELAYED */
     QLIST_ENTRY(DMAGroup) of_range;
     QLIST_ENTRY(DMAGroup) next; /* in one of the lists of DMAGroups */
 } DMAGroup;
@@ -56,7 +57,7 @@ typedef QLIST_HEAD(, DMAGroup) DMAGroupList;
 /* All groups of the engine */
 typedef struct DMAGroups {
     DMAGroupList list;
-    DMAGroupList free;          /* kept, so that a transfer allocates none */
+    DMAGroupList free;          /* free groups, for use without allocation */
     unsigned starved;           /* ranges; see dma_group_set_starved() */
 } DMAGroups;
 
@@ -69,52 +70,53 @@ typedef struct DMAGroups {
  *         is registered for responses
  * @first: address of the first page
  * @unit: size of a page in bytes
- * @n: number of pages, at least 1; the group has as many of them as the
- *     allocation has room for
- * @demand: for the page at which @range stops, and nothing else.  If there is
- *          no room, the range is starved from here on.
+ * @n: number of pages, at least 1; reduced to the number that the allocation
+ *     has room for
+ * @demand: true for a demand page request.  If there is no room for it, the
+ *          range becomes starved.
  *
- * Returns: the group; or NULL, if there is no room.
+ * Returns: the group, or NULL if there is no room.
  */
 DMAGroup *dma_group_open(DMARange *range, hwaddr first, hwaddr unit, unsigned n,
                          bool demand);
 
 /**
- * dma_group_cut: only some requests of a group could be sent, not the last
+ * dma_group_cut: handle a group whose last request could not be sent
  *
- * A group without any ends; otherwise it becomes DMARange.unclosed, and keeps
- * its part of the allocation for the request that closes it.
+ * If no request has been sent, the group ends; otherwise it becomes
+ * DMARange.unclosed, and keeps its part of the allocation for the request that
+ * closes it.
  *
  * @group: from dma_group_open(); a reset may have ended it meanwhile
- * @range: the range that it has been opened for
+ * @range: the range for which the group was opened
  * @sent: number of requests that have been sent
  */
 void dma_group_cut(DMAGroup *group, DMARange *range, unsigned sent);
 
 /**
- * dma_group_refuse: refuse a group in place of sending its requests
+ * dma_group_refuse: refuse a group instead of sending its requests
  *
  * @group: from dma_group_open(); a reset may have ended it meanwhile
- * @range: the range that it has been opened for
+ * @range: the range for which the group was opened
  */
 void dma_group_refuse(DMAGroup *group, DMARange *range);
 
 /**
- * dma_group_respond: a group ends with a response
+ * dma_group_respond: end a group with a response
  *
  * @groups: the groups of the function
- * @group: PCIEPRIResponse.owner, or one whose response was delayed
+ * @group: PCIEPRIResponse.owner, or a group whose response was delayed
  * @code: the Response Code
  *
- * Returns: the range that can continue, or ends; NULL if none does.
+ * Returns: the range that can continue or has to end, or NULL.
  */
 DMARange *dma_group_respond(DMAGroups *groups, DMAGroup *group,
                             IOMMUPRIResponseCode code);
 
 /**
- * dma_group_abandon: the transfer of a range has ended
+ * dma_group_abandon: abandon the groups of a range whose transfer has ended
  *
- * @range: the range; has no groups when this returns
+ * @range: the range; it has no groups when this returns
  */
 void dma_group_abandon(DMARange *range);
 
@@ -129,16 +131,16 @@ void dma_group_abandon(DMARange *range);
 DMAGroup *dma_group_find(const DMARange *range, hwaddr addr);
 
 /**
- * dma_group_is_due: is a response to a group of the range still to come?
+ * dma_group_is_due: check whether a response to a group of the range is due
  *
  * @range: the range
  */
 bool dma_group_is_due(const DMARange *range);
 
 /**
- * dma_group_set_starved: say whether a demand page request found no room
+ * dma_group_set_starved: set whether a demand page request found no room
  *
- * Demand page requests go before prefetch.
+ * Demand page requests have precedence over prefetch.
  *
  * @range: the range
  * @starved: the new state

@@ -6,9 +6,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * A listener is registered when the first transfer uses its PASID.  It stays
- * registered, so that its translations stay in the ATC, until the room is
- * needed for another PASID: the one that has not been used for the longest time
- * goes.  One notifier receives the invalidations of all PASIDs.
+ * registered, so that its translations stay in the ATC, until another PASID
+ * needs its place: the least recently used listener is unregistered.  One
+ * notifier receives the invalidations of all PASIDs.
  */
 
 #include "qemu/osdep.h"
@@ -17,7 +17,7 @@
 #include "pci-internal.h"
 #include "trace.h"
 
-/* PASIDs that are registered with the IOMMU at once */
+/* Maximum number of PASIDs that are registered at the same time */
 #define MAX_PASIDS          256
 
 QEMU_BUILD_BUG_ON(PCI_ANY_PASID != PCI_ATC_ANY_PASID);
@@ -45,15 +45,15 @@ static void listener_free_locked(DMAListener *listener)
     if (listener->has_pri) {
         pci_pri_unregister_notifier(dma->dev, listener->pasid);
     }
-    /* Leave the room in the ATC to PASIDs that are in use */
+    /* Leave the entries of the ATC to PASIDs that are in use. */
     pci_atc_drop(dma->atc, listener->pasid, 0, UINT64_MAX);
     g_free(listener);
 }
 
 /*
- * The thread that is in the notifier may run a transfer there, and wait for
- * this one, to unrealize the function.  Unregistering the notifier must not
- * wait for that thread.
+ * The thread in the notifier may run a transfer whose end unrealizes the
+ * function, and thereby wait for this thread.  Therefore this thread must not
+ * unregister the notifier, which would wait for the other one.
  */
 static bool listener_is_busy_locked(DMAListener *listener)
 {
@@ -61,7 +61,7 @@ static bool listener_is_busy_locked(DMAListener *listener)
            pcie_pri_is_busy(listener->dma->dev, listener->pasid);
 }
 
-/* False if every PASID is in use */
+/* Returns false if every PASID is in use */
 static bool listener_make_room_locked(PCIATSDMA *dma)
 {
     DMAListener *listener;

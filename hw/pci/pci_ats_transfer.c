@@ -5,15 +5,15 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * dma_transfer_step() runs a transfer until it has ended or has to wait.  Data
- * is moved in the order of addresses, in all ranges in step.  Translations and
- * pages are prefetched ahead of it, as far as the window and the page request
- * allocation reach: while the guest brings in pages, the transfer continues
- * with those that are there, and it waits only at a page that it cannot go
- * past.  A copy from or to a buffer is a visit of one range.
+ * dma_transfer_step() runs a transfer until it has ended or has to wait.  It
+ * moves data in the order of addresses, in all ranges in step.  It prefetches
+ * translations and pages ahead of the data, within the window and the page
+ * request allocation: while the guest brings in pages, the transfer continues
+ * with pages that are present, and it waits only when the next page of a range
+ * is missing.  A copy from or to a buffer is a visit of one range.
  *
- * One thread at a time runs a transfer.  What other threads may access
- * meanwhile is marked in pci_ats_dma_internal.h.
+ * One thread at a time runs a transfer.  pci_ats_dma_internal.h marks the
+ * members that other threads may access meanwhile.
  */
 
 #include "qemu/osdep.h"
@@ -24,13 +24,13 @@
 #include "pci_ats_dma_internal.h"
 #include "pci-internal.h"
 
-/* Translations that one translation request asks for */
+/* Maximum number of translations in the result of a translation request */
 #define MAX_TRANSLATIONS    256
-/* How far ahead of the data translations and pages are prefetched */
+/* Maximum distance of prefetch ahead of the data, in bytes */
 #define WINDOW              (4 * MiB)
-/* Pages that one group requests: one response for all is cheaper */
+/* Maximum number of pages in a group, which costs one response only */
 #define GROUP_PAGES         32
-/* Data moved before an invalidation gets its turn */
+/* Maximum length of an access, for which an invalidation has to wait */
 #define CHUNK               (256 * KiB)
 /* Translation requests in a row before a transfer is delayed */
 #define MAX_ATTEMPTS        16
@@ -58,11 +58,12 @@ static int transfer_check(const DMATransfer *t)
 }
 
 /*
- * Calls of the IOMMU, and untranslated requests, for a transfer that has been
- * cancelled, or whose function may not send them any more, have to be over
- * before the guest is told so: it takes tables and memory away then.  The
- * caller enters PCIATSDMA.calls and then checks for permission; a thread that
- * withdraws the permission does so before pci_ats_dma_recheck(), which waits.
+ * When the guest sees that a transfer has been cancelled, or that the function
+ * may not send requests any more, it may remove tables and memory.  By then,
+ * calls of the IOMMU and untranslated requests for the transfer must have
+ * ended.  The caller enters PCIATSDMA.calls and then checks for permission; a
+ * thread that withdraws the permission does so before pci_ats_dma_recheck(),
+ * which waits.
  */
 static int transfer_begin_call(const DMATransfer *t, unsigned *token)
 {
@@ -81,7 +82,7 @@ static void transfer_end_call(const DMATransfer *t, unsigned token)
     drain_leave(t->dma->calls, token);
 }
 
-/* Translations obtained before ATS or PASID was switched off are void */
+/* Drop translations that were obtained before ATS or PASID was switched off */
 static void transfer_check_epoch(PCIATSDMA *dma)
 {
     uint32_t epoch = pcie_ats_epoch(dma->dev);
@@ -94,7 +95,7 @@ static void transfer_check_epoch(PCIATSDMA *dma)
 
 /* ---- Data ---- */
 
-/* Where the next bytes of each range are */
+/* The target of the next bytes of a range */
 typedef struct DMATarget {
     AddressSpace *as;
     hwaddr addr;
@@ -151,8 +152,9 @@ static MemTxAttrs transfer_attrs(const DMATransfer *t, PCIAddressType type)
 }
 
 /*
- * Find the RAM at @target, and how much of @len lies there; NULL if none does.
- * Called within RCU; takes no BQL.
+ * Find the RAM at @target, and reduce @len to its length.  Returns NULL if
+ * there is no RAM.  Called within an RCU read-side critical section.  Does not
+ * take the BQL.
  */
 static void *range_map(const DMARange *range, const DMATarget *target,
                        hwaddr *len, MemTxAttrs attrs)
@@ -165,7 +167,7 @@ static void *range_map(const DMARange *range, const DMATarget *target,
     if (!memory_access_is_direct(mr, is_write, attrs)) {
         return NULL;
     }
-    /* For address_space_unmap() */
+    /* address_space_unmap() drops this reference. */
     memory_region_ref(mr);
     return qemu_map_ram_ptr(mr->ram_block, xlat);
 }
@@ -196,7 +198,7 @@ static hwaddr transfer_visit_piece(DMATransfer *t, const DMATarget *target,
         transfer_advance(t, len);
         t->left = more ? t->left : 0;
     }
-    /* For dirty tracking and translated code */
+    /* Unmapping marks RAM as dirty, and invalidates translated code. */
     for (unsigned i = 0; i < mapped; i++) {
         address_space_unmap(target[i].as, data[i], len,
                             len && range_is_write(&t->range[i]), len);
@@ -285,7 +287,7 @@ static int transfer_visit_cached(DMATransfer *t, hwaddr *len)
     pci_atc_access_begin(dma->atc, &access);
     /*
      * A thread that withdraws a permission and calls pci_ats_dma_recheck()
-     * either waits for this access, or the permission is found missing here.
+     * either waits for this access, or this check finds the permission missing.
      */
     while (ret > 0 && t->left > end && !transfer_check(t) &&
            pcie_ats_epoch(dma->dev) == qatomic_read(&dma->epoch)) {
@@ -304,8 +306,8 @@ static bool range_find_untranslated(DMARange *range, hwaddr *len,
     PCIDevice *dev = t->dma->dev;
 
     /*
-     * Not even with the BQL: the guest can have a fault that is reported end
-     * in a register of the function, which then waits for this call.
+     * This holds for threads with the BQL, too: the guest can direct the report
+     * of a fault to a register of the function, which would wait for this call.
      */
     if (!pci_iommu_is_thread_safe(dev)) {
         warn_report_once("%s: the IOMMU in front of it cannot translate for "
@@ -337,7 +339,7 @@ static int transfer_visit_untranslated(DMATransfer *t, hwaddr len)
     if (transfer_visit(t, target, len, PCI_AT_UNTRANSLATED)) {
         return 0;
     }
-    /* The translation of a request with PASID reports its own faults */
+    /* The IOMMU records faults of requests with PASID itself. */
     if (t->pasid == PCI_NO_PASID) {
         const DMARange *range = &t->range[t->stalled];
 
@@ -348,8 +350,8 @@ static int transfer_visit_untranslated(DMATransfer *t, hwaddr len)
 }
 
 /*
- * The IOMMU waits for untranslated requests, too, when their translation has
- * been invalidated.
+ * Enclose untranslated requests, since an invalidation of their translation
+ * waits for them, too.
  */
 static int transfer_move_untranslated(DMATransfer *t, hwaddr len)
 {
@@ -376,10 +378,10 @@ static bool transfer_can_request_pages(DMATransfer *t)
 }
 
 /*
- * Send @n requests, from @addr on, the last of which closes the group.  They
- * are one call, so that an event that ends the transfer does not leave its
- * group unclosed: the guest would count its pages to the next group with that
- * index.  Sets @sent to how many were sent.
+ * Send @n requests, from @addr on, the last of which closes the group.  This is
+ * a single call, so that an event that ends the transfer does not leave its
+ * group unclosed: otherwise, for the guest, its pages would belong to the next
+ * group with that index.  Sets @sent to the number of requests sent.
  */
 static int range_send_requests(DMARange *range, hwaddr addr, unsigned n,
                                const PRIGroupRef *ref, unsigned *sent)
@@ -459,7 +461,10 @@ static int range_request_group(DMARange *range, hwaddr addr, unsigned n)
     return n;
 }
 
-/* Send the last request of the group that lacks it; -ENOSPC: no room now */
+/*
+ * Send the last request of the unclosed group.  Returns -ENOSPC if there is no
+ * room now.
+ */
 static int range_send_last(DMARange *range)
 {
     PCIATSDMA *dma = range->transfer->dma;
@@ -469,7 +474,7 @@ static int range_send_last(DMARange *range)
     hwaddr addr;
     int ret;
 
-    /* Other threads only clear it */
+    /* Other threads can only clear @unclosed. */
     if (!qatomic_read(&range->unclosed)) {
         return 0;
     }
@@ -500,9 +505,10 @@ bool dma_transfer_send_last(DMATransfer *t)
 }
 
 /*
- * Is a response due to a group for the page at which the range stops?  A thread
- * that ends transfers takes the lock afterwards, and wakes those that wait: so
- * either its change is seen here, or it sees that the transfer waits.
+ * Check whether a response is due to a group for the page at which the range
+ * stops, and if so let the transfer wait for it.  A thread that ends transfers
+ * takes the lock after its change, and wakes transfers that wait: either this
+ * function sees the change, or that thread sees that the transfer waits.
  */
 static bool range_await(DMARange *range)
 {
@@ -570,7 +576,7 @@ static bool range_lacks(const DMARange *range, const IOMMUTLBEntry *entry)
 
 /* ---- Prefetch ---- */
 
-/* Request the pages from @addr to @last; false if not all can be */
+/* Request the pages from @addr to @last; returns false if not all were sent */
 static bool range_request_pages(DMARange *range, hwaddr addr, hwaddr last)
 {
     unsigned stu = pcie_ats_stu(range->transfer->dma->dev);
@@ -609,7 +615,7 @@ static bool range_fetch(DMARange *range, size_t limit)
         bool missing = range_lacks(range, &entries[i]);
         hwaddr end;
 
-        /* Adjacent missing pages are requested together */
+        /* Request adjacent missing pages together. */
         do {
             end = MIN(last, entries[i].iova | entries[i].addr_mask);
         } while (++i < n && missing && range_lacks(range, &entries[i]));
@@ -622,7 +628,7 @@ static bool range_fetch(DMARange *range, size_t limit)
     return n > 0;
 }
 
-/* Skip what the ATC has from @prefetched on or, if it has nothing, fetch it */
+/* Skip translations in the ATC from @prefetched on, or fetch the next ones */
 static bool range_prefetch_more(DMARange *range, size_t limit)
 {
     DMATransfer *t = range->transfer;
@@ -659,7 +665,7 @@ static bool range_prefetch(DMARange *range, size_t limit)
     return true;
 }
 
-/* Does it pay?  Not within the last page, which a demand page request gets */
+/* Check whether to prefetch; a demand page request gets the last page */
 static bool range_should_prefetch(const DMARange *range)
 {
     const DMATransfer *t = range->transfer;
@@ -674,7 +680,7 @@ static bool range_should_prefetch(const DMARange *range)
            range->prefetched < MIN(t->left, WINDOW / 2);
 }
 
-/* Is there room for a group that is worth it? */
+/* Check whether the allocation has room for a group of useful size */
 static bool prefetch_has_room(PCIATSDMA *dma)
 {
     uint32_t alloc = pcie_pri_get_req_alloc(dma->dev);
@@ -683,8 +689,8 @@ static bool prefetch_has_room(PCIATSDMA *dma)
 }
 
 /*
- * How much to prefetch of one range before it is the turn of another: at least
- * 1 byte, whatever the guest has written
+ * Returns the length to prefetch of one range before it is the turn of another:
+ * at least 1 byte, whatever the guest has written
  */
 static hwaddr transfer_prefetch_slice(const DMATransfer *t)
 {
@@ -694,7 +700,7 @@ static hwaddr transfer_prefetch_slice(const DMATransfer *t)
     return t->num_ranges == 1 || share > WINDOW >> stu ? WINDOW : share << stu;
 }
 
-/* The range of which the least has been prefetched */
+/* Returns the range with the smallest prefetched length */
 static DMARange *transfer_least_prefetched(DMATransfer *t)
 {
     DMARange *least = &t->range[0];
@@ -727,7 +733,7 @@ static void transfer_prefetch(DMATransfer *t)
     } while (range_should_prefetch(range));
 }
 
-/* A page is missing: switch prefetch on; returns whether it was off */
+/* Enable prefetch after a missing page; returns true if it was disabled */
 static bool transfer_start_prefetch(DMATransfer *t)
 {
     bool started = false;
@@ -756,7 +762,7 @@ static DMAStep transfer_end(DMATransfer *t, int ret)
     return DMA_STEP_ENDED;
 }
 
-/* The page at which the range stops is missing */
+/* Handle a missing page at which the range stops */
 static DMAStep range_fault(DMARange *range)
 {
     DMATransfer *t = range->transfer;
@@ -789,7 +795,7 @@ static DMAStep range_request(DMARange *range)
     if (++range->attempts > MAX_ATTEMPTS) {
         /*
          * Translations are invalidated as soon as they have been obtained, or
-         * the guest says that a page is there that is not.
+         * the guest responds with Success although the page is missing.
          */
         range->attempts = 0;
         return transfer_may_wait(t) ? DMA_STEP_DELAYED
@@ -803,13 +809,13 @@ static DMAStep range_request(DMARange *range)
         return DMA_STEP_CONTINUES;
     }
     if (transfer_may_wait(t) && transfer_start_prefetch(t)) {
-        /* With the pages behind it, if there is room for more than this one */
+        /* Prefetch requests this page and the next ones, if there is room. */
         return DMA_STEP_CONTINUES;
     }
     return range_fault(range);
 }
 
-/* The ATC has nothing for the address at which the range stops */
+/* Handle a miss in the ATC for the address at which the range stops */
 static DMAStep range_miss(DMARange *range)
 {
     DMATransfer *t = range->transfer;
@@ -827,11 +833,11 @@ static DMAStep range_miss(DMARange *range)
     if (pcie_pri_enabled(t->dma->dev)) {
         return DMA_STEP_WAITS;
     }
-    /* The guest need not respond any more */
+    /* The guest need not respond any more. */
     return transfer_end(t, -ECANCELED);
 }
 
-/* An error that a response has brought to a range */
+/* Returns an error that a response has reported for a range, or 0 */
 static int transfer_check_responses(DMATransfer *t)
 {
     for (unsigned i = 0; i < t->num_ranges; i++) {
@@ -890,7 +896,7 @@ static DMAStep transfer_step_one(DMATransfer *t)
     return DMA_STEP_CONTINUES;
 }
 
-/* Does a range exceed the address space? */
+/* Check whether a range wraps around the end of the address space */
 static bool transfer_wraps(DMATransfer *t)
 {
     for (unsigned i = 0; i < t->num_ranges; i++) {
@@ -945,10 +951,10 @@ void dma_transfer_init(DMATransfer *t, PCIATSDMA *dma, DMAMode mode,
     }
 }
 
-/* Responses to the groups of the transfer are not for it from here on */
+/* Abandon the groups of the transfer, which then receives no more responses */
 static void transfer_abandon_groups(DMATransfer *t)
 {
-    /* Also for a thread that still uses it, having brought the last response */
+    /* The thread that delivered the last response may still use @t. */
     QEMU_LOCK_GUARD(&t->dma->lock);
     for (unsigned i = 0; i < t->num_ranges; i++) {
         dma_group_abandon(&t->range[i]);

@@ -5,13 +5,13 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The registers, and the requests.  The groups are in the ledger, see
- * pcie_pri_group.h; responses are received in pcie_pri_listener.c.
+ * This file implements the registers, and requests.  The groups are in the
+ * ledger, see pcie_pri_group.h; pcie_pri_listener.c receives responses.
  *
- * Requests and responses come from any thread, while configuration space
- * belongs to the BQL.  The status register therefore lives in PCIEPRIState,
- * under its lock, and is copied to configuration space when that is read or
- * saved.
+ * Requests and responses come from any thread, while the BQL protects
+ * configuration space.  Therefore the status register is kept in PCIEPRIState,
+ * protected by its lock, and is copied to configuration space before that is
+ * read or saved.
  */
 
 #include "qemu/osdep.h"
@@ -51,12 +51,12 @@ void pcie_pri_init(PCIDevice *dev, uint16_t offset,
     pcie_pri_sync_config(dev);
     pci_set_long(dev->config + offset + PCI_PRI_MAX_REQ, outstanding_pr_cap);
 
-    /* Reset is writable to be seen by pcie_pri_write_config(); it reads 0 */
+    /* Reset is writable so that pcie_pri_write_config() sees it; it reads 0. */
     pci_set_word(dev->wmask + offset + PCI_PRI_CTRL,
                  PCI_PRI_CTRL_ENABLE | PCI_PRI_CTRL_RESET);
     pci_set_word(dev->w1cmask + offset + PCI_PRI_STATUS, PRI_STATUS_RW1C);
     pci_set_long(dev->wmask + offset + PCI_PRI_ALLOC_REQ, UINT32_MAX);
-    /* Stopped changes by itself, so an incoming migration may bring either */
+    /* Stopped changes by itself, so that a stream may have either value. */
     pci_word_test_and_clear_mask(dev->cmask + offset + PCI_PRI_STATUS,
                                  PCI_PRI_STATUS_STOPPED);
 }
@@ -128,7 +128,7 @@ void pcie_pri_unexpected_prgi(PCIDevice *dev)
 static void pri_set_enable(PCIEPRIState *pri, bool enable)
 {
     if (enable && !pri->enable) {
-        /* Enabling clears the status flags (10.5.2.2) */
+        /* Enabling clears the status flags (10.5.2.2). */
         pri->status &= ~(PRI_STATUS_RW1C | PCI_PRI_STATUS_STOPPED);
     }
     pri->enable = enable;
@@ -242,28 +242,28 @@ void pcie_pri_exit(PCIDevice *dev)
         pcie_pri_forget_groups(pri);
     }
     pcie_pri_release_listeners(dev);
-    /* The device model has to unregister what it has registered */
+    /* The device model has to unregister its notifiers first. */
     assert(!g_hash_table_size(pri->listeners));
     dev->exp.pri = NULL;
-    /* pri_call() may be about to tell that it has ended */
+    /* pri_call() may still access @pri to report the end of a call. */
     call_rcu(pri, pri_free, rcu);
 }
 
 /* ---- Requests (PCIe 5.0, 10.4.1) ---- */
 
-/* What all functions for requests have in common */
+/* A page request */
 typedef struct PRIRequest {
     uint32_t pasid;
     bool priv_req;
     bool exec_req;
     bool last;
-    bool reserved;              /* the group of @ref */
+    bool reserved;              /* @ref is a reserved group */
     bool is_read;
     bool is_write;
-    PRIGroupRef ref;            /* else only @ref.prgi is set */
+    PRIGroupRef ref;            /* if not @reserved, @ref.prgi only */
 } PRIRequest;
 
-/* The listener of a PASID, if it has a user, or NULL.  With @lock held. */
+/* Finds the listener of a PASID with a user.  Called with @lock held. */
 static PRIListener *pri_find_user(PCIEPRIState *pri, uint32_t pasid)
 {
     PRIListener *listener = pcie_pri_find_listener(pri, pasid);
@@ -271,14 +271,14 @@ static PRIListener *pri_find_user(PCIEPRIState *pri, uint32_t pasid)
     return listener && listener->user ? listener : NULL;
 }
 
-/* Account for a request that is about to be sent */
+/* Accounts for a request before it is sent */
 static int pri_account(PCIEPRIState *pri, PRIRequest *rq)
 {
     PRIListener *listener;
     int ret;
 
     QEMU_LOCK_GUARD(&pri->lock);
-    /* The guest may have disabled PRI since this was checked without lock */
+    /* The guest may have disabled PRI since the check without @lock. */
     if (!pri->enabled) {
         return -EPERM;
     }

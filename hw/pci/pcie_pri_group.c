@@ -5,16 +5,16 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Groups are found by PASID and index.  Each PASID has buckets of its own,
- * because a guest or a stream chooses the PASIDs: none of them can make those
- * of another PASID slow.
+ * The ledger finds groups by PASID and index.  Each PASID has its own buckets,
+ * because a guest or a stream chooses the PASIDs and indices: groups of one
+ * PASID cannot make lookups for another PASID slow.
  */
 
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
 #include "pcie_pri_group.h"
 
-/* An index that a PASID uses, and its groups: a SENDING one is the last */
+/* An index that a PASID uses, and its groups; only the last can be SENDING */
 struct PRIIndex {
     PRIPasid *pasid;
     uint16_t prgi;
@@ -101,7 +101,7 @@ static void pri_group_set_state(PRILedger *l, PRIGroup *g, PRIGroupState state)
     }
 }
 
-/* Change a group, with all that follows from it */
+/* Changes a group, and updates all counters and lists that depend on it */
 static void pri_group_set(PRILedger *l, PRIGroup *g, PRIGroupState state,
                           uint32_t requests, uint32_t kept)
 {
@@ -176,8 +176,8 @@ static bool pri_has_room(const PRILedger *l, int more, uint32_t alloc)
 }
 
 /*
- * Forget groups other than @keep until there is room.  False if this is not
- * allowed.
+ * Drops groups other than @keep until there is room.  Returns false if it must
+ * not drop groups.
  */
 static bool pri_make_room(PRILedger *l, const PRIGroup *keep, int more,
                           uint32_t alloc)
@@ -242,7 +242,7 @@ void pri_ledger_keep_last(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref)
 
 /* ---- Requests ---- */
 
-/* What a group keeps of the allocation after one more request */
+/* Returns the part of the allocation that a group keeps after this request */
 static uint32_t pri_kept_after(const PRIGroup *g, bool last)
 {
     return last ? 0 : g && g->kept > 1 ? g->kept - 1 : 1;
@@ -263,7 +263,7 @@ bool pri_ledger_send_reserved(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref,
 int pri_ledger_send(PRILedger *l, PRIPasid *p, uint16_t prgi, bool last,
                     uint32_t alloc, PRIGroupRef *ref)
 {
-    /* Most indices are not in use */
+    /* Most indices are not in use. */
     PRIIndex *index = test_bit(prgi, l->used) ? pri_index_find(p, prgi) : NULL;
     PRIGroup *g = index ? QTAILQ_LAST(&index->groups) : NULL;
     uint32_t kept;
@@ -293,9 +293,9 @@ int pri_ledger_send(PRILedger *l, PRIPasid *p, uint16_t prgi, bool last,
 }
 
 /*
- * The last request of a group was not sent.  The next request with the index
- * belongs to it then, unless another has begun a group meanwhile: then that
- * gets the requests, as the guest sees it.
+ * Undoes the last request of a group.  The next request with the index belongs
+ * to the group again, unless another request has begun a group meanwhile: then
+ * the requests become part of that group, as for the guest.
  */
 static void pri_reopen(PRILedger *l, PRIGroup *g, uint32_t requests)
 {
@@ -458,7 +458,7 @@ void pri_ledger_load(PRILedger *l, PRIPasid *p, const PRISavedGroup *saved)
     uint32_t requests = saved->requests;
     PRIIndex *index;
 
-    /* There is no response to others */
+    /* There is no response to groups without their last request. */
     if (!saved->last_requests) {
         return;
     }
@@ -466,7 +466,7 @@ void pri_ledger_load(PRILedger *l, PRIPasid *p, const PRISavedGroup *saved)
     for (uint32_t i = 0; i < saved->last_requests; i++) {
         bool is_last = i == saved->last_requests - 1;
 
-        /* The stream does not say which group has how many of them */
+        /* The stream has the total of requests, not those of each group. */
         pri_group_set(l, pri_group_new(l, index, NULL),
                       i < saved->abandoned ? PRI_GROUP_ABANDONED
                                            : PRI_GROUP_LOADED,

@@ -12,11 +12,11 @@
  * that are marked "read anywhere" are written atomically, for readers without
  * the lock of the caller.
  *
- * There are two kinds of groups.  The index of a reserved group is allocated
- * here, and is unique in the function; such a group has an owner, for which the
- * ledger keeps a pointer.  Other groups have indices that their requesters have
- * chosen, possibly that of another group: then the groups of a PASID are
- * answered in the order in which they were closed.
+ * There are two kinds of groups.  The ledger allocates the index of a reserved
+ * group, which is unique in the function; such a group has an owner, for which
+ * the ledger keeps a pointer.  The requesters choose the indices of other
+ * groups, possibly the index of another group: then responses end the groups of
+ * a PASID in the order in which they were closed.
  *
  * States of a group, and the events that change them:
  *
@@ -28,7 +28,7 @@
  *                        abandon: FREE
  *   SENDING    not due   send the last request: CLOSED; abandon: FREE;
  *                        undo the only request: RESERVED or FREE;
- *                        forget, if it was not reserved: FREE
+ *                        drop, if it was not reserved: FREE
  *   CLOSED     due       undo the last request: SENDING, RESERVED or FREE;
  *                        abandon: ABANDONED
  *   LOADED     due       abandon: ABANDONED
@@ -48,7 +48,7 @@
 #include "qemu/queue.h"
 #include "hw/pci/pci_iommu.h"
 
-/* A limit for what the guest allocates, and for what a stream brings */
+/* Limit of requests, for the guest's allocation and for groups in a stream */
 #define PRI_OUTSTANDING_MAX (1 << 16)
 
 /* A bucket has at most 16 indices */
@@ -70,7 +70,7 @@ typedef struct PRIGroup {
     uint64_t id;                /* unique in the ledger, not 0 */
     PRIGroupState state;
     uint32_t requests;          /* outstanding */
-    uint32_t kept;              /* of the allocation, for requests to come */
+    uint32_t kept;              /* part of the allocation for later requests */
     void *owner;                /* NULL: it was not reserved, or is ABANDONED */
     PRIIndex *index;
     QTAILQ_ENTRY(PRIGroup) of_index;    /* by age */
@@ -82,7 +82,7 @@ typedef struct PRIGroup {
 
 typedef QTAILQ_HEAD(, PRIGroup) PRIGroupList;
 
-/* Names a group of a PASID, also after it has ended */
+/* Identifies a group of a PASID, also after it has ended */
 typedef struct PRIGroupRef {
     uint64_t id;
     uint16_t prgi;
@@ -96,7 +96,7 @@ typedef QTAILQ_HEAD(, PRIIndex) PRIIndexBucket;
 /* The groups of one PASID */
 typedef struct PRIPasid {
     uint32_t pasid;             /* constant */
-    /* Of the requester whose groups these are but for ABANDONED ones, or 0 */
+    /* Id of the requester of all groups except ABANDONED ones, or 0 */
     uint32_t user;
     unsigned num_groups;
     unsigned num[PRI_GROUP_STATES];
@@ -106,7 +106,7 @@ typedef struct PRIPasid {
 
 typedef struct PRILedger {
     uint32_t outstanding;       /* requests; read anywhere */
-    uint32_t unclosed;          /* of them: in groups that are SENDING */
+    uint32_t unclosed;          /* requests of groups that are SENDING */
     uint32_t kept;              /* sum of all groups; read anywhere */
     unsigned num_groups;
     unsigned num[PRI_GROUP_STATES];     /* read anywhere */
@@ -115,7 +115,7 @@ typedef struct PRILedger {
     unsigned next_prgi;         /* where the search for an index begins */
     DECLARE_BITMAP(used, PCI_PRGI_MAX + 1);     /* indices */
     uint32_t users[PCI_PRGI_MAX + 1];           /* PASIDs that use an index */
-    /* Kept, so that a request allocates no memory in the long run */
+    /* Free objects, so that a request allocates no memory in the long run */
     QSLIST_HEAD(, PRIGroup) free_groups;
     QSLIST_HEAD(, PRIIndex) free_indices;
 } PRILedger;
@@ -124,22 +124,22 @@ typedef struct PRILedger {
 typedef struct PRIEndedGroup {
     PRIPasid *pasid;
     uint32_t user;              /* of @pasid */
-    PRIGroupState state;        /* that it was in */
+    PRIGroupState state;        /* state before its end */
     uint16_t prgi;
     void *owner;
 } PRIEndedGroup;
 
-/* The groups of a PASID with the same index, as they are in the stream */
+/* Representation in the stream of the groups of a PASID with the same index */
 typedef struct PRISavedGroup {
     uint32_t pasid;
     uint32_t prgi;
     uint32_t requests;
-    uint32_t last_requests;     /* groups; each sent one last request */
+    uint32_t last_requests;     /* number of groups with their last request */
     uint32_t abandoned;         /* of @last_requests */
 } PRISavedGroup;
 
 /**
- * pri_ledger_init: begin without groups
+ * pri_ledger_init: initialize a ledger without groups
  *
  * @l: the ledger, zeroed
  */
@@ -153,7 +153,7 @@ void pri_ledger_init(PRILedger *l);
 void pri_ledger_destroy(PRILedger *l);
 
 /**
- * pri_pasid_init: begin without groups
+ * pri_pasid_init: initialize a PASID without groups
  *
  * @p: the PASID, zeroed; it need not be destroyed
  * @pasid: its value
@@ -163,26 +163,27 @@ void pri_pasid_init(PRIPasid *p, uint32_t pasid);
 /**
  * pri_ledger_reserve: allocate an index, and a part of the allocation
  *
- * Forgets SENDING groups that were not reserved, oldest first, to have room for
+ * Drops SENDING groups that were not reserved, oldest first, to have room for
  * one request, unless there are LOADED or ABANDONED groups.
  *
  * @l: the ledger
  * @p: the PASID of the requests
  * @alloc: Outstanding Page Request Allocation
  * @owner: not NULL
- * @n: how many requests the owner wants to send, at least 1; set to how many
- *     have room
+ * @n: number of requests that the owner wants to send, at least 1; reduced to
+ *     the number that the allocation has room for
  * @ref: set to the group, which is RESERVED
  *
- * Returns: whether there is room for a request, and an index
+ * Returns: true if there is room for a request, and an index
  */
 bool pri_ledger_reserve(PRILedger *l, PRIPasid *p, uint32_t alloc, void *owner,
                         uint32_t *n, PRIGroupRef *ref);
 
 /**
- * pri_ledger_keep_last: an owner sends no other request than the last
+ * pri_ledger_keep_last: keep only the part of the allocation for the last
+ * request of a reserved group
  *
- * Gives back what was reserved for others.
+ * Gives back the part for other requests, which the owner does not send.
  *
  * @l: the ledger
  * @p: the PASID
@@ -199,7 +200,7 @@ void pri_ledger_keep_last(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref);
  * @ref: from pri_ledger_reserve(); not CLOSED
  * @last: this is the last request of the group
  *
- * Returns: whether the group is there: a response or a reset may have ended it.
+ * Returns: true; false if a response or a reset has ended the group.
  */
 bool pri_ledger_send_reserved(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref,
                               bool last);
@@ -210,11 +211,11 @@ bool pri_ledger_send_reserved(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref,
  *
  * The request belongs to the SENDING group of @p that has the index, or else
  * begins a group.  Each SENDING group keeps a part of the allocation for its
- * last request.  Where the allocation is exhausted, other SENDING groups that
- * were not reserved are forgotten, oldest first.  If this is not enough the
- * request counts all the same: the requester chooses how much it sends.
- * However, it does not know LOADED and ABANDONED groups; while there are any
- * the request is refused instead.
+ * last request.  When the allocation is exhausted, the ledger drops other
+ * SENDING groups that were not reserved, oldest first.  If this is not enough,
+ * it accepts the request nevertheless: the requester has to observe the
+ * allocation.  However, the requester does not know LOADED and ABANDONED
+ * groups; while there are any, the ledger refuses the request.
  *
  * @l: the ledger
  * @p: the PASID of the request
@@ -224,57 +225,58 @@ bool pri_ledger_send_reserved(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref,
  * @ref: set to the group
  *
  * Returns: 0; -ENOSPC if the index belongs to a group that is LOADED, ABANDONED
- * or was reserved, the allocation is exhausted as above, or PRI_OUTSTANDING_MAX
- * requests are outstanding
+ * or was reserved, the allocation is exhausted as described above, or
+ * PRI_OUTSTANDING_MAX requests are outstanding
  */
 int pri_ledger_send(PRILedger *l, PRIPasid *p, uint16_t prgi, bool last,
                     uint32_t alloc, PRIGroupRef *ref);
 
 /**
- * pri_ledger_undo: a request could not be sent after all
+ * pri_ledger_undo: undo the account of a request that could not be sent
  *
  * @l: the ledger
  * @p: the PASID of the request
  * @ref: from pri_ledger_send(), or as for pri_ledger_send_reserved()
  * @last: as for the function that has accounted for the request
  *
- * Returns: true; false if the group is gone: a response, a reset, or
- * pri_ledger_send() for another request has ended it.
+ * Returns: true; false if a response, a reset, or pri_ledger_send() for another
+ * request has ended the group.
  */
 bool pri_ledger_undo(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref,
                      bool last);
 
 /**
- * pri_ledger_respond: end the group that a response is for (10.4.2)
+ * pri_ledger_respond: end the group to which a response belongs (10.4.2)
  *
- * That is the oldest with the index.
+ * It belongs to the oldest group with the index.
  *
  * @l: the ledger
  * @p: the PASID of the response
  * @prgi: 0 to PCI_PRGI_MAX
  * @ended: set to the group
  *
- * Returns: whether there is one, with requests
+ * Returns: true if there is such a group, and it has requests
  */
 bool pri_ledger_respond(PRILedger *l, PRIPasid *p, uint16_t prgi,
                         PRIEndedGroup *ended);
 
 /**
- * pri_ledger_abandon: the owner of a group does not expect its response
+ * pri_ledger_abandon: abandon a group, whose owner does not expect a response
  *
  * @l: the ledger
  * @p: the PASID
  * @ref: from pri_ledger_reserve()
  *
- * Returns: whether the group was there: a response or a reset may have ended it
+ * Returns: true; false if a response or a reset has ended the group
  */
 bool pri_ledger_abandon(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref);
 
 /**
- * pri_ledger_abandon_all: the requester of a PASID is gone
+ * pri_ledger_abandon_all: abandon all groups of a PASID, which has lost its
+ * requester
  *
  * @l: the ledger
- * @p: the PASID, whose groups are all abandoned
+ * @p: the PASID
  */
 void pri_ledger_abandon_all(PRILedger *l, PRIPasid *p);
 
@@ -285,26 +287,26 @@ void pri_ledger_abandon_all(PRILedger *l, PRIPasid *p);
  * @p: the PASID
  * @ended: filled in, unless NULL; has room for @p->num_groups
  *
- * Returns: how many groups there were
+ * Returns: the number of groups that ended
  */
 unsigned pri_ledger_drop(PRILedger *l, PRIPasid *p, PRIEndedGroup *ended);
 
 /**
- * pri_ledger_save: describe the groups of a PASID to whose responses the
- * destination has to listen
+ * pri_ledger_save: describe the groups of a PASID whose responses the
+ * destination will receive
  *
  * No response is due to RESERVED and SENDING groups: no requester closes them
- * there.
+ * at the destination.
  *
  * @p: the PASID
  * @saved: filled in; has room for @p->num_groups
  *
- * Returns: how many elements were filled in
+ * Returns: the number of elements filled in
  */
 unsigned pri_ledger_save(const PRIPasid *p, PRISavedGroup *saved);
 
 /**
- * pri_ledger_check: can these groups come with a stream?
+ * pri_ledger_check: check whether groups in a stream are valid
  *
  * @l: the ledger
  * @p: the PASID @saved->pasid; NULL if it has no groups
@@ -316,7 +318,7 @@ const char *pri_ledger_check(const PRILedger *l, const PRIPasid *p,
                              const PRISavedGroup *saved);
 
 /**
- * pri_ledger_load: take over groups from a stream
+ * pri_ledger_load: add groups from a stream
  *
  * @l: the ledger
  * @p: the PASID @saved->pasid

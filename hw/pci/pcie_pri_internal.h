@@ -15,9 +15,10 @@
  *   PCIEPRIState.registration  held while a listener is registered with the
  *                              IOMMU, or unregistered
  *   locks of the requester     a requester may hold them when it calls the
- *                              functions of pcie_pri_requester.h that say so
- *   PCIEPRIState.lock          the ledger, the status, and all that is marked
- *                              below; no function is called with it held
+ *                              functions of pcie_pri_requester.h that permit
+ *                              this
+ *   PCIEPRIState.lock          the ledger, the status, and all members that are
+ *                              marked below; no callback is called with it held
  *
  * Notifiers are called without a lock.
  */
@@ -38,9 +39,9 @@ typedef struct PRIListener {
     struct rcu_head rcu;
     IOMMUPRINotifier from_iommu;
     PCIDevice *dev;
-    IOMMUPRINotifier *user;     /* NULL once unregistered */
-    bool wants_abandoned;       /* @user is of pcie_pri_register() */
-    unsigned running;           /* calls of @user; more only with @lock */
+    IOMMUPRINotifier *user;     /* NULL after unregistration */
+    bool wants_abandoned;       /* @user is from pcie_pri_register() */
+    unsigned running;           /* calls of @user; @lock protects increments */
     bool ending;                /* a thread waits for these calls */
     bool registered;            /* with the IOMMU; under @registration */
     PRIPasid groups;
@@ -55,7 +56,7 @@ struct PCIEPRIState {
     QemuMutex lock;
     QemuCond idle;              /* a call of a notifier has ended */
     GHashTable *listeners;      /* by PASID; written with both locks */
-    /* Without a user, a call that is running, and groups */
+    /* Listeners without a user, calls in progress, and groups */
     QLIST_HEAD(, PRIListener) idle_listeners;
     PRILedger ledger;
     uint32_t last_user_id;
@@ -64,16 +65,16 @@ struct PCIEPRIState {
     uint32_t req_alloc;         /* at most the capacity; read anywhere */
     bool enable;                /* the Enable bit */
     bool enabled;               /* Enable, and not disabled by a failure */
-    PCIEPRIStats stats;         /* @groups_open is not kept here */
+    PCIEPRIStats stats;         /* except @groups_open */
     /* For migration only */
     int32_t nr_saved_groups;
     PRISavedGroup *saved_groups;
 };
 
 /*
- * Derive what depends on @enable, @status and the ledger.  While the interface
- * is disabled no group can be closed, so that no response is due to those that
- * are not.  Called with @lock held.
+ * Updates the members that depend on @enable, @status and the ledger.  While
+ * the interface is disabled no group can be closed, so that no response is due
+ * to groups that are not closed.  Called with @lock held.
  */
 static inline void pcie_pri_update(PCIEPRIState *pri)
 {
@@ -86,19 +87,19 @@ static inline void pcie_pri_update(PCIEPRIState *pri)
 
 /* ---- Listeners ---- */
 
-/* The callbacks of an IOMMU that takes page requests, or NULL */
+/* Returns the callbacks of an IOMMU that supports page requests, or NULL */
 const PCIIOMMUOps *pcie_pri_ops(const PCIDevice *dev);
 
 /* Find the listener of @pasid, or NULL.  Called with either lock held. */
 PRIListener *pcie_pri_find_listener(PCIEPRIState *pri, uint32_t pasid);
 
 /*
- * See whether a listener, some of whose groups have ended, has anything to
- * listen for.  Called with @lock held.
+ * Checks whether a listener, some of whose groups have ended, is idle.  Called
+ * with @lock held.
  */
 void pcie_pri_check_idle(PCIEPRIState *pri, PRIListener *listener);
 
-/* Unregister those that have nothing to listen for any more */
+/* Unregisters idle listeners */
 void pcie_pri_release_listeners(PCIDevice *dev);
 
 /*
@@ -110,12 +111,12 @@ void pcie_pri_drop_groups(PCIDevice *dev);
 /* End all groups without a response to any.  Called with @lock held. */
 void pcie_pri_forget_groups(PCIEPRIState *pri);
 
-/* Take over valid groups from a stream.  Called with both locks held. */
+/* Adds valid groups from a stream.  Called with both locks held. */
 void pcie_pri_load_groups(PCIEPRIState *pri, const PRISavedGroup *saved);
 
 /*
- * Listen for the responses to groups that have been loaded: the device model
- * may never register for some of them.
+ * Registers listeners for the responses to loaded groups: the device model may
+ * never register for some of their PASIDs.
  */
 void pcie_pri_listen_for_groups(PCIDevice *dev);
 

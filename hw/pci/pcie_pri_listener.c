@@ -25,7 +25,7 @@
 #include "pcie_pri_internal.h"
 #include "trace.h"
 
-/* The notifiers that the current thread is in, innermost first */
+/* The calls of notifiers in the current thread, innermost first */
 typedef struct PRICall {
     PRIListener *listener;
     struct PRICall *outer;
@@ -53,8 +53,8 @@ void pcie_pri_check_idle(PCIEPRIState *pri, PRIListener *listener)
 /* ---- Calls of notifiers ---- */
 
 /*
- * Begin a call for a group that has ended.  Returns NULL without a user that
- * wants the call.  Called with @lock held.
+ * Begin a call for a group that has ended.  Returns NULL if there is no user
+ * that wants the call.  Called with @lock held.
  */
 static IOMMUPRINotifier *pri_call_begin(PRIListener *listener,
                                         const PRIEndedGroup *ended)
@@ -67,7 +67,10 @@ static IOMMUPRINotifier *pri_call_begin(PRIListener *listener,
     return listener->user;
 }
 
-/* The call that pri_call_begin() has announced.  In an RCU section. */
+/*
+ * Do the call that pri_call_begin() has begun.  Called within an RCU read-side
+ * critical section.
+ */
 static void pri_call(PCIEPRIState *pri, PRIListener *listener,
                      IOMMUPRINotifier *user, PCIEPRIResponse *response)
 {
@@ -79,7 +82,7 @@ static void pri_call(PCIEPRIState *pri, PRIListener *listener,
 
     qatomic_dec(&listener->running);
     smp_mb__after_rmw();
-    /* Otherwise the thread that waits for this call sees that it has ended */
+    /* Otherwise a thread that begins to wait sees that this call has ended. */
     if (unlikely(qatomic_read(&listener->ending))) {
         QEMU_LOCK_GUARD(&pri->lock);
         qemu_cond_broadcast(&pri->idle);
@@ -211,7 +214,10 @@ void pcie_pri_forget_groups(PCIEPRIState *pri)
     pri_end_groups(pri, NULL);
 }
 
-/* Respond with a failure to a group that a reset has ended.  In RCU section. */
+/*
+ * Respond with a failure to a group that a reset has ended.  Called within an
+ * RCU read-side critical section.
+ */
 static void pri_respond_ended(PCIEPRIState *pri, const PRIEndedGroup *ended)
 {
     PRIListener *listener = container_of(ended->pasid, PRIListener, groups);
@@ -242,7 +248,7 @@ void pcie_pri_drop_groups(PCIDevice *dev)
     g_autofree PRIEndedGroup *ended = NULL;
     unsigned n;
 
-    /* Keeps the listeners */
+    /* RCU keeps the listeners allocated. */
     RCU_READ_LOCK_GUARD();
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
@@ -279,11 +285,11 @@ static PRIListener *pri_add_listener(PCIEPRIState *pri, uint32_t pasid)
     return listener;
 }
 
-/* Let a listener, which has none, have a user.  Called with @lock held. */
+/* Set the user of a listener that has none.  Called with @lock held. */
 static void pri_set_user(PCIEPRIState *pri, PRIListener *listener,
                          IOMMUPRINotifier *user, bool wants_abandoned)
 {
-    /* 0 is no user */
+    /* 0 means no user. */
     pri->last_user_id += pri->last_user_id == UINT32_MAX ? 2 : 1;
     listener->user = user;
     listener->wants_abandoned = wants_abandoned;
@@ -292,7 +298,7 @@ static void pri_set_user(PCIEPRIState *pri, PRIListener *listener,
     pcie_pri_check_idle(pri, listener);
 }
 
-/* Register with the IOMMU, if not done.  Called with @registration held. */
+/* Register with the IOMMU, if necessary.  Called with @registration held. */
 static int pri_start_listener(PCIDevice *dev, PRIListener *listener)
 {
     int ret = 0;
@@ -321,7 +327,7 @@ static int pri_register(PCIDevice *dev, uint32_t pasid,
         if (listener && (listener->user || listener->ending)) {
             return -EBUSY;
         }
-        /* It is there if groups of the user before are outstanding */
+        /* There is one if groups of a former user are outstanding. */
         listener = listener ?: pri_add_listener(pri, pasid);
     }
     ret = pri_start_listener(dev, listener);
@@ -364,7 +370,7 @@ int pcie_pri_register(PCIDevice *dev, uint32_t pasid,
            pri_register(dev, pasid, notifier, true);
 }
 
-/* How many of the calls in progress are by this thread? */
+/* Returns the number of calls in progress in this thread */
 static unsigned pri_own_calls(PRIListener *listener)
 {
     unsigned n = 0;
@@ -428,7 +434,7 @@ void pcie_pri_listen_for_groups(PCIDevice *dev)
         if (pcie_pri_ops(dev) && !pri_start_listener(dev, listener)) {
             continue;
         }
-        /* The IOMMU will not bring a response */
+        /* The IOMMU will not deliver a response. */
         QEMU_LOCK_GUARD(&pri->lock);
         pri_ledger_drop(&pri->ledger, &listener->groups, NULL);
         pcie_pri_check_idle(pri, listener);

@@ -5,15 +5,16 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * This interface of the Page Request capability serves the DMA engine of device
- * models with ATS.  The caller of pci_pri_request_page() chooses the index of a
- * group, and keeps to the Outstanding Page Request Allocation.  Here, the
- * capability does both before the first request of a group is sent.
+ * The DMA engine for device models with ATS uses this interface of the Page
+ * Request capability.  The caller of pci_pri_request_page() chooses the index
+ * of a group, and has to observe the Outstanding Page Request Allocation.  With
+ * these functions, the capability does both before the owner sends the first
+ * request of a group.
  *
  * A group has an owner, a pointer that comes back when the group ends.  Either
  * pcie_pri_abandon() returns true, or the notifier of the PASID is called with
  * PCIEPRIResponse.owner, but not both.  The notifier is not called for groups
- * that are left when pci_pri_unregister_notifier() returns.
+ * that are outstanding when pci_pri_unregister_notifier() returns.
  *
  * All functions are callable from any thread.  Except for pcie_pri_register()
  * and pcie_pri_send(), they call no other code, so that the caller may hold
@@ -29,11 +30,12 @@
 #include "pcie_pri_group.h"
 
 /**
- * struct PCIEPRIResponse: the response that a notifier of pcie_pri_register()
- * gets, which is called with a pointer to @response
+ * struct PCIEPRIResponse: response for a notifier of pcie_pri_register()
+ *
+ * The notifier is called with a pointer to @response.
  *
  * @response: code and index
- * @owner: of the group; NULL if it was not reserved, or is abandoned
+ * @owner: owner of the group; NULL if it was not reserved, or is abandoned
  * @reset: a reset has ended the group; the guest has not responded
  */
 typedef struct PCIEPRIResponse {
@@ -47,12 +49,12 @@ typedef struct PCIEPRIResponse {
  *
  * As pci_pri_register_notifier(), but the notifier gets a PCIEPRIResponse, and
  * is also called when abandoned groups end.  pci_pri_unregister_notifier()
- * undoes it, and waits for calls that are running: its caller must not hold
- * locks that the notifier takes, unless pcie_pri_is_busy() is false.
+ * undoes it, and waits for calls in progress: its caller must not hold locks
+ * that the notifier takes, unless pcie_pri_is_busy() returns false.
  *
  * @dev: the function
  * @pasid: 0 to 0xfffff, or PCI_NO_PASID
- * @notifier: stays allocated until it is unregistered
+ * @notifier: the notifier; it must stay allocated until it is unregistered
  *
  * Returns: as pci_pri_register_notifier()
  */
@@ -63,9 +65,10 @@ int pcie_pri_register(PCIDevice *dev, uint32_t pasid,
  * pcie_pri_reserve: reserve an index, and a part of the allocation, for a group
  *
  * @dev: a function with a PRI capability
- * @pasid: has a notifier of pcie_pri_register()
+ * @pasid: a PASID with a notifier of pcie_pri_register()
  * @owner: not NULL
- * @n: how many requests are wanted, at least 1; set to how many have room
+ * @n: number of requests that the owner wants to send, at least 1; reduced to
+ *     the number that the allocation has room for
  * @ref: set to the group
  *
  * Returns: true; false if there is no room, no index, or no notifier.
@@ -85,7 +88,7 @@ bool pcie_pri_reserve(PCIDevice *dev, uint32_t pasid, void *owner, uint32_t *n,
  * @addr: an address in the page
  * @last: this is the last request of the group
  * @ref: from pcie_pri_reserve(); its last request has not been sent
- * @is_write: write access is wanted, else read access
+ * @is_write: true to request write access, false for read access
  *
  * Returns: 0; -EAGAIN if a response or a reset has ended the group; or an error
  * of pci_pri_request_page(), when the request has not been sent.
@@ -95,7 +98,7 @@ int pcie_pri_send(PCIDevice *dev, uint32_t pasid, bool priv_req, bool exec_req,
                   bool is_write);
 
 /**
- * pcie_pri_keep_last: give back what is reserved for a group, but for its last
+ * pcie_pri_keep_last: give back the allocation of a group, except for its last
  * request
  *
  * @dev: the function
@@ -105,7 +108,7 @@ int pcie_pri_send(PCIDevice *dev, uint32_t pasid, bool priv_req, bool exec_req,
 void pcie_pri_keep_last(PCIDevice *dev, uint32_t pasid, const PRIGroupRef *ref);
 
 /**
- * pcie_pri_abandon: end a group as far as its owner is concerned
+ * pcie_pri_abandon: abandon a group
  *
  * The group keeps its index and its part of the allocation until the response,
  * if one is due (10.4.2).
@@ -120,16 +123,18 @@ void pcie_pri_keep_last(PCIDevice *dev, uint32_t pasid, const PRIGroupRef *ref);
 bool pcie_pri_abandon(PCIDevice *dev, uint32_t pasid, const PRIGroupRef *ref);
 
 /**
- * pcie_pri_get_room: how many requests does the allocation have room for?
+ * pcie_pri_get_room: get the number of requests that the allocation has room
+ * for
  *
  * @dev: any PCI function; there is no room without PRI capability
  *
- * Returns: the allocation without requests that are outstanding or reserved
+ * Returns: the allocation minus requests that are outstanding or reserved
  */
 uint32_t pcie_pri_get_room(const PCIDevice *dev);
 
 /**
- * pcie_pri_is_busy: does a PASID have groups, or is its notifier being called?
+ * pcie_pri_is_busy: check whether a PASID has groups, or a call of its notifier
+ * is in progress
  *
  * @dev: any PCI function
  * @pasid: a PASID, or PCI_NO_PASID
@@ -137,7 +142,8 @@ uint32_t pcie_pri_get_room(const PCIDevice *dev);
 bool pcie_pri_is_busy(PCIDevice *dev, uint32_t pasid);
 
 /**
- * pcie_pri_has_to_settle: are responses due to abandoned or loaded groups?
+ * pcie_pri_has_to_settle: check whether responses to abandoned or loaded groups
+ * are due
  *
  * See pcie_pri_has_loaded_groups().  The notifier of @pasid is called when one
  * of them ends.

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The registers are part of configuration space.  The groups to which responses
- * are due come in a subsection, which is there only if there are any.
+ * The registers are part of configuration space.  A subsection contains the
+ * groups to which responses are due; it is present only if there are any.
  */
 
 #include "qemu/osdep.h"
@@ -44,8 +44,8 @@ static int pri_groups_post_save(void *opaque)
 }
 
 /*
- * Load the groups, or none if no function can have such groups: then this
- * returns the name of the field that is wrong.
+ * Loads the groups if they are valid; otherwise loads none and returns the name
+ * of the invalid field.
  */
 static const char *pri_load_groups(PCIEPRIState *pri)
 {
@@ -82,7 +82,7 @@ static int pri_groups_post_load(void *opaque, int version_id)
     return 0;
 }
 
-/* A load that has failed may have left some */
+/* Frees groups that a failed load may have left */
 static int pri_groups_pre_load(void *opaque)
 {
     PCIEPRIState *pri = opaque;
