@@ -16,13 +16,13 @@
  * responses calls a function of pci_ats_dma.c.
  *
  * Locks, in the order in which they are taken.  With @lock held, these files
- * call no other functions than their own and those of pcie_pri_requester.h:
+ * call only their own functions and functions of pcie_pri_requester.h:
  *
  *   PCIATSDMA.listener_lock  the table of listeners.  Held while notifiers are
  *                            registered and unregistered.  A notifier takes it
  *                            only to run a transfer, which keeps its listener
  *                            registered.  A listener whose notifier runs is
- *                            not unregistered to make room for another.
+ *                            not unregistered in favour of another.
  *   PCIATSDMA.lock           groups, lists of transfers, life, and all members
  *                            that are marked below as written under @lock
  */
@@ -74,7 +74,7 @@ struct DMARange {
 /* Which threads run a transfer; constant */
 typedef enum DMAMode {
     DMA_SYNC,                   /* the caller */
-    DMA_SYNC_BQL,               /* the caller, who cannot wait for the guest */
+    DMA_SYNC_BQL,               /* the caller, which must not wait */
     DMA_ASYNC,                  /* the worker */
     DMA_ASYNC_INLINE,           /* threads that hold the BQL, or the worker */
 } DMAMode;
@@ -181,7 +181,7 @@ struct PCIATSDMA {
     DMAWorker worker;           /* leaves DMA_WORKER_RUNNING without @lock */
 };
 
-/* Delay of a transfer whose page requests found no room */
+/* Delay of a transfer when the allocation does not permit its page requests */
 #define DMA_BACKOFF_MS      1
 
 typedef enum DMAStep {
@@ -199,8 +199,8 @@ void dma_transfer_init(DMATransfer *t, PCIATSDMA *dma, DMAMode mode,
 DMAStep dma_transfer_step(DMATransfer *t);
 
 /*
- * Send the last request of each unclosed group.  Returns false if there is no
- * room now.
+ * Send the last request of each unclosed group.  Returns false if the
+ * allocation does not permit this now.
  */
 bool dma_transfer_send_last(DMATransfer *t);
 

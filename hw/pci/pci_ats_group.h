@@ -64,18 +64,18 @@ typedef struct DMAGroups {
 /**
  * dma_group_open: open a group for a range
  *
- * Prefetch finds no room while a range is starved.
+ * Prefetch gets no group while a range is starved.
  *
  * @range: the range that waits for the response; the listener of its transfer
  *         is registered for responses
  * @first: address of the first page
  * @unit: size of a page in bytes
  * @n: number of pages, at least 1; reduced to the number that the allocation
- *     has room for
- * @demand: true for a demand page request.  If there is no room for it, the
- *          range becomes starved.
+ *     permits
+ * @demand: true for a demand page request.  If the allocation does not permit
+ *          it, the range becomes starved.
  *
- * Returns: the group, or NULL if there is no room.
+ * Returns: the group, or NULL if the allocation does not permit one.
  */
 DMAGroup *dma_group_open(DMARange *range, hwaddr first, hwaddr unit, unsigned n,
                          bool demand);
@@ -138,7 +138,7 @@ DMAGroup *dma_group_find(const DMARange *range, hwaddr addr);
 bool dma_group_is_due(const DMARange *range);
 
 /**
- * dma_group_set_starved: set whether a demand page request found no room
+ * dma_group_set_starved: set whether a demand page request found no allocation
  *
  * Demand page requests have precedence over prefetch.
  *

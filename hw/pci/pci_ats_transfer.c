@@ -431,7 +431,7 @@ static DMAGroup *range_open_group(DMARange *range, hwaddr addr, unsigned *n,
 
 /*
  * Request at most @n pages from @addr on, as one group.  Returns the number of
- * pages, or an error: -ENOSPC if there is no room now.
+ * pages, or an error: -ENOSPC if the allocation or the queue is used up now.
  */
 static int range_request_group(DMARange *range, hwaddr addr, unsigned n)
 {
@@ -462,8 +462,8 @@ static int range_request_group(DMARange *range, hwaddr addr, unsigned n)
 }
 
 /*
- * Send the last request of the unclosed group.  Returns -ENOSPC if there is no
- * room now.
+ * Send the last request of the unclosed group.  Returns -ENOSPC if the queue is
+ * full now.
  */
 static int range_send_last(DMARange *range)
 {
@@ -680,7 +680,7 @@ static bool range_should_prefetch(const DMARange *range)
            range->prefetched < MIN(t->left, WINDOW / 2);
 }
 
-/* Check whether the allocation has room for a group of useful size */
+/* Check whether the allocation permits a group of useful size */
 static bool prefetch_has_room(PCIATSDMA *dma)
 {
     uint32_t alloc = pcie_pri_get_req_alloc(dma->dev);
@@ -809,7 +809,7 @@ static DMAStep range_request(DMARange *range)
         return DMA_STEP_CONTINUES;
     }
     if (transfer_may_wait(t) && transfer_start_prefetch(t)) {
-        /* Prefetch requests this page and the next ones, if there is room. */
+        /* Prefetch requests this page and the next ones, within its limits. */
         return DMA_STEP_CONTINUES;
     }
     return range_fault(range);

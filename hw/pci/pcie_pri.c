@@ -83,8 +83,9 @@ uint32_t pcie_pri_get_req_alloc(const PCIDevice *dev)
 }
 
 /*
- * The register keeps what the guest writes.  The capacity is the upper limit of
- * what the function can use (10.5.2.4).  Called with @lock held.
+ * Read the allocation.  The register keeps the value that the guest writes,
+ * but the function can use at most its capacity (10.5.2.4).  Called with @lock
+ * held.
  */
 static void pri_load_req_alloc(PCIDevice *dev)
 {
@@ -263,7 +264,7 @@ typedef struct PRIRequest {
     PRIGroupRef ref;            /* if not @reserved, @ref.prgi only */
 } PRIRequest;
 
-/* Finds the listener of a PASID with a user.  Called with @lock held. */
+/* Find the listener of a PASID with a user.  Called with @lock held. */
 static PRIListener *pri_find_user(PCIEPRIState *pri, uint32_t pasid)
 {
     PRIListener *listener = pcie_pri_find_listener(pri, pasid);
@@ -271,7 +272,7 @@ static PRIListener *pri_find_user(PCIEPRIState *pri, uint32_t pasid)
     return listener && listener->user ? listener : NULL;
 }
 
-/* Accounts for a request before it is sent */
+/* Account for a request before it is sent */
 static int pri_account(PCIEPRIState *pri, PRIRequest *rq)
 {
     PRIListener *listener;

@@ -176,8 +176,8 @@ static bool pri_has_room(const PRILedger *l, int more, uint32_t alloc)
 }
 
 /*
- * Drops groups other than @keep until there is room.  Returns false if it must
- * not drop groups.
+ * Drops groups other than @keep until the allocation suffices.  Returns false
+ * if it must not drop groups.
  */
 static bool pri_make_room(PRILedger *l, const PRIGroup *keep, int more,
                           uint32_t alloc)

@@ -8,9 +8,9 @@
  * The ledger is the one owner of the page request groups of a function: it
  * allocates their PRG indices, knows their states, and accounts for their parts
  * of the Outstanding Page Request Allocation.  It is a plain data structure: it
- * takes no lock, calls nothing, and the caller serializes all calls.  Members
- * that are marked "read anywhere" are written atomically, for readers without
- * the lock of the caller.
+ * takes no lock and calls no callbacks; the caller serializes all calls.
+ * Members that are marked "read anywhere" are written atomically, for readers
+ * without the lock of the caller.
  *
  * There are two kinds of groups.  The ledger allocates the index of a reserved
  * group, which is unique in the function; such a group has an owner, for which
@@ -163,18 +163,20 @@ void pri_pasid_init(PRIPasid *p, uint32_t pasid);
 /**
  * pri_ledger_reserve: allocate an index, and a part of the allocation
  *
- * Drops SENDING groups that were not reserved, oldest first, to have room for
- * one request, unless there are LOADED or ABANDONED groups.
+ * Drops SENDING groups that were not reserved, oldest first, if otherwise the
+ * allocation does not permit any request, unless there are LOADED or ABANDONED
+ * groups.
  *
  * @l: the ledger
  * @p: the PASID of the requests
  * @alloc: Outstanding Page Request Allocation
  * @owner: not NULL
  * @n: number of requests that the owner wants to send, at least 1; reduced to
- *     the number that the allocation has room for
+ *     the number that the allocation permits
  * @ref: set to the group, which is RESERVED
  *
- * Returns: true if there is room for a request, and an index
+ * Returns: true; false if the allocation permits no request, or all indices are
+ * in use
  */
 bool pri_ledger_reserve(PRILedger *l, PRIPasid *p, uint32_t alloc, void *owner,
                         uint32_t *n, PRIGroupRef *ref);

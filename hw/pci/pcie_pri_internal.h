@@ -72,7 +72,7 @@ struct PCIEPRIState {
 };
 
 /*
- * Updates the members that depend on @enable, @status and the ledger.  While
+ * Update the members that depend on @enable, @status and the ledger.  While
  * the interface is disabled no group can be closed, so that no response is due
  * to groups that are not closed.  Called with @lock held.
  */
@@ -94,12 +94,12 @@ const PCIIOMMUOps *pcie_pri_ops(const PCIDevice *dev);
 PRIListener *pcie_pri_find_listener(PCIEPRIState *pri, uint32_t pasid);
 
 /*
- * Checks whether a listener, some of whose groups have ended, is idle.  Called
+ * Check whether a listener, some of whose groups have ended, is idle.  Called
  * with @lock held.
  */
 void pcie_pri_check_idle(PCIEPRIState *pri, PRIListener *listener);
 
-/* Unregisters idle listeners */
+/* Unregister idle listeners */
 void pcie_pri_release_listeners(PCIDevice *dev);
 
 /*
@@ -111,11 +111,11 @@ void pcie_pri_drop_groups(PCIDevice *dev);
 /* End all groups without a response to any.  Called with @lock held. */
 void pcie_pri_forget_groups(PCIEPRIState *pri);
 
-/* Adds valid groups from a stream.  Called with both locks held. */
+/* Add valid groups from a stream.  Called with both locks held. */
 void pcie_pri_load_groups(PCIEPRIState *pri, const PRISavedGroup *saved);
 
 /*
- * Registers listeners for the responses to loaded groups: the device model may
+ * Register listeners for the responses to loaded groups: the device model may
  * never register for some of their PASIDs.
  */
 void pcie_pri_listen_for_groups(PCIDevice *dev);

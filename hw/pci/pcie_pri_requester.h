@@ -68,10 +68,11 @@ int pcie_pri_register(PCIDevice *dev, uint32_t pasid,
  * @pasid: a PASID with a notifier of pcie_pri_register()
  * @owner: not NULL
  * @n: number of requests that the owner wants to send, at least 1; reduced to
- *     the number that the allocation has room for
+ *     the number that the allocation permits
  * @ref: set to the group
  *
- * Returns: true; false if there is no room, no index, or no notifier.
+ * Returns: true; false if the allocation permits no request, or there is no
+ * free index or no notifier.
  */
 bool pcie_pri_reserve(PCIDevice *dev, uint32_t pasid, void *owner, uint32_t *n,
                       PRIGroupRef *ref);
@@ -123,10 +124,9 @@ void pcie_pri_keep_last(PCIDevice *dev, uint32_t pasid, const PRIGroupRef *ref);
 bool pcie_pri_abandon(PCIDevice *dev, uint32_t pasid, const PRIGroupRef *ref);
 
 /**
- * pcie_pri_get_room: get the number of requests that the allocation has room
- * for
+ * pcie_pri_get_room: get the unused part of the allocation
  *
- * @dev: any PCI function; there is no room without PRI capability
+ * @dev: any PCI function; the result is 0 without PRI capability
  *
  * Returns: the allocation minus requests that are outstanding or reserved
  */

@@ -5,13 +5,13 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A device model hands over a transfer: where in memory, on behalf of which
- * PASID, and either a buffer or a function that works on the memory in place.
+ * A device model submits a transfer: address ranges, a PASID, and either a
+ * buffer or a function that works on the memory in place.
  * The DMA engine looks up the ATC of the function, sends translation requests
  * and page requests, and accesses memory with the requests that the guest has
  * enabled: translated, untranslated, or untranslated with a PASID.
  *
- * A device with shared virtual memory needs this much:
+ * A device model with shared virtual memory needs the following code:
  *
  *     static void my_realize(PCIDevice *pci, Error **errp)
  *     {
@@ -24,7 +24,7 @@
  *     static void my_done(void *opaque, int ret)       (in the worker thread)
  *     {
  *         BQL_LOCK_GUARD();
- *         ... tell the guest, with an interrupt, say
+ *         ... notify the guest, for example by an interrupt
  *         object_unref(OBJECT(s));
  *     }
  *
@@ -60,20 +60,20 @@
  * A device model with threads of its own calls pci_ats_dma_run() in them, which
  * returns when the data has been moved, in place of pci_ats_dma_submit().
  *
- * Data is moved in the order of addresses.  Missing pages are requested ahead
- * of it, as many at once as the Outstanding Page Request Allocation and the 512
- * PRG indices allow.
+ * The engine moves data in the order of addresses.  It prefetches missing pages
+ * ahead of the data, within the Outstanding Page Request Allocation and the 512
+ * PRG indices.
  *
- * Only RAM is accessed.  A device model may do DMA in threads for which other
- * threads wait with the BQL held; such a thread must not access registers of
- * this device or of the hot-plug controller that removes it.
+ * The engine accesses RAM only.  A device model may do DMA in threads for which
+ * other threads wait with the BQL held; such a thread must not access registers
+ * of this device or of the hot-plug controller that removes it.
  *
- * While ATS is off, requests go untranslated.  They fail if the IOMMU cannot be
- * used by threads (pci_iommu_is_thread_safe()); a warning is printed once.
- * While PRI is off, or after the guest has refused a page, an access to a
- * missing page fails.  The engine manages the PRG indices and the Outstanding
- * Page Request Allocation, so the device model must send no page requests of
- * the function by other means.
+ * While ATS is off, the engine sends untranslated requests.  They fail if
+ * threads cannot use the IOMMU (pci_iommu_is_thread_safe()); QEMU prints a
+ * warning once.  While PRI is off, or after the guest has refused a page, an
+ * access to a missing page fails.  The engine manages the PRG indices and the
+ * Outstanding Page Request Allocation.  Therefore the device model must not
+ * send page requests of the function by other means.
  */
 
 #ifndef HW_PCI_PCI_ATS_DMA_H
@@ -85,7 +85,7 @@
 
 typedef struct PCIATSDMA PCIATSDMA;
 
-/* Ranges that one transfer can have */
+/* Maximum number of ranges of a transfer */
 #define PCI_ATS_DMA_RANGES  3
 
 /*
@@ -97,32 +97,32 @@ typedef struct PCIATSDMA PCIATSDMA;
 #define PCI_ATS_DMA_NO_PRI          (1u << 2) /* send no page requests */
 /*
  * Move all data in front of a page that the guest refuses, so that
- * PCIATSDMAResult names the page.  Prefetch begins with the first page that is
- * missing.  Without this flag, prefetch begins at once, and the transfer ends
- * as soon as the guest has refused any page of it.
+ * PCIATSDMAResult identifies the page.  Prefetch begins at the first missing
+ * page.  Without this flag, prefetch begins at once, and the transfer ends as
+ * soon as the guest has refused any page of it.
  */
 #define PCI_ATS_DMA_EXACT           (1u << 3)
 /*
  * Use translated requests only.  The transfer ends with -EPERM while ATS is
- * off, -ENODEV when no IOMMU answers translation requests, and -EFAULT at an
- * address that may be accessed untranslated only.
+ * off, -ENODEV when no IOMMU supports translation requests, and -EFAULT at an
+ * address that permits untranslated requests only.
  */
 #define PCI_ATS_DMA_TRANSLATED_ONLY (1u << 4)
 /*
- * Only for pci_ats_dma_submit().  If the caller holds the BQL, and the transfer
- * has at most 4 KiB, it need not wait for the worker thread: the thread with
- * the BQL that submits it, or that receives the response to its page request,
- * may call the functions of the device model.  PCIATSDMADone must not submit a
- * transfer then.
+ * For pci_ats_dma_submit() only.  If the caller holds the BQL, and the transfer
+ * has at most 4 KiB, the transfer need not wait for the worker thread: the
+ * thread that submits it with the BQL held, or that receives the response to
+ * its page request with the BQL held, may call the functions of the device
+ * model.  Then PCIATSDMADone must not submit a transfer.
  */
 #define PCI_ATS_DMA_INLINE          (1u << 5)
 
 /**
  * struct PCIATSDMARange: one address range of a transfer
  *
- * @addr: first address, any alignment
- * @dir: %DMA_DIRECTION_TO_DEVICE if memory is read,
- *       %DMA_DIRECTION_FROM_DEVICE if it is written
+ * @addr: first address, with any alignment
+ * @dir: %DMA_DIRECTION_TO_DEVICE reads memory, %DMA_DIRECTION_FROM_DEVICE
+ *       writes it
  */
 typedef struct PCIATSDMARange {
     hwaddr addr;
@@ -132,11 +132,11 @@ typedef struct PCIATSDMARange {
 /**
  * PCIATSDMAVisit: work on memory in place
  *
- * Called for one piece of the ranges after the other, in the order of their
+ * The engine calls it for each piece of the ranges, in the order of their
  * addresses, in the thread that runs the transfer: the caller of
- * pci_ats_dma_run(), or the worker thread, or as %PCI_ATS_DMA_INLINE says.  An
- * invalidation of the translations waits until it returns: it must not take the
- * BQL, wait, call the IOMMU, or start a transfer.
+ * pci_ats_dma_run(), the worker thread, or another thread as described for
+ * %PCI_ATS_DMA_INLINE.  An invalidation of the translations waits until it
+ * returns: it must not take the BQL, wait, call the IOMMU, or start a transfer.
  *
  * The guest may write to the memory at any time: a second read may return other
  * data.
@@ -144,7 +144,7 @@ typedef struct PCIATSDMARange {
  * @opaque: PCIATSDMATransfer.opaque
  * @data: the memory, @len bytes of each range, in the order of
  *        PCIATSDMATransfer.range
- * @len: in bytes, 1 to 256 KiB
+ * @len: length in bytes, 1 to 256 KiB
  *
  * Returns: false to end the transfer here, with success
  */
@@ -156,15 +156,16 @@ typedef bool PCIATSDMAVisit(void *opaque, void *const *data, size_t len);
  * @pasid: 0 to 0xfffff, or PCI_NO_PASID
  * @flags: PCI_ATS_DMA_*
  * @num_ranges: 1 to %PCI_ATS_DMA_RANGES; 1 if @buf is set
- * @range: the ranges; the transfer moves through all of them in step
- * @len: bytes of each range; 0 does nothing
- * @buf: @len bytes that are copied from or to the range; NULL if @visit is set
+ * @range: the ranges; the transfer advances in all of them in step
+ * @len: length of each range in bytes; the engine does nothing for 0
+ * @buf: buffer of @len bytes for a copy from or to the range; NULL if @visit is
+ *       set
  * @visit: called for each piece if @buf is NULL
  * @opaque: for @visit
  * @cancel: NULL, or a flag that the device model sets atomically to end the
- *          transfer with -ECANCELED.  After that, no further page request group
- *          is opened and at most 256 KiB are accessed.  A transfer that waits
- *          for a page ends when the response comes.
+ *          transfer with -ECANCELED.  After that, the engine opens no further
+ *          page request group and accesses at most 256 KiB.  A parked transfer
+ *          ends when the response arrives.
  */
 typedef struct PCIATSDMATransfer {
     uint32_t pasid;
@@ -179,10 +180,10 @@ typedef struct PCIATSDMATransfer {
 } PCIATSDMATransfer;
 
 /**
- * struct PCIATSDMAResult: how far a transfer came
+ * struct PCIATSDMAResult: progress of a transfer
  *
- * @moved: bytes of each range, from the first one on, that have been copied or
- *         visited
+ * @moved: number of bytes of each range, from the first one on, that have been
+ *         copied or visited
  * @failed: after an error, the index of the range in which the transfer could
  *          not continue.  With %PCI_ATS_DMA_EXACT, after -EFAULT, the missing
  *          page is the one at @moved bytes from the start of this range.
@@ -193,20 +194,22 @@ typedef struct PCIATSDMAResult {
 } PCIATSDMAResult;
 
 /**
- * PCIATSDMADone: an asynchronous transfer has ended
+ * PCIATSDMADone: report the end of an asynchronous transfer
  *
- * Called once per transfer, without the BQL, from the worker thread; or as
- * %PCI_ATS_DMA_INLINE says.  May take the BQL, submit further transfers, and
- * call pci_ats_dma_close(), or cause the device model to call it: an interrupt
- * message, for example, can unplug the device that sends it.
+ * The worker thread calls it once per transfer, without the BQL; with
+ * %PCI_ATS_DMA_INLINE another thread may call it.  It may take the BQL, submit
+ * further transfers, and call pci_ats_dma_close(), or cause the device model to
+ * call it: an interrupt message, for example, can unplug the device that sends
+ * it.
  *
- * The call may come after pci_ats_dma_close() has returned, for a transfer that
- * it has ended.  @opaque has to stay valid until then.  A device model that
- * refers to its device there holds a reference to it for each transfer, see
- * object_ref(), and drops it in this function, with the BQL held.
+ * For a transfer that pci_ats_dma_close() has ended, the call may happen after
+ * that function has returned.  @opaque has to stay valid until then.  A device
+ * model that uses its device in this function holds a reference to the device
+ * for each transfer, see object_ref(), and drops it in this function, with the
+ * BQL held.
  *
- * @opaque: as handed to pci_ats_dma_submit()
- * @ret: as pci_ats_dma_run() returns it
+ * @opaque: from pci_ats_dma_submit()
+ * @ret: 0 or an error, as for pci_ats_dma_run()
  */
 typedef void PCIATSDMADone(void *opaque, int ret);
 
@@ -218,8 +221,8 @@ typedef void PCIATSDMADone(void *opaque, int ret);
  * @dev: the function
  * @atc_entries: capacity of the ATC, see pci_atc_new()
  *
- * Returns: the engine; to be closed with pci_ats_dma_close() when @dev is
- * unrealized.
+ * Returns: the engine; the caller closes it with pci_ats_dma_close() when @dev
+ * is unrealized.
  */
 PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries);
 
@@ -231,9 +234,10 @@ PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries);
  * on its behalf any more; and the notifiers are unregistered.
  *
  * Asynchronous transfers that have not ended end with -ECANCELED.  The worker
- * thread reports these ends, possibly after this function has returned: it does
- * not wait for any PCIATSDMADone.  Transfers that these functions submit end
- * with -ECANCELED, too.  The caller uses @dma for nothing else from here on.
+ * thread reports these ends, possibly after pci_ats_dma_close() has returned,
+ * which does not wait for any PCIATSDMADone.  Transfers that PCIATSDMADone
+ * submits end with -ECANCELED, too.  The caller must not use @dma otherwise
+ * after this call.
  *
  * Synchronous transfers must have returned.  A device model with threads of its
  * own ends them with pci_ats_dma_suspend() and joins these threads first.
@@ -248,30 +252,30 @@ void pci_ats_dma_close(PCIATSDMA *dma);
 /**
  * pci_ats_dma_run: run a transfer, and wait until it has ended
  *
- * Callable from any thread, by many at once.  A thread that holds the BQL
- * cannot wait for the guest to respond to a page request: see -EWOULDBLOCK.
+ * Callable from any thread, concurrently.  A thread that holds the BQL cannot
+ * wait for the guest to respond to a page request: see -EWOULDBLOCK.
  *
- * When it returns, the responses to all of its page requests have come, or the
- * guest cannot respond any more.  If transfers are suspended, their responses
- * are waited for by pci_ats_dma_settle().
+ * When it returns, the responses to all of its page requests have arrived, or
+ * the guest cannot respond any more.  If transfers are suspended, it does not
+ * wait for responses, but pci_ats_dma_settle() does.
  *
  * @dma: from pci_ats_dma_new()
  * @transfer: the transfer
- * @result: set to how far it came; may be NULL
+ * @result: set to the progress of the transfer; may be NULL
  *
  * Returns: 0; -EPERM when bus mastering, or the PASID or a permission in the
  * flags, is off; -EINVAL when a range wraps, or the PASID is wider than the
  * PASID capability of the function; -EFAULT when an address is not mapped with
- * the permission that is needed, and the guest does not map it or cannot be
- * sent a page request, or the IOMMU blocked the request, or an untranslated
+ * the required permission, and the guest does not map it or the function cannot
+ * send a page request, or the IOMMU blocked the request, or an untranslated
  * request does not lead to RAM or would go to an IOMMU that threads cannot use;
- * -EIO when an address is translated to one that is not RAM; -ECANCELED when
- * the guest reset or disabled the page request interface, or responded with
- * Response Failure, or pci_ats_dma_cancel() was called, or the transfer was
- * cancelled, or transfers are suspended; -EWOULDBLOCK when the BQL is held and
- * a page request is needed: use pci_ats_dma_submit(); -EBUSY when so many
- * PASIDs are in use at this moment that no other can be registered, or the BQL
- * is held and the translation was invalidated each time it had been obtained.
+ * -EIO when the target of a translation is not RAM; -ECANCELED when the guest
+ * reset or disabled the page request interface, or responded with Response
+ * Failure, or pci_ats_dma_cancel() was called, or the transfer was cancelled,
+ * or transfers are suspended; -EWOULDBLOCK when the BQL is held and a page
+ * request is needed: use pci_ats_dma_submit(); -EBUSY when so many PASIDs are
+ * in use at this moment that no other can be registered, or the BQL is held and
+ * the IOMMU invalidated the translation each time that it had been obtained.
  * After an error some of the data may have been moved.
  */
 int pci_ats_dma_run(PCIATSDMA *dma, const PCIATSDMATransfer *transfer,
@@ -288,36 +292,35 @@ int pci_ats_dma_run(PCIATSDMA *dma, const PCIATSDMATransfer *transfer,
  *            is called
  * @done: called when the transfer has ended, with the error that
  *        pci_ats_dma_run() returns to a thread without the BQL
- * @opaque: for @done
+ * @opaque: argument of @done
  */
 void pci_ats_dma_submit(PCIATSDMA *dma, const PCIATSDMATransfer *transfer,
                         PCIATSDMADone *done, void *opaque);
 
 /**
- * pci_ats_dma_settle: wait for responses that no transfer waits for
+ * pci_ats_dma_settle: wait for responses for which no transfer waits
  *
  * The guest has to respond to the page requests of synchronous transfers that
- * were suspended, and to those that came with the migration stream, before the
- * function says that it no longer uses a PASID (PCIe 5.0, 6.20.1).  This
- * function waits until the guest has, or cannot any more, or transfers are
- * suspended.
+ * were suspended, and of loaded groups, before the function reports that it no
+ * longer uses a PASID (PCIe 5.0, 6.20.1).  This function waits until the guest
+ * has responded, or cannot respond any more, or transfers are suspended.
  *
  * Called without the BQL.
  *
  * @dma: from pci_ats_dma_new()
  * @pasid: 0 to 0xfffff, or PCI_NO_PASID
  *
- * Returns: false if transfers are suspended, and responses are still to come
+ * Returns: true; false if transfers are suspended, and responses are still due
  */
 bool pci_ats_dma_settle(PCIATSDMA *dma, uint32_t pasid);
 
 /**
- * pci_ats_dma_recheck: follow a change of the function's configuration space
+ * pci_ats_dma_recheck: apply a change of the function's configuration space
  *
- * Called after configuration space has been written.  When it returns, no
- * translation request, page request or access to memory that has been switched
- * off is in progress, and transfers that wait for the response to a page
- * request end with an error if they cannot continue.
+ * Called after a write to configuration space.  When it returns, no translation
+ * request, page request or access to memory that the guest has disabled is in
+ * progress, and transfers that wait for a response end with an error if they
+ * cannot continue.
  *
  * Called with the BQL held.
  *
@@ -329,9 +332,9 @@ void pci_ats_dma_recheck(PCIATSDMA *dma);
  * pci_ats_dma_cancel: end all transfers with -ECANCELED
  *
  * When it returns, no PCIATSDMAVisit runs or will be called for a transfer that
- * was started before, and for these transfers no translation request, page
- * request or access to memory is made any more.  Their ends are reported when
- * the guest has responded to their page requests, or has disabled them.
+ * was started earlier, and these transfers make no translation request, page
+ * request or access to memory any more.  The engine reports their ends when the
+ * guest has responded to their page requests, or has disabled page requests.
  *
  * Called with the BQL held.
  *
@@ -340,12 +343,12 @@ void pci_ats_dma_recheck(PCIATSDMA *dma);
 void pci_ats_dma_cancel(PCIATSDMA *dma);
 
 /**
- * pci_ats_dma_suspend: end all transfers, and let none begin
+ * pci_ats_dma_suspend: end all transfers, and hold off new ones
  *
- * Like pci_ats_dma_cancel(); and all transfers that are started before
- * pci_ats_dma_resume() end with -ECANCELED, too.  Synchronous transfers do not
- * wait for the guest any more: a thread that runs them can be joined with the
- * BQL held.
+ * Like pci_ats_dma_cancel().  In addition, all transfers that are started
+ * before pci_ats_dma_resume() end with -ECANCELED.  Synchronous transfers do
+ * not wait for the guest any more, so that a thread that runs them can be
+ * joined with the BQL held.
  *
  * Called with the BQL held.
  *
@@ -363,7 +366,7 @@ void pci_ats_dma_suspend(PCIATSDMA *dma);
 void pci_ats_dma_resume(PCIATSDMA *dma);
 
 /**
- * pci_ats_dma_get_stats: statistics of the ATC
+ * pci_ats_dma_get_stats: read the statistics of the ATC
  *
  * Callable from any thread.
  *

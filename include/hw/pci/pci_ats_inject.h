@@ -5,9 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Faults of real links and devices, on demand, for tests of a guest.  The user
- * requests them by properties of the device, at any time, and the DMA engine of
- * the function (pci_ats_dma.h) injects them.
+ * Fault injection provides faults of real links and devices for tests of a
+ * guest.  The user requests them by properties of the device, at any time, and
+ * the DMA engine of the function (pci_ats_dma.h) injects them.
  */
 
 #ifndef HW_PCI_PCI_ATS_INJECT_H
@@ -19,8 +19,8 @@
 /**
  * struct PCIATSInject: the faults to inject
  *
- * Written by the setters of the properties, read by any thread, both
- * atomically.
+ * The setters of the properties write the members, and any thread reads them,
+ * both atomically.
  *
  * @drop_responses: property "x-drop-responses": number of responses to page
  *     requests that the function loses from now on.  A transfer that waits for
@@ -46,7 +46,7 @@ typedef struct PCIATSInject {
  * Called in instance_init.
  *
  * @obj: the device
- * @inject: the values, part of @obj; all 0 to begin with
+ * @inject: the values, part of @obj; all are initially 0
  */
 void pci_ats_inject_add_properties(Object *obj, PCIATSInject *inject);
 
@@ -56,24 +56,25 @@ void pci_ats_inject_add_properties(Object *obj, PCIATSInject *inject);
  * Called once, directly after pci_ats_dma_new(), with the BQL held.
  *
  * @dma: from pci_ats_dma_new()
- * @inject: the faults; has to stay until pci_ats_dma_close()
+ * @inject: the faults; must stay allocated until pci_ats_dma_close()
  */
 void pci_ats_dma_set_inject(PCIATSDMA *dma, PCIATSInject *inject);
 
 /**
  * pci_ats_dma_flood: send page requests without regard to the allocation
  *
- * Each is a group of its own, for reading one page.  The responses have no
- * effect.
+ * Each request forms its own group, for reading one page.  The responses have
+ * no effect.
  *
  * Called with the BQL held.
  *
  * @dma: from pci_ats_dma_new()
  * @pasid: 0 to 0xfffff, or PCI_NO_PASID
- * @addr: of the first page; the others follow it
+ * @addr: address of the first page; the other pages follow it
  * @n: number of page requests
  *
- * Returns: how many the IOMMU took; 0 while ATS or PRI is off.
+ * Returns: the number of requests that the IOMMU accepted; 0 while ATS or PRI
+ * is off.
  */
 uint32_t pci_ats_dma_flood(PCIATSDMA *dma, uint32_t pasid, hwaddr addr,
                            uint32_t n);
