@@ -157,7 +157,9 @@ static void model_grant(const Model *m, Page *page, uint64_t size)
 }
 
 /*
- * Sets the address of a first-stage table, and why flags cannot be set (3.8.1)
+ * Sets @addr to the address of a first-stage table, and @no_update to the
+ * reason if flags cannot be set, or 0 (3.8.1).  Returns the reason for a fault,
+ * or 0.
  */
 static uint8_t model_table(const Model *m, bool root, hwaddr *addr,
                            uint8_t *no_update)

@@ -5,9 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * For the unit test and the fuzzer of hw/i386/intel_iommu_walk.c. The checks
- * abort on failure. Section numbers are those of the Intel Virtualization
- * Technology for Directed I/O specification, revision 5.10.
+ * The unit test and the fuzzer of hw/i386/intel_iommu_walk.c use it.  The
+ * checks abort on failure.  Section numbers are those of the Intel
+ * Virtualization Technology for Directed I/O specification, revision 5.10.
  */
 
 #ifndef TESTS_UNIT_INTEL_IOMMU_WALK_MODEL_H
@@ -38,7 +38,7 @@
  *
  * @mem: for vtd_walk()
  * @entry: the contents
- * @dirty: whether the walk has marked the entry as changed
+ * @dirty: true if the walk has marked the entry as changed
  * @tables: number of tables that the walk has mapped
  * @change_at: when @tables reaches it, the bits @change in @change_entry are
  *             inverted, as if a vCPU changed the entry; 0 for never
@@ -83,7 +83,7 @@ void walk_check_shape(const IOMMUWalkRequest *req, IOMMUWalkStatus status);
  *         the walk
  * @max_pages: number of pages to check, from the beginning of the range
  *
- * Returns: whether the whole range was checked
+ * Returns: true if it has checked the whole range
  */
 bool walk_check_results(const VTDWalkConfig *cfg, const IOMMUWalkRequest *req,
                         IOMMUWalkStatus status, uint64_t *entry,
@@ -93,7 +93,7 @@ bool walk_check_results(const VTDWalkConfig *cfg, const IOMMUWalkRequest *req,
  * walk_model_page: process a translation request with the model
  *
  * @cfg: the configuration of the walk
- * @entry: contents of guest memory; changed like by the walk
+ * @entry: contents of guest memory; the model changes it like the walk
  * @addr: any address in the page
  * @want: as in IOMMUWalkRequest
  * @priv: as in IOMMUWalkRequest

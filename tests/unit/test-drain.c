@@ -13,7 +13,7 @@
 #include "qemu/drain.h"
 #include "qemu/thread.h"
 
-/* More threads than counters */
+/* Number of threads, which exceeds the number of counters */
 #define MANY        20
 #define PAGES       4
 #define PAGE_WORDS  64
@@ -218,7 +218,7 @@ static void test_stress(void **state)
     drain_free(s.drain);
 }
 
-/* ---- Several waiters, some with a lock such as the BQL ---- */
+/* ---- Several waiters, some of which hold a lock such as the BQL ---- */
 
 typedef struct Locked {
     Stress *s;
@@ -269,14 +269,14 @@ static void test_stress_waiters(void **state)
     drain_free(s.drain);
 }
 
-/* ---- Many threads, and what they deliver ---- */
+/* ---- Many threads that deliver items ---- */
 
 #define THREADS     4
 #define PER_THREAD  20000
 
 static unsigned running;
 
-/* What threads have begun, and what they have delivered */
+/* Numbers of the items that threads have begun, and delivered */
 static uint64_t begun[THREADS];
 static uint64_t delivered[THREADS];
 static Drain *receiving;
@@ -299,7 +299,7 @@ static void *receiver(void *opaque)
     return NULL;
 }
 
-/* VT-d 7.7: what threads have begun before is delivered when the wait ends */
+/* VT-d 7.7: when the wait ends, items that were begun earlier are delivered */
 static void test_delivery(void **state)
 {
     QemuThread thread[THREADS];

@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/i386/iommu_answer_cache.c by itself: what is found, wherever answers
- * lie, and that nothing of it is found after an invalidation.
+ * The tests check that hw/i386/iommu_answer_cache.c finds answers in every
+ * slot, and that it finds none of them after an invalidation.
  *
  * Section numbers are those of the Intel Virtualization Technology for
  * Directed I/O specification, revision 5.10.
@@ -45,7 +45,7 @@ static IOMMUAnswerKey key(uint64_t addr)
     return (IOMMUAnswerKey) { .sid = SID, .pasid = PASID, .addr = addr };
 }
 
-/* An answer to all of a page, which depends on the key only */
+/* Adds an answer for the whole page, which depends on the key only */
 static void add(IOMMUAnswerKey k)
 {
     IOMMUTLBEntry entry = {
@@ -70,9 +70,9 @@ static bool find(IOMMUAnswerKey k)
     return true;
 }
 
-/* ---- What is found ---- */
+/* ---- Lookups ---- */
 
-/* One byte more, one permission more, or anything else of the key: nothing */
+/* A request that differs in length, permissions or key finds no answer */
 static void test_key(void **state)
 {
     IOMMUAnswerKey k = key(5 * PAGE), other;
@@ -92,7 +92,7 @@ static void test_key(void **state)
     other = k;
     other.priv = true;
     assert_false(find(other));
-    /* Enough for some to be at the same place */
+    /* Some of these keys share the slot. */
     other = k;
     for (other.sid = 0; other.sid < 64 * 256; other.sid++) {
         assert_true(other.sid == SID || !find(other));
@@ -103,7 +103,7 @@ static void test_key(void **state)
     }
 }
 
-/* Neighbours do not meet, wherever they begin */
+/* Neighbouring pages have different slots, wherever they begin */
 static void test_neighbours(void **state)
 {
     const unsigned n = IOMMU_ANSWER_CACHE_SIZE / 2;
@@ -127,7 +127,7 @@ static uint64_t place(int distance, unsigned i)
     return GiB + i * distances[distance];
 }
 
-/* Nor do pages at the same place of each buffer, table or huge page */
+/* So have pages at the same offset of buffers, tables or huge pages */
 static void test_distances(void **state)
 {
     const unsigned n = 64;
@@ -144,7 +144,7 @@ static void test_distances(void **state)
 
 /* ---- Invalidations (6.5.2.3, 6.5.2.4) ---- */
 
-/* Fill every place of the cache, with the answers of several requesters */
+/* Fills every slot of the cache, with answers for several requesters */
 static void fill(void)
 {
     for (unsigned i = 0; i < 8 * IOMMU_ANSWER_CACHE_SIZE; i++) {
@@ -163,7 +163,7 @@ static void fill(void)
     }
 }
 
-/* Answers of @pasid, at any address of fill() */
+/* Counts the answers for @pasid, at all addresses of fill() */
 static unsigned count(uint32_t pasid)
 {
     IOMMUAnswerKey k;
@@ -196,7 +196,7 @@ static void test_invalidate(void **state)
     assert_int_not_equal(count(PASID), 0);
 }
 
-/* RID_PASID may be the one: requests without PASID lose theirs, too (6.2.1) */
+/* 6.2.1: drops answers to requests without PASID, too: they use RID_PASID */
 static void test_invalidate_pasid(void **state)
 {
     unsigned others;
@@ -210,7 +210,7 @@ static void test_invalidate_pasid(void **state)
     assert_int_equal(count(PASID + 1), others);
 }
 
-/* What was worked out before an invalidation is not kept after it */
+/* An answer that was computed before an invalidation is not added after it */
 static void test_invalidate_meanwhile(void **state)
 {
     IOMMUAnswerKey k = key(PAGE);

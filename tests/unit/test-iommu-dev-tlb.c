@@ -26,9 +26,9 @@
 
 AddressSpace address_space_memory;
 
-/* ---- What hw/i386/iommu_dev_tlb.c calls ---- */
+/* ---- Replacements for functions that hw/i386/iommu_dev_tlb.c calls ---- */
 
-/* Buses are told apart by address; the guest gives them their numbers */
+/* The address identifies a bus; the guest assigns the bus numbers */
 static PCIBus buses[BUSES];
 static int bus_numbers[BUSES];
 
@@ -45,7 +45,7 @@ void memory_region_notify_iommu_one(IOMMUNotifier *n,
     n->notify(n, &entry);
 }
 
-/* For the monitor */
+/* Statistics for the monitor, which this test does not cover */
 void pci_ats_invalidate_requested(PCIBus *bus, int devfn,
                                   PCIATSInvalidation kind, uint32_t pasid,
                                   hwaddr addr, hwaddr mask)
@@ -63,10 +63,10 @@ void memory_region_notify_iommu(IOMMUMemoryRegion *mr, int index,
     region_events++;
 }
 
-/* The one of all tests; an IOMMU lives as long as its machine */
+/* All tests use one registry, since it lives as long as the machine */
 static IOMMUDevTLB *dt;
 
-/* ---- Someone who listens ---- */
+/* ---- A listener ---- */
 
 typedef struct Listener {
     IOMMUNotifier n;
@@ -75,7 +75,7 @@ typedef struct Listener {
     bool unregisters;
     PCIBus *bus;
     uint32_t pasid;
-    uint32_t expected;          /* in events, unless it is @pasid or 0 */
+    uint32_t expected;          /* PASID in events; 0 stands for @pasid */
 } Listener;
 
 static void notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
@@ -104,7 +104,7 @@ static void listener_start(Listener *l, PCIBus *bus,
 static void listener_stop(Listener *l)
 {
     iommu_dev_tlb_unregister(dt, l->bus, 0, l->pasid, &l->n);
-    /* Not before: the last call may be under way until then */
+    /* Until it is unregistered, a call may be in progress. */
     qatomic_set(&l->registered, false);
 }
 
@@ -120,7 +120,7 @@ static unsigned work(IOMMUDevTLBScope scope, hwaddr addr, bool size)
 
 /* ---- Tests ---- */
 
-/* 6.5.2.5: the source id is that of the bus's number of today */
+/* 6.5.2.5: the source id contains the current number of the bus */
 static void test_renumber(void **state)
 {
     Listener a = { }, b = { };
@@ -138,7 +138,7 @@ static void test_renumber(void **state)
     invalidate(2, IOMMU_DEV_TLB_NO_PASID);
     assert_int_equal(a.calls, 2);
     assert_int_equal(b.calls, 1);
-    /* Nothing may be left of a device that is gone, under any number */
+    /* No bus number may refer to a function that has been removed. */
     listener_stop(&a);
     listener_stop(&b);
     for (uint8_t bus = 0; bus < 4; bus++) {
@@ -147,7 +147,7 @@ static void test_renumber(void **state)
     assert_int_equal(a.calls + b.calls, 3);
 }
 
-/* 6.5.2.5, 6.5.2.6: whom each kind of descriptor reaches */
+/* 6.5.2.5, 6.5.2.6: each kind of descriptor reaches the right listeners */
 static void test_scope(void **state)
 {
     static const struct {
@@ -222,7 +222,7 @@ static void test_work(void **state)
     listener_start(&b, &buses[0], PASID + 1);
     assert_int_equal(work(IOMMU_DEV_TLB_PASID, 0, false), page);
     assert_int_equal(work(IOMMU_DEV_TLB_ALL_PASIDS, 0, false), 2 * page);
-    /* A range of 2^63 bytes, and everything */
+    /* A range of 2^63 bytes, and the whole address space */
     assert_int_equal(work(IOMMU_DEV_TLB_PASID, MAKE_64BIT_MASK(12, 50), true),
                      most);
     assert_int_equal(work(IOMMU_DEV_TLB_PASID, MAKE_64BIT_MASK(12, 51), true),
@@ -235,7 +235,7 @@ static void test_work(void **state)
     listener_stop(&b);
 }
 
-/* vhost is told through a region, beside the others of its PASID */
+/* vhost gets invalidations through a region, like listeners of its PASID */
 static void test_region(void **state)
 {
     IOMMUMemoryRegion mr;
@@ -256,7 +256,7 @@ static void test_region(void **state)
     listener_stop(&a);
 }
 
-/* Unregistering what is not registered does nothing */
+/* Unregistering does nothing for a notifier that is not registered */
 static void test_unregister_unknown(void **state)
 {
     Listener a = { }, b = { };
@@ -291,7 +291,7 @@ typedef struct Worker {
     unsigned index;
 } Worker;
 
-/* Comes and goes; after unregistering, a call would find it gone */
+/* Registers and frees listeners; a later call would be a use after free */
 static void *come_and_go(void *opaque)
 {
     Worker *w = opaque;
@@ -310,7 +310,7 @@ static void *come_and_go(void *opaque)
     return NULL;
 }
 
-/* Devices come and go in their threads while the guest invalidates */
+/* Threads register and unregister listeners while the guest invalidates */
 static void test_threads(void **state)
 {
     Worker workers[THREADS];
@@ -326,7 +326,7 @@ static void test_threads(void **state)
                            &workers[i], QEMU_THREAD_JOINABLE);
     }
     for (unsigned i = 0; i < ROUNDS; i++) {
-        /* The guest may give numbers to the buses meanwhile */
+        /* The guest may assign bus numbers meanwhile. */
         qatomic_set(&bus_numbers[1], 1 + i / 16 % 3);
         invalidate(0, i % 3);
         invalidate(1 + i / 16 % 3, i % 3);

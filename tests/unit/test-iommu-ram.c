@@ -1,12 +1,12 @@
 /*
- * Unit tests of the view of guest RAM that an IOMMU has
+ * Unit tests of an IOMMU's view of guest RAM
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/i386/iommu_ram.c with memory maps that a test puts together: what
- * of them is taken for RAM, and what becomes of accesses to it.
+ * The tests run hw/i386/iommu_ram.c with various memory maps, and check the
+ * ranges that it treats as RAM, and accesses to them.
  */
 
 #include "qemu/osdep.h"
@@ -72,7 +72,7 @@ void address_space_unmap(AddressSpace *as, void *buffer, hwaddr len,
 
 static IOMMURam *ram;
 
-/* @offset of @mr, which is all in @memory, at guest physical address @addr */
+/* Maps @offset of @mr, which uses @memory, at guest physical address @addr */
 static void add(MemoryRegion *mr, uint64_t addr, uint64_t offset, uint64_t size,
                 bool readonly)
 {
@@ -115,7 +115,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Is the word at @addr the one at @offset of @memory? */
+/* Checks that the quadword at @addr is the one at @offset of @memory */
 static bool reads(uint64_t addr, uint64_t offset)
 {
     uint64_t val;
@@ -130,9 +130,9 @@ static bool is_ram(uint64_t addr)
     return iommu_ram_read(ram, addr, &val, 1);
 }
 
-/* ---- Finding ---- */
+/* ---- Lookups ---- */
 
-/* Ranges before, between and behind the largest, and nothing beside them */
+/* Lookups find the largest range, others before and after it, and no holes */
 static void test_ranges(void **state)
 {
     const struct {
@@ -169,7 +169,7 @@ static void test_ranges(void **state)
     assert_false(is_ram(UINT64_MAX - PAGE + 1 - 8));
 }
 
-/* What needs a memory transaction holds no tables, nor do parts of pages */
+/* Memory that needs memory transactions, and parts of pages, are no RAM */
 static void test_not_ram(void **state)
 {
     add(&io_mr, 0x10000, 0, PAGE, false);
@@ -189,7 +189,7 @@ static void test_not_ram(void **state)
     assert_int_equal(references, 1);
 }
 
-/* Another map takes the place of the old one as a whole */
+/* A new map replaces the old one as a whole */
 static void test_change(void **state)
 {
     add(&ram_mr, 0, 0, 2 * PAGE, false);
@@ -206,7 +206,7 @@ static void test_change(void **state)
 
 /* ---- Accesses ---- */
 
-/* No byte behind the end of a range, whose neighbour is somewhere else */
+/* Accesses do not cross the end of a range, even if another range follows */
 static void test_bounds(void **state)
 {
     uint64_t words[512];
@@ -235,7 +235,7 @@ static void test_bounds(void **state)
     }
 }
 
-/* Nor what is no quadword of its own, for which there is no atomic access */
+/* Accesses fail at unaligned addresses, which permit no atomic accesses */
 static void test_alignment(void **state)
 {
     uint64_t words[2] = { };
@@ -267,13 +267,13 @@ static void test_write(void **state)
     assert_int_equal(le64_to_cpu(memory[513]), 1001);
     assert_int_equal(le64_to_cpu(memory[515]), 1003);
     assert_int_equal(le64_to_cpu(memory[516]), 516);
-    /* Migration and TCG are told of just that */
+    /* Exactly these bytes become dirty for migration and TCG. */
     assert_ptr_equal(dirty, &memory[513]);
     assert_int_equal(dirty_bytes, 24);
     assert_false(iommu_ram_write(ram, 0x12000, words, 1));
 }
 
-/* Read-only by its region or by its section */
+/* The region or the section makes memory read-only */
 static void test_rom(void **state)
 {
     const uint64_t word = 1001;
@@ -302,11 +302,11 @@ static void test_set_flags(void **state)
     assert_ptr_equal(dirty, &memory[3]);
     assert_int_equal(dirty_bytes, 8);
 
-    /* The entry has changed meanwhile: nothing is set */
+    /* The entry has changed meanwhile: no bits are set. */
     dirty = NULL;
     assert_int_equal(iommu_ram_set_flags(ram, 0x10018, 3, 1 << 11), -EAGAIN);
     assert_int_equal(le64_to_cpu(memory[3]), 3 | 1 << 10);
-    /* They are set already: nothing is written, not even the same */
+    /* The bits are set already: no write happens. */
     assert_int_equal(iommu_ram_set_flags(ram, 0x10018, 3 | 1 << 10, 1 << 10),
                      0);
     assert_null(dirty);

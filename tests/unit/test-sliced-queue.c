@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The main loop and the state of the machine are those of the test.
+ * The test replaces the main loop and the state of the machine.
  */
 
 #include "qemu/osdep.h"
@@ -99,7 +99,7 @@ static void loop_init(void)
     loop.running = true;
 }
 
-/* A turn of the main loop, long after the one before */
+/* Runs one iteration of the main loop, long after the previous one */
 static void loop_turn(void)
 {
     if (loop.armed) {
@@ -131,8 +131,8 @@ typedef struct Queue {
     unsigned left;
     bool enabled;
     unsigned extra;             /* work of an entry, beyond one unit */
-    unsigned processed;         /* entries, since the last look */
-    unsigned drained;           /* calls, since the last look */
+    unsigned processed;         /* entries processed since the last check */
+    unsigned drained;           /* calls of @drained since the last check */
     bool rings;                 /* each entry runs the queue */
 } Queue;
 
@@ -209,7 +209,7 @@ static void test_empty(void **state)
     queue_end(&q);
 }
 
-/* What fits into a slice is done when the write of the register returns */
+/* Entries that fit into one slice are processed in the register write */
 static void test_one_slice(void **state)
 {
     Queue q;
@@ -232,7 +232,7 @@ static void test_slices(void **state)
     expect(&q, SLICED_QUEUE_WORK, 0);
     loop_turn();
     expect(&q, SLICED_QUEUE_WORK, 0);
-    /* The pause comes first */
+    /* The next slice begins with a pause. */
     assert_true(loop.armed);
     assert_false(loop.scheduled);
     loop_turn();
@@ -241,7 +241,7 @@ static void test_slices(void **state)
     queue_end(&q);
 }
 
-/* An entry that costs more than a slice is a slice */
+/* An entry that costs more than a slice forms its own slice */
 static void test_charge(void **state)
 {
     Queue q;
@@ -256,7 +256,7 @@ static void test_charge(void **state)
     queue_end(&q);
 }
 
-/* Entries that come while slices are outstanding are left to them */
+/* Slices for earlier entries process new entries, too */
 static void test_run_while_pending(void **state)
 {
     Queue q;
@@ -300,7 +300,7 @@ static void test_stop(void **state)
     queue_end(&q);
 }
 
-/* The user has no more work when the next slice is due */
+/* There is no work left when the next slice is due */
 static void test_disable(void **state)
 {
     Queue q;
@@ -318,7 +318,7 @@ static void test_disable(void **state)
     queue_end(&q);
 }
 
-/* A machine that is stopped takes no slice but the first */
+/* In a stopped machine only the first slice runs */
 static void test_stopped_machine(void **state)
 {
     Queue q;
@@ -339,7 +339,7 @@ static void test_stopped_machine(void **state)
     queue_end(&q);
 }
 
-/* The machine starts with entries that a migration stream has brought */
+/* The machine starts with entries from a migration stream */
 static void test_loaded(void **state)
 {
     Queue q;
