@@ -15,7 +15,6 @@
 
 #include "qemu/osdep.h"
 #include "qemu/drain.h"
-#include "qemu/iova-tree.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
@@ -32,6 +31,7 @@
 #include "migration/vmstate-invalid.h"
 #include "qapi/error.h"
 #include "qom/object.h"
+#include "pci-ats-testdev-map.h"
 
 #define TYPE_PCI_ATS_TESTDEV "pci-ats-testdev"
 OBJECT_DECLARE_TYPE(PCIATSTestDev, PCIATSTestDevClass, PCI_ATS_TESTDEV)
@@ -84,13 +84,6 @@ typedef struct ATDResponse {
     uint64_t code;
 } ATDResponse;
 
-/* A part of the memory region of an IOMMU whose mappings are recorded */
-typedef struct ATDMapPart {
-    struct PCIATSTestDev *dev;
-    MemoryRegion *mr;           /* counted reference */
-    IOMMUNotifier notifier;
-} ATDMapPart;
-
 struct PCIATSTestDev {
     PCIDevice parent_obj;
     MemoryRegion regs;
@@ -111,13 +104,7 @@ struct PCIATSTestDev {
     uint64_t inv_index;
     uint64_t resp_index;
 
-    /* Protected by the BQL */
-    ATDMapPart map_parts[ATD_MAP_PARTS];
-    unsigned num_map_parts;
-    IOVATree *mappings;
-    uint64_t map_count;
-    uint64_t map_errors;
-    uint64_t map_entries;
+    ATDMap *map;                /* protected by the BQL */
 
     /* Results of the last command */
     int64_t ret;
@@ -260,109 +247,7 @@ static void atd_unregister_all(PCIATSTestDev *d)
     }
 }
 
-/* ---- Mappings, as VFIO mirrors them; all with the BQL ---- */
-
-static void atd_unmap(PCIATSTestDev *d, const DMAMap *range)
-{
-    const DMAMap *map;
-
-    while ((map = iova_tree_find(d->mappings, range))) {
-        iova_tree_remove(d->mappings, *map);
-        d->map_entries--;
-    }
-}
-
-static void atd_mapping_changed(IOMMUNotifier *n, IOMMUTLBEntry *entry)
-{
-    PCIATSTestDev *d = container_of(n, ATDMapPart, notifier)->dev;
-    const DMAMap map = {
-        .iova = entry->iova,
-        .translated_addr = entry->translated_addr,
-        .size = entry->addr_mask,
-        .perm = entry->perm,
-    };
-
-    if (entry->perm == IOMMU_NONE) {
-        atd_unmap(d, &map);
-        return;
-    }
-    d->map_count++;
-    if (iova_tree_insert(d->mappings, &map) == IOVA_OK) {
-        d->map_entries++;
-    } else {
-        d->map_errors++;
-    }
-}
-
-static void atd_unregister_map(PCIATSTestDev *d)
-{
-    const DMAMap all = { .size = HWADDR_MAX };
-
-    while (d->num_map_parts) {
-        ATDMapPart *part = &d->map_parts[--d->num_map_parts];
-
-        memory_region_unregister_iommu_notifier(part->mr, &part->notifier);
-        memory_region_unref(part->mr);
-    }
-    atd_unmap(d, &all);
-}
-
-/* Takes over the reference that @section has */
-static int atd_register_map_part(PCIATSTestDev *d,
-                                 const MemoryRegionSection *section)
-{
-    ATDMapPart *part = &d->map_parts[d->num_map_parts];
-    IOMMUMemoryRegion *iommu_mr = IOMMU_MEMORY_REGION(section->mr);
-    hwaddr start = section->offset_within_region;
-    hwaddr end = start + int128_get64(section->size) - 1;
-    int ret;
-
-    part->dev = d;
-    part->mr = section->mr;
-    iommu_notifier_init(&part->notifier, atd_mapping_changed,
-                        IOMMU_NOTIFIER_IOTLB_EVENTS, start, end,
-                        memory_region_iommu_attrs_to_index(
-                            iommu_mr, MEMTXATTRS_UNSPECIFIED));
-    ret = memory_region_register_iommu_notifier(part->mr, &part->notifier,
-                                                NULL);
-    if (ret) {
-        memory_region_unref(part->mr);
-        return ret;
-    }
-    d->num_map_parts++;
-    memory_region_iommu_replay(iommu_mr, &part->notifier);
-    return 0;
-}
-
-/* All parts of the address space that are the IOMMU's now */
-static int atd_register_map(PCIATSTestDev *d)
-{
-    MemoryRegion *root = pci_device_iommu_address_space(PCI_DEVICE(d))->root;
-    hwaddr addr = 0;
-
-    d->map_count = d->map_errors = 0;
-    do {
-        MemoryRegionSection section = memory_region_find(root, addr,
-                                                         HWADDR_MAX - addr);
-        int ret = 0;
-
-        if (!section.mr) {
-            break;
-        }
-        if (!memory_region_is_iommu(section.mr)) {
-            memory_region_unref(section.mr);
-        } else {
-            ret = atd_register_map_part(d, &section);
-        }
-        if (ret) {
-            atd_unregister_map(d);
-            return ret;
-        }
-        addr = section.offset_within_address_space +
-               int128_get64(section.size);
-    } while (addr < HWADDR_MAX && d->num_map_parts < ATD_MAP_PARTS);
-    return d->num_map_parts ? 0 : -ENODEV;
-}
+/* ---- Mappings ---- */
 
 static int64_t atd_map_command(PCIATSTestDev *d, const ATDRequest *req)
 {
@@ -370,30 +255,22 @@ static int64_t atd_map_command(PCIATSTestDev *d, const ATDRequest *req)
         return -EINVAL;
     }
     if (req->command == ATD_CMD_REGISTER_MAP) {
-        return d->num_map_parts ? -EEXIST : atd_register_map(d);
+        return atd_map_register(d->map);
     }
-    if (!d->num_map_parts) {
-        return -ENOENT;
-    }
-    atd_unregister_map(d);
-    return 0;
+    return atd_map_unregister(d->map);
 }
 
 static uint64_t atd_map_read(PCIATSTestDev *d, hwaddr addr)
 {
-    const DMAMap at = { .iova = d->req.addr };
-    const DMAMap *map;
-
     switch (addr) {
     case ATD_MAP_COUNT:
-        return d->map_count;
+        return atd_map_count(d->map);
     case ATD_MAP_ERRORS:
-        return d->map_errors;
+        return atd_map_errors(d->map);
     case ATD_MAP_ENTRIES:
-        return d->map_entries;
+        return atd_map_entries(d->map);
     default:
-        map = iova_tree_find(d->mappings, &at);
-        return map ? map->translated_addr + (at.iova - map->iova) : UINT64_MAX;
+        return atd_map_translate(d->map, d->req.addr);
     }
 }
 
@@ -980,7 +857,7 @@ static void atd_realize(PCIDevice *pci, Error **errp)
     }
 
     d->results = g_new(IOMMUTLBEntry, ATD_RESULTS_MAX);
-    d->mappings = iova_tree_new();
+    d->map = atd_map_new(pci);
     d->dma = pci_ats_dma_new(pci, d->atc_entries);
     d->accesses = drain_new();
     qemu_thread_create(&d->thread, TYPE_PCI_ATS_TESTDEV, atd_thread, d,
@@ -1003,8 +880,7 @@ static void atd_exit(PCIDevice *pci)
     drain_free(d->accesses);
     g_free(d->results);
     atd_unregister_all(d);
-    atd_unregister_map(d);
-    iova_tree_destroy(d->mappings);
+    atd_map_free(d->map);
     if (pci_is_express(pci)) {
         pcie_cap_exit(pci);
     }
@@ -1072,7 +948,7 @@ static int atd_pre_load(void *opaque)
 {
     PCIATSTestDev *d = opaque;
 
-    atd_unregister_map(d);
+    atd_map_unregister(d->map);
     QEMU_LOCK_GUARD(&d->listeners_lock);
     atd_unregister_all(d);
     return 0;

@@ -99,9 +99,6 @@ enum {
 #define ATD_LISTENERS           32
 #define ATD_LOG                 256
 
-/* Parts of an IOMMU's memory region that have a MAP notifier at once */
-#define ATD_MAP_PARTS           4
-
 /* BAR 2: the DMA buffer, and the results of translation requests */
 #define ATD_DATA_SIZE           0x20000
 #define ATD_BUFFER_SIZE         0x10000
