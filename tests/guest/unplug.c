@@ -7,15 +7,16 @@
  *
  * Runs without an operating system on a q35 machine with two processors and a
  * pcie-root-port at 2.0, into which the host repeatedly plugs svm, dsa or
- * pci-ats-testdev. The second processor continuously reads and writes
- * registers of the device; the first ejects it soon after that has begun,
- * through the ACPI hot-plug registers. A line per cycle contains the device
- * and how often the second processor found it.
- * If there is an Intel IOMMU, it maps all addresses to themselves, and the
+ * pci-ats-testdev.  The second processor continuously reads and writes
+ * registers of the device.  The first processor ejects the device soon after
+ * that has begun, through the ACPI hot-plug registers.  For each cycle a line
+ * names the device and tells how often the second processor found it.
+ *
  * If there is an Intel IOMMU, it maps all addresses one to one, and the device
  * uses ATS every other time.
- * Started with the startup code and the library of tests/tcg.
+ *
  * Linked with the startup code and the library of tests/tcg.
+ */
 
 #include <stdbool.h>
 #include <stdint.h>

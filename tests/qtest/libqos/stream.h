@@ -39,8 +39,9 @@ void qstream_free(QStream *s);
  * @s: the stream
  * @device: name of the section of the device, without an address: "svm"
  * @path: names of structures or subsections and of the field, separated by
- *        colons: "iommu-intel/pri:pri:queue:saved_regs".  Element N of an array of
- *        structures with different sizes is "name#N", the last one "name".
+ *        colons: "iommu-intel/pri:pri:queue:saved_regs".  Element N of an
+ *        array of structures with different sizes is "name#N", the last one
+ *        "name".
  *
  * Returns: the field, in big-endian byte order.
  */
