@@ -59,6 +59,20 @@ static void fixture_stop(Fixture *f)
     alloc_destroy(&f->alloc);
 }
 
+/* Attach an endpoint to the domain */
+static void attach(Fixture *f, uint16_t bdf)
+{
+    g_assert_cmpuint(qviommu_attach(&f->iommu, DOMAIN, bdf, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+}
+
+/* Map the page at IOVA */
+static void map_page(Fixture *f, uint64_t phys)
+{
+    g_assert_cmpuint(qviommu_map(&f->iommu, DOMAIN, IOVA, IOVA + PAGE - 1,
+                                 phys), ==, VIRTIO_IOMMU_S_OK);
+}
+
 /* Returns whether the device can read @len bytes at @iova */
 static bool reads(Fixture *f, uint64_t iova, uint64_t len)
 {
@@ -72,8 +86,7 @@ static void test_map_inverted(void)
     Fixture f;
 
     fixture_start(&f, ON_ROOT_BUS, DEVICE);
-    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, DEVICE, 0), ==,
-                     VIRTIO_IOMMU_S_OK);
+    attach(&f, DEVICE);
     g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, 0x2000, 0xfff, f.pages),
                      ==, VIRTIO_IOMMU_S_INVAL);
     g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, UINT64_MAX, 0, f.pages),
@@ -85,8 +98,7 @@ static void test_map_inverted(void)
                      VIRTIO_IOMMU_S_OK);
     g_assert_cmpuint(qviommu_unmap(&f.iommu, DOMAIN, 0x2000, 0xfff), ==,
                      VIRTIO_IOMMU_S_INVAL);
-    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1,
-                                 f.pages), ==, VIRTIO_IOMMU_S_OK);
+    map_page(&f, f.pages);
     g_assert_true(reads(&f, IOVA, 8));
     fixture_stop(&f);
 }
@@ -99,8 +111,7 @@ static void test_map_beyond_input_range(void)
 
     fixture_start(&f, ON_ROOT_BUS
                   "-global virtio-iommu-pci.aw-bits=39 ", DEVICE);
-    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, DEVICE, 0), ==,
-                     VIRTIO_IOMMU_S_OK);
+    attach(&f, DEVICE);
     g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, end - PAGE, end + PAGE - 1,
                                  f.pages), ==, VIRTIO_IOMMU_S_RANGE);
     g_assert_false(reads(&f, end - PAGE, 8));
@@ -143,10 +154,8 @@ static void test_translate_below_mapping(void)
 
     fixture_start(&f, ON_ROOT_BUS
                   "-global virtio-iommu-pci.aw-bits=64 ", DEVICE);
-    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, DEVICE, 0), ==,
-                     VIRTIO_IOMMU_S_OK);
-    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1,
-                                 f.pages + PAGE), ==, VIRTIO_IOMMU_S_OK);
+    attach(&f, DEVICE);
+    map_page(&f, f.pages + PAGE);
     g_assert_true(reads(&f, IOVA, PAGE));
     g_assert_false(reads(&f, IOVA - 1, 1));
     g_assert_false(reads(&f, IOVA + PAGE, 1));
@@ -168,18 +177,15 @@ static void test_renumber_attached(void)
 
     fixture_start(&f, BELOW_PORT, old);
     qtest_writeq(f.qts, f.pages, MARK);
-    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, old, 0), ==,
-                     VIRTIO_IOMMU_S_OK);
-    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1,
-                                 f.pages), ==, VIRTIO_IOMMU_S_OK);
+    attach(&f, old);
+    map_page(&f, f.pages);
     g_assert_true(reads(&f, IOVA, 8));
 
     qecam_setup_bridge(f.qts, PORT, new >> 8, new >> 8);
     g_assert_true(reads(&f, f.pages, 8));
     g_assert_cmphex(qtest_readq(f.qts, f.dev.data), ==, MARK);
 
-    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, new, 0), ==,
-                     VIRTIO_IOMMU_S_OK);
+    attach(&f, new);
     g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN + 1, QATD_BDF(3, 0, 0),
                                     0), ==, VIRTIO_IOMMU_S_NOENT);
     /*
@@ -210,10 +216,8 @@ static void test_migrate_below_port(void)
 
     fixture_start(&f, BELOW_PORT, bdf);
     qtest_writeq(f.qts, f.pages, MARK);
-    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, bdf, 0), ==,
-                     VIRTIO_IOMMU_S_OK);
-    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1,
-                                 f.pages), ==, VIRTIO_IOMMU_S_OK);
+    attach(&f, bdf);
+    map_page(&f, f.pages);
     migrate(&f, BELOW_PORT);
     g_assert_true(reads(&f, IOVA, 8));
     g_assert_cmphex(qtest_readq(f.qts, f.dev.data), ==, MARK);
@@ -236,15 +240,13 @@ static void test_migrate_renumbered(void)
 
     fixture_start(&f, BELOW_PORT, old);
     qtest_writeq(f.qts, f.pages, MARK);
-    g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, old, 0), ==,
-                     VIRTIO_IOMMU_S_OK);
+    attach(&f, old);
     qecam_setup_bridge(f.qts, PORT, new >> 8, new >> 8);
     migrate(&f, BELOW_PORT);
     g_assert_true(reads(&f, f.pages, 8));
     g_assert_cmphex(qtest_readq(f.qts, f.dev.data), ==, MARK);
 
-    g_assert_cmpuint(qviommu_map(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1,
-                                 f.pages), ==, VIRTIO_IOMMU_S_OK);
+    map_page(&f, f.pages);
     g_assert_cmpuint(qviommu_attach(&f.iommu, DOMAIN, old, 0), ==,
                      VIRTIO_IOMMU_S_NOENT);
     g_assert_cmpuint(qviommu_detach(&f.iommu, DOMAIN, old), ==,
