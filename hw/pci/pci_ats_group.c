@@ -65,6 +65,7 @@ DMAGroup *dma_group_open(DMARange *range, hwaddr first, hwaddr unit, unsigned n,
 {
     const DMATransfer *t = range->transfer;
     DMAGroups *groups = &t->dma->groups;
+    uint32_t resets = pcie_pri_get_resets(t->dma->dev);
     DMAGroup *group = NULL;
     PRIGroupRef ref;
 
@@ -81,6 +82,7 @@ DMAGroup *dma_group_open(DMARange *range, hwaddr first, hwaddr unit, unsigned n,
     if (group) {
         group->range = range;
         group->ref = ref;
+        group->resets = resets;
         group->first = first;
         group->last = first + n * unit - 1;
         group->requests = n;
@@ -184,13 +186,28 @@ DMAGroup *dma_group_find(const DMARange *range, hwaddr addr)
     return NULL;
 }
 
+/* Determine whether a response will still end the group */
+static bool group_is_due(const DMAGroup *group)
+{
+    const DMARange *range = group->range;
+
+    switch (group->response) {
+    case DMA_RESPONSE_AWAITED:
+        return range->unclosed != group;
+    case DMA_RESPONSE_DELAYED:
+        /* The capability has given up the group: a reset does not end it. */
+        return group->resets == pcie_pri_get_resets(range->transfer->dma->dev);
+    default:
+        return false;
+    }
+}
+
 bool dma_group_is_due(const DMARange *range)
 {
     const DMAGroup *group;
 
     QLIST_FOREACH(group, &range->groups, of_range) {
-        if (range->unclosed != group &&
-            group->response != DMA_RESPONSE_DROPPED) {
+        if (group_is_due(group)) {
             return true;
         }
     }

@@ -25,7 +25,8 @@ typedef struct DMARange DMARange;
 /*
  * State of the response to a group.  Fault injection changes it from AWAITED to
  * DELAYED or DROPPED.  A DELAYED response takes effect at DMAGroup.due, which
- * ends the group; a group with a DROPPED response ends with its transfer.
+ * ends the group, unless a reset has happened before; a group with a DROPPED
+ * response ends with its transfer.
  */
 typedef enum DMAResponse {
     DMA_RESPONSE_AWAITED,       /* the group has not ended */
@@ -41,6 +42,7 @@ typedef enum DMAResponse {
 typedef struct DMAGroup {
     DMARange *range;            /* or NULL, see above */
     PRIGroupRef ref;
+    uint32_t resets;            /* pcie_pri_get_resets() before it was opened */
     hwaddr first;
     hwaddr last;
     unsigned requests;          /* one for each unit from @first to @last */

@@ -456,6 +456,11 @@ bool pcie_pri_abandon(PCIDevice *dev, uint32_t pasid, const PRIGroupRef *ref)
     return abandoned;
 }
 
+uint32_t pcie_pri_get_resets(const PCIDevice *dev)
+{
+    return dev->exp.pri ? qatomic_read(&dev->exp.pri->resets) : 0;
+}
+
 uint32_t pcie_pri_get_room(const PCIDevice *dev)
 {
     const PCIEPRIState *pri = dev->exp.pri;

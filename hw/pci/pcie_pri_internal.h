@@ -60,6 +60,7 @@ struct PCIEPRIState {
     QLIST_HEAD(, PRIListener) idle_listeners;
     PRILedger ledger;
     uint32_t last_user_id;
+    uint32_t resets;            /* calls of pcie_pri_drop_groups() */
     uint16_t status;
     bool response_pasid;        /* PRG Response PASID Required; constant */
     uint32_t req_alloc;         /* at most the capacity; read anywhere */

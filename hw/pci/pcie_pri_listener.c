@@ -252,6 +252,7 @@ void pcie_pri_drop_groups(PCIDevice *dev)
     RCU_READ_LOCK_GUARD();
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
+        qatomic_set(&pri->resets, pri->resets + 1);
         pri->stats.dropped += ledger->num_groups -
                               ledger->num[PRI_GROUP_RESERVED];
         ended = g_new(PRIEndedGroup, ledger->num_groups);

@@ -124,6 +124,16 @@ void pcie_pri_keep_last(PCIDevice *dev, uint32_t pasid, const PRIGroupRef *ref);
 bool pcie_pri_abandon(PCIDevice *dev, uint32_t pasid, const PRIGroupRef *ref);
 
 /**
+ * pcie_pri_get_resets: count the resets that have ended all groups
+ *
+ * @dev: any PCI function; the result is 0 without PRI capability
+ *
+ * Returns: the number of resets of the interface or the function, which wraps
+ * around.  No response is due to a group that was reserved at another value.
+ */
+uint32_t pcie_pri_get_resets(const PCIDevice *dev);
+
+/**
  * pcie_pri_get_room: get the unused part of the allocation
  *
  * @dev: any PCI function; the result is 0 without PRI capability

@@ -1207,6 +1207,32 @@ static void test_inject_delay(void)
     stop(&t);
 }
 
+/*
+ * PCIe 5.0, 6.6.1: a reset ends all page request groups, including those whose
+ * responses are delayed: later operations do not wait for them
+ */
+static void test_inject_delay_and_reset(void)
+{
+    QVtdPageReq rq;
+    Test t;
+
+    start(&t);
+    inject(&t, "x-delay-responses", 5000);
+    begin_and_fault(&t, &rq);
+    map(&t, ADDR, FS);
+    qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
+    inject(&t, "x-delay-responses", 0);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'system_reset' }");
+    qtest_qmp_eventwait(t.qts, "RESET");
+    qecam_enable(t.qts);
+    /* Otherwise the delayed response might end as long as PRI is disabled */
+    conf_writew(&t, t.pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
+    t.vtd.iq_tail = 0;
+    guest_init(&t, 32);
+    check_alive(&t);
+    stop(&t);
+}
+
 static void test_inject_flood(void)
 {
     const unsigned room = (KIB4 << 2) / VTD_PRQ_DESC_SIZE - 1;
@@ -1714,6 +1740,7 @@ int main(int argc, char **argv)
     add_both("/svm/inject/deny", test_inject_deny);
     add_both("/svm/inject/drop", test_inject_drop);
     add_both("/svm/inject/delay", test_inject_delay);
+    add_both("/svm/inject/delay-and-reset", test_inject_delay_and_reset);
     qtest_add_func("/svm/inject/flood", test_inject_flood);
     qtest_add_func("/svm/inject/properties", test_inject_properties);
     qtest_add_func("/svm/realize", test_realize);

@@ -344,6 +344,7 @@ static uint32_t guest_responds_pasid;
 
 static PRILedger ledger;
 static PRIPasid ledger_pasids[MAX_PASIDS];
+static uint32_t resets;
 
 int pcie_pri_register(PCIDevice *dev, uint32_t pasid,
                       IOMMUPRINotifier *notifier)
@@ -387,6 +388,11 @@ bool pcie_pri_abandon(PCIDevice *dev, uint32_t pasid, const PRIGroupRef *ref)
     assert(!qatomic_read(&gone));
     QEMU_LOCK_GUARD(&guest_lock);
     return pri_ledger_abandon(&ledger, &ledger_pasids[pasid], ref);
+}
+
+uint32_t pcie_pri_get_resets(const PCIDevice *dev)
+{
+    return qatomic_read(&resets);
 }
 
 uint32_t pcie_pri_get_room(const PCIDevice *dev)
@@ -477,6 +483,7 @@ static void reset_groups(uint32_t pasid)
     unsigned n;
 
     WITH_QEMU_LOCK_GUARD(&guest_lock) {
+        qatomic_set(&resets, resets + 1);
         n = pri_ledger_drop(&ledger, &ledger_pasids[pasid], ended);
         notifier = pri_notifiers[pasid];
     }
