@@ -8,7 +8,6 @@
 
 #include "qemu/osdep.h"
 #include "amd_iommu_cmdbuf.h"
-#include "sliced_queue.h"
 #include "trace.h"
 
 /* IOTLB entries that can be checked in one unit of work */
@@ -75,14 +74,14 @@ void amdvi_cmdbuf_charge_command(AMDVIState *s, uint64_t lo)
     case AMDVI_CMD_COMPLETION_WAIT:
         /* The store may go to the registers of a device, too. */
         if (lo & (COMPLETION_WAIT_S | COMPLETION_WAIT_I)) {
-            work += AMDVI_WORK_MESSAGE;
+            work += SLICED_WORK_MESSAGE;
         }
         break;
     case AMDVI_CMD_INVAL_INTR_TABLE:
-        work += AMDVI_WORK_INTERRUPTS;
+        work += SLICED_WORK_INTERRUPTS;
         break;
     case AMDVI_CMD_INVAL_AMDVI_ALL:
-        work += AMDVI_WORK_INTERRUPTS;
+        work += SLICED_WORK_INTERRUPTS;
         /* fall through */
     case AMDVI_CMD_INVAL_AMDVI_PAGES:
     case AMDVI_CMD_INVAL_IOTLB_PAGES:

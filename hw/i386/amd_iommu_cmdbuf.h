@@ -17,18 +17,7 @@
 #define HW_I386_AMD_IOMMU_CMDBUF_H
 
 #include "amd_iommu.h"
-
-/* Estimates of work, in the units of sliced_queue.h */
-enum {
-    /* Look up the device table entry of an address space */
-    AMDVI_WORK_ADDRESS_SPACE = 8,
-    /* Log an event, send an interrupt */
-    AMDVI_WORK_MESSAGE = 32,
-    /* Call the notifiers of a memory region, which may wait for a back end */
-    AMDVI_WORK_REGION = 128,
-    /* Set up remapped interrupts again, which may require system calls */
-    AMDVI_WORK_INTERRUPTS = 512,
-};
+#include "sliced_queue.h"
 
 /**
  * amdvi_cmdbuf_init: create the sliced queue for the command buffer
@@ -78,7 +67,7 @@ bool amdvi_cmdbuf_next(AMDVIState *s);
  * Called with the BQL held, from within amdvi_cmdbuf_process().
  *
  * @s: the IOMMU
- * @work: in units, see above
+ * @work: in the units of sliced_queue.h
  */
 void amdvi_cmdbuf_charge(AMDVIState *s, unsigned work);
 

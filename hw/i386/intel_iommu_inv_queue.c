@@ -61,28 +61,28 @@ void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint64_t lo)
     switch (VTD_INV_DESC_TYPE(lo)) {
     case VTD_INV_DESC_CC:
         work += num_notified(s) * NOTIFICATIONS_CONTEXT *
-                IOMMU_INV_WORK_REGION;
+                SLICED_WORK_REGION;
         /* fall through */
     case VTD_INV_DESC_PC:
         work += g_hash_table_size(s->vtd_address_spaces) *
-                VTD_INV_WORK_ADDRESS_SPACE;
+                SLICED_WORK_ADDRESS_SPACE;
         break;
     case VTD_INV_DESC_IOTLB:
     case VTD_INV_DESC_PIOTLB:
         work += g_hash_table_size(s->iotlb) / IOTLB_ENTRIES_PER_WORK +
                 num_notified(s) * NOTIFICATIONS_IOTLB *
-                IOMMU_INV_WORK_REGION;
+                SLICED_WORK_REGION;
         break;
     case VTD_INV_DESC_IEC:
-        work += VTD_INV_WORK_INTERRUPTS;
+        work += SLICED_WORK_INTERRUPTS;
         break;
     case VTD_INV_DESC_WAIT:
         if (lo & (VTD_INV_DESC_WAIT_IF | VTD_INV_DESC_WAIT_PD)) {
-            work += VTD_INV_WORK_MESSAGE;
+            work += SLICED_WORK_MESSAGE;
         }
         break;
     case VTD_INV_DESC_PAGE_RESPONSE:
-        work += VTD_INV_WORK_MESSAGE;
+        work += SLICED_WORK_MESSAGE;
         break;
     }
     vtd_inv_queue_charge(q, work);

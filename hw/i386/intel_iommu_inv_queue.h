@@ -20,17 +20,8 @@
 
 #include "hw/i386/intel_iommu.h"
 
-/* Estimates of work, in the units of sliced_queue.h */
-enum {
-    /* Update the memory map */
-    VTD_INV_WORK_MEMORY_MAP = 1024,
-    /* Read the tables of an address space again */
-    VTD_INV_WORK_ADDRESS_SPACE = 8,
-    /* Wake a device or wait for its threads, send an interrupt */
-    VTD_INV_WORK_MESSAGE = 32,
-    /* Set up remapped interrupts again, which may require system calls */
-    VTD_INV_WORK_INTERRUPTS = 512,
-};
+/* The work of an update of the memory map, in the units of sliced_queue.h */
+#define VTD_INV_WORK_MEMORY_MAP     1024
 
 /**
  * vtd_inv_queue_new: create the sliced queue for the invalidation queue

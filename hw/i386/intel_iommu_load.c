@@ -43,7 +43,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     IntelIOMMUState *s = opaque;
 
     if (running && s->load_pending) {
-        warn_report("intel-iommu: its state was not loaded to the end: reset");
+        warn_report("intel-iommu: loading its state failed, resetting it");
         drop(s);
     }
 }

@@ -296,7 +296,7 @@ static unsigned listener_notify(Listener *l, uint32_t pasid,
         return notifier_work(event->entry.addr_mask);
     } else if (l->mr) {
         memory_region_notify_iommu(l->mr, 0, *event);
-        return IOMMU_INV_WORK_REGION;
+        return SLICED_WORK_REGION;
     }
     return 0;
 }

@@ -14,17 +14,16 @@
 
 #include "exec/memory.h"
 #include "hw/pci/pci.h"
+#include "sliced_queue.h"
 
 typedef struct IOMMUDevTLB IOMMUDevTLB;
 
-/* The work of an invalidation, in units of about 100 ns */
+/* The work of an invalidation, in the units of sliced_queue.h */
 enum {
     /* Call a notifier for a single page */
     IOMMU_INV_WORK_NOTIFIER = 2,
     /* Call a notifier for so many pages that it searches its whole ATC */
     IOMMU_INV_WORK_SEARCH = 128,
-    /* Call the notifiers of a memory region, which may wait for a back end */
-    IOMMU_INV_WORK_REGION = 128,
 };
 
 /* The translations of a source that an invalidation concerns */
@@ -124,7 +123,7 @@ void iommu_dev_tlb_unregister_region(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
  * @size: S bit of an Invalidate Request: the lowest clear bit of @addr encodes
  *        the size, up to the whole address space if no bit is clear
  *
- * Returns: the work, in the units of IOMMU_INV_WORK_*
+ * Returns: the work, in the units of sliced_queue.h
  */
 unsigned iommu_dev_tlb_invalidate(IOMMUDevTLB *dt, uint16_t sid,
                                   IOMMUDevTLBScope scope, uint32_t pasid,

@@ -27,6 +27,18 @@
  */
 #define SLICED_QUEUE_WORK   8192
 
+/* Estimates of the work that an IOMMU causes in other parts of the emulator */
+enum {
+    /* Read the tables of an address space again */
+    SLICED_WORK_ADDRESS_SPACE = 8,
+    /* Wake a device or wait for its threads, log an event, send an interrupt */
+    SLICED_WORK_MESSAGE = 32,
+    /* Call the notifiers of a memory region, which may wait for a backend */
+    SLICED_WORK_REGION = 128,
+    /* Set up remapped interrupts again, which may require system calls */
+    SLICED_WORK_INTERRUPTS = 512,
+};
+
 typedef struct SlicedQueue SlicedQueue;
 
 /**

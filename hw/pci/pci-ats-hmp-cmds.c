@@ -54,7 +54,7 @@ static void print_pri(Monitor *mon, const PciPriState *pri)
 static void print_translations(Monitor *mon, const PciAtsTranslations *t)
 {
     monitor_printf(mon, "  Translation requests: %" PRIu64 " (%" PRIu64
-                   " failed, %" PRIu64 " answered in part), %" PRIu64
+                   " failed, %" PRIu64 " truncated), %" PRIu64
                    " translations (%" PRIu64 " without permission)\n",
                    t->requests, t->failed, t->truncated, t->translations,
                    t->denied);
@@ -65,9 +65,10 @@ static void print_page_requests(Monitor *mon, const PciPageRequests *r)
     monitor_printf(mon, "  Page requests: %" PRIu64 " (%" PRIu64
                    " overflowed, %" PRIu64 " refused)\n", r->requests,
                    r->overflows, r->refused);
-    monitor_printf(mon, "  Page request groups: %" PRIu64 " open, %" PRIu64
-                   " success, %" PRIu64 " invalid, %" PRIu64 " failure, %"
-                   PRIu64 " dropped; %" PRIu64 " unexpected responses\n",
+    monitor_printf(mon, "  Page request groups: %" PRIu64 " outstanding, %"
+                   PRIu64 " success, %" PRIu64 " invalid, %" PRIu64
+                   " failure, %" PRIu64 " dropped; %" PRIu64
+                   " unexpected responses\n",
                    r->groups_open, r->success, r->invalid_request, r->failure,
                    r->dropped, r->unexpected);
 }

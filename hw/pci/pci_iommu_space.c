@@ -22,15 +22,15 @@
 static QLIST_HEAD(, PCIIOMMUSpace) retired_spaces =
     QLIST_HEAD_INITIALIZER(retired_spaces);
 
-void pci_iommu_forget_bus(PCIBus *bus)
+void pci_iommu_bus_removed(PCIBus *bus)
 {
     PCIBus *iommu_bus = bus;
 
     while (!iommu_bus->iommu_ops && iommu_bus->parent_dev) {
         iommu_bus = pci_get_bus(iommu_bus->parent_dev);
     }
-    if (iommu_bus->iommu_ops && iommu_bus->iommu_ops->forget_bus) {
-        iommu_bus->iommu_ops->forget_bus(bus, iommu_bus->iommu_opaque);
+    if (iommu_bus->iommu_ops && iommu_bus->iommu_ops->bus_removed) {
+        iommu_bus->iommu_ops->bus_removed(bus, iommu_bus->iommu_opaque);
     }
 }
 

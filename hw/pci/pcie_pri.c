@@ -240,7 +240,7 @@ void pcie_pri_exit(PCIDevice *dev)
         return;
     }
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        pcie_pri_forget_groups(pri);
+        pcie_pri_discard_groups(pri);
     }
     pcie_pri_release_listeners(dev);
     /* The device model has to unregister its notifiers first. */

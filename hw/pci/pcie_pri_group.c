@@ -83,7 +83,7 @@ static void pri_count(PRILedger *l, PRIPasid *p, PRIGroupState state, int n)
     }
 }
 
-static bool pri_is_forgettable(const PRIGroup *g)
+static bool pri_is_droppable(const PRIGroup *g)
 {
     return g->state == PRI_GROUP_SENDING && !g->owner;
 }
@@ -92,11 +92,11 @@ static void pri_group_set_state(PRILedger *l, PRIGroup *g, PRIGroupState state)
 {
     pri_count(l, g->index->pasid, g->state, -1);
     pri_count(l, g->index->pasid, state, 1);
-    if (pri_is_forgettable(g)) {
+    if (pri_is_droppable(g)) {
         QTAILQ_REMOVE(&l->sending, g, sending);
     }
     g->state = state;
-    if (pri_is_forgettable(g)) {
+    if (pri_is_droppable(g)) {
         QTAILQ_INSERT_TAIL(&l->sending, g, sending);
     }
 }

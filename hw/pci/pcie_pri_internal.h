@@ -110,7 +110,7 @@ void pcie_pri_release_listeners(PCIDevice *dev);
 void pcie_pri_drop_groups(PCIDevice *dev);
 
 /* End all groups without a response to any.  Called with @lock held. */
-void pcie_pri_forget_groups(PCIEPRIState *pri);
+void pcie_pri_discard_groups(PCIEPRIState *pri);
 
 /* Add valid groups from a stream.  Called with both locks held. */
 void pcie_pri_load_groups(PCIEPRIState *pri, const PRISavedGroup *saved);

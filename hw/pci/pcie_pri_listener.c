@@ -209,7 +209,7 @@ static unsigned pri_end_groups(PCIEPRIState *pri, PRIEndedGroup *ended)
     return n;
 }
 
-void pcie_pri_forget_groups(PCIEPRIState *pri)
+void pcie_pri_discard_groups(PCIEPRIState *pri)
 {
     pri_end_groups(pri, NULL);
 }

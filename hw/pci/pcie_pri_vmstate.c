@@ -51,7 +51,7 @@ static const char *pri_load_groups(PCIEPRIState *pri)
 {
     QEMU_LOCK_GUARD(&pri->registration);
     QEMU_LOCK_GUARD(&pri->lock);
-    pcie_pri_forget_groups(pri);
+    pcie_pri_discard_groups(pri);
     for (int i = 0; i < pri->nr_saved_groups; i++) {
         const PRISavedGroup *saved = &pri->saved_groups[i];
         PRIListener *listener = pcie_pri_find_listener(pri, saved->pasid);
@@ -60,7 +60,7 @@ static const char *pri_load_groups(PCIEPRIState *pri)
                                                         : NULL, saved);
 
         if (invalid) {
-            pcie_pri_forget_groups(pri);
+            pcie_pri_discard_groups(pri);
             return invalid;
         }
         pcie_pri_load_groups(pri, saved);

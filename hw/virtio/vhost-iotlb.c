@@ -58,14 +58,14 @@
  * @uaddr: address of @node.start in QEMU's address space
  * @perm: access that the backend is allowed
  * @epoch: value of vhost_iotlb.epoch when QEMU sent the translation
- * @asked: the backend has requested the translation
+ * @requested: the backend has requested the translation
  */
 typedef struct IOTLBEntry {
     IntervalTreeNode node;
     uint64_t uaddr;
     IOMMUAccessFlags perm;
     uint32_t epoch;
-    bool asked;
+    bool requested;
 } IOTLBEntry;
 
 /**
@@ -711,7 +711,7 @@ static int iotlb_translate(struct vhost_dev *dev, uint64_t iova, bool write,
  */
 static void iotlb_repeat(struct vhost_iotlb *t, IOTLBEntry *e)
 {
-    if (e->asked) {
+    if (e->requested) {
         t->epoch++;
         memset(t->queues, 0, sizeof(t->queues));
         iotlb_prefetch_all(t);
@@ -754,7 +754,7 @@ int vhost_device_iotlb_miss(struct vhost_dev *dev, uint64_t iova, int write)
             iotlb_prefetch_all(t);
         }
     }
-    iotlb_add(t, &e)->asked = true;
+    iotlb_add(t, &e)->requested = true;
 
     ret = iotlb_send(t);
     if (ret) {

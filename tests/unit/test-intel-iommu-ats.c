@@ -223,16 +223,16 @@ static int teardown(void **state)
 
 /* ---- Requests, and the model ---- */
 
-typedef struct Ask {
+typedef struct Request {
     unsigned devfn;
     unsigned space;
     uint32_t pasid;
     bool priv;
     bool no_write;
     uint64_t addr;
-} Ask;
+} Request;
 
-static IOMMUTLBEntry ask(const Ask *a)
+static IOMMUTLBEntry translate(const Request *a)
 {
     IOMMUTLBEntry e;
     uint32_t errors;
@@ -249,13 +249,13 @@ static IOMMUTLBEntry ask(const Ask *a)
     return e;
 }
 
-static IOMMUAccessFlags wanted(const Ask *a)
+static IOMMUAccessFlags wanted(const Request *a)
 {
     return a->no_write ? IOMMU_RO : IOMMU_RW;
 }
 
 /* Compares @e with the model for the page at @addr, with guest memory @entry */
-static bool model_says(const Ask *a, const IOMMUTLBEntry *e, uint64_t addr,
+static bool model_says(const Request *a, const IOMMUTLBEntry *e, uint64_t addr,
                        uint64_t *entry)
 {
     VTDWalkConfig cfg = space_config(a->space);
@@ -278,7 +278,7 @@ static unsigned num_states;
 static unsigned first_state[1 + ARRAY_SIZE(spaces)];
 static uint64_t scratch[FAKE_MEMORY_ENTRIES];
 
-static bool state_says(const Ask *a, const IOMMUTLBEntry *e, unsigned state)
+static bool state_says(const Request *a, const IOMMUTLBEntry *e, unsigned state)
 {
     uint64_t other = e->iova + (below(512) * PAGE & e->addr_mask);
 
@@ -289,7 +289,7 @@ static bool state_says(const Ask *a, const IOMMUTLBEntry *e, unsigned state)
 }
 
 /* Returns true if the answer agrees with a former state only */
-static bool check_answer(const Ask *a, const IOMMUTLBEntry *e)
+static bool check_answer(const Request *a, const IOMMUTLBEntry *e)
 {
     unsigned first = first_state[a->pasid == PCI_NO_PASID ? 0 : a->pasid];
 
@@ -311,7 +311,7 @@ static bool check_answer(const Ask *a, const IOMMUTLBEntry *e)
     return true;
 }
 
-static void random_ask(Ask *a)
+static void random_request(Request *a)
 {
     bool has_pasid = below(4);
 
@@ -352,7 +352,7 @@ static void test_random(void **state)
     unsigned steps = env ? atoi(env) : 20000, old = 0, given = 0;
 
     for (unsigned step = 0; step < steps; step++) {
-        Ask a;
+        Request a;
         IOMMUTLBEntry e;
 
         if (!below(8)) {
@@ -362,8 +362,8 @@ static void test_random(void **state)
             memcpy(states[num_states++], fake_memory, sizeof(fake_memory));
             change_entry(below(ARRAY_SIZE(spaces)));
         }
-        random_ask(&a);
-        e = ask(&a);
+        random_request(&a);
+        e = translate(&a);
         old += check_answer(&a, &e);
         given += !!e.perm;
     }
@@ -396,25 +396,25 @@ static void take_away_tables(void)
  */
 static void test_invalidation_during_request(void **state)
 {
-    const Ask a = { .space = 0, .pasid = 1 };
+    const Request a = { .space = 0, .pasid = 1 };
 
     fill_memory();
     vtd_resolver_invalidate(iommu->resolver);
     store(FIRST + 2, 0, (FIRST + 4) * PAGE | ALL);
     store(FIRST + 4, 0, 0x100 * PAGE | ALL);
     fake_memory_changed = take_away_leaf;
-    assert_int_equal(ask(&a).translated_addr, 0x100 * PAGE);
+    assert_int_equal(translate(&a).translated_addr, 0x100 * PAGE);
     assert_null(fake_memory_changed);
-    assert_int_equal(ask(&a).translated_addr, 0x200 * PAGE);
+    assert_int_equal(translate(&a).translated_addr, 0x200 * PAGE);
 
     iommu_answers_invalidate(iommu->resolver->answers);
     store(FIRST + 4, 0, 0x100 * PAGE | ALL);
     store(NESTED + 2, 0, (NESTED + 4) * PAGE | ALL);
     store(NESTED + 4, 0, 0x300 * PAGE | ALL);
     fake_memory_changed = take_away_tables;
-    assert_int_equal(ask(&a).translated_addr, 0x100 * PAGE);
+    assert_int_equal(translate(&a).translated_addr, 0x100 * PAGE);
     assert_null(fake_memory_changed);
-    assert_int_equal(ask(&a).translated_addr, 0x300 * PAGE);
+    assert_int_equal(translate(&a).translated_addr, 0x300 * PAGE);
     fill_memory();
     vtd_resolver_invalidate(iommu->resolver);
 }

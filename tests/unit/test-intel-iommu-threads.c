@@ -149,7 +149,7 @@ static void walk(const Device *d, IOMMUTLBEntry *result)
 }
 
 /* Returns the tables that translated a request, or 0 for none */
-static unsigned ask(const Device *d)
+static unsigned translate(const Device *d)
 {
     IOMMUTLBEntry result = { };
     uint32_t errors;
@@ -178,7 +178,7 @@ static void *device(void *opaque)
     rcu_register_thread();
     while (!qatomic_read(&shared->stop)) {
         unsigned before = qatomic_load_acquire(&shared->fresh);
-        unsigned tables = ask(d);
+        unsigned tables = translate(d);
         bool fpd;
 
         /* Read @fresh again after the tables. */

@@ -269,7 +269,7 @@ static void map_tables_of_first(WalkMemory *m)
     }
 }
 
-static IOMMUWalkRequest ask(uint64_t first, uint64_t pages)
+static IOMMUWalkRequest request_for(uint64_t first, uint64_t pages)
 {
     return (IOMMUWalkRequest) {
         .first = first,
@@ -294,19 +294,19 @@ static void test_hole_size(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_FIRST_STAGE);
-    IOMMUWalkRequest req = ask(0x40000000 + 0x3000, 1);
+    IOMMUWalkRequest req = request_for(0x40000000 + 0x3000, 1);
 
     map_first(m, 0x5000, 0x123000 | P | RW | US);
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.num_results, 1);
     assert_result(0, 0x40000000, 0, 1ull << 30, IOMMU_NONE);
 
-    req = ask(0x200000, 1);
+    req = request_for(0x200000, 1);
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_result(0, 0x200000, 0, 1ull << 21, IOMMU_NONE);
 
     /* SGN.1 */
-    req = ask(1ull << 47, 1);
+    req = request_for(1ull << 47, 1);
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.fault, VTD_FR_FS_NON_CANONICAL);
     assert_result(0, 1ull << 47, 0, 1ull << 47, IOMMU_NONE);
@@ -317,7 +317,7 @@ static void test_merge(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_FIRST_STAGE);
-    IOMMUWalkRequest req = ask(0, 16);
+    IOMMUWalkRequest req = request_for(0, 16);
 
     for (unsigned i = 0; i < 16; i++) {
         map_first(m, i * PAGE, (0x100000 + i * PAGE) | P | RW | US);
@@ -326,14 +326,14 @@ static void test_merge(void **state)
     assert_int_equal(req.num_results, 1);
     assert_result(0, 0, 0x100000, 16 * PAGE, IOMMU_RW);
 
-    req = ask(PAGE, 3);
+    req = request_for(PAGE, 3);
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.num_results, 2);
     assert_result(0, PAGE, 0x101000, PAGE, IOMMU_RW);
     assert_result(1, 2 * PAGE, 0x102000, 2 * PAGE, IOMMU_RW);
 
     /* If the result is full, its elements are valid. */
-    req = ask(PAGE, 3);
+    req = request_for(PAGE, 3);
     req.max_results = 1;
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
     assert_int_equal(req.num_results, 1);
@@ -347,7 +347,7 @@ static void test_accessed_dirty(void **state)
     VTDWalkConfig cfg = config(VTD_WALK_FIRST_STAGE);
     uint64_t *user = map_first(m, 0, 0x100000 | P | RW | US | A);
     uint64_t *super = map_first(m, PAGE, 0x101000 | P | RW);
-    IOMMUWalkRequest req = ask(0, 1);
+    IOMMUWalkRequest req = request_for(0, 1);
 
     req.want = IOMMU_RO;
     vtd_walk(&m->mem, &cfg, &req);
@@ -355,17 +355,17 @@ static void test_accessed_dirty(void **state)
     assert_false(*user & D);
 
     /* A was set before: D must be set nevertheless. */
-    req = ask(0, 1);
+    req = request_for(0, 1);
     vtd_walk(&m->mem, &cfg, &req);
     assert_result(0, 0, 0x100000, PAGE, IOMMU_RW);
     assert_true(*user & D);
 
-    req = ask(PAGE, 1);
+    req = request_for(PAGE, 1);
     vtd_walk(&m->mem, &cfg, &req);
     assert_int_equal(req.fault, VTD_FR_FS_PAGING_ENTRY_US);
     assert_false(*super & (A | D));
 
-    req = ask(PAGE, 1);
+    req = request_for(PAGE, 1);
     req.priv = true;
     cfg.extended_accessed = true;
     vtd_walk(&m->mem, &cfg, &req);
@@ -377,7 +377,7 @@ static void test_interrupt_input(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_PASS_THROUGH);
-    IOMMUWalkRequest req = ask(0xfedff000, 0x102);
+    IOMMUWalkRequest req = request_for(0xfedff000, 0x102);
 
     req.interrupt_input = true;
     vtd_walk(&m->mem, &cfg, &req);
@@ -388,7 +388,7 @@ static void test_interrupt_input(void **state)
     assert_result(2, 0xfef00000, 0xfef00000, 0x100000, IOMMU_RW);
     assert_int_equal(req.error, 0);
 
-    req = ask(0xfee00000, 1);
+    req = request_for(0xfee00000, 1);
     req.interrupt_input = true;
     req.want = IOMMU_RO;
     vtd_walk(&m->mem, &cfg, &req);
@@ -396,13 +396,13 @@ static void test_interrupt_input(void **state)
     assert_int_equal(req.error, 0);
 
     /* S.3: with PASID, too, if addresses pass through */
-    req = ask(0xfee00000, 1);
+    req = request_for(0xfee00000, 1);
     vtd_walk(&m->mem, &cfg, &req);
     assert_result(0, 0xfee00000, 0, 0x100000, IOMMU_NONE);
     assert_int_equal(req.fault, VTD_FR_SM_INTERRUPT_ADDR);
 
     /* A result next to the range is not affected. */
-    req = ask(0xfedff000, 1);
+    req = request_for(0xfedff000, 1);
     req.interrupt_input = req.untranslated = true;
     req.want = IOMMU_RO;
     vtd_walk(&m->mem, &cfg, &req);
@@ -410,7 +410,7 @@ static void test_interrupt_input(void **state)
     assert_result(0, 0xfec00000, 0xfec00000, 0x200000, IOMMU_RW);
 
     /* SGN.4: host address width */
-    req = ask(1ull << 48, 1);
+    req = request_for(1ull << 48, 1);
     vtd_walk(&m->mem, &cfg, &req);
     assert_int_equal(req.fault, VTD_FR_SM_ADDR_BEYOND_HAW);
     assert_int_equal(req.error, 0);
@@ -422,7 +422,7 @@ static void test_nested_cut(void **state)
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
     uint64_t *pde = &m->entry[2 * 512];
-    IOMMUWalkRequest req = ask(0, 4);
+    IOMMUWalkRequest req = request_for(0, 4);
 
     map_tables_of_first(m);
     m->entry[0] = 4 * PAGE | P | RW | US;
@@ -451,7 +451,7 @@ static void test_entry_change(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    IOMMUWalkRequest req = ask(0, 1);
+    IOMMUWalkRequest req = request_for(0, 1);
     uint64_t *entry;
 
     map_tables_of_first(m);
@@ -465,7 +465,7 @@ static void test_entry_change(void **state)
     m->change_at = 2 * m->tables;
     m->change_entry = entry - m->entry;
     m->change = RW;
-    req = ask(0, 1);
+    req = request_for(0, 1);
     vtd_walk(&m->mem, &cfg, &req);
     assert_result(0, 0, 0x900000, PAGE, IOMMU_RO);
     assert_int_equal(*entry, 0x40000000 | P | US | A);
@@ -476,7 +476,7 @@ static void test_nested_change(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    IOMMUWalkRequest req = ask(0, 512);
+    IOMMUWalkRequest req = request_for(0, 512);
     uint64_t tables;
 
     map_tables_of_first(m);
@@ -490,7 +490,7 @@ static void test_nested_change(void **state)
     m->change_at = 2 * tables + 1;
     m->change_entry = (m->entry[512] & -PAGE) / 8 + 1;
     m->change = SR | SW;
-    req = ask(0, 1024);
+    req = request_for(0, 1024);
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_true(m->tables > m->change_at);
     walk_check_shape(&req, IOMMU_WALK_DONE);
@@ -502,7 +502,7 @@ static void test_second_stage_width(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
-    IOMMUWalkRequest req = ask((1ull << 48) - PAGE, 2);
+    IOMMUWalkRequest req = request_for((1ull << 48) - PAGE, 2);
 
     cfg.ss_levels = 5;
     cfg.ss_root = WALK_MEMORY_PAGES * PAGE;
@@ -568,7 +568,7 @@ static void test_legacy_reasons(void **state)
     for (unsigned i = 0; i < ARRAY_SIZE(cases) * 2; i++) {
         g_autofree WalkMemory *m = rule_memory();
         VTDWalkConfig cfg = config(cases[i / 2].type);
-        IOMMUWalkRequest req = ask(cases[i / 2].first, 1);
+        IOMMUWalkRequest req = request_for(cases[i / 2].first, 1);
         bool scalable = i & 1;
 
         map_second(m, PAGE, cases[i / 2].entry);
@@ -586,7 +586,7 @@ static void test_tables_beyond_memory(void **state)
     for (unsigned i = 0; i < 4; i++) {
         g_autofree WalkMemory *m = rule_memory();
         VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
-        IOMMUWalkRequest req = ask(0, 1);
+        IOMMUWalkRequest req = request_for(0, 1);
         bool root = i & 2, scalable = i & 1;
 
         cfg.reasons = vtd_walk_reasons(scalable);
@@ -609,7 +609,7 @@ static void test_pass_through_blocks(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_PASS_THROUGH);
-    IOMMUWalkRequest req = ask(0xfef00000, 0x1101);
+    IOMMUWalkRequest req = request_for(0xfef00000, 0x1101);
 
     req.interrupt_input = true;
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
@@ -619,13 +619,13 @@ static void test_pass_through_blocks(void **state)
     assert_result(2, 1ull << 32, 1ull << 32, 1ull << 32, IOMMU_RW);
 
     /* The result is full in each part of the range in turn. */
-    req = ask(0xfef00000, 0x1101);
+    req = request_for(0xfef00000, 0x1101);
     req.interrupt_input = true;
     req.max_results = 1;
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
     assert_result(0, 0xfef00000, 0xfef00000, 0x100000, IOMMU_RW);
     for (unsigned room = 1; room <= 2; room++) {
-        req = ask(0xfedff000, 0x102);
+        req = request_for(0xfedff000, 0x102);
         req.interrupt_input = true;
         req.max_results = room;
         assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
@@ -633,7 +633,7 @@ static void test_pass_through_blocks(void **state)
     }
 
     /* SGN.4: the end of host addresses */
-    req = ask((1ull << 48) - PAGE, 2);
+    req = request_for((1ull << 48) - PAGE, 2);
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     assert_int_equal(req.fault, VTD_FR_SM_ADDR_BEYOND_HAW);
     walk_check_shape(&req, IOMMU_WALK_DONE);
@@ -645,7 +645,7 @@ static void test_interrupt_input_after_fault(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
-    IOMMUWalkRequest req = ask(0xfedff000, 0x102);
+    IOMMUWalkRequest req = request_for(0xfedff000, 0x102);
 
     req.interrupt_input = true;
     req.want = IOMMU_RO;
@@ -702,7 +702,7 @@ static void test_result_full(void **state)
         uint64_t size = walk_entry_size(1 + i % 3);
         bool first_stage = cfg.type == VTD_WALK_FIRST_STAGE;
         hwaddr root = first_stage ? cfg.fs_root : cfg.ss_root;
-        IOMMUWalkRequest req = ask(0, 2 * size / PAGE);
+        IOMMUWalkRequest req = request_for(0, 2 * size / PAGE);
 
         for (unsigned e = 0; e < 2; e++) {
             uint64_t entry = cases[i / 3].entries[e];
@@ -730,7 +730,7 @@ static void test_nested_result_full(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    IOMMUWalkRequest req = ask(0, 2);
+    IOMMUWalkRequest req = request_for(0, 2);
 
     map_tables_of_first(m);
     map_second(m, 0x40000000, 0x900000 | SR | SW);
@@ -743,7 +743,7 @@ static void test_nested_result_full(void **state)
     m->entry[4 * 512] = 5 * PAGE | P | RW | US;
     m->entry[0] = 4 * PAGE | P | RW | US;
     m->entry[5 * 512] = 0x40000000 | P | RW | US | PS;
-    req = ask(0, 2);
+    req = request_for(0, 2);
     req.max_results = 1;
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_FULL);
     assert_result(0, 0, 0x900000, PAGE, IOMMU_RW);
@@ -754,7 +754,7 @@ static void test_nested_untranslated(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    IOMMUWalkRequest req = ask(PAGE, 1);
+    IOMMUWalkRequest req = request_for(PAGE, 1);
 
     map_tables_of_first(m);
     m->entry[0] = 4 * PAGE | P | RW | US;
@@ -768,7 +768,7 @@ static void test_nested_untranslated(void **state)
     assert_result(0, PAGE, 0x900000, PAGE, IOMMU_RO);
     assert_int_equal(m->entry[5 * 512] & (A | D), A);
 
-    req = ask(PAGE, 1);
+    req = request_for(PAGE, 1);
     req.untranslated = true;
     req.want = IOMMU_WO;
     vtd_walk(&m->mem, &cfg, &req);
@@ -781,7 +781,7 @@ static void test_nested_too_wide(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    IOMMUWalkRequest req = ask(0, 1);
+    IOMMUWalkRequest req = request_for(0, 1);
 
     map_tables_of_first(m);
     map_first(m, 0, 1ull << 39 | P | RW | US);
@@ -800,7 +800,7 @@ static void test_nested_cut_changed(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    IOMMUWalkRequest req = ask(0, 1024);
+    IOMMUWalkRequest req = request_for(0, 1024);
     uint64_t *pde = &m->entry[5 * 512];
 
     map_tables_of_first(m);
@@ -818,7 +818,7 @@ static void test_nested_cut_changed(void **state)
     m->change_at = 2 * m->tables;
     m->change_entry = pde - m->entry;
     m->change = RW;
-    req = ask(0, 1024);
+    req = request_for(0, 1024);
     assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
     walk_check_shape(&req, IOMMU_WALK_DONE);
     assert_result(0, 0, 0x900000, PAGE, IOMMU_RO);
@@ -855,7 +855,7 @@ static void test_flags_concurrent(void **state)
     qemu_thread_create(&thread, "flip", flip_thread, &m->entry[0],
                        QEMU_THREAD_JOINABLE);
     for (unsigned i = 0; i < WALKS; i++) {
-        IOMMUWalkRequest req = ask(0, 1);
+        IOMMUWalkRequest req = request_for(0, 1);
 
         assert_int_equal(vtd_walk(&m->mem, &cfg, &req), IOMMU_WALK_DONE);
         assert_result(0, 0, 0x100000, PAGE, IOMMU_RW);
@@ -867,7 +867,7 @@ static void test_flags_concurrent(void **state)
 /* Results of a request that is blocked as a whole (table 30) */
 static void test_blocked(void **state)
 {
-    IOMMUWalkRequest req = ask(5 * PAGE, 3);
+    IOMMUWalkRequest req = request_for(5 * PAGE, 3);
 
     assert_int_equal(iommu_walk_blocked(&req, VTD_FR_PASID_ENTRY_P,
                                         vtd_fault_blocks_ats),
@@ -906,7 +906,7 @@ static void test_bounded_second_stage(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_SECOND_STAGE);
-    IOMMUWalkRequest req = ask(0, 1ull << 36);
+    IOMMUWalkRequest req = request_for(0, 1ull << 36);
 
     req.want = IOMMU_RO;
     for (unsigned i = 0; i < 512; i++) {
@@ -922,7 +922,7 @@ static void test_bounded_nested(void **state)
 {
     g_autofree WalkMemory *m = rule_memory();
     VTDWalkConfig cfg = config(VTD_WALK_NESTED);
-    IOMMUWalkRequest req = ask(0, 1ull << 24);
+    IOMMUWalkRequest req = request_for(0, 1ull << 24);
 
     /* Pages of 1 GiB, for which the second stage has holes of 4 KiB */
     map_tables_of_first(m);

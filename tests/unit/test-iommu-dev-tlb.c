@@ -229,7 +229,7 @@ static void test_work(void **state)
                      page);
     iommu_dev_tlb_register_region(dt, &buses[0], 0, PASID, &mr);
     assert_int_equal(work(IOMMU_DEV_TLB_PASID, 0, false),
-                     page + IOMMU_INV_WORK_REGION);
+                     page + SLICED_WORK_REGION);
     iommu_dev_tlb_unregister_region(dt, &buses[0], 0, PASID, &mr);
     listener_stop(&a);
     listener_stop(&b);
