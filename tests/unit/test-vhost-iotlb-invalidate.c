@@ -1,0 +1,225 @@
+/*
+ * Unit tests of the IOTLB record of vhost: invalidations
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Which entries an invalidation, a reset and a full record drop, and how many
+ * lookups that takes.
+ *
+ * Section numbers are those of VIRTIO 1.3; "DPDK" and "record" refer to
+ * docs/devel/vhost-user-iotlb.rst.
+ */
+
+#include "qemu/osdep.h"
+#include "fake-vhost.h"
+
+/* Unchanged translations are kept, and changed ones are dropped once */
+static void test_invalidate(void **state)
+{
+    for (unsigned page = 0; page < 8; page++) {
+        map_apart(page, IOMMU_RW);
+        assert_int_equal(miss(page, true), 0);
+    }
+    unmap(1);
+    unmap(2);
+    map(4, 100, IOMMU_RW);
+    map_apart(6, IOMMU_RO);
+    forget_sent();
+    assert_int_equal(invalidate(0, 8), 0);
+
+    /* DPDK: the page after a range is kept; adjacent pages share a message */
+    assert_int_equal(fake.sent->len, 3);
+    expect_sent(0, VHOST_IOTLB_INVALIDATE, IOVA_OF(1), 2 * PAGE - 1);
+    expect_sent(1, VHOST_IOTLB_INVALIDATE, IOVA_OF(4), PAGE - 1);
+    expect_sent(2, VHOST_IOTLB_INVALIDATE, IOVA_OF(6), PAGE - 1);
+    for (unsigned page = 0; page < 8; page++) {
+        bool gone = page == 1 || page == 2 || page == 4 || page == 6;
+
+        assert_int_equal(cached_perm(page), gone ? 0 : VHOST_ACCESS_RW);
+    }
+    assert_int_equal(stats().kept, 4);
+    assert_int_equal(stats().dropped, 4);
+    assert_int_equal(stats().invalidations, 1);
+}
+
+/*
+ * Pages that share an entry are looked up separately, to the end of the range
+ */
+static void test_invalidate_merged(void **state)
+{
+    start_queue(0);
+    for (unsigned page = 10; page < 14; page++) {
+        map(page, page, IOMMU_RW);
+    }
+    post(0, 1, IOVA_OF(10), 4 * PAGE, VRING_DESC_F_WRITE);
+    assert_int_equal(miss(DESC_PAGE(0), false), 0);
+    assert_int_equal(find_cached(IOVA_OF(10), IOVA_OF(10))->last,
+                     IOVA_OF(14) - 1);
+
+    /* A change outside of the range is kept until that is invalidated, too */
+    unmap(13);
+    assert_int_equal(invalidate(11, 2), 0);
+    assert_non_null(find_cached(IOVA_OF(10), IOVA_OF(10)));
+    assert_int_equal(invalidate(12, 2), 0);
+    assert_null(find_cached(IOVA_OF(10), IOVA_OF(14) - 1));
+}
+
+static void test_invalidate_nothing(void **state)
+{
+    assert_int_equal(invalidate(0, NR_PAGES), 0);
+    assert_int_equal(fake.sent->len, 0);
+    vhost_iotlb_cleanup(&fake.dev);
+    assert_int_equal(invalidate(0, NR_PAGES), 0);
+    assert_int_equal(vhost_iotlb_drop(&fake.dev, 0, UINT64_MAX), 0);
+    assert_int_equal(fake.sent->len, 0);
+}
+
+/* vhost-vdpa has no misses */
+static void test_invalidate_no_misses(void **state)
+{
+    fake.dev.vhost_ops = &quiet_backend;
+    map(3, 7, IOMMU_RW);
+    assert_int_equal(miss(3, true), 0);
+    unmap(3);
+    assert_int_equal(invalidate(3, 1), 0);
+    assert_int_equal(cached_perm(3), 0);
+}
+
+/* The address space changes: entries are dropped without lookups */
+static void test_drop(void **state)
+{
+    for (unsigned page = 0; page < 8; page += 2) {
+        map_apart(page, IOMMU_RW);
+        assert_int_equal(miss(page, true), 0);
+    }
+    fake.peeks = 0;
+    forget_sent();
+    assert_int_equal(vhost_iotlb_drop(&fake.dev, IOVA_OF(2), IOVA_OF(6)), 0);
+    assert_int_equal(fake.peeks, 0);
+    assert_int_equal(fake.sent->len, 1);
+    expect_sent(0, VHOST_IOTLB_INVALIDATE, IOVA_OF(2), 5 * PAGE - 1);
+    assert_int_equal(cached_perm(0), VHOST_ACCESS_RW);
+    assert_int_equal(stats().entries, 1);
+    assert_int_equal(stats().dropped, 3);
+}
+
+/* Each call returns the error, and nothing is sent twice */
+static void test_backend_refuses(void **state)
+{
+    map_apart(3, IOMMU_RW);
+    map_apart(4, IOMMU_RW);
+    fake.status = -EIO;
+    assert_int_equal(miss(3, true), -EIO);
+    assert_int_equal(miss(4, true), -EIO);
+    unmap(3);
+    forget_sent();
+    assert_int_equal(invalidate(3, 1), -EIO);
+    assert_int_equal(fake.sent->len, 1);
+    assert_int_equal(vhost_iotlb_drop(&fake.dev, 0, UINT64_MAX), -EIO);
+    assert_int_equal(fake.sent->len, 2);
+    fake.status = 0;
+    assert_int_equal(vhost_iotlb_drop(&fake.dev, 0, UINT64_MAX), 0);
+    assert_int_equal(fake.sent->len, 2);
+}
+
+/* The back-end's cache is empty after the device stops and starts */
+static void test_reset(void **state)
+{
+    map(3, 7, IOMMU_RW);
+    assert_int_equal(miss(3, true), 0);
+    forget_sent();
+    vhost_iotlb_reset(&fake.dev);
+    assert_int_equal(fake.sent->len, 0);
+    assert_int_equal(stats().entries, 0);
+    assert_int_equal(invalidate(3, 1), 0);
+    assert_int_equal(fake.sent->len, 0);
+}
+
+/* The back-end has dropped random entries, so that the record drops all */
+static void test_full(void **state)
+{
+    fill(0, CAPACITY);
+    assert_int_equal(stats().capacity, CAPACITY);
+    assert_int_equal(stats().entries, CAPACITY);
+    forget_sent();
+
+    fill(CAPACITY, 1);
+    assert_int_equal(stats().entries, 1);
+    assert_int_equal(fake.sent->len, 2);
+    expect_sent(0, VHOST_IOTLB_INVALIDATE, IOVA, CAPACITY * PAGE - 1);
+    expect_sent(1, VHOST_IOTLB_UPDATE, IOVA_OF(CAPACITY), PAGE);
+    assert_int_equal(fake.cache->len, 1);
+}
+
+/* record: an entry of single pages, each of which needs a lookup */
+static void fill_with_pages(void)
+{
+    start_queue(0);
+    for (unsigned page = 0; page < DESC_PAGE(0); page++) {
+        map(page, page, IOMMU_RW);
+    }
+    post(0, 0, IOVA, DESC_PAGE(0) * PAGE, VRING_DESC_F_WRITE);
+    assert_int_equal(miss(DESC_PAGE(0), false), 0);
+    assert_int_equal(cached_perm(DESC_PAGE(0) - 1), VHOST_ACCESS_RW);
+}
+
+/*
+ * record: invalidations between two turns of the main loop do a limited number
+ * of lookups, and drop all other entries
+ */
+static void test_invalidate_many(void **state)
+{
+    fill_with_pages();
+    fake.peeks = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(invalidate(0, NR_PAGES), 0);
+    }
+    assert_in_range(fake.peeks, NR_PAGES, 16384);
+    assert_int_equal(stats().entries, 0);
+    assert_int_equal(cached_perm(0), 0);
+    /* Misses still have answers, and later invalidations do lookups again */
+    assert_int_equal(miss(5, true), 0);
+    assert_int_equal(cached_perm(5), VHOST_ACCESS_RW);
+    take_turn();
+    assert_int_equal(invalidate(0, NR_PAGES), 0);
+    assert_int_equal(cached_perm(5), VHOST_ACCESS_RW);
+}
+
+static void late_prefetch(void)
+{
+    assert_int_equal(miss(DESC_PAGE(0), false), 0);
+}
+
+/* record: misses that are handled by invalidations count */
+static void test_invalidate_many_misses(void **state)
+{
+    fill_with_pages();
+    fake.late_miss = late_prefetch;
+    fake.peeks = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(invalidate(DESC_PAGE(1), 1), 0);
+    }
+    assert_in_range(fake.peeks, 1, 16384);
+    fake.late_miss = NULL;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(invalidate),
+        TEST(invalidate_merged),
+        TEST(invalidate_nothing),
+        TEST(invalidate_no_misses),
+        TEST(drop),
+        TEST(backend_refuses),
+        TEST(reset),
+        TEST(full),
+        TEST(invalidate_many),
+        TEST(invalidate_many_misses),
+    };
+
+    return cmocka_run_group_tests_name("vhost-iotlb-invalidate", tests, NULL,
+                                       NULL);
+}
