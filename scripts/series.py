@@ -20,6 +20,7 @@ import contextlib
 import email.utils
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -188,11 +189,22 @@ class Tree:
     def __init__(self, path):
         self.path = Path(path).absolute()
 
+    @staticmethod
+    def _index_options(env):
+        """Options for a temporary index: git writes only what changes, as
+        each patch changes few of its many thousand entries."""
+        if not env or 'GIT_INDEX_FILE' not in env:
+            return ()
+        return ('-c', 'core.splitIndex=true',
+                '-c', 'splitIndex.maxPercentChange=100',
+                '-c', 'splitIndex.sharedIndexExpire=now')
+
     def git(self, *args, text_in=None, env=None, check=True, strip=True):
         """Run git in the tree and return what it printed."""
         result = subprocess.run(
             ['git', '-c', 'core.hooksPath=/dev/null', '-c', 'gc.auto=0',
-             '-c', 'commit.gpgSign=false', '-c', 'core.autocrlf=false', *args],
+             '-c', 'commit.gpgSign=false', '-c', 'core.autocrlf=false',
+             *self._index_options(env), *args],
             cwd=self.path, input=text_in, capture_output=True, text=True,
             env={**os.environ, **COMMITTER, **(env or {})}, check=False)
         if check and result.returncode:
@@ -271,62 +283,110 @@ class Tree:
                 + '\nAdapt the patch, or take a QEMU that it fits '
                 '(docs/devel/fork.rst, "Moving to the next 10.0.x").') from err
 
-    def _link(self, path, index):
-        target = os.path.relpath(REPO / path, (self.path / path).parent)
-        blob = self.git('hash-object', '-w', '--stdin', text_in=target)
-        self.git('update-index', '--add', '--cacheinfo',
-                 f'{LINK_MODE},{blob},{path}', env=index)
+    def _link(self, paths, index):
+        """Add links to new files to an index."""
+        entries = ''
+        for path in paths:
+            target = os.path.relpath(REPO / path, (self.path / path).parent)
+            blob = self.git('hash-object', '-w', '--stdin', text_in=target)
+            entries += f'{LINK_MODE} {blob}\t{path}\n'
+        if entries:
+            self.git('update-index', '--add', '--index-info', text_in=entries,
+                     env=index)
+
+    def _digests(self, patches):
+        """What the commit of each patch depends on, as a list of digests."""
+        where = os.path.relpath(REPO, self.path)
+        digest = hashlib.sha256(
+            f'{self.git("rev-parse", UPSTREAM)} {where}'.encode())
+        digests = []
+        for patch in patches:
+            digest.update(f'{patch.series}\0{patch.mail}\0'.encode())
+            digests.append(digest.hexdigest())
+        return digests
+
+    def _commits_to_keep(self, digests):
+        """The commits of the first patches, which the tree has already."""
+        made = dict(self.state().get('commits', []))
+        kept = list(itertools.takewhile(
+            bool, (made.get(digest) for digest in digests)))
+        if kept and not self.git('cat-file', '-t', kept[-1], check=False):
+            return []
+        return kept
 
     def _commit_series(self, patches):
-        head = self.git('rev-parse', UPSTREAM)
-        with self.index_at(UPSTREAM) as index:
-            for patch in patches:
+        """Commit all patches; returns pairs of a digest and a commit."""
+        digests = self._digests(patches)
+        commits = self._commits_to_keep(digests)
+        base = commits[-1] if commits else UPSTREAM
+        head = self.git('rev-parse', base)
+        with self.index_at(base) as index:
+            for patch in patches[len(commits):]:
                 self._apply(patch, index)
-                for path in patch.adds:
-                    self._link(path, index)
+                self._link(patch.adds, index)
                 head = self.commit(index, head, patch, patch.tree_message)
-        return head
+                commits.append(head)
+        return list(zip(digests, commits))
 
     def assemble(self, patches, source_id, digest):
         """Bring the tree to upstream plus all patches; only changed files are
         written, so that the next build is short."""
-        head = self._commit_series(patches)
-        self._set_state(source=source_id, series='')
+        commits = self._commit_series(patches)
+        head = commits[-1][1]
+        self._set_state(source=source_id, series='', commits=commits)
         self.git('read-tree', '-m', '-u', 'HEAD', head)
         self.git('update-ref', f'refs/heads/{BRANCH}', head)
         self.git('symbolic-ref', 'HEAD', f'refs/heads/{BRANCH}')
-        self._set_state(source=source_id, series=digest, head=head)
+        self._set_state(source=source_id, series=digest, head=head,
+                        commits=commits)
 
     def commits(self):
         """The commits of the patches, oldest first."""
         return self.git('rev-list', '--reverse', f'{UPSTREAM}..HEAD').split()
 
-    def added(self, commit):
-        """Files that a commit adds: a list of (path, whether it is a link)."""
-        out = self.git('diff-tree', '-r', '--no-renames', '--diff-filter=A',
-                       '--no-commit-id', commit)
-        rows = (line.split('\t') for line in out.splitlines())
-        return [(path, fields.split()[1] == LINK_MODE)
-                for fields, path in rows]
+    def _diffs(self, commits, *args):
+        """The differences that commits make, as git diff-tree prints them."""
+        out = self.git('diff-tree', '-r', '--no-renames', '--stdin', *args,
+                       text_in=''.join(f'{commit}\n' for commit in commits),
+                       strip=False)
+        parts = re.split(r'^([0-9a-f]{40,64})\n', out, flags=re.M)
+        found = dict(zip(parts[1::2], parts[2::2]))
+        return [found.get(commit, '') for commit in commits]
 
-    def header(self, commit):
-        """The patch that a commit makes, without its files and hunks."""
-        text = self.git('show', '-s', '--format=%an <%ae>%n%aD%n%B', commit)
-        author, date, message = text.split('\n', 2)
-        subject, body, trailers, name, _ = split_message(message)
-        return Patch(author, date, subject, body, trailers, series=name)
+    def added(self, commits):
+        """Files that commits add: for each commit a list of pairs of the path
+        and whether it is a link."""
+        rows = [[line.split('\t') for line in diff.splitlines()]
+                for diff in self._diffs(commits, '--diff-filter=A')]
+        return [[(path, fields.split()[1] == LINK_MODE)
+                 for fields, path in added] for added in rows]
 
-    def to_patch(self, commit, ours):
-        """Turn a commit into a patch; ``ours`` are all our new files."""
-        patch = self.header(commit)
-        patch.adds = sorted(path for path, _ in self.added(commit))
+    def headers(self, commits):
+        """The patches that commits make, without their files and hunks."""
+        out = self.git('log', '--no-walk=unsorted', '--stdin',
+                       '--format=%x01%an <%ae>%n%aD%n%B',
+                       text_in=''.join(f'{commit}\n' for commit in commits))
+        headers = []
+        for text in out.split('\1')[1:]:
+            author, date, message = text.split('\n', 2)
+            subject, body, trailers, name, _ = split_message(message)
+            headers.append(Patch(author, date, subject, body, trailers,
+                                 series=name))
+        return headers
+
+    def patches(self, commits):
+        """The patches that commits make, and all new files."""
+        added = [[path for path, _ in files] for files in self.added(commits)]
+        ours = sorted({path for paths in added for path in paths})
         excluded = [f':(exclude,literal){path}' for path in ours]
-        hunks = self.git('diff-tree', '-p', '--no-renames', '--no-color',
-                         '--no-ext-diff', '--no-commit-id', commit, '--', '.',
-                         *excluded, strip=False)
-        patch.hunks = re.sub(r'^index [0-9a-f]+\.\.[0-9a-f]+.*\n', '', hunks,
-                             flags=re.M)
-        return patch
+        hunks = self._diffs(commits, '-p', '--no-color', '--no-ext-diff', '--',
+                            '.', *excluded)
+        patches = self.headers(commits)
+        for patch, paths, text in zip(patches, added, hunks):
+            patch.adds = sorted(paths)
+            patch.hunks = re.sub(r'^index [0-9a-f]+\.\.[0-9a-f]+.*\n', '',
+                                 text, flags=re.M)
+        return patches, ours
 
 
 def assembled_tree(build):
