@@ -1,5 +1,5 @@
 /*
- * VT-d: svm=on enables all properties that shared virtual memory needs
+ * VT-d: properties for shared virtual memory, and svm=on, which enables all
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -16,10 +16,30 @@
 #include "intel_iommu_internal.h"
 #include "intel_iommu_svm.h"
 
+const char *vtd_property_name(IntelIOMMUState *s, const char *name)
+{
+    static const struct {
+        const char *name;
+        const char *newer;      /* since QEMU 11.1 */
+    } names[] = {
+        { "x-scalable-mode", "scalable-mode" },
+        { "x-flts", "fsts" },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+        if (!strcmp(name, names[i].name) &&
+            qdev_prop_set_by_user(DEVICE(s), names[i].newer)) {
+            return names[i].newer;
+        }
+    }
+    return name;
+}
+
 /* Checks whether the user, not a default, has set a property otherwise. */
 static bool contradicts(IntelIOMMUState *s, const char *name, const char *value,
                         const char *needed, Error **errp)
 {
+    name = vtd_property_name(s, name);
     if (!qdev_prop_set_by_user(DEVICE(s), name)) {
         return false;
     }
@@ -64,6 +84,27 @@ static bool decide_width(IntelIOMMUState *s, Error **errp)
     return true;
 }
 
+bool vtd_decide_pasid(IntelIOMMUState *s, Error **errp)
+{
+    if (!qdev_prop_set_by_user(DEVICE(s), "pasid-bits")) {
+        return true;
+    }
+    if (s->pasid_bits > VTD_PASID_ID_SHIFT) {
+        error_setg(errp, "pasid-bits=%u is more than the maximum, %u",
+                   s->pasid_bits, VTD_PASID_ID_SHIFT);
+        return false;
+    }
+    if (qdev_prop_set_by_user(DEVICE(s), "x-pasid-mode") &&
+        s->pasid != !!s->pasid_bits) {
+        error_setg(errp, "pasid-bits=%u contradicts x-pasid-mode=%s: "
+                   "leave out one of them", s->pasid_bits,
+                   s->pasid ? "on" : "off");
+        return false;
+    }
+    s->pasid = s->pasid_bits;
+    return true;
+}
+
 bool vtd_svm_decide_config(IntelIOMMUState *s, Error **errp)
 {
     const struct {
@@ -79,6 +120,11 @@ bool vtd_svm_decide_config(IntelIOMMUState *s, Error **errp)
         { "dma-translation", &s->dma_translation },
     };
 
+    if (!s->pasid_bits &&
+        contradicts(s, "pasid-bits", "0", stringify(VTD_PASID_ID_SHIFT),
+                    errp)) {
+        return false;
+    }
     for (unsigned i = 0; i < ARRAY_SIZE(needed); i++) {
         if (!switch_on(s, needed[i].name, needed[i].field, errp)) {
             return false;

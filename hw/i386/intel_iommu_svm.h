@@ -1,5 +1,5 @@
 /*
- * VT-d: svm=on enables all properties that shared virtual memory needs
+ * VT-d: properties for shared virtual memory, and svm=on, which enables all
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -10,6 +10,36 @@
 #define HW_I386_INTEL_IOMMU_SVM_H
 
 #include "hw/i386/intel_iommu.h"
+
+/**
+ * vtd_property_name: find the name by which the user has set a property
+ *
+ * Some properties have a second name, which QEMU 11.1 has introduced.
+ *
+ * Called with the BQL held.
+ *
+ * @s: the IOMMU
+ * @name: the name in QEMU 10.0
+ *
+ * Returns: the name for messages
+ */
+const char *vtd_property_name(IntelIOMMUState *s, const char *name);
+
+/**
+ * vtd_decide_pasid: apply pasid-bits if the user has set it
+ *
+ * pasid-bits enables PASIDs as x-pasid-mode does, and sets their width.
+ *
+ * Called with the BQL held, while the IOMMU is being realized, before
+ * vtd_svm_decide_config().
+ *
+ * @s: the IOMMU
+ * @errp: set to an error that names pasid-bits
+ *
+ * Returns: false, with @errp set, if pasid-bits is more than 20, or contradicts
+ * x-pasid-mode
+ */
+bool vtd_decide_pasid(IntelIOMMUState *s, Error **errp);
 
 /**
  * vtd_svm_decide_config: enable the properties that svm=on requires

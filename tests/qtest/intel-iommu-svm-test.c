@@ -88,6 +88,30 @@ static void test_older_properties(void)
     check_registers(registers, ARRAY_SIZE(registers));
 }
 
+/* 11.4.3: the names of QEMU 11.1 for properties, and the width of PASIDs */
+static void test_newer_names(void)
+{
+    const uint64_t pss = VTD_ECAP_PSS(VTD_PASID_ID_SHIFT);
+    const Registers registers[] = {
+        { "-M q35 -device intel-iommu,scalable-mode=on",
+          0xd2008c222f0606, 0x480080f00f4a },
+        { "-M q35 -device intel-iommu,scalable-mode=on,fsts=on",
+          0x1d2008c222f0606, 0x880000f00f4a },
+        { "-M q35 -device intel-iommu,scalable-mode=on,fsts=on,pasid-bits=0",
+          0x1d2008c222f0606, 0x880000f00f4a },
+        { "-M q35 -device intel-iommu,scalable-mode=on,fsts=on,pasid-bits=20",
+          0x1d2008c222f0606, 0x890000f00f4a | pss },
+        { "-M q35 -device intel-iommu,scalable-mode=on,fsts=on,pasid-bits=8",
+          0x1d2008c222f0606, 0x890000f00f4a | VTD_ECAP_PSS(8) },
+        { "-M q35 -device intel-iommu,svm=on,scalable-mode=on,fsts=on,"
+          "device-iotlb=on,pasid-bits=20", SVM_CAP, SVM_ECAP },
+        { "-M q35 -device intel-iommu,svm=on,pasid-bits=1",
+          SVM_CAP, (SVM_ECAP & ~pss) | VTD_ECAP_PSS(1) },
+    };
+
+    check_registers(registers, ARRAY_SIZE(registers));
+}
+
 /* 11.4.2, 11.4.3: capabilities of svm=on with other properties */
 static void test_svm(void)
 {
@@ -156,6 +180,9 @@ static void test_conflicts(void)
         { "x-scalable-mode=off", "x-scalable-mode=on" },
         { "x-flts=off", "x-flts=on" },
         { "x-pasid-mode=off", "x-pasid-mode=on" },
+        { "scalable-mode=off", "scalable-mode=on" },
+        { "fsts=off", "fsts=on" },
+        { "pasid-bits=0", "pasid-bits=20" },
         { "device-iotlb=off", "device-iotlb=on" },
         { "dma-drain=off", "dma-drain=on" },
         { "dma-translation=off", "dma-translation=on" },
@@ -196,6 +223,33 @@ static void test_conflict_json(void)
                    "\"x-flts\":false}'");
 
     g_assert_nonnull(strstr(text, "svm=on contradicts x-flts=off"));
+}
+
+static void test_invalid_properties(void)
+{
+    static const struct {
+        const char *properties;
+        const char *expected;
+    } invalid[] = {
+        { "x-flts=on", "x-flts is only available in scalable mode" },
+        { "fsts=on", "fsts is only available in scalable mode" },
+        { "svm=on,pasid-bits=21",
+          "pasid-bits=21 is more than the maximum, 20" },
+        { "scalable-mode=on,x-pasid-mode=off,pasid-bits=8",
+          "pasid-bits=8 contradicts x-pasid-mode=off" },
+        { "scalable-mode=on,x-pasid-mode=on,pasid-bits=0",
+          "pasid-bits=0 contradicts x-pasid-mode=on" },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(invalid); i++) {
+        g_autofree char *args =
+            g_strdup_printf("-M q35 -device intel-iommu,%s",
+                            invalid[i].properties);
+        g_autofree char *text = error_text(args);
+
+        g_assert_nonnull(strstr(text, invalid[i].expected));
+        g_assert_null(strstr(text, "no-such-device"));
+    }
 }
 
 /* The same properties without svm=on get the checks of older versions */
@@ -350,6 +404,22 @@ static void guest_check(Guest *g, uint64_t page)
     guest_translates(g, PASID, page);
 }
 
+/* SGN.10: PASIDs that are wider than ECAP.PSS announces are blocked */
+static void test_pasid_bits(void)
+{
+    uint64_t page;
+    Guest g;
+
+    guest_start(&g, "svm=on,pasid-bits=3");
+    page = qvtd_new_table(&g.vtd);
+    guest_map(&g, page);
+    guest_translates(&g, PASID, page);
+    guest_translates(&g, PASID + 2, page);
+    guest_translates(&g, PASID + 3, 0);
+    qtest_quit(g.qts);
+    alloc_destroy(&g.alloc);
+}
+
 /* A migration preserves the state outside of the registers */
 static void test_migration(void)
 {
@@ -452,11 +522,14 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/vtd-svm/without-svm", test_without_svm);
     qtest_add_func("/vtd-svm/older-properties", test_older_properties);
+    qtest_add_func("/vtd-svm/newer-names", test_newer_names);
     qtest_add_func("/vtd-svm/svm", test_svm);
     qtest_add_func("/vtd-svm/conflicts", test_conflicts);
     qtest_add_func("/vtd-svm/conflict-json", test_conflict_json);
+    qtest_add_func("/vtd-svm/invalid-properties", test_invalid_properties);
     qtest_add_func("/vtd-svm/no-conflict", test_no_conflict);
     qtest_add_func("/vtd-svm/reset", test_reset);
+    qtest_add_func("/vtd-svm/pasid-bits", test_pasid_bits);
     qtest_add_func("/vtd-svm/migration", test_migration);
     qtest_add_func("/vtd-svm/migration-mismatch", test_migration_mismatch);
     qtest_add_func("/vtd-svm/vmstate", test_vmstate);
