@@ -37,6 +37,16 @@ static void enable_msix(QDSA *d)
                  flags | PCI_MSIX_FLAGS_ENABLE);
 }
 
+bool qdsa_test_init(int *argc, char ***argv)
+{
+    g_test_init(argc, argv, NULL);
+    if (qtest_has_device("dsa")) {
+        return true;
+    }
+    g_test_skip("no dsa device");
+    return false;
+}
+
 void qdsa_init(QDSA *d, QTestState *qts, uint16_t bdf, uint64_t msi)
 {
     d->qts = qts;

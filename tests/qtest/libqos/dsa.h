@@ -37,6 +37,15 @@ typedef struct QDSADesc {
 } QDSADesc;
 
 /**
+ * qdsa_test_init() - start a test program
+ * @argc: arguments of the program
+ * @argv: likewise
+ *
+ * Returns: false if the emulator has no DSA; the program is skipped then.
+ */
+bool qdsa_test_init(int *argc, char ***argv);
+
+/**
  * qdsa_init() - map the BARs, enable bus mastering and MSI-X
  * @d: the driver to fill in
  * @qts: the emulator, after qecam_enable()
