@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest of virtio-pci's "ats" property: the IOTLB of the back-end
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * The test acts as the guest: it programs the ATS capability (PCIe 5.0,
+ * 10.5.1) and the IOMMU. The device is a vhost-user device whose back-end is
+ * part of the test, too, and caches translations.
+ */
+
+#include "qemu/osdep.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "virtio-pci-ats-common.h"
+
+/*
+ * The first miss of the back-end prefetches its buffers: those in the rings,
+ * including chains and indirect tables, so that no packet is lost
+ * (docs/devel/vhost-user-iotlb.rst).
+ */
+#define BUFFERS     0x50000000ULL
+#define NUM_BUFFERS 8
+
+/* Scalable mode: another function uses PASIDs at the same time */
+
+static uint64_t buffer(unsigned i)
+{
+    return BUFFERS + i * SIZE_2M;
+}
+
+static void map_buffers(AtsGuest *g)
+{
+    /* Two pages each, which are contiguous in memory */
+    for (unsigned i = 0; i < NUM_BUFFERS; i++) {
+        uint64_t page = guest_alloc(&g->alloc, 2 * SIZE_4K);
+
+        qvtd_map(&g->vtd, g->sspt, buffer(i), page, SIZE_4K);
+        qvtd_map(&g->vtd, g->sspt, buffer(i) + SIZE_4K, page + SIZE_4K,
+                 SIZE_4K);
+    }
+}
+
+static uint32_t add_buffer(AtsGuest *g, QVirtQueue *vq, unsigned i, bool write,
+                           bool next)
+{
+    return qvirtqueue_add(g->qts, vq, buffer(i) + 16, SIZE_4K, write, next);
+}
+
+static void check_fetched(AtsGuest *g, unsigned i, bool fetched)
+{
+    g_assert_cmpint(qvhost_user_iotlb_has(g->be, buffer(i)), ==, fetched);
+    g_assert_cmpint(qvhost_user_iotlb_has(g->be, buffer(i) + SIZE_4K), ==,
+                    fetched);
+}
+
+static void test_prefetch(void)
+{
+    AtsGuest *g = ats_guest_new(ATS_VTD, 1);
+    QVRingIndirectDesc *indirect;
+    QVirtQueue *rx, *tx;
+    uint32_t head;
+
+    ats_guest_setup_vtd(g, true);
+    /* The rings are in the first large page, above the hole below 1 MiB */
+    map_buffers(g);
+    ats_driver_start(g);
+    rx = g->vqs->pdata[0];
+    tx = g->vqs->pdata[1];
+    head = add_buffer(g, rx, 0, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, rx, head);
+    head = add_buffer(g, rx, 1, true, true);
+    add_buffer(g, rx, 2, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, rx, head);
+    head = add_buffer(g, tx, 3, false, true);
+    add_buffer(g, tx, 4, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, tx, head);
+    tx->indirect = true;
+    indirect = qvring_indirect_desc_setup(g->qts, &g->dev->vdev, &g->alloc, 2);
+    qvring_indirect_desc_add(&g->dev->vdev, g->qts, indirect, buffer(5) + 16,
+                             SIZE_4K, false);
+    qvring_indirect_desc_add(&g->dev->vdev, g->qts, indirect, buffer(6) + 16,
+                             SIZE_4K, true);
+    head = qvirtqueue_add_indirect(g->qts, tx, indirect);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, tx, head);
+
+    g_assert_cmphex(rx->desc, <, SIZE_2M);
+    g_assert_cmphex(qvhost_user_iotlb_fetch(g->be, rx->desc), ==, rx->desc);
+    ats_fetch(g);
+    for (unsigned i = 0; i <= 6; i++) {
+        check_fetched(g, i, true);
+    }
+    /* This buffer is in no ring */
+    check_fetched(g, 7, false);
+    g_free(indirect);
+    ats_guest_free(g);
+}
+
+/* query-pci-ats: the IOTLB of the back-end, as QEMU knows it */
+
+/* Call @check with the caches of the function, one per back-end */
+static void query_caches(AtsGuest *g,
+                         void (*check)(QList *caches, void *opaque),
+                         void *opaque)
+{
+    QDict *reply = qtest_qmp(g->qts, "{ 'execute': 'query-pci-ats' }");
+    QList *functions = qdict_get_qlist(reply, "return");
+    QDict *function = qobject_to(QDict, qlist_peek(functions));
+
+    g_assert_cmpuint(qlist_size(functions), ==, 1);
+    g_assert_cmpstr(qdict_get_str(function, "qdev-id"), ==, "dev");
+    check(qdict_get_qlist(function, "caches"), opaque);
+    qobject_unref(reply);
+}
+
+typedef struct IotlbInfo {
+    int64_t entries;
+    int64_t misses;
+    int64_t updates;
+    int64_t invalidations;
+    int64_t kept;
+    int64_t dropped;
+} IotlbInfo;
+
+static void check_one_cache(QList *caches, void *opaque)
+{
+    QDict *cache = qobject_to(QDict, qlist_peek(caches));
+    IotlbInfo *info = opaque;
+
+    g_assert_cmpuint(qlist_size(caches), ==, 1);
+    g_assert_cmpstr(qdict_get_str(cache, "type"), ==, "vhost");
+    g_assert_cmpint(qdict_get_int(cache, "capacity"), >=,
+                    qdict_get_int(cache, "entries"));
+    g_assert_cmpint(qdict_get_int(cache, "faults"), ==, 0);
+    *info = (IotlbInfo) {
+        .entries = qdict_get_int(cache, "entries"),
+        .misses = qdict_get_int(cache, "misses"),
+        .updates = qdict_get_int(cache, "updates"),
+        .invalidations = qdict_get_int(cache, "invalidations"),
+        .kept = qdict_get_int(cache, "kept"),
+        .dropped = qdict_get_int(cache, "dropped"),
+    };
+}
+
+static IotlbInfo query_one_cache(AtsGuest *g)
+{
+    IotlbInfo info;
+
+    query_caches(g, check_one_cache, &info);
+    return info;
+}
+
+static void check_no_caches(QList *caches, void *opaque)
+{
+    g_assert_true(qlist_empty(caches));
+}
+
+static void test_query(void)
+{
+    g_autofree char *text = NULL;
+    AtsGuest *g = ats_guest_new_vtd(1);
+    IotlbInfo before, after;
+
+    ats_set(g, true);
+    before = query_one_cache(g);
+    ats_fetch(g);
+    after = query_one_cache(g);
+    g_assert_cmpint(after.misses, ==, before.misses + 1);
+    g_assert_cmpint(after.entries, >, before.entries);
+    g_assert_cmpint(after.updates - before.updates, >=,
+                    after.entries - before.entries);
+
+    /* Mapped pages are kept, and unmapped ones dropped */
+    before = after;
+    qvtd_inv_device_tlb(&g->vtd, ATS_DEVICE, ATS_IOVA, false);
+    after = query_one_cache(g);
+    g_assert_cmpint(after.invalidations, ==, before.invalidations + 1);
+    g_assert_cmpint(after.kept, ==, before.kept + 1);
+    g_assert_cmpint(after.dropped, ==, before.dropped);
+    ats_unmap_pages(g);
+    qvtd_inv_device_tlb(&g->vtd, ATS_DEVICE, ATS_IOVA, false);
+    after = query_one_cache(g);
+    g_assert_cmpint(after.dropped, ==, before.dropped + 1);
+    g_assert_cmpint(after.entries, ==, before.entries - 1);
+
+    text = qtest_hmp(g->qts, "info pci-ats");
+    g_assert_nonnull(strstr(text, "\"dev\""));
+    g_assert_nonnull(strstr(text, "  vhost IOTLB: "));
+
+    /* A device that does not run has no cache */
+    qvirtio_reset(&g->dev->vdev);
+    query_caches(g, check_no_caches, NULL);
+    ats_guest_free(g);
+}
+
+static void check_two_caches(QList *caches, void *opaque)
+{
+    g_assert_cmpuint(qlist_size(caches), ==, 2);
+}
+
+/* Each queue pair has its own back-end */
+static void test_query_multiqueue(void)
+{
+    AtsGuest *g = ats_guest_new_vtd(2);
+
+    query_caches(g, check_two_caches, NULL);
+    ats_guest_free(g);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+
+    qtest_add_func("/virtio-pci-ats/prefetch", test_prefetch);
+    qtest_add_func("/virtio-pci-ats/query/cache", test_query);
+    qtest_add_func("/virtio-pci-ats/query/multiqueue", test_query_multiqueue);
+
+    return g_test_run();
+}
