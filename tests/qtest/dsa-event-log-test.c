@@ -11,30 +11,15 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
-#include "libqtest.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/i386/intel_iommu_internal.h"
-#include "libqos/dsa.h"
-#include "libqos/malloc-pc.h"
 #include "libqos/malloc-zeroed.h"
-#include "libqos/pci-ats-testdev.h"
-#include "libqos/vtd-prq.h"
-
-#define DEV         QATD_BDF(0, 4, 0)
-#define PAGE        0x1000
-#define PROCESS     5           /* a PASID */
-#define HANDLE      2
-#define LOG_SIZE    64          /* entries: the minimum, which fills one page */
-
-#define CR          (DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_CR)
-#define PRS_DISABLE R_DSA_WQCFG1_PRS_DISABLE_MASK
+#include "dsa-event-log-common.h"
 
 /* Domain of both address spaces, and a first-stage entry (VT-d 9.7) */
 #define DOMAIN      1
 #define FS          (VTD_FL_P | VTD_FL_RW | VTD_FL_US)
 
-#define MACHINE     "-M q35 -nodefaults -m 256 "
-#define LOG_DSA     "-device dsa,addr=4,event-log=on "
 #define IOMMU_DSA   "-device intel-iommu,svm=on " LOG_DSA
 
 /*
@@ -44,138 +29,18 @@
 #define IOVA_DATA   0x20000000ULL
 #define IOVA_LOG    0x30000000ULL
 
-typedef struct Test {
-    QTestState *qts;
-    QGuestAllocator alloc;
-    QDSA dsa;
-    QVtd vtd;
-    QVtdPrq prq;
-    uint64_t root0, root;       /* without PASID, and of PROCESS */
-    uint64_t cr;                /* a page for completion records */
-    uint64_t data;
-    uint64_t log;               /* guest physical */
-} Test;
-
-static void start_with(Test *t, const char *args)
-{
-    *t = (Test) { };
-    t->qts = qtest_initf(MACHINE "%s", args);
-    qecam_enable(t->qts);
-    pc_alloc_init(&t->alloc, t->qts, 0);
-    qdsa_init(&t->dsa, t->qts, DEV,
-              guest_alloc_zeroed(&t->alloc, t->qts, PAGE));
-    t->cr = guest_alloc_zeroed(&t->alloc, t->qts, PAGE);
-    t->data = guest_alloc_zeroed(&t->alloc, t->qts, PAGE);
-    t->log = guest_alloc_zeroed(&t->alloc, t->qts, 2 * PAGE);
-}
-
-static void stop(Test *t)
-{
-    qtest_quit(t->qts);
-    alloc_destroy(&t->alloc);
-}
-
-/* ---- The log ---- */
-
-static void configure_log(Test *t, uint64_t base, uint64_t size)
-{
-    QDSA *d = &t->dsa;
-
-    qdsa_writeq(d, A_DSA_EVLCFG, base);
-    qdsa_writeq(d, A_DSA_EVLCFG + 8, size);
-    qdsa_writel(d, A_DSA_GENCFG, qdsa_readl(d, A_DSA_GENCFG) |
-                R_DSA_GENCFG_EVENT_LOG_MASK | R_DSA_GENCFG_USER_INT_MASK);
-}
-
-static uint64_t log_status(Test *t)
-{
-    return qdsa_readq(&t->dsa, A_DSA_EVLSTATUS);
-}
-
-static unsigned log_tail(Test *t)
-{
-    return FIELD_EX64(log_status(t), DSA_EVLSTATUS, TAIL);
-}
-
-static void set_head(Test *t, uint16_t head)
-{
-    qdsa_writel(&t->dsa, A_DSA_EVLSTATUS, head);
-}
-
-static void wait_tail(Test *t, unsigned tail)
-{
-    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
-
-    while (log_tail(t) != tail) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(100);
-    }
-}
-
-typedef struct Event {
-    uint64_t q[4];
-    uint8_t cr[DSA_CR_SIZE];
-} Event;
-
-static Event event(Test *t, unsigned i)
-{
-    uint8_t raw[DSA_EVENT_SIZE];
-    Event e;
-
-    qtest_memread(t->qts, t->log + i * DSA_EVENT_SIZE, raw, sizeof(raw));
-    for (int n = 0; n < ARRAY_SIZE(e.q); n++) {
-        e.q[n] = ldq_le_p(raw + 8 * n);
-    }
-    memcpy(e.cr, raw + DSA_EVENT_CR, sizeof(e.cr));
-    return e;
-}
-
-#define EVENT_FIELD(e, name) FIELD_EX64((e)->q[0], DSA_SWERROR, name)
-
-static uint32_t event_info(const Event *e)
-{
-    return FIELD_EX64(e->q[1], DSA_SWERROR1, ERROR_INFO);
-}
-
-/*
- * Wait for entry @i, which is the last one, and check the fields of every
- * event
- */
-static Event expect_event(Test *t, unsigned i, uint8_t error,
-                          DSAOperation operation)
-{
-    Event e;
-
-    wait_tail(t, (i + 1) % LOG_SIZE);
-    e = event(t, i);
-    g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, error);
-    g_assert_cmphex(EVENT_FIELD(&e, OPERATION), ==, operation);
-    g_assert_cmphex(EVENT_FIELD(&e, DESC_VALID), ==, 1);
-    g_assert_cmphex(EVENT_FIELD(&e, WQ_VALID), ==, 1);
-    g_assert_cmphex(EVENT_FIELD(&e, WQ), ==, 0);
-    g_assert_cmphex(EVENT_FIELD(&e, PASID), ==, t->root ? PROCESS : 0);
-    return e;
-}
-
 /* ---- Setup ---- */
 
-/* Start a device without IOMMU, and enable its log and WQ 0 */
-static void start(Test *t)
-{
-    start_with(t, LOG_DSA);
-    configure_log(t, t->log, LOG_SIZE);
-    qdsa_start(&t->dsa, 0);
-}
-
-static void map(Test *t, uint64_t root, uint64_t iova, uint64_t gpa)
+static void map(LogTest *t, uint64_t root, uint64_t iova, uint64_t gpa)
 {
     qvtd_map_entry(&t->vtd, root, 4, iova, PAGE, gpa | FS, FS);
 }
 
-static void attach_iommu(Test *t)
+static void attach_iommu(LogTest *t)
 {
     qvtd_init(&t->vtd, t->qts, &t->alloc);
-    t->root = qvtd_sm_attach_process(&t->vtd, DEV, PROCESS, DOMAIN, &t->root0);
+    t->root = qvtd_sm_attach_process(&t->vtd, LOG_DEV, LOG_PROCESS, DOMAIN,
+                                     &t->root0);
     qvtd_enable(&t->vtd);
     qvtd_prq_init(&t->prq, &t->vtd, 2);
     qdsa_enable_ats(&t->dsa);
@@ -185,80 +50,46 @@ static void attach_iommu(Test *t)
     map(t, t->root0, t->dsa.msi, t->dsa.msi);
 }
 
-static void start_wq(Test *t, uint64_t bits)
+static void start_wq(LogTest *t, uint64_t bits)
 {
     qdsa_start(&t->dsa, R_DSA_WQCFG1_PASID_EN_MASK |
-               PROCESS << R_DSA_WQCFG1_PASID_SHIFT | bits);
+               LOG_PROCESS << R_DSA_WQCFG1_PASID_SHIFT | bits);
 }
 
 /*
  * Start a device behind an IOMMU; it writes the log without PASID, as in Linux
  */
-static void start_iommu(Test *t, uint64_t bits)
+static void start_iommu(LogTest *t, uint64_t bits)
 {
-    start_with(t, IOMMU_DSA);
+    log_start_with(t, IOMMU_DSA);
     attach_iommu(t);
     map(t, t->root0, IOVA_LOG, t->log);
-    configure_log(t, IOVA_LOG, LOG_SIZE);
+    log_configure(t, IOVA_LOG, LOG_SIZE);
     start_wq(t, bits);
 }
 
-static void request_handle(Test *t)
-{
-    QDSA *d = &t->dsa;
-
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_REQUEST_INT_HANDLE, HANDLE), ==,
-                    HANDLE << R_DSA_CMDSTATUS_RESULT_SHIFT);
-    if (t->root) {
-        qdsa_writel(d, qdsa_msixperm(HANDLE), R_DSA_MSIXPERM_PASID_EN_MASK |
-                    PROCESS << R_DSA_MSIXPERM_PASID_SHIFT);
-    }
-}
-
-static void desc_handle(QDSADesc *desc, uint16_t handle)
-{
-    stw_le_p(desc->raw + DSA_DESC_INT_HANDLE, handle);
-}
-
-/* Compare without completion record: the device can only report the error */
-static void submit_error(Test *t)
-{
-    QDSADesc desc;
-
-    qdsa_desc(&desc, DSA_OP_COMPARE, 0, 0);
-    qdsa_submit(&t->dsa, &desc);
-}
-
-static void submit_noop(Test *t, uint32_t flags, uint64_t cr)
-{
-    QDSADesc desc;
-
-    qdsa_desc(&desc, DSA_OP_NOOP, CR | flags, cr);
-    if (flags & DSA_FLAG_REQUEST_INT) {
-        desc_handle(&desc, HANDLE);
-    }
-    qdsa_submit(&t->dsa, &desc);
-}
-
-static uint8_t wait_record(Test *t, unsigned n)
-{
-    uint8_t record[DSA_CR_SIZE];
-    uint8_t status = qdsa_wait(&t->dsa, t->cr + n * DSA_CR_SIZE, record);
-
-    qtest_memset(t->qts, t->cr + n * DSA_CR_SIZE, 0, DSA_CR_SIZE);
-    return status;
-}
-
-static void expect_no_record(Test *t, unsigned n)
-{
-    g_assert_cmphex(qtest_readb(t->qts, t->cr + n * DSA_CR_SIZE), ==, 0);
-}
-
 /* Complete all descriptors first, so that all their interrupts are sent */
-static void expect_no_msi(Test *t, unsigned vector)
+static void expect_no_msi(LogTest *t, unsigned vector)
 {
     g_assert_cmphex(qdsa_command(&t->dsa, DSA_CMD_DRAIN_ALL, 0), ==, 0);
     g_assert_cmphex(qtest_readl(t->qts, t->dsa.msi + 8 * vector), ==, 0);
+}
+
+static void request_handle(LogTest *t)
+{
+    QDSA *d = &t->dsa;
+
+    g_assert_cmphex(qdsa_command(d, DSA_CMD_REQUEST_INT_HANDLE, LOG_HANDLE), ==,
+                    LOG_HANDLE << R_DSA_CMDSTATUS_RESULT_SHIFT);
+    if (t->root) {
+        qdsa_writel(d, qdsa_msixperm(LOG_HANDLE), R_DSA_MSIXPERM_PASID_EN_MASK |
+                    LOG_PROCESS << R_DSA_MSIXPERM_PASID_SHIFT);
+    }
+}
+
+static uint32_t event_info(const LogEvent *e)
+{
+    return FIELD_EX64(e->q[1], DSA_SWERROR1, ERROR_INFO);
 }
 
 /* ---- Registers ---- */
@@ -266,27 +97,27 @@ static void expect_no_msi(Test *t, unsigned vector)
 /* 9.2.1, 9.2.2, 9.2.3: capabilities with the log and without */
 static void test_capabilities(void)
 {
-    Test t;
+    LogTest t;
     QDSA *d = &t.dsa;
     uint64_t cap;
 
-    start_with(&t, LOG_DSA);
+    log_start_with(&t, LOG_DSA);
     g_assert_cmphex(qdsa_readl(d, A_DSA_VERSION), ==, 0x200);
     cap = qdsa_readq(d, A_DSA_GENCAP);
     g_assert_cmpuint(FIELD_EX64(cap, DSA_GENCAP, EVENT_LOG), ==, 1);
     g_assert_cmpuint(FIELD_EX64(cap, DSA_GENCAP, EVENT_LOG_OVERFLOW), ==, 0);
     cap = qdsa_readq(d, A_DSA_WQCAP);
     g_assert_cmpuint(FIELD_EX64(cap, DSA_WQCAP, PRS), ==, 1);
-    stop(&t);
+    log_stop(&t);
 
-    start_with(&t, "-device dsa,addr=4");
+    log_start_with(&t, "-device dsa,addr=4");
     g_assert_cmphex(qdsa_readl(d, A_DSA_VERSION), ==, 0x100);
     cap = qdsa_readq(d, A_DSA_GENCAP);
     g_assert_cmpuint(FIELD_EX64(cap, DSA_GENCAP, EVENT_LOG), ==, 0);
     cap = qdsa_readq(d, A_DSA_WQCAP);
     g_assert_cmpuint(FIELD_EX64(cap, DSA_WQCAP, PRS), ==, 0);
-    configure_log(&t, t.log, LOG_SIZE);
-    set_head(&t, 1);
+    log_configure(&t, t.log, LOG_SIZE);
+    log_set_head(&t, 1);
     qdsa_writel(d, A_DSA_GENCTRL, R_DSA_GENCTRL_EVENT_LOG_INT_MASK);
     g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG), ==, 0);
     g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG + 8), ==, 0);
@@ -294,16 +125,16 @@ static void test_capabilities(void)
     g_assert_cmphex(qdsa_readl(d, A_DSA_GENCTRL), ==, 0);
     g_assert_cmphex(qdsa_readl(d, A_DSA_GENCFG) & R_DSA_GENCFG_EVENT_LOG_MASK,
                     ==, 0);
-    stop(&t);
+    log_stop(&t);
 }
 
 /* 9.2.16, 9.2.17, Table 9-4: writable fields in each state */
 static void test_registers(void)
 {
-    Test t;
+    LogTest t;
     QDSA *d = &t.dsa;
 
-    start_with(&t, LOG_DSA);
+    log_start_with(&t, LOG_DSA);
     qdsa_writeq(d, A_DSA_EVLCFG, UINT64_MAX);
     qdsa_writeq(d, A_DSA_EVLCFG + 8, UINT64_MAX);
     g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG), ==, -(uint64_t)PAGE | 3);
@@ -311,7 +142,7 @@ static void test_registers(void)
     qdsa_writeq(d, A_DSA_EVLSTATUS, UINT64_MAX);
     g_assert_cmphex(log_status(&t), ==, 0xffff);
 
-    configure_log(&t, t.log, LOG_SIZE);
+    log_configure(&t, t.log, LOG_SIZE);
     qdsa_start(d, 0);
     /* Enabling the device clears it; it is read-only then */
     g_assert_cmphex(log_status(&t), ==, 0);
@@ -322,22 +153,22 @@ static void test_registers(void)
     g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG + 8), ==, LOG_SIZE);
     g_assert_cmphex(qdsa_readl(d, A_DSA_GENCFG) & R_DSA_GENCFG_EVENT_LOG_MASK,
                     ==, R_DSA_GENCFG_EVENT_LOG_MASK);
-    set_head(&t, 0x1234);
+    log_set_head(&t, 0x1234);
     g_assert_cmphex(log_status(&t), ==, 0x1234);
-    stop(&t);
+    log_stop(&t);
 }
 
 /* Table 9-3: initial values */
 static void test_resets(void)
 {
     const uint64_t status = 1ULL << R_DSA_EVLSTATUS_TAIL_SHIFT | 1;
-    Test t;
+    LogTest t;
     QDSA *d = &t.dsa;
 
-    start(&t);
-    submit_error(&t);
-    wait_tail(&t, 1);
-    set_head(&t, 1);
+    log_start(&t);
+    log_submit_error(&t);
+    log_wait_tail(&t, 1);
+    log_set_head(&t, 1);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_RESET_DEVICE, 0), ==, 0);
     g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG), ==, 0);
     g_assert_cmphex(qdsa_readq(d, A_DSA_EVLCFG + 8), ==, 0);
@@ -349,13 +180,13 @@ static void test_resets(void)
     qdsa_start(d, 0);
     g_assert_cmphex(log_status(&t), ==, status);
 
-    qecam_writew(t.qts, DEV, 0x40 + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
-    qdsa_init(d, t.qts, DEV, d->msi);
+    qecam_writew(t.qts, LOG_DEV, 0x40 + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
+    qdsa_init(d, t.qts, LOG_DEV, d->msi);
     g_assert_cmphex(log_status(&t), ==, 0);
-    stop(&t);
+    log_stop(&t);
 }
 
-static uint32_t try_enable(Test *t, uint64_t low, uint64_t high)
+static uint32_t try_enable(LogTest *t, uint64_t low, uint64_t high)
 {
     QDSA *d = &t->dsa;
     uint32_t status;
@@ -371,17 +202,17 @@ static uint32_t try_enable(Test *t, uint64_t low, uint64_t high)
 static void test_enable_device(void)
 {
     uint16_t pasid;
-    Test t;
+    LogTest t;
     QDSA *d = &t.dsa;
 
-    start_with(&t, LOG_DSA);
+    log_start_with(&t, LOG_DSA);
     qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
     /* The checks ignore size and address while the log is disabled */
     g_assert_cmphex(try_enable(&t, 0, 0), ==, 0);
     g_assert_cmphex(try_enable(&t, R_DSA_EVLCFG_PASID_EN_MASK, 0), ==,
                     DSA_CMDERR_PASID);
 
-    configure_log(&t, 0, 0);
+    log_configure(&t, 0, 0);
     g_assert_cmphex(try_enable(&t, 0, 0), ==, DSA_CMDERR_EVENT_LOG);
     g_assert_cmphex(try_enable(&t, 0, 63), ==, DSA_CMDERR_EVENT_LOG);
     g_assert_cmphex(try_enable(&t, 0, 64), ==, 0);
@@ -390,41 +221,41 @@ static void test_enable_device(void)
                     DSA_CMDERR_EVENT_LOG);
     g_assert_cmphex(try_enable(&t, 0, UINT16_MAX), ==, 0);
 
-    pasid = qecam_ext_cap(t.qts, DEV, PCI_EXT_CAP_ID_PASID);
-    qecam_writew(t.qts, DEV, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
+    pasid = qecam_ext_cap(t.qts, LOG_DEV, PCI_EXT_CAP_ID_PASID);
+    qecam_writew(t.qts, LOG_DEV, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
     g_assert_cmphex(try_enable(&t, R_DSA_EVLCFG_PASID_EN_MASK, 64), ==, 0);
     g_assert_cmphex(try_enable(&t, R_DSA_EVLCFG_PASID_EN_MASK |
                                R_DSA_EVLCFG_PRIV_MASK, 64), ==,
                     DSA_CMDERR_PASID);
-    qecam_writew(t.qts, DEV, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE |
+    qecam_writew(t.qts, LOG_DEV, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE |
                  PCI_PASID_CTRL_PRIV);
     g_assert_cmphex(try_enable(&t, R_DSA_EVLCFG_PASID_EN_MASK |
                                R_DSA_EVLCFG_PRIV_MASK, 64), ==, 0);
     g_assert_cmphex(try_enable(&t, R_DSA_EVLCFG_PRIV_MASK, 64), ==,
                     DSA_CMDERR_PASID);
-    stop(&t);
+    log_stop(&t);
 }
 
 /* 5.2: WQ PRS Disable requires the log, and excludes Block on Fault */
 static void test_enable_wq(void)
 {
-    Test t;
+    LogTest t;
     QDSA *d = &t.dsa;
 
-    start_with(&t, IOMMU_DSA);
+    log_start_with(&t, IOMMU_DSA);
     attach_iommu(&t);
-    qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED | PRS_DISABLE);
-    qdsa_configure_wq(d, 1, 16, DSA_WQ_DEDICATED | PRS_DISABLE |
+    qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED | LOG_PRS_DISABLE);
+    qdsa_configure_wq(d, 1, 16, DSA_WQ_DEDICATED | LOG_PRS_DISABLE |
                       R_DSA_WQCFG1_BLOCK_ON_FAULT_MASK);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 0), ==,
                     DSA_CMDERR_WQ_PRS);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_DISABLE_DEVICE, 0), ==, 0);
-    configure_log(&t, IOVA_LOG, LOG_SIZE);
+    log_configure(&t, IOVA_LOG, LOG_SIZE);
     qdsa_enable(d);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_WQ, 1), ==,
                     DSA_CMDERR_WQ_PRS);
-    stop(&t);
+    log_stop(&t);
 }
 
 /* ---- Logged errors ---- */
@@ -433,56 +264,56 @@ static void test_enable_wq(void)
 static void test_errors(void)
 {
     QDSADesc desc;
-    Event e;
-    Test t;
+    LogEvent e;
+    LogTest t;
 
-    start(&t);
-    submit_error(&t);
-    e = expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
-    g_assert_cmphex(event_info(&e), ==, CR);
+    log_start(&t);
+    log_submit_error(&t);
+    e = log_expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
+    g_assert_cmphex(event_info(&e), ==, LOG_CR);
     g_assert_cmphex(EVENT_FIELD(&e, INFO_VALID), ==, 0);
     g_assert_cmphex(EVENT_FIELD(&e, BATCH), ==, 0);
     g_assert_cmphex(e.q[0] & (R_DSA_SWERROR_VALID_MASK |
                               R_DSA_SWERROR_OVERFLOW_MASK), ==, 0);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, 0);
 
-    submit_noop(&t, 0, t.cr + 16);
-    expect_event(&t, 1, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
+    log_submit_noop(&t, 0, t.cr + 16);
+    log_expect_event(&t, 1, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
 
     /* An error that has a completion record is reported only there */
-    qdsa_desc(&desc, DSA_OP_COUNT, CR, t.cr);
+    qdsa_desc(&desc, DSA_OP_COUNT, LOG_CR, t.cr);
     qdsa_submit(&t.dsa, &desc);
-    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_OPERATION);
+    g_assert_cmphex(log_wait_record(&t, 0), ==, DSA_STATUS_OPERATION);
     g_assert_cmpuint(log_tail(&t), ==, 2);
     g_assert_cmphex(qdsa_swerror(&t.dsa), ==, 0);
-    stop(&t);
+    log_stop(&t);
 }
 
 /* 5.8.1: the completion record reports an invalid handle, too */
 static void test_int_handle(void)
 {
-    const uint32_t info = HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK;
+    const uint32_t info = LOG_HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK;
     QDSADesc desc;
-    Event e;
-    Test t;
+    LogEvent e;
+    LogTest t;
 
-    start(&t);
-    submit_noop(&t, DSA_FLAG_REQUEST_INT, t.cr);
-    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_INT_HANDLE);
-    e = expect_event(&t, 0, DSA_STATUS_INT_HANDLE, DSA_OP_NOOP);
+    log_start(&t);
+    log_submit_noop(&t, DSA_FLAG_REQUEST_INT, t.cr);
+    g_assert_cmphex(log_wait_record(&t, 0), ==, DSA_STATUS_INT_HANDLE);
+    e = log_expect_event(&t, 0, DSA_STATUS_INT_HANDLE, DSA_OP_NOOP);
     g_assert_cmphex(EVENT_FIELD(&e, INFO_VALID), ==, 1);
     g_assert_cmphex(event_info(&e), ==,
                     info | R_DSA_EVENT_INFO_CR_REQUIRED_MASK);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_INT_HANDLE);
 
     qdsa_desc(&desc, DSA_OP_NOOP, DSA_FLAG_REQUEST_INT, 0);
-    desc_handle(&desc, HANDLE);
+    log_desc_handle(&desc, LOG_HANDLE);
     qdsa_submit(&t.dsa, &desc);
-    e = expect_event(&t, 1, DSA_STATUS_INT_HANDLE, DSA_OP_NOOP);
+    e = log_expect_event(&t, 1, DSA_STATUS_INT_HANDLE, DSA_OP_NOOP);
     g_assert_cmphex(event_info(&e), ==, info);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, 0);
-    expect_no_msi(&t, HANDLE);
-    stop(&t);
+    expect_no_msi(&t, LOG_HANDLE);
+    log_stop(&t);
 }
 
 /* 3.13.3: the page of a completion record is missing, PRS is disabled */
@@ -490,15 +321,15 @@ static void test_record_fault(void)
 {
     const uint64_t fault = IOVA_CR + PAGE + 3 * DSA_CR_SIZE;
     QDSADesc desc;
-    Event e;
-    Test t;
+    LogEvent e;
+    LogTest t;
 
-    start_iommu(&t, PRS_DISABLE);
+    start_iommu(&t, LOG_PRS_DISABLE);
     request_handle(&t);
-    qdsa_desc(&desc, DSA_OP_FILL, CR, fault);
+    qdsa_desc(&desc, DSA_OP_FILL, LOG_CR, fault);
     qdsa_desc_data(&desc, 0x5a5a5a5a5a5a5a5aULL, IOVA_DATA + PAGE - 16, 64);
     qdsa_submit(&t.dsa, &desc);
-    e = expect_event(&t, 0, DSA_STATUS_CR_FAULT, DSA_OP_FILL);
+    e = log_expect_event(&t, 0, DSA_STATUS_CR_FAULT, DSA_OP_FILL);
     g_assert_cmphex(EVENT_FIELD(&e, RW), ==, 1);
     g_assert_cmphex(EVENT_FIELD(&e, PRIV), ==, 0);
     g_assert_cmphex(EVENT_FIELD(&e, INFO_VALID), ==, 1);
@@ -511,52 +342,53 @@ static void test_record_fault(void)
     g_assert_cmphex(ldq_le_p(e.cr + DSA_CR_FAULT_ADDR), ==, IOVA_DATA + PAGE);
 
     /* The device leaves the interrupt to software */
-    submit_noop(&t, DSA_FLAG_REQUEST_INT, fault);
-    e = expect_event(&t, 1, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
-    g_assert_cmphex(event_info(&e), ==, HANDLE |
+    log_submit_noop(&t, DSA_FLAG_REQUEST_INT, fault);
+    e = log_expect_event(&t, 1, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
+    g_assert_cmphex(event_info(&e), ==, LOG_HANDLE |
                     R_DSA_EVENT_INFO_INT_REQUIRED_MASK |
                     R_DSA_EVENT_INFO_CR_REQUIRED_MASK);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
-    expect_no_msi(&t, HANDLE);
+    expect_no_msi(&t, LOG_HANDLE);
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
     g_assert_cmphex(qdsa_swerror(&t.dsa), ==, 0);
-    stop(&t);
+    log_stop(&t);
 }
 
 /* 3.13.2, 5.8.1: the response to the page request is Invalid Request */
 static void test_record_invalid_request(void)
 {
     QVtdPageReq rq;
-    Event e;
-    Test t;
+    LogEvent e;
+    LogTest t;
 
     start_iommu(&t, 0);
-    submit_noop(&t, 0, IOVA_CR + PAGE);
+    log_submit_noop(&t, 0, IOVA_CR + PAGE);
     qvtd_prq_wait(&t.prq, 10, &rq);
     qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_INVALID);
-    e = expect_event(&t, 0, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
+    e = log_expect_event(&t, 0, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
-    stop(&t);
+    log_stop(&t);
 }
 
 /* Table 5-2: the handle is released while the record waits for its page */
 static void test_handle_released(void)
 {
     QVtdPageReq rq;
-    Test t;
+    LogTest t;
 
     start_iommu(&t, 0);
     request_handle(&t);
-    submit_noop(&t, DSA_FLAG_REQUEST_INT, IOVA_CR + PAGE);
+    log_submit_noop(&t, DSA_FLAG_REQUEST_INT, IOVA_CR + PAGE);
     qvtd_prq_wait(&t.prq, 10, &rq);
-    g_assert_cmphex(qdsa_command(&t.dsa, DSA_CMD_RELEASE_INT_HANDLE, HANDLE),
+    g_assert_cmphex(qdsa_command(&t.dsa, DSA_CMD_RELEASE_INT_HANDLE,
+                                 LOG_HANDLE),
                     ==, 0);
     map(&t, t.root, IOVA_CR + PAGE, t.cr);
     qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
-    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
-    expect_no_msi(&t, HANDLE);
+    g_assert_cmphex(log_wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
+    expect_no_msi(&t, LOG_HANDLE);
     g_assert_cmpuint(log_tail(&t), ==, 0);
-    stop(&t);
+    log_stop(&t);
 }
 
 /* 3.13.3: WQ PRS Disable, for accesses other than completion records */
@@ -564,10 +396,10 @@ static void test_prs_disable(void)
 {
     uint8_t record[DSA_CR_SIZE];
     QDSADesc desc;
-    Test t;
+    LogTest t;
 
-    start_iommu(&t, PRS_DISABLE);
-    qdsa_desc(&desc, DSA_OP_BATCH, CR, IOVA_CR);
+    start_iommu(&t, LOG_PRS_DISABLE);
+    qdsa_desc(&desc, DSA_OP_BATCH, LOG_CR, IOVA_CR);
     qdsa_desc_data(&desc, IOVA_DATA + PAGE, 0, 2);
     qdsa_submit(&t.dsa, &desc);
     g_assert_cmphex(qdsa_wait(&t.dsa, t.cr, record), ==,
@@ -575,19 +407,19 @@ static void test_prs_disable(void)
     g_assert_cmphex(ldq_le_p(record + DSA_CR_FAULT_ADDR), ==, IOVA_DATA + PAGE);
     qtest_memset(t.qts, t.cr, 0, DSA_CR_SIZE);
 
-    qdsa_desc(&desc, DSA_OP_DRAIN, CR | DSA_FLAG_READBACK1_VALID, IOVA_CR);
+    qdsa_desc(&desc, DSA_OP_DRAIN, LOG_CR | DSA_FLAG_READBACK1_VALID, IOVA_CR);
     qdsa_desc_data(&desc, IOVA_DATA + PAGE, 0, 0);
     qdsa_submit(&t.dsa, &desc);
     g_assert_cmphex(qdsa_wait(&t.dsa, t.cr, record), ==,
                     DSA_STATUS_READBACK_FAULT);
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
     g_assert_cmpuint(log_tail(&t), ==, 0);
-    stop(&t);
+    log_stop(&t);
 }
 
 /* ---- Batches and drains ---- */
 
-static void put_noop(Test *t, unsigned i, uint32_t flags, uint64_t cr)
+static void put_noop(LogTest *t, unsigned i, uint32_t flags, uint64_t cr)
 {
     QDSADesc desc;
 
@@ -596,22 +428,22 @@ static void put_noop(Test *t, unsigned i, uint32_t flags, uint64_t cr)
                    sizeof(desc.raw));
 }
 
-static void submit_batch(Test *t, uint32_t flags, unsigned n)
+static void submit_batch(LogTest *t, uint32_t flags, unsigned n)
 {
     QDSADesc desc;
 
     qdsa_desc(&desc, DSA_OP_BATCH, flags,
               flags & DSA_FLAG_CR_ADDR_VALID ? IOVA_CR : 0);
     if (flags & DSA_FLAG_REQUEST_INT) {
-        desc_handle(&desc, HANDLE);
+        log_desc_handle(&desc, LOG_HANDLE);
     }
     qdsa_desc_data(&desc, IOVA_DATA, 0, n);
     qdsa_submit(&t->dsa, &desc);
 }
 
-static void expect_member(Test *t, unsigned i, unsigned index, bool first)
+static void expect_member(LogTest *t, unsigned i, unsigned index, bool first)
 {
-    Event e = event(t, i);
+    LogEvent e = log_event(t, i);
 
     g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, DSA_STATUS_CR_FAULT);
     g_assert_cmphex(EVENT_FIELD(&e, BATCH), ==, 1);
@@ -624,45 +456,45 @@ static void expect_member(Test *t, unsigned i, unsigned index, bool first)
 static void test_batch(void)
 {
     uint64_t id;
-    Event e;
-    Test t;
+    LogEvent e;
+    LogTest t;
 
-    start_iommu(&t, PRS_DISABLE);
+    start_iommu(&t, LOG_PRS_DISABLE);
     request_handle(&t);
-    put_noop(&t, 0, CR, IOVA_CR + DSA_CR_SIZE);
-    put_noop(&t, 1, CR, IOVA_CR + PAGE);
-    put_noop(&t, 2, CR, IOVA_CR + PAGE);
+    put_noop(&t, 0, LOG_CR, IOVA_CR + DSA_CR_SIZE);
+    put_noop(&t, 1, LOG_CR, IOVA_CR + PAGE);
+    put_noop(&t, 2, LOG_CR, IOVA_CR + PAGE);
     put_noop(&t, 3, 0, 0);
-    submit_batch(&t, CR, 4);
-    e = expect_event(&t, 2, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
-    g_assert_cmphex(wait_record(&t, 1), ==, DSA_STATUS_SUCCESS);
+    submit_batch(&t, LOG_CR, 4);
+    e = log_expect_event(&t, 2, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
+    g_assert_cmphex(log_wait_record(&t, 1), ==, DSA_STATUS_SUCCESS);
     g_assert_cmphex(event_info(&e), ==, R_DSA_EVENT_INFO_CR_REQUIRED_MASK);
     g_assert_cmphex(e.q[2], ==, IOVA_CR);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
     g_assert_cmpuint(ldl_le_p(e.cr + DSA_CR_BYTES_COMPLETED), ==, 4);
-    expect_no_record(&t, 0);
+    log_expect_no_record(&t, 0);
     id = FIELD_EX64(e.q[0], DSA_EVENT, BATCH_ID);
     expect_member(&t, 0, 1, true);
     expect_member(&t, 1, 2, false);
     for (int i = 0; i < 2; i++) {
-        e = event(&t, i);
+        e = log_event(&t, i);
         g_assert_cmphex(FIELD_EX64(e.q[0], DSA_EVENT, BATCH_ID), ==, id);
     }
 
     /* The next batch starts over; it requests only an interrupt */
     submit_batch(&t, DSA_FLAG_REQUEST_INT, 2);
-    e = expect_event(&t, 4, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
+    e = log_expect_event(&t, 4, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
     g_assert_cmphex(event_info(&e), ==,
-                    HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK);
+                    LOG_HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, 0);
     expect_member(&t, 3, 1, true);
-    expect_no_msi(&t, HANDLE);
+    expect_no_msi(&t, LOG_HANDLE);
 
     /* The completion record is valid, though not requested */
     submit_batch(&t, DSA_FLAG_CR_ADDR_VALID | DSA_FLAG_REQUEST_INT, 2);
-    e = expect_event(&t, 6, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
+    e = log_expect_event(&t, 6, DSA_STATUS_BATCH_LOGGED, DSA_OP_BATCH);
     g_assert_cmphex(event_info(&e), ==,
-                    HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK);
+                    LOG_HANDLE | R_DSA_EVENT_INFO_INT_REQUIRED_MASK);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
 
     /*
@@ -670,66 +502,58 @@ static void test_batch(void)
      * either
      */
     submit_batch(&t, 0, 2);
-    wait_tail(&t, 8);
-    put_noop(&t, 1, CR, IOVA_CR + DSA_CR_SIZE);
-    submit_batch(&t, CR, 2);
-    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
+    log_wait_tail(&t, 8);
+    put_noop(&t, 1, LOG_CR, IOVA_CR + DSA_CR_SIZE);
+    submit_batch(&t, LOG_CR, 2);
+    g_assert_cmphex(log_wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
     g_assert_cmpuint(log_tail(&t), ==, 8);
-    stop(&t);
+    log_stop(&t);
 }
 
 /* 5.8.1: the entry of the batch reports a fault of the descriptor list */
 static void test_batch_list_fault(void)
 {
     enum { MEMBERS = PAGE / DSA_DESC_SIZE };
-    Test t;
+    LogTest t;
 
-    start_iommu(&t, PRS_DISABLE);
+    start_iommu(&t, LOG_PRS_DISABLE);
     request_handle(&t);
-    put_noop(&t, 0, CR, IOVA_CR + PAGE);
+    put_noop(&t, 0, LOG_CR, IOVA_CR + PAGE);
     for (int i = 1; i < MEMBERS; i++) {
         put_noop(&t, i, 0, 0);
     }
     submit_batch(&t, DSA_FLAG_REQUEST_INT, MEMBERS + 1);
-    expect_event(&t, 1, DSA_STATUS_BATCH_FAULT, DSA_OP_BATCH);
-    qdsa_wait_msi(&t.dsa, HANDLE);
-    stop(&t);
-}
-
-static void submit_drain(Test *t, uint64_t cr)
-{
-    QDSADesc desc;
-
-    qdsa_desc(&desc, DSA_OP_DRAIN, CR, cr);
-    qdsa_submit(&t->dsa, &desc);
+    log_expect_event(&t, 1, DSA_STATUS_BATCH_FAULT, DSA_OP_BATCH);
+    qdsa_wait_msi(&t.dsa, LOG_HANDLE);
+    log_stop(&t);
 }
 
 /* 5.9: a successful Drain completes in the log if PRS is disabled */
 static void test_drain(void)
 {
-    Event e;
-    Test t;
+    LogEvent e;
+    LogTest t;
 
-    start_iommu(&t, PRS_DISABLE);
-    submit_drain(&t, IOVA_CR);
-    e = expect_event(&t, 0, DSA_STATUS_DRAIN_LOGGED, DSA_OP_DRAIN);
+    start_iommu(&t, LOG_PRS_DISABLE);
+    log_submit_drain(&t, IOVA_CR);
+    e = log_expect_event(&t, 0, DSA_STATUS_DRAIN_LOGGED, DSA_OP_DRAIN);
     g_assert_cmphex(event_info(&e), ==, R_DSA_EVENT_INFO_CR_REQUIRED_MASK);
     g_assert_cmphex(e.q[2], ==, IOVA_CR);
     g_assert_cmphex(e.cr[DSA_CR_STATUS], ==, DSA_STATUS_SUCCESS);
-    expect_no_record(&t, 0);
-    stop(&t);
+    log_expect_no_record(&t, 0);
+    log_stop(&t);
 
     start_iommu(&t, 0);
-    submit_drain(&t, IOVA_CR);
-    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
+    log_submit_drain(&t, IOVA_CR);
+    g_assert_cmphex(log_wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
     g_assert_cmpuint(log_tail(&t), ==, 0);
-    stop(&t);
+    log_stop(&t);
 
     /* Enable is 0 in PRSCTL */
-    start(&t);
-    submit_drain(&t, t.cr);
-    expect_event(&t, 0, DSA_STATUS_DRAIN_LOGGED, DSA_OP_DRAIN);
-    stop(&t);
+    log_start(&t);
+    log_submit_drain(&t, t.cr);
+    log_expect_event(&t, 0, DSA_STATUS_DRAIN_LOGGED, DSA_OP_DRAIN);
+    log_stop(&t);
 }
 
 /* ---- Address of the log ---- */
@@ -737,40 +561,40 @@ static void test_drain(void)
 /* 5.8.2: an entry that cannot be written is lost, and no page is requested */
 static void test_entry_not_writable(void)
 {
-    Test t;
+    LogTest t;
 
-    start_with(&t, IOMMU_DSA);
+    log_start_with(&t, IOMMU_DSA);
     attach_iommu(&t);
-    configure_log(&t, IOVA_LOG, LOG_SIZE);
+    log_configure(&t, IOVA_LOG, LOG_SIZE);
     start_wq(&t, 0);
-    submit_error(&t);
+    log_submit_error(&t);
     qdsa_wait_swerror(&t.dsa, DSA_SWERROR_EVENT_LOG);
     g_assert_cmphex(log_status(&t), ==, 0);
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
 
     /* The log continues in the same entry once the page is present */
     map(&t, t.root0, IOVA_LOG, t.log);
-    submit_error(&t);
-    expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
-    stop(&t);
+    log_submit_error(&t);
+    log_expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
+    log_stop(&t);
 }
 
 /* 9.2.16: the log in the address space of a PASID */
 static void test_pasid(void)
 {
-    Test t;
+    LogTest t;
     QDSA *d = &t.dsa;
 
-    start_with(&t, IOMMU_DSA);
+    log_start_with(&t, IOMMU_DSA);
     attach_iommu(&t);
     map(&t, t.root, IOVA_LOG, t.log);
-    configure_log(&t, IOVA_LOG | R_DSA_EVLCFG_PASID_EN_MASK,
-                  LOG_SIZE | PROCESS << R_DSA_EVLCFG1_PASID_SHIFT);
+    log_configure(&t, IOVA_LOG | R_DSA_EVLCFG_PASID_EN_MASK,
+                  LOG_SIZE | LOG_PROCESS << R_DSA_EVLCFG1_PASID_SHIFT);
     start_wq(&t, 0);
-    submit_error(&t);
-    expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
+    log_submit_error(&t);
+    log_expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
     g_assert_cmphex(qdsa_readl(d, A_DSA_SWERROR), ==, 0);
-    stop(&t);
+    log_stop(&t);
 }
 
 /* ---- Interrupt ---- */
@@ -778,17 +602,17 @@ static void test_pasid(void)
 /* 5.9, 9.2.9, 9.2.11: no second one until software clears Interrupt Pending */
 static void test_interrupt(void)
 {
-    Test t;
+    LogTest t;
     QDSA *d = &t.dsa;
 
-    start(&t);
-    submit_error(&t);
-    wait_tail(&t, 1);
+    log_start(&t);
+    log_submit_error(&t);
+    log_wait_tail(&t, 1);
     expect_no_msi(&t, 0);
     g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==, 0);
 
     qdsa_writel(d, A_DSA_GENCTRL, R_DSA_GENCTRL_EVENT_LOG_INT_MASK);
-    submit_error(&t);
+    log_submit_error(&t);
     qdsa_wait_msi(d, 0);
     g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==,
                     R_DSA_INTCAUSE_EVENT_LOG_MASK);
@@ -796,265 +620,27 @@ static void test_interrupt(void)
     g_assert_cmphex(log_status(&t), ==, R_DSA_EVLSTATUS_INT_PENDING_MASK |
                     2ULL << R_DSA_EVLSTATUS_TAIL_SHIFT);
 
-    submit_error(&t);
-    wait_tail(&t, 3);
+    log_submit_error(&t);
+    log_wait_tail(&t, 3);
     expect_no_msi(&t, 0);
     g_assert_cmphex(qdsa_readl(d, A_DSA_INTCAUSE), ==, 0);
 
     /* Write only the upper half, as Linux does */
-    set_head(&t, 3);
+    log_set_head(&t, 3);
     qdsa_writel(d, A_DSA_EVLSTATUS + 4,
                 R_DSA_EVLSTATUS_INT_PENDING_MASK >> 32);
     g_assert_cmphex(log_status(&t), ==,
                     3ULL << R_DSA_EVLSTATUS_TAIL_SHIFT | 3);
-    submit_error(&t);
+    log_submit_error(&t);
     qdsa_wait_msi(d, 0);
-    stop(&t);
+    log_stop(&t);
 }
 
-/* ---- Full log ---- */
+/* ---- Migration ---- */
 
-/* Cause one error more than the log has room for */
-static void fill_log(Test *t)
+static void load(LogTest *t, const char *path, const char *args)
 {
-    for (unsigned i = 1; i < LOG_SIZE; i++) {
-        submit_error(t);
-        wait_tail(t, i);
-    }
-    submit_noop(t, 0, t->cr + 16);
-}
-
-static unsigned occupancy(Test *t)
-{
-    return FIELD_EX64(qdsa_readq(&t->dsa, qdsa_wqcfg(0, 3)), DSA_WQCFG3,
-                      OCCUPANCY);
-}
-
-/* 5.9: the device waits for software; no entry is lost */
-static void test_full(void)
-{
-    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
-    Test t;
-
-    start(&t);
-    fill_log(&t);
-    submit_noop(&t, 0, t.cr);
-    submit_noop(&t, 0, t.cr);
-    /* The engine holds the first error, the others wait in the queue */
-    while (occupancy(&t) != 2) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(100);
-    }
-    expect_no_record(&t, 0);
-    g_assert_cmpuint(log_tail(&t), ==, LOG_SIZE - 1);
-    set_head(&t, 1);
-    expect_event(&t, LOG_SIZE - 1, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
-    g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
-    g_assert_cmphex(qdsa_swerror(&t.dsa), ==, 0);
-    /* The log starts over */
-    set_head(&t, 2);
-    submit_noop(&t, 0, t.cr + 16);
-    expect_event(&t, 0, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
-    stop(&t);
-}
-
-static void expect_swerror(Test *t, uint8_t code)
-{
-    qdsa_wait_swerror(&t->dsa, code);
-    qdsa_writeq(&t->dsa, A_DSA_SWERROR, R_DSA_SWERROR_VALID_MASK |
-                R_DSA_SWERROR_OVERFLOW_MASK);
-}
-
-/* 5.8.2, 9.2.12: errors outside of the execution of a descriptor do not wait */
-static void test_swerror(void)
-{
-    Test t;
-    QDSA *d = &t.dsa;
-
-    start(&t);
-    fill_log(&t);
-    /* The queue has 16 entries, and the engine may have taken one more */
-    for (int i = 0; i < 18; i++) {
-        submit_noop(&t, 0, t.cr);
-    }
-    expect_swerror(&t, DSA_SWERROR_WQ_FULL);
-    qdsa_writel(d, A_DSA_CMD, DSA_CMD_DRAIN_ALL << R_DSA_CMD_CODE_SHIFT);
-    qdsa_writel(d, A_DSA_CMD, DSA_CMD_DRAIN_ALL << R_DSA_CMD_CODE_SHIFT);
-    expect_swerror(&t, DSA_SWERROR_CMD_ACTIVE);
-    qecam_writew(t.qts, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY);
-    expect_swerror(&t, DSA_SWERROR_PCI_CONFIG);
-    g_assert_cmphex(qdsa_readl(d, A_DSA_GENSTS) & 3, ==, DSA_HALTED);
-    g_assert_cmpuint(log_tail(&t), ==, LOG_SIZE - 1);
-    stop(&t);
-}
-
-static void abort_wq(Test *t)
-{
-    g_assert_cmphex(qdsa_command(&t->dsa, DSA_CMD_ABORT_WQ, 1), ==, 0);
-}
-
-static void reset_device(Test *t)
-{
-    g_assert_cmphex(qdsa_command(&t->dsa, DSA_CMD_RESET_DEVICE, 0), ==, 0);
-}
-
-static void flr(Test *t)
-{
-    qecam_writew(t->qts, DEV, 0x40 + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
-    qdsa_init(&t->dsa, t->qts, DEV, t->dsa.msi);
-}
-
-static void master_off(Test *t)
-{
-    qecam_writew(t->qts, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY);
-    qdsa_wait_swerror(&t->dsa, DSA_SWERROR_PCI_CONFIG);
-}
-
-/* 3.15: the events that end descriptors also end those that wait for the log */
-static void test_full_abort(void)
-{
-    static void (*const enders[])(Test *t) = {
-        abort_wq, reset_device, master_off, flr,
-    };
-    Test t;
-
-    for (int i = 0; i < ARRAY_SIZE(enders); i++) {
-        g_test_message("case %d", i);
-        start(&t);
-        fill_log(&t);
-        enders[i](&t);
-        g_assert_cmpuint(log_tail(&t), ==,
-                         enders[i] == flr ? 0 : LOG_SIZE - 1);
-        if (enders[i] == abort_wq) {
-            submit_noop(&t, 0, t.cr);
-            g_assert_cmphex(wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
-        }
-        stop(&t);
-    }
-}
-
-/* All engines log a batch of errors at the same time: no entry is lost */
-static void test_concurrent_engines(void)
-{
-    enum { ENGINES = 4, MEMBERS = 500, SIZE = 4096, ROUNDS = 3 };
-    QDSADesc desc;
-    uint64_t list;
-    Test t;
-    QDSA *d = &t.dsa;
-
-    start_with(&t, LOG_DSA);
-    list = guest_alloc_zeroed(&t.alloc, t.qts, MEMBERS * DSA_DESC_SIZE);
-    qdsa_desc(&desc, DSA_OP_NOOP, CR, t.cr + 16);
-    for (int i = 0; i < MEMBERS; i++) {
-        qtest_memwrite(t.qts, list + i * DSA_DESC_SIZE, desc.raw,
-                       sizeof(desc.raw));
-    }
-    qdsa_desc(&desc, DSA_OP_BATCH, 0, 0);
-    qdsa_desc_data(&desc, list, 0, MEMBERS);
-    for (int round = 0; round < ROUNDS; round++) {
-        unsigned seen[MEMBERS] = { };
-
-        t.log = guest_alloc_zeroed(&t.alloc, t.qts, SIZE * DSA_EVENT_SIZE);
-        configure_log(&t, t.log, SIZE);
-        qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
-        qdsa_writeq(d, qdsa_grpcfg(0, DSA_GRPCFG_ENGINES), 0xf);
-        qdsa_enable(d);
-        /* The log is full, so that the engines wait for each other */
-        set_head(&t, 1);
-        for (int i = 0; i < ENGINES; i++) {
-            qdsa_submit(d, &desc);
-        }
-        set_head(&t, 0);
-        wait_tail(&t, ENGINES * MEMBERS);
-        for (int i = 0; i < ENGINES * MEMBERS; i++) {
-            Event e = event(&t, i);
-
-            g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, DSA_STATUS_CR_ALIGN);
-            seen[FIELD_EX64(e.q[1], DSA_SWERROR1, BATCH_INDEX) % MEMBERS]++;
-        }
-        for (int i = 0; i < MEMBERS; i++) {
-            g_assert_cmpuint(seen[i], ==, ENGINES);
-        }
-        g_assert_cmphex(qdsa_command(d, DSA_CMD_RESET_DEVICE, 0), ==, 0);
-    }
-    g_assert_cmphex(qdsa_swerror(&t.dsa), ==, 0);
-    stop(&t);
-}
-
-/* The head is outside of the log; QEMU exits while the engine waits */
-static void test_bad_head(void)
-{
-    Test t;
-
-    start(&t);
-    set_head(&t, LOG_SIZE);
-    for (unsigned i = 0; i < 3 * LOG_SIZE; i++) {
-        submit_error(&t);
-        wait_tail(&t, (i + 1) % LOG_SIZE);
-    }
-    set_head(&t, 1);
-    submit_error(&t);
-    stop(&t);
-}
-
-/* A reset recovers from every configuration and head */
-static void test_random(void)
-{
-    GRand *rng = g_rand_new_with_seed(1);
-    Test t;
-    QDSA *d = &t.dsa;
-
-    start_with(&t, LOG_DSA);
-    for (int i = 0; i < 100; i++) {
-        uint64_t base = (uint64_t)g_rand_int_range(rng, 0, 4) <<
-                        g_rand_int_range(rng, 12, 63);
-
-        configure_log(&t, base,
-                      g_rand_int_range(rng, 0, 4) * 32);
-        qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED |
-                          (g_rand_boolean(rng) ? PRS_DISABLE : 0));
-        qdsa_writel(d, A_DSA_GENCTRL, g_rand_int(rng));
-        qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0);
-        qdsa_command(d, DSA_CMD_ENABLE_WQ, 0);
-        set_head(&t, g_rand_int_range(rng, 0, 4));
-        for (int n = 0; n < 8; n++) {
-            submit_error(&t);
-            submit_drain(&t, base);
-        }
-        if (g_rand_boolean(rng)) {
-            qdsa_command(d, DSA_CMD_RESET_DEVICE, 0);
-        }
-        flr(&t);
-    }
-    configure_log(&t, t.log, LOG_SIZE);
-    qdsa_start(d, 0);
-    submit_error(&t);
-    expect_event(&t, 0, DSA_STATUS_FLAGS, DSA_OP_COMPARE);
-    g_rand_free(rng);
-    stop(&t);
-}
-
-/* ---- Stop and migration ---- */
-
-/* An engine that waits for the log goes on waiting after stop and cont */
-static void test_stop(void)
-{
-    Test t;
-
-    start(&t);
-    fill_log(&t);
-    qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
-    qtest_memset(t.qts, t.log, 0, PAGE);
-    set_head(&t, 1);
-    g_assert_cmpuint(log_tail(&t), ==, LOG_SIZE - 1);
-    qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
-    expect_event(&t, LOG_SIZE - 1, DSA_STATUS_CR_ALIGN, DSA_OP_NOOP);
-    stop(&t);
-}
-
-static void load(Test *t, const char *path, const char *args)
-{
-    t->qts = qtest_initf(MACHINE "%s -incoming defer", args);
+    t->qts = qtest_initf(LOG_MACHINE "%s -incoming defer", args);
     t->dsa.qts = t->vtd.qts = t->qts;
     qatd_load_machine(t->qts, path);
 }
@@ -1064,22 +650,22 @@ static void test_migrate(void)
 {
     g_autofree char *path = NULL;
     QDSADesc desc;
-    Event e;
-    Test t;
+    LogEvent e;
+    LogTest t;
 
-    start_iommu(&t, PRS_DISABLE);
-    set_head(&t, 3);
-    put_noop(&t, 0, CR, IOVA_CR + PAGE);
-    put_noop(&t, 1, CR, IOVA_CR + PAGE);
+    start_iommu(&t, LOG_PRS_DISABLE);
+    log_set_head(&t, 3);
+    put_noop(&t, 0, LOG_CR, IOVA_CR + PAGE);
+    put_noop(&t, 1, LOG_CR, IOVA_CR + PAGE);
     /* There is no such handle: the device first writes the record */
-    qdsa_desc(&desc, DSA_OP_NOOP, CR | DSA_FLAG_REQUEST_INT,
+    qdsa_desc(&desc, DSA_OP_NOOP, LOG_CR | DSA_FLAG_REQUEST_INT,
               IOVA_CR + DSA_CR_SIZE);
-    desc_handle(&desc, HANDLE);
+    log_desc_handle(&desc, LOG_HANDLE);
     qtest_memwrite(t.qts, t.data + 2 * DSA_DESC_SIZE, desc.raw,
                    sizeof(desc.raw));
-    submit_batch(&t, CR, 3);
-    g_assert_cmphex(wait_record(&t, 1), ==, DSA_STATUS_INT_HANDLE);
-    submit_noop(&t, 0, IOVA_CR + PAGE);
+    submit_batch(&t, LOG_CR, 3);
+    g_assert_cmphex(log_wait_record(&t, 1), ==, DSA_STATUS_INT_HANDLE);
+    log_submit_noop(&t, 0, IOVA_CR + PAGE);
     g_assert_cmpuint(log_tail(&t), ==, 2);
     path = qatd_save_machine(t.qts);
 
@@ -1087,19 +673,19 @@ static void test_migrate(void)
     g_assert_cmphex(qdsa_readq(&t.dsa, A_DSA_EVLCFG), ==, IOVA_LOG);
     g_assert_cmphex(qdsa_readq(&t.dsa, A_DSA_EVLCFG + 8), ==, LOG_SIZE);
     g_assert_cmphex(log_status(&t), ==, 2ULL << R_DSA_EVLSTATUS_TAIL_SHIFT | 3);
-    set_head(&t, 2);
-    expect_event(&t, 4, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
+    log_set_head(&t, 2);
+    log_expect_event(&t, 4, DSA_STATUS_CR_FAULT, DSA_OP_NOOP);
     g_assert_cmpuint(qvtd_prq_count(&t.prq), ==, 0);
     expect_member(&t, 0, 0, true);
     expect_member(&t, 1, 1, false);
-    e = event(&t, 2);
+    e = log_event(&t, 2);
     g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, DSA_STATUS_INT_HANDLE);
     g_assert_cmphex(event_info(&e) & R_DSA_EVENT_INFO_FIRST_IN_BATCH_MASK, ==,
                     0);
-    e = event(&t, 3);
+    e = log_event(&t, 3);
     g_assert_cmphex(EVENT_FIELD(&e, ERROR), ==, DSA_STATUS_BATCH_LOGGED);
-    expect_no_record(&t, 1);
-    stop(&t);
+    log_expect_no_record(&t, 1);
+    log_stop(&t);
 }
 
 /* Both sides must have the same value of the property */
@@ -1109,15 +695,15 @@ static void test_migrate_mismatch(void)
 
     for (int i = 0; i < ARRAY_SIZE(args); i++) {
         g_autofree char *path = NULL, *end = NULL;
-        Test t;
+        LogTest t;
 
-        start_with(&t, args[i]);
+        log_start_with(&t, args[i]);
         path = qatd_save_machine(t.qts);
-        t.qts = qtest_initf(MACHINE "%s -incoming defer", args[!i]);
+        t.qts = qtest_initf(LOG_MACHINE "%s -incoming defer", args[!i]);
         end = qatd_try_load_machine(t.qts, path);
         g_assert_cmpstr(end, ==, "failed");
         unlink(path);
-        stop(&t);
+        log_stop(&t);
     }
 }
 
@@ -1133,9 +719,9 @@ static void test_migrate_hostile(void)
     g_autofree char *path = NULL, *stream = NULL;
     uint8_t key[16] = { };
     size_t len, place;
-    Test t;
+    LogTest t;
 
-    start(&t);
+    log_start(&t);
     stq_be_p(key, t.log);
     stq_be_p(key + 8, LOG_SIZE);
     path = qatd_save_machine(t.qts);
@@ -1149,8 +735,8 @@ static void test_migrate_hostile(void)
 
         g_test_message("case %d", i);
         stream[place + bytes[i].offset] = bytes[i].val;
-        qatd_expect_load(MACHINE LOG_DSA "-incoming defer", path, stream, len,
-                         "failed");
+        qatd_expect_load(LOG_MACHINE LOG_DSA "-incoming defer", path, stream,
+                         len, "failed");
         stream[place + bytes[i].offset] = old;
     }
     unlink(path);
@@ -1159,9 +745,7 @@ static void test_migrate_hostile(void)
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    if (!qtest_has_device("dsa")) {
-        g_test_skip("no dsa device");
+    if (!qdsa_test_init(&argc, &argv)) {
         return 0;
     }
     qtest_add_func("/dsa/event-log/capabilities", test_capabilities);
@@ -1183,14 +767,6 @@ int main(int argc, char **argv)
                    test_entry_not_writable);
     qtest_add_func("/dsa/event-log/pasid", test_pasid);
     qtest_add_func("/dsa/event-log/interrupt", test_interrupt);
-    qtest_add_func("/dsa/event-log/full", test_full);
-    qtest_add_func("/dsa/event-log/swerror", test_swerror);
-    qtest_add_func("/dsa/event-log/full-abort", test_full_abort);
-    qtest_add_func("/dsa/event-log/concurrent-engines",
-                   test_concurrent_engines);
-    qtest_add_func("/dsa/event-log/bad-head", test_bad_head);
-    qtest_add_func("/dsa/event-log/random", test_random);
-    qtest_add_func("/dsa/event-log/stop", test_stop);
     qtest_add_func("/dsa/event-log/migrate", test_migrate);
     qtest_add_func("/dsa/event-log/migrate-mismatch", test_migrate_mismatch);
     qtest_add_func("/dsa/event-log/migrate-hostile", test_migrate_hostile);
