@@ -11,7 +11,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/bswap.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "libqos/malloc-zeroed.h"
 #include "dsa-event-log-common.h"

@@ -13,7 +13,6 @@
 #include "qemu/bswap.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/i386/intel_iommu_internal.h"
-#include "libqos/malloc-zeroed.h"
 #include "dsa-event-log-common.h"
 
 /* Domain of both address spaces, and a first-stage entry (VT-d 9.7) */
