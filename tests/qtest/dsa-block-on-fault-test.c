@@ -12,7 +12,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/bswap.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "dsa-busy-common.h"
@@ -77,13 +76,8 @@ static void test_block_copied(void)
         busy_unmap_page(t, BUSY_IOVA_DATA);
         qdsa_desc(&desc, ops[i].op, BUSY_BLOCK, BUSY_IOVA_CR);
         qdsa_desc_data(&desc, BUSY_IOVA_DATA, dst, ops[i].size);
-        if (ops[i].op == DSA_OP_CREATE_DELTA) {
-            stq_le_p(desc.raw + DSA_DESC_DELTA_ADDR,
-                     BUSY_IOVA_DATA + 64 * PAGE);
-            stl_le_p(desc.raw + DSA_DESC_MAX_DELTA_SIZE, 80);
-        } else if (ops[i].op == DSA_OP_APPLY_DELTA) {
-            stl_le_p(desc.raw + DSA_DESC_DELTA_SIZE, 16 * PAGE);
-        }
+        busy_desc_delta(&desc, ops[i].op, BUSY_IOVA_DATA + 64 * PAGE,
+                        16 * PAGE);
         qdsa_submit(&t->dsa, &desc);
         busy_expect_group(t, BUSY_IOVA_DATA, ops[i].pages, false, &rq);
         busy_stop_machine(t);

@@ -149,6 +149,17 @@ void busy_expect_request(BusyTest *t, uint64_t iova, bool is_write,
 
 /* ---- Descriptors ---- */
 
+void busy_desc_delta(QDSADesc *desc, DSAOperation op, uint64_t record,
+                     uint32_t size)
+{
+    if (op == DSA_OP_CREATE_DELTA) {
+        stq_le_p(desc->raw + DSA_DESC_DELTA_ADDR, record);
+        stl_le_p(desc->raw + DSA_DESC_MAX_DELTA_SIZE, 80);
+    } else if (op == DSA_OP_APPLY_DELTA) {
+        stl_le_p(desc->raw + DSA_DESC_DELTA_SIZE, size);
+    }
+}
+
 uint8_t busy_wait_record(BusyTest *t, unsigned n, uint8_t *record)
 {
     return qdsa_wait(&t->dsa, t->cr + n * DSA_CR_SIZE, record);

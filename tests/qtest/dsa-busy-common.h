@@ -167,6 +167,17 @@ void busy_expect_request(BusyTest *t, uint64_t iova, bool is_write,
 void busy_submit(BusyTest *t, unsigned n, DSAOperation op, uint32_t flags,
                  uint64_t src, uint64_t dst, uint32_t size);
 
+/**
+ * busy_desc_delta() - set the delta record of a descriptor
+ * @desc: the descriptor
+ * @op: its operation; only delta operations have such fields
+ * @record: address of the record that Create Delta Record writes, of which the
+ *          maximum size is 80 bytes
+ * @size: size of the record that Apply Delta Record reads
+ */
+void busy_desc_delta(QDSADesc *desc, DSAOperation op, uint64_t record,
+                     uint32_t size);
+
 /* Wait for completion record @n and copy it; returns the status */
 uint8_t busy_wait_record(BusyTest *t, unsigned n, uint8_t *record);
 

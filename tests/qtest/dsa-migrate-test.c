@@ -216,12 +216,7 @@ static void test_migrate_hostile_delta(void)
         busy_start_block(&b, true);
         qdsa_desc(&desc, cases[i].op, BUSY_BLOCK, BUSY_IOVA_CR);
         qdsa_desc_data(&desc, BUSY_IOVA_DATA + PAGE, BUSY_IOVA_DATA, 16);
-        if (cases[i].op == DSA_OP_CREATE_DELTA) {
-            stq_le_p(desc.raw + DSA_DESC_DELTA_ADDR, BUSY_IOVA_DATA + 64);
-            stl_le_p(desc.raw + DSA_DESC_MAX_DELTA_SIZE, 80);
-        } else {
-            stl_le_p(desc.raw + DSA_DESC_DELTA_SIZE, 19);
-        }
+        busy_desc_delta(&desc, cases[i].op, BUSY_IOVA_DATA + 64, 19);
         qdsa_submit(&t->dsa, &desc);
         busy_expect_request(t, BUSY_IOVA_DATA + PAGE, false, &rq);
         path = qatd_save_machine(t->qts);
