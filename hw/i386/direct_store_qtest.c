@@ -5,7 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A test has no processor that executes MOVDIR64B and ENQCMD; it says:
+ * A qtest has no processor that executes MOVDIR64B and ENQCMD.  It sends these
+ * commands instead:
  *
  *   direct_store ADDR DATA    (answer: OK)
  *   enqueue_store ADDR DATA   (answer: OK 1 if accepted, OK 0 for retry)

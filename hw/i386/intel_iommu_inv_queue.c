@@ -15,7 +15,7 @@
 /* IOTLB entries that can be checked in one unit of work */
 #define IOTLB_ENTRIES_PER_WORK  8
 
-/* How often a descriptor may call the notifiers of a region */
+/* Maximum number of calls of each notifier of a region by one descriptor */
 #define NOTIFICATIONS_CONTEXT   3
 #define NOTIFICATIONS_IOTLB     2
 

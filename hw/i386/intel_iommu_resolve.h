@@ -184,7 +184,7 @@ bool vtd_resolver_mode_valid(const VTDResolver *r);
  * @scratch: buffer for a result that is not cached
  *
  * Returns: the target, valid until the end of the critical section, and no
- * longer than @scratch.  Its @fault tells whether the request is blocked.
+ * longer than @scratch.  Its @fault is 0 unless the request is blocked.
  */
 const VTDTarget *vtd_resolve(VTDResolver *r, uint16_t sid, uint32_t pasid,
                              VTDAddressType at, VTDTarget *scratch);

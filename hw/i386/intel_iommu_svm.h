@@ -58,7 +58,7 @@ bool vtd_decide_pasid(IntelIOMMUState *s, Error **errp);
 bool vtd_svm_decide_config(IntelIOMMUState *s, Error **errp);
 
 /**
- * vtd_svm_check_incoming: refuse the state of an IOMMU with other properties
+ * vtd_svm_check_incoming: reject the state of an IOMMU with other properties
  *
  * The guest has read the capability registers, and the stream contains them.
  * With svm=on, on this host or at the source, they have to be the same, since

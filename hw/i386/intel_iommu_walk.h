@@ -68,7 +68,7 @@ void vtd_walk_rsvd_init(VTDWalkRsvd *rsvd, unsigned haw, bool fs_1g,
  * @second_stage: of second-stage tables.  If IOMMU_WALK_NOT_PRESENT is 0, the
  *                reason is the one for the missing permission.
  * @host_width: pass-through of an address beyond the host address width
- * @blocks: tells whether a reason blocks a translation request (table 30)
+ * @blocks: checks whether a reason blocks a translation request (table 30)
  */
 typedef struct VTDWalkReasons {
     uint8_t first_stage[IOMMU_WALK_FAULTS];

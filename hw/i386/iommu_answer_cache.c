@@ -10,7 +10,7 @@
  * generation is current.  A generation is the sum of two counters: one counts
  * drops of all answers, the other drops of the answers for the PASID.  Neither
  * counter decreases, so that equal sums mean equal counters.  An invalidation
- * therefore is one or two additions, whatever the cache contains.
+ * therefore is one or two additions, regardless of the contents of the cache.
  */
 
 #include "qemu/osdep.h"

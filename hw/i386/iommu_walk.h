@@ -116,7 +116,7 @@ typedef enum IOMMUWalkStatus {
  *
  * @req: the request; gets holes that cover the range
  * @reason: the reason of the IOMMU for the fault, not 0
- * @blocks: tells whether a reason blocks a translation request
+ * @blocks: checks whether a reason blocks a translation request
  *
  * Returns: the extent of the results
  */
@@ -221,7 +221,7 @@ typedef struct IOMMUWalkPage {
  *
  * @mem: guest memory
  * @req: the request
- * @blocks: tells whether a reason blocks a translation request
+ * @blocks: checks whether a reason blocks a translation request
  * @status: result of the walk
  * @budget: number of paging entries that the walk may still read
  * @merge_floor: new results are not merged with results below this index
@@ -249,7 +249,7 @@ typedef struct IOMMUWalk {
  * @w: set up with no results, no limits and no forbidden range
  * @mem: guest memory, or NULL if no table is read
  * @req: the request; its results are reset
- * @blocks: tells whether a reason blocks a translation request
+ * @blocks: checks whether a reason blocks a translation request
  */
 static inline void iommu_walk_begin(IOMMUWalk *w, const IOMMUWalkMem *mem,
                                     IOMMUWalkRequest *req,

@@ -179,8 +179,8 @@ int pci_ats_dma_run(PCIATSDMA *dma, const PCIATSDMATransfer *transfer,
 
 /*
  * Report the end of a transfer.  It may cause the device model to call
- * pci_ats_dma_close(): a thread without a reference to the PCIATSDMA does not
- * access it any more when this returns.
+ * pci_ats_dma_close().  After this returns, a thread without a reference to the
+ * PCIATSDMA does not access it.
  */
 static void transfer_report(DMATransfer *t)
 {

@@ -191,7 +191,7 @@ typedef enum DMAStep {
     DMA_STEP_DELAYED,           /* until DMA_BACKOFF_MS have passed */
 } DMAStep;
 
-/* Set up a transfer; the caller must not move it in memory any more */
+/* Set up a transfer; afterwards the caller must not move it in memory */
 void dma_transfer_init(DMATransfer *t, PCIATSDMA *dma, DMAMode mode,
                        const PCIATSDMATransfer *transfer);
 

@@ -93,7 +93,7 @@ DMAGroup *dma_group_open(DMARange *range, hwaddr first, hwaddr unit, unsigned n,
     return group;
 }
 
-/* The transfer does not wait for the group any more */
+/* The transfer no longer waits for the group */
 static void group_abandon(DMAGroup *group)
 {
     DMAGroups *groups = &group->range->transfer->dma->groups;

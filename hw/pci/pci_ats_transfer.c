@@ -690,7 +690,7 @@ static bool prefetch_has_room(PCIATSDMA *dma)
 
 /*
  * Returns the length to prefetch of one range before it is the turn of another:
- * at least 1 byte, whatever the guest has written
+ * at least 1 byte, for all register values
  */
 static hwaddr transfer_prefetch_slice(const DMATransfer *t)
 {

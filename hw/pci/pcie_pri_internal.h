@@ -105,7 +105,7 @@ void pcie_pri_release_listeners(PCIDevice *dev);
 
 /*
  * End all groups, and respond to them with a failure, so that no user waits for
- * a response that cannot come any more
+ * a response that will never arrive
  */
 void pcie_pri_drop_groups(PCIDevice *dev);
 

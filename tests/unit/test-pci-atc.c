@@ -588,7 +588,7 @@ static void test_fill_race_many(void **state)
 
 static void test_fill_other_pasids(void **state)
 {
-    /* Invalidations of other PASIDs, however many, do not refuse an entry. */
+    /* An entry is added despite many invalidations of other PASIDs. */
     PCIATC *atc = pci_atc_new(64);
     IOMMUTLBEntry e = entry(0x5000, 0x15000, 4 * KIB, R);
     uint64_t token = pci_atc_fill_begin(atc);

@@ -377,7 +377,7 @@ static void test_invalidations(void **state)
     assert_int_equal(count_listeners(), 2);
     assert_int_equal(pci_iommu_unregister_iotlb_notifier(dev, PASID, &n), 0);
     assert_int_equal(count_listeners(), 1);
-    /* Not registered any more */
+    /* It is no longer registered. */
     assert_int_equal(pci_iommu_unregister_iotlb_notifier(dev, PASID, &n), 0);
     assert_int_equal(count_listeners(), 1);
 }

@@ -99,7 +99,7 @@ void dsa_reset_state(DSAState *s)
     WITH_QEMU_LOCK_GUARD(&s->lock) {
         dsa_discard(s, DSA_DISABLED);
     }
-    /* Until here an engine may have reported an error */
+    /* Engines may report errors until they are paused, so clear errors later */
     dsa_engines_pause(s);
     WITH_QEMU_LOCK_GUARD(&s->lock) {
         s->reset_type = 0;

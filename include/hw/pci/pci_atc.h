@@ -60,7 +60,7 @@
  */
 #define PCI_ATC_ANY_PASID (UINT32_MAX - 1)
 
-/* This many entries never displace each other, whatever their addresses. */
+/* This many entries, at any addresses, never displace each other. */
 #define PCI_ATC_WAYS 6
 
 /* Upper bound of the capacity that pci_atc_new() accepts. */
@@ -191,7 +191,7 @@ void pci_atc_access_begin(PCIATC *atc, PCIATCAccess *access);
 /**
  * pci_atc_access_end: end an access
  *
- * After this call the caller must not use the results of the lookups any more.
+ * After this call the caller must no longer use the results of the lookups.
  * A different thread than the one that began the access may end it, if the two
  * threads are synchronised.
  *
@@ -240,10 +240,10 @@ uint64_t pci_atc_fill_begin(PCIATC *atc);
 /**
  * pci_atc_fill_commit: enter the result of a translation request
  *
- * The ATC refuses entries that overlap with an invalidation of the same PASID
- * (or of all PASIDs) that happened after pci_atc_fill_begin().  After so many
- * invalidations that the ATC does not remember the ranges of all of them, it
- * refuses more entries than it has to.
+ * The ATC rejects entries that overlap with an invalidation of the same PASID
+ * (or of all PASIDs) that happened after pci_atc_fill_begin().  If there are so
+ * many invalidations that the ATC does not store the ranges of all of them, it
+ * may reject other entries, too.
  *
  * Holds a lock of the ATC for a time proportional to @n.  Callable within an
  * access.

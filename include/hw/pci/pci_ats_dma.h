@@ -230,8 +230,8 @@ PCIATSDMA *pci_ats_dma_new(PCIDevice *dev, uint32_t atc_entries);
  * pci_ats_dma_close: end all transfers, and drop the engine
  *
  * Called when the function is unrealized.  When it returns, no PCIATSDMAVisit
- * runs or will be called; nothing accesses the function, its IOMMU, or memory
- * on its behalf any more; and the notifiers are unregistered.
+ * runs or will be called; the engine no longer accesses the function, its
+ * IOMMU, or memory; and the notifiers are unregistered.
  *
  * Asynchronous transfers that have not ended end with -ECANCELED.  The worker
  * thread reports these ends, possibly after pci_ats_dma_close() has returned,
@@ -332,9 +332,10 @@ void pci_ats_dma_recheck(PCIATSDMA *dma);
  * pci_ats_dma_cancel: end all transfers with -ECANCELED
  *
  * When it returns, no PCIATSDMAVisit runs or will be called for a transfer that
- * was started earlier, and these transfers make no translation request, page
- * request or access to memory any more.  The engine reports their ends when the
- * guest has responded to their page requests, or has disabled page requests.
+ * was started earlier, and these transfers no longer send translation requests
+ * or page requests, and no longer access memory.  The engine reports their ends
+ * when the guest has responded to their page requests, or has disabled page
+ * requests.
  *
  * Called with the BQL held.
  *

@@ -93,8 +93,8 @@ void pci_ats_info_add_atc(PCIDevice *dev, PCIATSInfoATC *atc);
 /**
  * pci_ats_info_remove_atc: undo pci_ats_info_add_atc()
  *
- * Called with the BQL held.  When it returns, the monitor does not access the
- * ATC any more.
+ * Called with the BQL held.  When it returns, the monitor no longer accesses
+ * the ATC.
  *
  * @atc: the ATC info that pci_ats_info_add_atc() has registered
  */

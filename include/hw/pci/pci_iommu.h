@@ -142,7 +142,7 @@ int pci_iommu_register_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
  * invalidations
  *
  * For a function with one ATC for all its PASIDs: the IOMMU calls @n once for
- * each Invalidate Request, for whatever PASIDs.  @pasid of the entry is the
+ * each Invalidate Request, for any PASID.  @pasid of the entry is the
  * PASID of the invalidated translations; %PCI_ANY_PASID stands for all PASIDs
  * and for requests without PASID.  pci_iommu_unregister_any_iotlb_notifier()
  * undoes the registration.
@@ -168,9 +168,9 @@ void pci_iommu_unregister_any_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n);
 /**
  * pci_iommu_unregister_iotlb_notifier: undo the registration
  *
- * Succeeds whatever the guest has enabled meanwhile in the function's
- * configuration space.  When it returns, no call of @n is in progress and none
- * will follow, unless @n->notify itself unregisters @n.
+ * Succeeds even if the guest has changed the configuration space of the
+ * function in the meantime.  When it returns, no call of @n is in progress and
+ * none will follow, unless @n->notify itself unregisters @n.
  *
  * @dev: the function.
  * @pasid: the PASID that @n was registered with.
@@ -275,7 +275,7 @@ void pci_untranslated_blocked(PCIDevice *dev, dma_addr_t addr, bool is_write);
  *
  * Callable from any thread.  A thread without the BQL calls it, and accesses
  * memory, between pci_untranslated_begin() and pci_untranslated_end().  The
- * IOMMU records a fault for a blocked request if its specification says so.
+ * IOMMU records a fault for a blocked request if its specification defines one.
  *
  * @dev: #PCIDevice that accesses memory
  * @pasid: 0 to 0xfffff

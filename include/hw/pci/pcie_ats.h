@@ -113,9 +113,9 @@ unsigned pcie_pasid_width(const PCIDevice *dev);
  *
  * @dev: any PCI function.
  *
- * Returns: a number that changes whenever the guest, or a reset, switches ATS
- * or PASID off, in a VF or in its PF.  The function must not use translations
- * that it obtained earlier any more (PCIe 5.0, 10.5.1.3).
+ * Returns: a number that changes whenever the guest, or a reset, disables ATS
+ * or PASID in a VF or in its PF.  The function must no longer use translations
+ * that it obtained earlier (PCIe 5.0, 10.5.1.3).
  */
 uint32_t pcie_ats_epoch(const PCIDevice *dev);
 

@@ -127,13 +127,14 @@ int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
 /**
  * pci_pri_unregister_notifier: undo the registration
  *
- * Succeeds whatever the guest has enabled meanwhile in the function's
- * configuration space.  When it returns, no call of the notifier is in progress
- * and none will follow, unless the notifier itself unregisters.  Groups whose
- * last request was sent, and their requests, stay outstanding until their
- * response arrives; no notifier receives this response, not even one that is
- * registered for @pasid later.  Groups whose last request was not sent are
- * dropped, since there will be no response to them.
+ * Succeeds even if the guest has changed the configuration space of the
+ * function in the meantime.  When it returns, no call of the notifier is in
+ * progress and none will follow, unless the notifier itself unregisters.
+ *
+ * Groups whose last request was sent, and their requests, stay outstanding
+ * until their response arrives; no notifier receives this response, not even
+ * one that is registered for @pasid later.  Groups whose last request was not
+ * sent are dropped, since there will be no response to them.
  *
  * @dev: the function.
  * @pasid: the PASID that the notifier was registered with.
@@ -222,7 +223,7 @@ typedef struct PCIEPRIStats {
  *
  * The device model on this host has not sent the requests of loaded groups, but
  * the function has to wait for the responses before it reports to the guest
- * that it does not use an address space any more (PCIe 5.0, 6.20.1).  The next
+ * that it no longer uses an address space (PCIe 5.0, 6.20.1).  The next
  * notifier that is registered for the PASID receives the responses.  Groups
  * whose last request was not sent do not count.  Callable from any thread.
  *

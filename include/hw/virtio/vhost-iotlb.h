@@ -11,9 +11,9 @@
  *
  * - send the translations that the backend will need next, together with the
  *   reply to the first miss, instead of one page per miss;
- * - invalidate only translations that the IOMMU does not translate to the same
- *   memory any more, so that a domain-wide invalidation does not remove the
- *   rings and the posted buffers from the IOTLB of the backend.
+ * - invalidate only translations that the IOMMU no longer translates to the
+ *   same memory, so that a domain-wide invalidation does not remove the rings
+ *   and the posted buffers from the IOTLB of the backend.
  *
  * The record always contains at least the translations that the backend has
  * cached.  Its size is bounded.
@@ -48,14 +48,14 @@ void vhost_iotlb_cleanup(struct vhost_dev *dev);
  * @last: last I/O virtual address of the range (inclusive), in bytes
  *
  * Sends invalidations for the translations in the range that the backend has
- * cached, and that the IOMMU does not translate to the same memory with the
- * same permissions any more.  When it returns successfully, the backend has
+ * cached, and that the IOMMU no longer translates to the same memory with the
+ * same permissions.  When it returns successfully, the backend has
  * acknowledged them.  It drops all translations in the range if the IOMMU has
  * no lookup without side effects, or if invalidations have used up the lookups
  * of this iteration of the main loop.
  *
  * Returns: 0, or a negative errno when QEMU could not send the invalidations or
- * the backend refused them.
+ * the backend rejected them.
  */
 int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova,
                            uint64_t last);
@@ -71,7 +71,7 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova,
  * address space would be correct.
  *
  * Returns: 0, or a negative errno when QEMU could not send the invalidations or
- * the backend refused them.
+ * the backend rejected them.
  */
 int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last);
 
@@ -84,7 +84,7 @@ int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last);
  * @updates: translations that QEMU has sent to the backend
  * @invalidations: calls of vhost_iotlb_invalidate()
  * @kept: translations that these calls have found still valid
- * @dropped: translations that were dropped, for whatever reason
+ * @dropped: translations that were dropped, for any reason
  */
 typedef struct VhostIotlbStats {
     uint64_t capacity;

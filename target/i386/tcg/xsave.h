@@ -70,7 +70,7 @@ bool xsave_write_xss(CPUX86State *env, uint64_t val);
  *
  * @env: the processor
  *
- * Returns: false, after reporting an error, if XSETBV or WRMSR would refuse the
+ * Returns: false, after reporting an error, if XSETBV or WRMSR would reject the
  * value of XCR0, IA32_XSS or IA32_PASID.  The area of a missing component may
  * be larger than any access.
  */

@@ -117,7 +117,7 @@ void do_xrstor_compacted(CPUX86State *env, target_ulong ptr, uint64_t rfbm,
         size = xsave_area_size(layout, true);
         access_prepare(&ac, env, ptr, size, MMU_DATA_LOAD, ra);
     }
-    /* Refuse a value that WRMSR refuses before any component is loaded */
+    /* Before loading any component, reject a value that WRMSR rejects */
     if (xsave_pasid(&ac, ptr, loaded, xcomp_bv) & MSR_IA32_PASID_RESERVED) {
         raise_exception_ra(env, EXCP0D_GPF, ra);
     }

@@ -65,7 +65,7 @@ void qstream_add_subsection(QStream *s, const char *device, const char *path,
  * @s: the stream
  * @args: arguments of the emulator, with the same devices
  * @error: NULL if the emulator must accept the stream; otherwise the emulator
- *         must refuse it, print an error that contains this text, and not exit
+ *         must reject it, print an error that contains this text, and not exit
  */
 void qstream_expect(QStream *s, const char *args, const char *error);
 
