@@ -804,6 +804,17 @@ static void test_nested(void **state)
 
     m->entry[4 * 512] = 0x40000000 | P | RW | US | PS;
     assert_int_equal(touch(m, &cfg, 0, IOMMU_RO), AMDVI_FAULT_HOST_TOO_WIDE);
+
+    for (unsigned mode = 1; mode <= 6; mode++) {
+        hwaddr unreachable = 0;
+
+        cfg = guest_config(mode, 4);
+        cfg.host_root = WALK_MEMORY_PAGES * PAGE;
+        req = ask(0, 1);
+        amdvi_walk(&m->mem, &cfg, &req, &unreachable);
+        assert_int_equal(req.fault, AMDVI_FAULT_HOST_UNREACHABLE);
+        assert_int_equal(unreachable, cfg.host_root);
+    }
 }
 
 /* ---- Device table entry and GCR3 table ---- */
