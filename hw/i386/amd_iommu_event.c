@@ -138,12 +138,12 @@ static void record_queue(void *opaque)
     }
 }
 
-void amdvi_event_init(AMDVIState *s)
+void amdvi_event_init(AMDVIState *s, MemReentrancyGuard *guard)
 {
     AMDVIEventQueue *queue = g_new0(AMDVIEventQueue, 1);
 
     queue->s = s;
-    queue->bh = qemu_bh_new(record_queue, queue);
+    queue->bh = qemu_bh_new_guarded(record_queue, queue, guard);
     qemu_mutex_init(&queue->lock);
     s->event_queue = queue;
 }

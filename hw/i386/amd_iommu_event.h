@@ -70,8 +70,10 @@ typedef enum AMDVIInvalidRequest {
  * Called once, with the BQL held.
  *
  * @s: the IOMMU
+ * @guard: reentrancy guard of the IOMMU; it keeps events and interrupts from
+ *     accessing the registers while the main loop logs them
  */
-void amdvi_event_init(AMDVIState *s);
+void amdvi_event_init(AMDVIState *s, MemReentrancyGuard *guard);
 
 /**
  * amdvi_event_reset: forget the log and the events that are not logged yet
