@@ -285,6 +285,81 @@ static void test_interrupt_again(void)
     fixture_stop(&f);
 }
 
+/* ---- XT IOMMU General Interrupt Control (MMIO 0170h), with XTSup ---- */
+
+#define XT_VECTOR(vector)   ((uint64_t)(vector) << 32)
+
+/* Returns whether the local APIC has an interrupt with the vector pending */
+static bool has_interrupt(Fixture *f, unsigned vector)
+{
+    g_autofree char *lapic = qtest_hmp(f->qts, "info lapic 0");
+    g_autofree char *irr = g_strdup(strstr(lapic, "IRR"));
+    g_autofree char *number = g_strdup_printf(" %u", vector);
+
+    *strchrnul(irr, '\n') = '\0';
+    return strstr(irr, number);
+}
+
+static void xt_start(Fixture *f, const char *xtsup)
+{
+    f->qts = qtest_initf("-M q35 -nodefaults -m 256M "
+                         "-device amd-iommu,xtsup=%s", xtsup);
+    qecam_enable(f->qts);
+    pc_alloc_init(&f->alloc, f->qts, ALLOC_NO_FLAGS);
+    qamdvi_init(&f->iommu, f->qts, &f->alloc);
+    qamdvi_enable_msi(&f->iommu);
+    qamdvi_enable(&f->iommu, AMDVI_MMIO_CONTROL_COMWAITINTEN |
+                  AMDVI_MMIO_CONTROL_INTCAPXTEN);
+}
+
+/* MMIO 0018h: IntCapXTEn = 1, the interrupt is not an MSI */
+static void test_xt(void)
+{
+    Fixture f;
+
+    xt_start(&f, "on");
+    qamdvi_write(&f.iommu, AMDVI_MMIO_XT_INTERRUPT, UINT64_MAX);
+    g_assert_cmphex(qamdvi_read(&f.iommu, AMDVI_MMIO_XT_INTERRUPT), ==,
+                    0xff0001ffffffff04);
+    qamdvi_write(&f.iommu, AMDVI_MMIO_XT_INTERRUPT, XT_VECTOR(81));
+    g_assert_false(has_interrupt(&f, 81));
+    qamdvi_command(&f.iommu, INTERRUPT, 0);
+    g_assert_true(has_interrupt(&f, 81));
+    g_assert_false(qamdvi_take_msi(&f.iommu));
+    fixture_stop(&f);
+}
+
+/* Linux masks the interrupt by writing 0, and must not lose it */
+static void test_xt_masked(void)
+{
+    Fixture f;
+
+    xt_start(&f, "on");
+    qamdvi_write(&f.iommu, AMDVI_MMIO_XT_INTERRUPT, 0);
+    qamdvi_command(&f.iommu, INTERRUPT, 0);
+    g_assert_false(qamdvi_take_msi(&f.iommu));
+    qamdvi_write(&f.iommu, AMDVI_MMIO_XT_INTERRUPT, XT_VECTOR(82));
+    g_assert_true(has_interrupt(&f, 82));
+    qamdvi_write(&f.iommu, AMDVI_MMIO_STATUS, AMDVI_MMIO_STATUS_COMP_INT);
+    qamdvi_write(&f.iommu, AMDVI_MMIO_XT_INTERRUPT, XT_VECTOR(83));
+    g_assert_false(has_interrupt(&f, 83));
+    fixture_stop(&f);
+}
+
+/* MMIO 0030h: XTSup = 0, there is neither the register nor IntCapXTEn */
+static void test_xt_off(void)
+{
+    Fixture f;
+
+    xt_start(&f, "off");
+    qamdvi_write(&f.iommu, AMDVI_MMIO_XT_INTERRUPT, XT_VECTOR(81));
+    g_assert_cmphex(qamdvi_read(&f.iommu, AMDVI_MMIO_XT_INTERRUPT), ==, 0);
+    qamdvi_command(&f.iommu, INTERRUPT, 0);
+    g_assert_true(qamdvi_take_msi(&f.iommu));
+    g_assert_false(has_interrupt(&f, 81));
+    fixture_stop(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -299,5 +374,8 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/register/status", test_status);
     qtest_add_func("/amd-iommu/interrupt/disabled", test_interrupt_disabled);
     qtest_add_func("/amd-iommu/interrupt/again", test_interrupt_again);
+    qtest_add_func("/amd-iommu/interrupt/xt", test_xt);
+    qtest_add_func("/amd-iommu/interrupt/xt-masked", test_xt_masked);
+    qtest_add_func("/amd-iommu/interrupt/xt-off", test_xt_off);
     return g_test_run();
 }
