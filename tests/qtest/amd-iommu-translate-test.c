@@ -14,6 +14,7 @@
 #include "libqtest.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/i386/amd_iommu.h"
+#include "libqos/amdvi.h"
 #include "libqos/malloc-pc.h"
 #include "libqos/malloc-zeroed.h"
 #include "libqos/pci-ats-testdev.h"
@@ -559,6 +560,69 @@ static void test_cached_apart(void)
     fixture_stop(&f);
 }
 
+/* ---- Events, 2.5 ---- */
+
+#define DOMAIN          0x1234
+#define ILLEGAL_DTE     (1ULL << 60 | DEVICE)
+#define PAGE_FAULT      (2ULL << 60 | (uint64_t)DOMAIN << 32 | DEVICE)
+#define FLAG_PR         (1ULL << 52)
+#define FLAG_PE         (1ULL << 54)
+#define FLAG_RZ         (1ULL << 55)
+
+/* The flags that tell why a read at IOVA is blocked */
+static void test_event_flags(void)
+{
+    static const struct {
+        uint64_t dte;
+        uint64_t entry;         /* in the table of the highest level */
+        uint64_t event;
+    } cases[] = {
+        /* TV = 0 */
+        { V | RW, 0, PAGE_FAULT },
+        /* Mode 0 without permission */
+        { V | TV | IW, 0, PAGE_FAULT | FLAG_PR | FLAG_PE },
+        /* A reserved value of Mode, and a reserved bit */
+        { V | TV | RW | MODE(7), 0, ILLEGAL_DTE },
+        { V | TV | RW | MODE(3) | 4, 0, ILLEGAL_DTE | FLAG_RZ },
+        /* An address beyond the width of Mode */
+        { V | TV | RW | MODE(2), PR | RW, PAGE_FAULT },
+        { V | TV | RW | MODE(3), 0, PAGE_FAULT },
+        { V | TV | RW | MODE(3), PR | IW, PAGE_FAULT | FLAG_PR | FLAG_PE },
+        { V | TV | RW | MODE(3), PR | RW | 1ULL << 52,
+          PAGE_FAULT | FLAG_PR | FLAG_RZ },
+        /* A page that is too small for its level */
+        { V | TV | RW | MODE(3), PR | RW | NEXT(7), PAGE_FAULT | FLAG_PR },
+        /* Address bits of a skipped level: bits 38:30 of IOVA are 1 */
+        { V | TV | RW | MODE(4), PR | RW | NEXT(2), PAGE_FAULT | FLAG_PR },
+    };
+    QGuestAllocator alloc;
+    QAMDVI iommu;
+    QATD dev;
+    uint64_t root;
+    QTestState *qts = qtest_init("-M q35 -nodefaults -m 256M -device amd-iommu "
+                                 "-device pci-ats-testdev,addr=4");
+
+    qecam_enable(qts);
+    pc_alloc_init(&alloc, qts, ALLOC_NO_FLAGS);
+    qamdvi_init(&iommu, qts, &alloc);
+    qatd_init(&dev, qts, DEVICE, 0);
+    root = guest_alloc_zeroed(&alloc, qts, PAGE);
+    qamdvi_enable(&iommu, 0);
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        const uint64_t dte[4] = { cases[i].dte | root, DOMAIN };
+
+        for (uint64_t e = root; e < root + PAGE; e += 8) {
+            qtest_writeq(qts, e, cases[i].entry);
+        }
+        qamdvi_set_dte(&iommu, DEVICE, dte);
+        g_assert_cmpint(qatd_command(&dev, ATD_CMD_DMA_READ, QATD_NO_PASID,
+                                     IOVA, 4, 0), !=, 0);
+        qamdvi_expect_event(&iommu, cases[i].event, IOVA);
+    }
+    qtest_quit(qts);
+    alloc_destroy(&alloc);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -579,5 +643,6 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/device-table/beyond", test_beyond_table);
     qtest_add_func("/amd-iommu/device-table/no-memory", test_no_table);
     qtest_add_func("/amd-iommu/cache/apart", test_cached_apart);
+    qtest_add_func("/amd-iommu/event/flags", test_event_flags);
     return g_test_run();
 }
