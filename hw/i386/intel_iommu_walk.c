@@ -318,9 +318,10 @@ static bool pt_walk(Walk *w, uint64_t at, uint64_t last)
 /* ---- Ranges ---- */
 
 /* Handles the special conditions of table 30. */
-static bool walk_interrupts(Walk *w, uint64_t at, uint64_t last)
+static bool walk_interrupts(IOMMUWalk *iw, uint64_t at, uint64_t last)
 {
-    IOMMUWalkRequest *req = w->iw.req;
+    Walk *w = container_of(iw, Walk, iw);
+    IOMMUWalkRequest *req = iw->req;
     IOMMUAccessFlags perm = IOMMU_NONE;
 
     if (req->interrupt_input && (req->want & IOMMU_WO)) {
@@ -330,12 +331,14 @@ static bool walk_interrupts(Walk *w, uint64_t at, uint64_t last)
         /* S.2, and for a request with PASID S.3: R = W = 0, not an error */
         req->fault = ss_reason(w, IOMMU_WALK_FORBIDDEN_OUTPUT);
     }
-    return iommu_walk_region(&w->iw, at, last, VTD_INTERRUPT_ADDR_FIRST,
+    return iommu_walk_region(iw, at, last, VTD_INTERRUPT_ADDR_FIRST,
                              VTD_INTERRUPT_ADDR_LAST, 0, perm);
 }
 
-static bool walk_range(Walk *w, uint64_t at, uint64_t last)
+static bool walk_range(IOMMUWalk *iw, uint64_t at, uint64_t last)
 {
+    Walk *w = container_of(iw, Walk, iw);
+
     switch (w->cfg->type) {
     case VTD_WALK_FIRST_STAGE:
         return fs_walk(w, NULL, at, last);
@@ -350,31 +353,6 @@ static bool walk_range(Walk *w, uint64_t at, uint64_t last)
     }
 }
 
-/* Translates a range in parts: before, within and after the interrupt range */
-static void walk_split(Walk *w, uint64_t at, uint64_t last)
-{
-    bool more = true;
-
-    if (at < VTD_INTERRUPT_ADDR_FIRST) {
-        uint64_t end = MIN(last, VTD_INTERRUPT_ADDR_FIRST - 1);
-
-        w->iw.limit_last = VTD_INTERRUPT_ADDR_FIRST - 1;
-        more = walk_range(w, at, end);
-        w->iw.limit_last = UINT64_MAX;
-        at = end + 1;
-    }
-    if (more && at <= last && at <= VTD_INTERRUPT_ADDR_LAST) {
-        uint64_t end = MIN(last, VTD_INTERRUPT_ADDR_LAST);
-
-        more = walk_interrupts(w, at, end);
-        at = end + 1;
-    }
-    if (more && at <= last) {
-        w->iw.limit_first = VTD_INTERRUPT_ADDR_LAST + 1;
-        walk_range(w, at, last);
-    }
-}
-
 IOMMUWalkStatus vtd_walk(const IOMMUWalkMem *mem, const VTDWalkConfig *cfg,
                          IOMMUWalkRequest *req)
 {
@@ -385,9 +363,10 @@ IOMMUWalkStatus vtd_walk(const IOMMUWalkMem *mem, const VTDWalkConfig *cfg,
     w.iw.forbidden_first = VTD_INTERRUPT_ADDR_FIRST;
     w.iw.forbidden_end = VTD_INTERRUPT_ADDR_LAST + 1;
     if (req->interrupt_input || cfg->type == VTD_WALK_PASS_THROUGH) {
-        walk_split(&w, req->first, req->last);
+        iommu_walk_split(&w.iw, req->first, req->last, walk_range,
+                         walk_interrupts);
     } else {
-        walk_range(&w, req->first, req->last);
+        walk_range(&w.iw, req->first, req->last);
     }
     return w.iw.status;
 }

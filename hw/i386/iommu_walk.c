@@ -75,6 +75,33 @@ void iommu_walk_merge_from(IOMMUWalk *w, size_t from)
     }
 }
 
+void iommu_walk_split(IOMMUWalk *w, uint64_t at, uint64_t last,
+                      bool (*tables)(IOMMUWalk *w, uint64_t at, uint64_t last),
+                      bool (*interrupts)(IOMMUWalk *w, uint64_t at,
+                                         uint64_t last))
+{
+    bool more = true;
+
+    if (at < IOMMU_WALK_INTERRUPT_FIRST) {
+        uint64_t end = MIN(last, IOMMU_WALK_INTERRUPT_FIRST - 1);
+
+        w->limit_last = IOMMU_WALK_INTERRUPT_FIRST - 1;
+        more = tables(w, at, end);
+        w->limit_last = UINT64_MAX;
+        at = end + 1;
+    }
+    if (more && at <= last && at <= IOMMU_WALK_INTERRUPT_LAST) {
+        uint64_t end = MIN(last, IOMMU_WALK_INTERRUPT_LAST);
+
+        more = interrupts(w, at, end);
+        at = end + 1;
+    }
+    if (more && at <= last) {
+        w->limit_first = IOMMU_WALK_INTERRUPT_LAST + 1;
+        tables(w, at, last);
+    }
+}
+
 IOMMUWalkStatus iommu_walk_blocked(IOMMUWalkRequest *req, uint8_t reason,
                                    bool (*blocks)(uint8_t reason))
 {

@@ -287,6 +287,27 @@ void iommu_walk_note(IOMMUWalk *w, uint64_t addr, uint8_t reason);
  */
 void iommu_walk_merge_from(IOMMUWalk *w, size_t from);
 
+/* The range to which devices write message signalled interrupts */
+#define IOMMU_WALK_INTERRUPT_FIRST  0xfee00000ull
+#define IOMMU_WALK_INTERRUPT_LAST   0xfeefffffull
+
+/**
+ * iommu_walk_split: translate a range in parts: before, within and after the
+ * interrupt range
+ *
+ * @w: the walk
+ * @at: first address
+ * @last: last address
+ * @tables: translates a part outside the interrupt range; results do not extend
+ *          into it.  Returns false if the walk ended early.
+ * @interrupts: stores a result for a part of the interrupt range.  Returns
+ *              false if there is no room.
+ */
+void iommu_walk_split(IOMMUWalk *w, uint64_t at, uint64_t last,
+                      bool (*tables)(IOMMUWalk *w, uint64_t at, uint64_t last),
+                      bool (*interrupts)(IOMMUWalk *w, uint64_t at,
+                                         uint64_t last));
+
 /* For iommu_walk_region(): the limits cut the region, or it is not a block */
 bool iommu_walk_region_cut(IOMMUWalk *w, uint64_t at, uint64_t stop,
                            uint64_t first, uint64_t last, hwaddr out,

@@ -1,5 +1,5 @@
 /*
- * A plain model of VT-d page table walks, and memory for their tables
+ * A plain model of VT-d page table walks
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -10,45 +10,6 @@
 #include "qemu/bswap.h"
 #include "hw/i386/intel_iommu_fault.h"
 #include "intel-iommu-walk-model.h"
-
-static bool is_writable(hwaddr addr)
-{
-    return addr < WALK_MEMORY_PAGES * PAGE * 3 / 4;
-}
-
-static uint64_t *map_table(const IOMMUWalkMem *mem, hwaddr addr, bool *writable)
-{
-    WalkMemory *m = container_of(mem, WalkMemory, mem);
-
-    g_assert_cmphex(addr % PAGE, ==, 0);
-    if (addr >= WALK_MEMORY_PAGES * PAGE) {
-        return NULL;
-    }
-    *writable = is_writable(addr);
-    if (++m->tables == m->change_at) {
-        m->entry[m->change_entry] ^= m->change;
-    }
-    return &m->entry[addr / 8];
-}
-
-static void mark_dirty(const IOMMUWalkMem *mem, uint64_t *table,
-                       unsigned first, unsigned last)
-{
-    WalkMemory *m = container_of(mem, WalkMemory, mem);
-    size_t index = table - m->entry;
-
-    g_assert_true(first <= last && last < 512);
-    memset(&m->dirty[index + first], true, last - first + 1);
-}
-
-WalkMemory *walk_memory_new(void)
-{
-    WalkMemory *m = g_new0(WalkMemory, 1);
-
-    m->mem.map_table = map_table;
-    m->mem.mark_dirty = mark_dirty;
-    return m;
-}
 
 /* The plain model: one 4 KiB page at a time, directly from the specification */
 
@@ -183,7 +144,7 @@ static uint8_t model_table(const Model *m, bool root, hwaddr *addr,
     if (*addr >= WALK_MEMORY_PAGES * PAGE) {
         return root ? 0x73 : 0x70;
     }
-    if (!*no_update && !is_writable(*addr)) {
+    if (!*no_update && !walk_memory_is_writable(*addr)) {
         *no_update = 0x91;
     }
     if (m->cfg->no_flag_update) {
@@ -339,35 +300,6 @@ static uint64_t covered(const IOMMUWalkRequest *req)
     return MIN(req->last, e->iova + e->addr_mask);
 }
 
-void walk_check_shape(const IOMMUWalkRequest *req, IOMMUWalkStatus status)
-{
-    uint64_t at = req->first;
-
-    g_assert_cmpuint(req->num_results, <=, req->max_results);
-    for (size_t i = 0; i < req->num_results; i++) {
-        const IOMMUTLBEntry *e = &req->result[i];
-        uint64_t end = e->iova + e->addr_mask;
-
-        g_assert_cmphex(e->pasid, ==, req->pasid);
-        g_assert_true(is_power_of_2(e->addr_mask + 1));
-        g_assert_cmphex(e->addr_mask, >=, PAGE - 1);
-        g_assert_cmphex(e->iova & e->addr_mask, ==, 0);
-        g_assert_cmphex(e->translated_addr & e->addr_mask, ==, 0);
-        g_assert_true(e->iova <= at && end >= at);
-        g_assert_true(i == 0 || e->iova == at);
-        if (!req->untranslated) {
-            g_assert_cmphex(e->perm & IOMMU_RW & ~req->want, ==, 0);
-        }
-        at = end + 1;
-    }
-    g_assert_true(req->num_results || status != IOMMU_WALK_DONE);
-    if (status == IOMMU_WALK_DONE) {
-        g_assert_true(at > req->last || at == 0);
-    } else if (status == IOMMU_WALK_FULL) {
-        g_assert_cmpuint(req->num_results, ==, req->max_results);
-    }
-}
-
 static void check_page(const IOMMUTLBEntry *e, const Page *page, uint64_t va)
 {
     if (page->fault || page->hole) {
@@ -438,15 +370,4 @@ IOMMUAccessFlags walk_model_page(const VTDWalkConfig *cfg, uint64_t *entry,
 
     *out = page.out & -PAGE;
     return page.fault || page.hole ? IOMMU_NONE : page.perm;
-}
-
-void walk_check_memory(const WalkMemory *m, const uint64_t *before,
-                       const uint64_t *model)
-{
-    for (size_t i = 0; i < WALK_MEMORY_ENTRIES; i++) {
-        g_assert_cmphex(m->entry[i], ==, model[i]);
-        if (m->entry[i] != before[i]) {
-            g_assert_true(m->dirty[i]);
-        }
-    }
 }

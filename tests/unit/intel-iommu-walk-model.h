@@ -1,5 +1,5 @@
 /*
- * A plain model of VT-d page table walks, and memory for their tables
+ * A plain model of VT-d page table walks
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -14,61 +14,13 @@
 #define TESTS_UNIT_INTEL_IOMMU_WALK_MODEL_H
 
 #include "hw/i386/intel_iommu_walk.h"
+#include "walk-memory.h"
 
-#define PAGE    4096ull
-
-/* First-stage entry bits (9.7) */
-#define P       (1ull << 0)
-#define RW      (1ull << 1)
-#define US      (1ull << 2)
-#define A       (1ull << 5)
-#define D       (1ull << 6)
-#define PS      (1ull << 7)
+/* Extended accessed: bit of first-stage entries (9.7) */
 #define EA      (1ull << 10)
 /* Second-stage entry bits (9.8) */
 #define SR      (1ull << 0)
 #define SW      (1ull << 1)
-
-#define WALK_MEMORY_PAGES       64
-#define WALK_MEMORY_ENTRIES     (WALK_MEMORY_PAGES * 512)
-
-/**
- * struct WalkMemory: guest memory, from address 0 on, the last quarter
- * read-only
- *
- * @mem: for vtd_walk()
- * @entry: the contents
- * @dirty: true if the walk has marked the entry as changed
- * @tables: number of tables that the walk has mapped
- * @change_at: when @tables reaches it, the bits @change in @change_entry are
- *             inverted, as if a vCPU changed the entry; 0 for never
- */
-typedef struct WalkMemory {
-    IOMMUWalkMem mem;
-    uint64_t entry[WALK_MEMORY_ENTRIES];
-    bool dirty[WALK_MEMORY_ENTRIES];
-    uint64_t tables;
-    uint64_t change_at;
-    unsigned change_entry;
-    uint64_t change;
-} WalkMemory;
-
-/* Returns empty memory; free it with g_free() */
-WalkMemory *walk_memory_new(void);
-
-/* Returns the size in bytes of the address range of an entry of @level */
-static inline uint64_t walk_entry_size(unsigned level)
-{
-    return 1ull << (12 + 9 * (level - 1));
-}
-
-/**
- * walk_check_shape: check the results against the rules of IOMMUWalkRequest
- *
- * @req: the request
- * @status: the result of vtd_walk()
- */
-void walk_check_shape(const IOMMUWalkRequest *req, IOMMUWalkStatus status);
 
 /**
  * walk_check_results: check results against the model
@@ -105,15 +57,5 @@ bool walk_check_results(const VTDWalkConfig *cfg, const IOMMUWalkRequest *req,
 IOMMUAccessFlags walk_model_page(const VTDWalkConfig *cfg, uint64_t *entry,
                                  uint64_t addr, IOMMUAccessFlags want,
                                  bool priv, bool interrupt_input, hwaddr *out);
-
-/**
- * walk_check_memory: check the changes of the walk to guest memory
- *
- * @m: guest memory
- * @before: contents before the walk
- * @model: expected contents
- */
-void walk_check_memory(const WalkMemory *m, const uint64_t *before,
-                       const uint64_t *model);
 
 #endif
