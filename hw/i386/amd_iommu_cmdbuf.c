@@ -83,8 +83,11 @@ void amdvi_cmdbuf_charge_command(AMDVIState *s, uint64_t lo)
     case AMDVI_CMD_INVAL_AMDVI_ALL:
         work += SLICED_WORK_INTERRUPTS;
         /* fall through */
+    case AMDVI_CMD_INVAL_DEVTAB_ENTRY:
     case AMDVI_CMD_INVAL_AMDVI_PAGES:
     case AMDVI_CMD_INVAL_IOTLB_PAGES:
+    case AMDVI_CMD_PREFETCH_AMDVI_PAGES:
+        /* An estimate: I/O threads may add entries at the same time. */
         work += g_hash_table_size(s->iotlb) / IOTLB_ENTRIES_PER_WORK;
         break;
     }

@@ -4,29 +4,27 @@
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * amdvi_cmdbuf_process() fetches commands, checks them, and executes each in a
+ * small function.  A command that is illegal has no effect at all.
+ *
+ * Section numbers are those of the AMD I/O Virtualization Technology (IOMMU)
+ * Specification, 48882, revision 3.00.
  */
 
 #include "qemu/osdep.h"
 #include "amd_iommu_cmdbuf.h"
+#include "amd_iommu_command.h"
 #include "amd_iommu_event.h"
-#include "amd_iommu_execute.h"
 #include "trace.h"
 
 /* ---- Commands (2.4) ---- */
-
-static void call_hook(AMDVIState *s, const AMDVICommand *command)
-{
-    if (s->command_hook) {
-        s->command_hook(s, command);
-    }
-}
 
 /* Everything ahead of the command has happened, since commands are in order */
 static void completion_wait(AMDVIState *s, const AMDVICommand *command)
 {
     uint64_t data = cpu_to_le64(command->data);
 
-    call_hook(s, command);
     if (command->store &&
         dma_memory_write(&address_space_memory, command->store_addr, &data,
                          AMDVI_COMPLETION_DATA_SIZE, MEMTXATTRS_UNSPECIFIED)) {
@@ -38,21 +36,23 @@ static void completion_wait(AMDVIState *s, const AMDVICommand *command)
     trace_amdvi_completion_wait(command->store_addr, command->data);
 }
 
-/* Entries are not cached, but the device may have other page tables now */
+/*
+ * Entries are not cached, but their permissions, domain and page tables are
+ * part of the translations of the device.
+ */
 static void inval_devtab_entry(AMDVIState *s, const AMDVICommand *command)
 {
     trace_amdvi_devtab_inval(PCI_BUS_NUM(command->devid),
                              PCI_SLOT(command->devid),
                              PCI_FUNC(command->devid));
+    amdvi_inval_device(s, command->devid);
     amdvi_notify_device(s, command->devid);
-    call_hook(s, command);
 }
 
 /* No translations of requests with PASID are cached here */
 static void inval_pages(AMDVIState *s, const AMDVICommand *command)
 {
     amdvi_inval_domain(s, command->domid, command->addr, command->addr_mask);
-    call_hook(s, command);
     trace_amdvi_pages_inval(command->domid);
 }
 
@@ -60,7 +60,6 @@ static void inval_pages(AMDVIState *s, const AMDVICommand *command)
 static void inval_iotlb(AMDVIState *s, const AMDVICommand *command)
 {
     amdvi_inval_device(s, command->devid);
-    call_hook(s, command);
     trace_amdvi_iotlb_inval();
 }
 
@@ -75,14 +74,13 @@ static void prefetch(AMDVIState *s, const AMDVICommand *command)
 {
     if (command->inval) {
         amdvi_inval_device(s, command->devid);
+        amdvi_notify_device(s, command->devid);
     }
-    call_hook(s, command);
     trace_amdvi_prefetch_pages();
 }
 
 static void complete_ppr(AMDVIState *s, const AMDVICommand *command)
 {
-    call_hook(s, command);
     trace_amdvi_ppr_exec();
 }
 
@@ -90,7 +88,6 @@ static void inval_all(AMDVIState *s, const AMDVICommand *command)
 {
     x86_iommu_iec_notify_all(X86_IOMMU_DEVICE(s), true, 0, 0);
     amdvi_inval_everything(s);
-    call_hook(s, command);
     trace_amdvi_all_inval();
 }
 
@@ -120,11 +117,13 @@ static void stop(AMDVIState *s)
 /* Returns false if the command is in error. */
 static bool execute(AMDVIState *s, hwaddr addr)
 {
+    /* Registers of devices are not memory that can contain commands. */
+    const MemTxAttrs attrs = { .memory = 1 };
     uint64_t cmd[2];
     AMDVICommand command;
 
     if (dma_memory_read(&address_space_memory, addr, cmd, AMDVI_COMMAND_SIZE,
-                        MEMTXATTRS_UNSPECIFIED)) {
+                        attrs)) {
         trace_amdvi_command_read_fail(s->cmdbuf, s->cmdbuf_head);
         amdvi_event_command_error(s, addr);
         return false;

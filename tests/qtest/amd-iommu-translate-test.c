@@ -98,16 +98,20 @@ static void fixture_stop(Fixture *f)
     alloc_destroy(&f->alloc);
 }
 
-/* INVALIDATE_IOMMU_ALL */
-static void invalidate(Fixture *f)
+static void command(Fixture *f, uint64_t lo)
 {
-    qtest_writeq(f->qts, f->cmdbuf + f->tail,
-                 (uint64_t)AMDVI_CMD_INVAL_AMDVI_ALL << 60);
+    qtest_writeq(f->qts, f->cmdbuf + f->tail, lo);
     qtest_writeq(f->qts, f->cmdbuf + f->tail + 8, 0);
     f->tail = (f->tail + AMDVI_COMMAND_SIZE) % PAGE;
     reg_write(f, AMDVI_MMIO_COMMAND_TAIL, f->tail);
     g_assert_cmphex(qtest_readq(f->qts, AMDVI_BASE_ADDR +
                                 AMDVI_MMIO_COMMAND_HEAD), ==, f->tail);
+}
+
+/* INVALIDATE_IOMMU_ALL */
+static void invalidate(Fixture *f)
+{
+    command(f, (uint64_t)AMDVI_CMD_INVAL_AMDVI_ALL << 60);
 }
 
 static void set_dte(Fixture *f, uint16_t bdf, unsigned quad, uint64_t val)
@@ -502,6 +506,45 @@ static void test_reserved_interrupts(void)
     fixture_stop(&f);
 }
 
+/* IntTabLen limits the entries of the interrupt remapping table, 2.2.5 */
+static void test_interrupt_table_length(void)
+{
+    const uint64_t remap = IV | 2ULL << AMDVI_IR_INTCTL_SHIFT;
+    uint64_t table;
+    Fixture f;
+
+    fixture_start(&f);
+    table = zeroed(&f, PAGE);
+    /* RemapEn of two entries */
+    qtest_writel(f.qts, table, 1);
+    qtest_writel(f.qts, table + 4, 1);
+    set_dte(&f, DEVICE, 2, remap | table);
+    qtest_writel(f.qts, f.dev.data, 0);
+    g_assert_true(interrupts(&f));
+    qtest_writel(f.qts, f.dev.data, 1);
+    g_assert_false(interrupts(&f));
+    set_dte(&f, DEVICE, 2, remap | table | 1 << 1);
+    g_assert_true(interrupts(&f));
+    fixture_stop(&f);
+}
+
+/*
+ * INVALIDATE_DEVTAB_ENTRY, 2.4.2: the next request uses the new entry, also if
+ * the translation of the page is cached
+ */
+static void test_cached_entry(void)
+{
+    Fixture f;
+
+    fixture_start(&f);
+    map_page(&f, 3);
+    assert_reads(&f, &f.dev, IOVA, MARK);
+    qtest_writeq(f.qts, f.devtab + DEVICE * AMDVI_DEVTAB_ENTRY_SIZE, V);
+    command(&f, (uint64_t)AMDVI_CMD_INVAL_DEVTAB_ENTRY << 60 | DEVICE);
+    g_assert_false(reads(&f.dev, IOVA));
+    fixture_stop(&f);
+}
+
 /* The device table has entries for as many DeviceIDs as Size says, 3.4.1 */
 static void test_beyond_table(void)
 {
@@ -640,6 +683,9 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/device-table/reserved", test_reserved_memory);
     qtest_add_func("/amd-iommu/device-table/reserved-interrupts",
                    test_reserved_interrupts);
+    qtest_add_func("/amd-iommu/device-table/interrupt-table-length",
+                   test_interrupt_table_length);
+    qtest_add_func("/amd-iommu/device-table/cached", test_cached_entry);
     qtest_add_func("/amd-iommu/device-table/beyond", test_beyond_table);
     qtest_add_func("/amd-iommu/device-table/no-memory", test_no_table);
     qtest_add_func("/amd-iommu/cache/apart", test_cached_apart);
