@@ -20,6 +20,7 @@
 #include "libqos/pci-ats-testdev.h"
 
 #define DEVICE      QATD_BDF(0, 4, 0)
+#define ECAM        0xb0000000ULL   /* see qecam_enable() */
 #define DOMAIN      0x1234
 #define IOVA        0x40000000ULL
 #define NOWHERE     0x1000000000ULL
@@ -351,6 +352,26 @@ static void test_interrupt_overflow(void)
     fixture_stop(&f);
 }
 
+/*
+ * The message of the interrupt reaches memory, but no register: an interrupt in
+ * the middle of a request must not unplug the device that has sent the request
+ */
+static void test_interrupt_register(void)
+{
+    Fixture f;
+
+    fixture_start(&f);
+    qecam_writeb(f.qts, DEVICE, PCI_INTERRUPT_LINE, 0);
+    f.iommu.message = ECAM + (DEVICE << 12) + PCI_INTERRUPT_LINE;
+    qamdvi_enable_msi(&f.iommu);
+    qamdvi_enable(&f.iommu, AMDVI_MMIO_CONTROL_EVENTINTEN);
+    cause_events(&f, 0, 1);
+    g_assert_cmphex(status(&f) & AMDVI_MMIO_STATUS_W1C_MASK, ==,
+                    AMDVI_MMIO_STATUS_EVT_INT);
+    g_assert_cmphex(qecam_readb(f.qts, DEVICE, PCI_INTERRUPT_LINE), ==, 0);
+    fixture_stop(&f);
+}
+
 /* MMIO 0018h: EventLogEn = 0 */
 static void test_disabled(void)
 {
@@ -478,6 +499,8 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/event/overflow", test_overflow);
     qtest_add_func("/amd-iommu/event/overflow-linux", test_overflow_linux);
     qtest_add_func("/amd-iommu/event/interrupt", test_interrupt);
+    qtest_add_func("/amd-iommu/event/interrupt-register",
+                   test_interrupt_register);
     qtest_add_func("/amd-iommu/event/interrupt-overflow",
                    test_interrupt_overflow);
     qtest_add_func("/amd-iommu/event/disabled", test_disabled);
