@@ -410,7 +410,7 @@ static void test_base(void)
     fixture_stop(&f);
 }
 
-/* MMIO 2018h: software sets the tail while the log is disabled, as Linux does */
+/* MMIO 2018h: software sets the tail of a disabled log, as Linux does */
 static void test_tail(void)
 {
     Fixture f;
