@@ -31,8 +31,9 @@ DOCUMENT = REPO / 'docs' / 'devel' / 'svm-guest.rst'
 SECONDS = 600
 # Ctrl-A C: switch between the guest and QEMU's monitor
 MONITOR = '\x01c'
-# After each prompt, the guest's shell requests the cursor position
-PROMPT = r'# \x1b\[6n'
+# After each prompt, the guest's shell requests the cursor position.  Messages
+# of the kernel may come between the prompt and the request.
+PROMPT = r'\x1b\[6n'
 
 
 class Document:
@@ -117,7 +118,7 @@ class Terminal:
     def run(self, command):
         """Run a command in the guest's shell; return its status and output."""
         self.write(f'{command}; echo status=$?\n')
-        said = self.expect(r'^status=\d+$')
+        said = self.expect(r'status=\d+(?=\D)')
         # Later output of the guest would be mixed with that of the monitor
         self.expect(PROMPT)
         return int(said.rpartition('=')[2]), said
