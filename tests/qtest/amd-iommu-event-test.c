@@ -20,7 +20,6 @@
 #include "libqos/pci-ats-testdev.h"
 
 #define DEVICE      QATD_BDF(0, 4, 0)
-#define ECAM        0xb0000000ULL   /* see qecam_enable() */
 #define DOMAIN      0x1234
 #define IOVA        0x40000000ULL
 #define NOWHERE     0x1000000000ULL
@@ -362,7 +361,7 @@ static void test_interrupt_register(void)
 
     fixture_start(&f);
     qecam_writeb(f.qts, DEVICE, PCI_INTERRUPT_LINE, 0);
-    f.iommu.message = ECAM + (DEVICE << 12) + PCI_INTERRUPT_LINE;
+    f.iommu.message = qecam_address(DEVICE, PCI_INTERRUPT_LINE);
     qamdvi_enable_msi(&f.iommu);
     qamdvi_enable(&f.iommu, AMDVI_MMIO_CONTROL_EVENTINTEN);
     cause_events(&f, 0, 1);

@@ -290,8 +290,7 @@ static void test_stop_reset(void)
     busy_stop(t);
 }
 
-#define ECAM        0xb0000000ULL
-#define BRIDGE_CTL  (ECAM + ((uint64_t)BUSY_PORT << 12) + PCI_BRIDGE_CONTROL)
+#define BRIDGE_CTL  qecam_address(BUSY_PORT, PCI_BRIDGE_CONTROL)
 
 /* ---- MMIO ---- */
 

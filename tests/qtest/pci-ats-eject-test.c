@@ -23,7 +23,6 @@
 
 #define PORT        QATD_BDF(0, 4, 0)
 #define DEV         QATD_BDF(1, 0, 0)
-#define ECAM        0xb0000000ULL
 #define REGS        0xd0000000ULL
 #define PASID       5
 #define DOMAIN      1
@@ -85,7 +84,7 @@ static void start_iommu(Test *t, const char *args)
     qvtd_init(&t->vtd, t->qts, &t->alloc);
     t->root = qvtd_sm_attach_process(&t->vtd, DEV, PASID, DOMAIN, &t->root0);
     qvtd_map_entry(&t->vtd, t->root0, 4, MSI_IOVA, KIB4,
-                   (ECAM + ((uint64_t)PORT << 12)) | FS, FS);
+                   qecam_address(PORT, 0) | FS, FS);
     qvtd_enable(&t->vtd);
     qvtd_prq_init(&t->prq, &t->vtd, 2);
 }
@@ -186,7 +185,7 @@ static void test_svm_own_interrupt(const void *opaque)
     Test t;
 
     start(&t, NATIVE "-device svm,bus=rp,id=dev");
-    svm_enable(&t, ECAM + ((uint64_t)PORT << 12));
+    svm_enable(&t, qecam_address(PORT, 0));
     svm_begin(&t, SVM_DEMO_PASID_NONE, guest_alloc(&t.alloc, 2 * KIB4),
               GPOINTER_TO_UINT(opaque));
     expect_gone(&t);
@@ -355,7 +354,7 @@ static void test_dsa_own_interrupt(void)
 
     start(&t, NATIVE "-device dsa,bus=rp,id=dev");
     qdsa_init(&d, t.qts, DEV, guest_alloc(&t.alloc, KIB4));
-    dsa_aim_vector(&t, &d, 1, ECAM + ((uint64_t)PORT << 12));
+    dsa_aim_vector(&t, &d, 1, qecam_address(PORT, 0));
     qdsa_start(&d, 0);
     g_assert_cmphex(qdsa_command(&d, DSA_CMD_REQUEST_INT_HANDLE, 1) & 0xff, ==,
                     DSA_CMDERR_SUCCESS);
@@ -376,7 +375,7 @@ static void test_dsa_own_command_interrupt(void)
 
     start(&t, NATIVE "-device dsa,bus=rp,id=dev");
     qdsa_init(&d, t.qts, DEV, guest_alloc(&t.alloc, KIB4));
-    dsa_aim_vector(&t, &d, 0, ECAM + ((uint64_t)PORT << 12));
+    dsa_aim_vector(&t, &d, 0, qecam_address(PORT, 0));
     qdsa_start(&d, 0);
     qdsa_writel(&d, A_DSA_CMD, DSA_CMD_DRAIN_ALL << R_DSA_CMD_CODE_SHIFT |
                                R_DSA_CMD_INT_MASK);

@@ -14,13 +14,11 @@
 #include "libqos/pci-pc.h"
 #include "virtio-pci-ats-common.h"
 
-#define ECAM_BASE   0xb0000000ULL
-
 /* Configuration space */
 
 uint64_t ats_config(uint16_t bdf, uint16_t offset)
 {
-    return ECAM_BASE + ((uint64_t)bdf << 12) + offset;
+    return qecam_address(bdf, offset);
 }
 
 void ats_platform_setup(QTestState *qts)

@@ -238,17 +238,6 @@ static uint8_t model_table(const Model *m, hwaddr *addr, uint8_t *no_update)
     return 0;
 }
 
-static uint8_t model_flags(uint64_t *e, uint64_t flags, uint8_t no_update)
-{
-    if (flags & ~*e) {
-        if (no_update) {
-            return no_update;
-        }
-        *e |= flags;
-    }
-    return 0;
-}
-
 static Page model_guest_page(const Model *m, uint64_t va, uint64_t *e,
                              unsigned level, bool write, uint8_t no_update)
 {
@@ -271,7 +260,8 @@ static Page model_guest_page(const Model *m, uint64_t va, uint64_t *e,
         page.fault = AMDVI_FAULT_GUEST_NO_WRITE;
         return page;
     }
-    page.fault = model_flags(e, A | (page.perm & IOMMU_WO ? D : 0), no_update);
+    page.fault = walk_model_flags(e, A | (page.perm & IOMMU_WO ? D : 0),
+                                  no_update);
     if (m->req->untranslated) {
         page.perm |= have & (was_dirty ? IOMMU_RW : IOMMU_RO);
     }
@@ -309,7 +299,7 @@ static Page model_guest(const Model *m, uint64_t va)
         if (level == 1 || large(*e, level)) {
             return model_guest_page(m, va, e, level, write, no_update);
         }
-        page.fault = model_flags(e, A, no_update);
+        page.fault = walk_model_flags(e, A, no_update);
         if (page.fault) {
             return page;
         }

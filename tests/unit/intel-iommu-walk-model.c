@@ -153,15 +153,10 @@ static uint8_t model_table(const Model *m, bool root, hwaddr *addr,
     return 0;
 }
 
-static uint8_t model_flags(uint64_t *e, uint64_t flags, uint8_t no_update)
+/* The bits that an access sets in an entry */
+static uint64_t accessed(const Model *m)
 {
-    if (flags & ~*e) {
-        if (no_update) {
-            return no_update;
-        }
-        *e |= flags;
-    }
-    return 0;
+    return A | (m->cfg->extended_accessed ? EA : 0);
 }
 
 static Page model_first_leaf(const Model *m, uint64_t va, uint64_t *e,
@@ -169,7 +164,6 @@ static Page model_first_leaf(const Model *m, uint64_t va, uint64_t *e,
 {
     uint64_t size = walk_entry_size(level);
     bool was_dirty = *e & D;
-    uint64_t flags = A | (m->cfg->extended_accessed ? EA : 0);
     Page page = {
         .perm = write ? IOMMU_RW : IOMMU_RO,
         .out = (*e & 0x000ffffffffff000ull & -size) + va % size,
@@ -192,8 +186,8 @@ static Page model_first_leaf(const Model *m, uint64_t va, uint64_t *e,
     if (page.fault) {
         return page;
     }
-    page.fault = model_flags(e, flags | (page.perm & IOMMU_WO ? D : 0),
-                             no_update);
+    page.fault = walk_model_flags(e, accessed(m) |
+                                  (page.perm & IOMMU_WO ? D : 0), no_update);
     if (m->untranslated) {
         page.perm |= have & (was_dirty ? IOMMU_RW : IOMMU_RO);
     }
@@ -234,8 +228,7 @@ static Page model_first(const Model *m, uint64_t va)
         if (level == 1 || large(*e, level)) {
             return model_first_leaf(m, va, e, level, write, no_update);
         }
-        page.fault = model_flags(e, A | (m->cfg->extended_accessed ? EA : 0),
-                                 no_update);
+        page.fault = walk_model_flags(e, accessed(m), no_update);
         if (page.fault) {
             return page;
         }

@@ -48,6 +48,17 @@ WalkMemory *walk_memory_new(void)
     return m;
 }
 
+uint8_t walk_model_flags(uint64_t *e, uint64_t flags, uint8_t no_update)
+{
+    if (flags & ~*e) {
+        if (no_update) {
+            return no_update;
+        }
+        *e |= flags;
+    }
+    return 0;
+}
+
 void walk_check_shape(const IOMMUWalkRequest *req, IOMMUWalkStatus status)
 {
     uint64_t at = req->first;

@@ -61,6 +61,17 @@ static inline uint64_t walk_entry_size(unsigned level)
 }
 
 /**
+ * walk_model_flags: set accessed and dirty bits in a model
+ *
+ * @e: the entry
+ * @flags: the bits
+ * @no_update: the reason for which bits cannot be set, or 0
+ *
+ * Returns: 0, or @no_update if a bit is clear
+ */
+uint8_t walk_model_flags(uint64_t *e, uint64_t flags, uint8_t no_update);
+
+/**
  * walk_check_shape: check the results against the rules of IOMMUWalkRequest
  *
  * @req: the request

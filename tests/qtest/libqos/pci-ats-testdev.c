@@ -26,39 +26,39 @@ void qecam_enable(QTestState *qts)
     qtest_outl(qts, 0xcfc, ECAM_BASE | 1);
 }
 
-static uint64_t ecam(uint16_t bdf, uint16_t reg)
+uint64_t qecam_address(uint16_t bdf, uint16_t reg)
 {
     return ECAM_BASE + ((uint64_t)bdf << 12) + reg;
 }
 
 uint8_t qecam_readb(QTestState *qts, uint16_t bdf, uint16_t reg)
 {
-    return qtest_readb(qts, ecam(bdf, reg));
+    return qtest_readb(qts, qecam_address(bdf, reg));
 }
 
 uint16_t qecam_readw(QTestState *qts, uint16_t bdf, uint16_t reg)
 {
-    return qtest_readw(qts, ecam(bdf, reg));
+    return qtest_readw(qts, qecam_address(bdf, reg));
 }
 
 uint32_t qecam_readl(QTestState *qts, uint16_t bdf, uint16_t reg)
 {
-    return qtest_readl(qts, ecam(bdf, reg));
+    return qtest_readl(qts, qecam_address(bdf, reg));
 }
 
 void qecam_writeb(QTestState *qts, uint16_t bdf, uint16_t reg, uint8_t val)
 {
-    qtest_writeb(qts, ecam(bdf, reg), val);
+    qtest_writeb(qts, qecam_address(bdf, reg), val);
 }
 
 void qecam_writew(QTestState *qts, uint16_t bdf, uint16_t reg, uint16_t val)
 {
-    qtest_writew(qts, ecam(bdf, reg), val);
+    qtest_writew(qts, qecam_address(bdf, reg), val);
 }
 
 void qecam_writel(QTestState *qts, uint16_t bdf, uint16_t reg, uint32_t val)
 {
-    qtest_writel(qts, ecam(bdf, reg), val);
+    qtest_writel(qts, qecam_address(bdf, reg), val);
 }
 
 uint8_t qecam_cap(QTestState *qts, uint16_t bdf, uint8_t id)

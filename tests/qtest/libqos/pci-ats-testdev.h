@@ -42,6 +42,15 @@ typedef struct QATD {
  */
 void qecam_enable(QTestState *qts);
 
+/**
+ * qecam_address() - get the guest physical address of a register
+ * @bdf: bus, device and function number
+ * @reg: offset, 0 to 0xfff
+ *
+ * Returns: where qecam_enable() maps the register
+ */
+uint64_t qecam_address(uint16_t bdf, uint16_t reg);
+
 /*
  * qecam_read*(), qecam_write*() - access configuration space
  * @qts: the emulator, after qecam_enable()
