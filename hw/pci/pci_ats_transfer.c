@@ -311,7 +311,7 @@ static bool range_find_untranslated(DMARange *range, hwaddr *len,
      */
     if (!pci_iommu_is_thread_safe(dev)) {
         warn_report_once("%s: the IOMMU in front of it cannot translate for "
-                         "devices with threads; use intel-iommu or none",
+                         "devices with threads; use another one or none",
                          dev->name);
         return false;
     }

@@ -87,7 +87,7 @@ int pci_iommu_get_iotlb_info(PCIDevice *dev, uint8_t *addr_width,
 
 bool pci_iommu_is_thread_safe(const PCIDevice *dev)
 {
-    return !dev->iommu.ops || dev->iommu.ops->get_iotlb_info;
+    return !dev->iommu.ops || dev->iommu.untranslated;
 }
 
 int pci_iommu_init_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n,

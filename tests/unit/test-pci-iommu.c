@@ -272,6 +272,33 @@ static void test_no_iommu(void **state)
     assert_int_equal(requests, 0);
 }
 
+static bool thread_safe_behind(const PCIIOMMUOps *ops)
+{
+    set_iommu(ops);
+    return pci_iommu_is_thread_safe(dev);
+}
+
+/*
+ * Threads may use an IOMMU if it has a drain for them, regardless of ATS.  An
+ * IOMMU may have the callback and decide for each instance.
+ */
+static void test_thread_safe(void **state)
+{
+    static const PCIIOMMUOps drain_ops = {
+        .get_untranslated_drain = get_untranslated_drain,
+    };
+    static const PCIIOMMUOps ats_ops = { .get_iotlb_info = get_iotlb_info };
+    Drain *drain = untranslated;
+
+    assert_true(thread_safe_behind(NULL));
+    assert_true(thread_safe_behind(&drain_ops));
+    assert_false(thread_safe_behind(&ats_ops));
+    assert_false(thread_safe_behind(&no_ops));
+    untranslated = NULL;
+    assert_false(thread_safe_behind(&drain_ops));
+    untranslated = drain;
+}
+
 /* These errors are returned without a call of the IOMMU */
 static void test_request_errors(void **state)
 {
@@ -599,6 +626,7 @@ int main(void)
                                                    teardown)
     const struct CMUnitTest tests[] = {
         TEST(no_iommu),
+        TEST(thread_safe),
         TEST(request_errors),
         TEST(request_last_page),
         TEST(request_counts),

@@ -90,9 +90,9 @@ int pci_iommu_get_iotlb_info(PCIDevice *dev, uint8_t *addr_width,
  *
  * @dev: the function.
  *
- * An IOMMU whose PCIIOMMUOps have the callbacks for this file can translate in
- * any thread.  Other IOMMUs change their caches, report faults, and take the
- * BQL while they translate.
+ * An IOMMU that drains untranslated requests of threads can translate them in
+ * any thread (PCIIOMMUOps.get_untranslated_drain).  Other IOMMUs change their
+ * caches, report faults, and take the BQL while they translate.
  *
  * Returns: true if threads without the BQL may use the IOMMU, or if no IOMMU
  * translates for @dev.
@@ -350,7 +350,7 @@ typedef struct PCIIOMMUBinding {
     void *opaque;                       /* for @ops */
     PCIBus *bus;                        /* of the requester, after aliasing */
     int devfn;                          /* of the requester, after aliasing */
-    /* Untranslated requests of threads; NULL: the IOMMU does not drain them */
+    /* Untranslated requests of threads; NULL: they must not use the IOMMU */
     Drain *untranslated;
 } PCIIOMMUBinding;
 
