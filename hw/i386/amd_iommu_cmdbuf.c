@@ -10,9 +10,6 @@
 #include "amd_iommu_cmdbuf.h"
 #include "trace.h"
 
-/* IOTLB entries that can be checked in one unit of work */
-#define IOTLB_ENTRIES_PER_WORK  8
-
 /* COMPLETION_WAIT: store, and send an interrupt (2.4.1) */
 #define COMPLETION_WAIT_S       (1ULL << 0)
 #define COMPLETION_WAIT_I       (1ULL << 1)
@@ -78,17 +75,8 @@ void amdvi_cmdbuf_charge_command(AMDVIState *s, uint64_t lo)
         }
         break;
     case AMDVI_CMD_INVAL_INTR_TABLE:
-        work += SLICED_WORK_INTERRUPTS;
-        break;
     case AMDVI_CMD_INVAL_AMDVI_ALL:
         work += SLICED_WORK_INTERRUPTS;
-        /* fall through */
-    case AMDVI_CMD_INVAL_DEVTAB_ENTRY:
-    case AMDVI_CMD_INVAL_AMDVI_PAGES:
-    case AMDVI_CMD_INVAL_IOTLB_PAGES:
-    case AMDVI_CMD_PREFETCH_AMDVI_PAGES:
-        /* An estimate: I/O threads may add entries at the same time. */
-        work += g_hash_table_size(s->iotlb) / IOTLB_ENTRIES_PER_WORK;
         break;
     }
     amdvi_cmdbuf_charge(s, work);

@@ -55,13 +55,16 @@ typedef struct AMDVIPageFault {
 /**
  * enum AMDVIInvalidRequest - Type of INVALID_DEVICE_REQUEST (2.5.9)
  *
- * @AMDVI_INVALID_REQUEST_READ: read in the interrupt address range (TR = 0)
+ * @AMDVI_INVALID_REQUEST_ACCESS: a request that the device must not send
  * @AMDVI_INVALID_REQUEST_ATS: translated request (TR = 0) or translation
  *     request (TR = 1) of a device that may not send any
+ * @AMDVI_INVALID_REQUEST_INTERRUPT: request for the interrupt address range
+ *     that is not an interrupt
  */
 typedef enum AMDVIInvalidRequest {
-    AMDVI_INVALID_REQUEST_READ = 0,
+    AMDVI_INVALID_REQUEST_ACCESS = 0,
     AMDVI_INVALID_REQUEST_ATS = 1,
+    AMDVI_INVALID_REQUEST_INTERRUPT = 4,
 } AMDVIInvalidRequest;
 
 /**

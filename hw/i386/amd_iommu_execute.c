@@ -20,11 +20,15 @@
 
 /* ---- Commands (2.4) ---- */
 
-/* Everything ahead of the command has happened, since commands are in order */
+/*
+ * Commands ahead of this one have been executed, since they are in order.
+ * Requests that they concern may still be under way.
+ */
 static void completion_wait(AMDVIState *s, const AMDVICommand *command)
 {
     uint64_t data = cpu_to_le64(command->data);
 
+    amdvi_drain(s);
     if (command->store &&
         dma_memory_write(&address_space_memory, command->store_addr, &data,
                          AMDVI_COMPLETION_DATA_SIZE, MEMTXATTRS_UNSPECIFIED)) {
@@ -36,30 +40,30 @@ static void completion_wait(AMDVIState *s, const AMDVICommand *command)
     trace_amdvi_completion_wait(command->store_addr, command->data);
 }
 
-/*
- * Entries are not cached, but their permissions, domain and page tables are
- * part of the translations of the device.
- */
 static void inval_devtab_entry(AMDVIState *s, const AMDVICommand *command)
 {
     trace_amdvi_devtab_inval(PCI_BUS_NUM(command->devid),
                              PCI_SLOT(command->devid),
                              PCI_FUNC(command->devid));
     amdvi_inval_device(s, command->devid);
-    amdvi_notify_device(s, command->devid);
 }
 
-/* No translations of requests with PASID are cached here */
 static void inval_pages(AMDVIState *s, const AMDVICommand *command)
 {
-    amdvi_inval_domain(s, command->domid, command->addr, command->addr_mask);
+    if (command->pasid == PCI_NO_PASID) {
+        amdvi_inval_domain(s, command->domid, command->addr,
+                           command->addr_mask);
+    } else {
+        amdvi_inval_pasid(s, command->domid, command->pasid, command->addr,
+                          command->addr_mask);
+    }
     trace_amdvi_pages_inval(command->domid);
 }
 
-/* More than the command asks for: it is about the TLB of the device */
 static void inval_iotlb(AMDVIState *s, const AMDVICommand *command)
 {
-    amdvi_inval_device(s, command->devid);
+    amdvi_inval_device_tlb(s, command->devid, command->pasid, command->addr,
+                           command->addr_mask);
     trace_amdvi_iotlb_inval();
 }
 
@@ -74,7 +78,6 @@ static void prefetch(AMDVIState *s, const AMDVICommand *command)
 {
     if (command->inval) {
         amdvi_inval_device(s, command->devid);
-        amdvi_notify_device(s, command->devid);
     }
     trace_amdvi_prefetch_pages();
 }

@@ -34,6 +34,12 @@ typedef enum AMDVIFault {
     AMDVI_FAULT_NO_GUEST,
     /* A read, or a request with PASID, for the range of interrupts */
     AMDVI_FAULT_INTERRUPT_RANGE,
+    /* A translation request or a translated request, and V = 0 or I = 0 */
+    AMDVI_FAULT_NO_ATS,
+    /* A translated request for the range of interrupts */
+    AMDVI_FAULT_TRANSLATED_INTERRUPT,
+    /* Execute permission is never granted */
+    AMDVI_FAULT_NO_EXECUTE,
 
     /* I/O page tables for host translations, 2.2.3 */
 

@@ -106,7 +106,8 @@ static void setup(Buffer *b, unsigned com_len)
 static void start(Buffer *b, unsigned com_len)
 {
     *b = (Buffer) {
-        .qts = qtest_init("-M q35 -m 128 -nodefaults -device amd-iommu"),
+        .qts = qtest_init("-M q35 -m 128 -nodefaults "
+                         "-device amd-iommu,svm=on"),
     };
     setup(b, com_len);
 }

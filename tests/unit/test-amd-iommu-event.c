@@ -277,7 +277,7 @@ static void test_invalid_request(void **state)
     AMDVIPageFault plain = PLAIN, tagged = TAGGED;
 
     plain.write = plain.interrupt = true;
-    amdvi_event_invalid_request(iommu, &plain, AMDVI_INVALID_REQUEST_READ);
+    amdvi_event_invalid_request(iommu, &plain, AMDVI_INVALID_REQUEST_ACCESS);
     expect(8ull << 60 | 0xbeef, plain.addr, false);
     tagged.translation = true;
     amdvi_event_invalid_request(iommu, &tagged, AMDVI_INVALID_REQUEST_ATS);

@@ -92,13 +92,6 @@ uint64_t qamdvi_dte_addr(QAMDVI *a, uint16_t bdf)
     return a->devtab + bdf * AMDVI_DEVTAB_ENTRY_SIZE;
 }
 
-void qamdvi_set_dte(QAMDVI *a, uint16_t bdf, const uint64_t dte[4])
-{
-    for (unsigned i = 0; i < 4; i++) {
-        qtest_writeq(a->qts, qamdvi_dte_addr(a, bdf) + i * 8, dte[i]);
-    }
-}
-
 uint64_t qamdvi_put(QAMDVI *a, uint64_t lo, uint64_t hi)
 {
     uint64_t addr = a->commands + a->tail * AMDVI_COMMAND_SIZE;
@@ -120,6 +113,16 @@ uint64_t qamdvi_command(QAMDVI *a, uint64_t lo, uint64_t hi)
 
     qamdvi_ring(a);
     return addr;
+}
+
+void qamdvi_set_dte(QAMDVI *a, uint16_t bdf, const uint64_t dte[4])
+{
+    for (unsigned i = 0; i < 4; i++) {
+        qtest_writeq(a->qts, qamdvi_dte_addr(a, bdf) + i * 8, dte[i]);
+    }
+    if (qamdvi_read(a, AMDVI_MMIO_STATUS) & AMDVI_MMIO_STATUS_CMDBUF_RUN) {
+        qamdvi_command(a, QAMDVI_COMMAND(INVAL_DEVTAB_ENTRY) | bdf, 0);
+    }
 }
 
 void qamdvi_restart(QAMDVI *a)

@@ -92,7 +92,8 @@ void qamdvi_enable_msi(QAMDVI *a);
 bool qamdvi_take_msi(QAMDVI *a);
 
 /**
- * qamdvi_set_dte() - write a device table entry
+ * qamdvi_set_dte() - write a device table entry, and invalidate it if the
+ * command buffer runs
  * @a: the driver
  * @bdf: bus, device and function number; the bus is 0
  * @dte: the entry, in host byte order
