@@ -35,6 +35,11 @@ static void set_running(AMDVIState *s, bool running)
     }
 }
 
+void amdvi_event_stop(AMDVIState *s)
+{
+    set_running(s, false);
+}
+
 void amdvi_event_write_control(AMDVIState *s)
 {
     uint64_t control = amdvi_readq(s, AMDVI_MMIO_CONTROL);
@@ -114,7 +119,6 @@ typedef struct Event {
 } Event;
 
 struct AMDVIEventQueue {
-    AMDVIState *s;
     QEMUBH *bh;
     QemuMutex lock;
     /* Protected by @lock */
@@ -122,9 +126,9 @@ struct AMDVIEventQueue {
     Event event[QUEUE_SIZE];
 };
 
-static void record_queue(void *opaque)
+void amdvi_event_flush(AMDVIState *s)
 {
-    AMDVIEventQueue *queue = opaque;
+    AMDVIEventQueue *queue = s->event_queue;
     Event event[QUEUE_SIZE];
     unsigned n;
 
@@ -134,16 +138,20 @@ static void record_queue(void *opaque)
         queue->n = 0;
     }
     for (unsigned i = 0; i < n; i++) {
-        record_event(queue->s, event[i].lo, event[i].hi, event[i].abort);
+        record_event(s, event[i].lo, event[i].hi, event[i].abort);
     }
+}
+
+static void flush_bh(void *opaque)
+{
+    amdvi_event_flush(opaque);
 }
 
 void amdvi_event_init(AMDVIState *s, MemReentrancyGuard *guard)
 {
     AMDVIEventQueue *queue = g_new0(AMDVIEventQueue, 1);
 
-    queue->s = s;
-    queue->bh = qemu_bh_new_guarded(record_queue, queue, guard);
+    queue->bh = qemu_bh_new_guarded(flush_bh, s, guard);
     qemu_mutex_init(&queue->lock);
     s->event_queue = queue;
 }

@@ -87,6 +87,24 @@ void amdvi_event_init(AMDVIState *s, MemReentrancyGuard *guard);
  */
 void amdvi_event_reset(AMDVIState *s);
 
+/**
+ * amdvi_event_flush: log the events of threads that wait for the main loop
+ *
+ * Called with the BQL held.
+ *
+ * @s: the IOMMU
+ */
+void amdvi_event_flush(AMDVIState *s);
+
+/**
+ * amdvi_event_stop: stop the log, as an overflow does
+ *
+ * Called with the BQL held.
+ *
+ * @s: the IOMMU
+ */
+void amdvi_event_stop(AMDVIState *s);
+
 /*
  * amdvi_event_write_*(): software has written a register
  *

@@ -107,16 +107,6 @@ static void (*const functions[])(AMDVIState *, const AMDVICommand *) = {
 
 /* ---- Command buffer ---- */
 
-/*
- * An error ends the fetching of commands until software writes CmdBufEn as 1
- * (MMIO 0018h).  The head pointer stays at the command.
- */
-static void stop(AMDVIState *s)
-{
-    s->cmdbuf_enabled = false;
-    amdvi_assign_andq(s, AMDVI_MMIO_STATUS, ~AMDVI_MMIO_STATUS_CMDBUF_RUN);
-}
-
 /* Returns false if the command is in error. */
 static bool execute(AMDVIState *s, hwaddr addr)
 {
@@ -149,7 +139,8 @@ void amdvi_cmdbuf_process(AMDVIState *s)
     while (s->cmdbuf_enabled && amdvi_cmdbuf_next(s)) {
         trace_amdvi_command_exec(s->cmdbuf_head, s->cmdbuf_tail, s->cmdbuf);
         if (!execute(s, s->cmdbuf + s->cmdbuf_head)) {
-            stop(s);
+            /* The head pointer stays at the command. */
+            amdvi_cmdbuf_stop(s);
             break;
         }
         s->cmdbuf_head = (s->cmdbuf_head + AMDVI_COMMAND_SIZE) %

@@ -1,0 +1,106 @@
+/*
+ * AMD-Vi: migration
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/bswap.h"
+#include "qemu/error-report.h"
+#include "migration/blocker.h"
+#include "amd_iommu_event.h"
+#include "amd_iommu_vmstate.h"
+
+/*
+ * The registers that are saved.  A write of a base register clears the pointers
+ * of its buffer or log, so that it precedes them.
+ */
+static const uint16_t saved[] = {
+    AMDVI_MMIO_EXT_FEATURES,
+    AMDVI_MMIO_DEVICE_TABLE,
+    AMDVI_MMIO_COMMAND_BASE,
+    AMDVI_MMIO_EVENT_BASE,
+    AMDVI_MMIO_CONTROL,
+    AMDVI_MMIO_EXCL_BASE,
+    AMDVI_MMIO_EXCL_LIMIT,
+    AMDVI_MMIO_XT_INTERRUPT,
+    AMDVI_MMIO_COMMAND_HEAD,
+    AMDVI_MMIO_COMMAND_TAIL,
+    AMDVI_MMIO_EVENT_HEAD,
+    AMDVI_MMIO_EVENT_TAIL,
+    AMDVI_MMIO_STATUS,
+};
+
+QEMU_BUILD_BUG_ON(ARRAY_SIZE(saved) != AMDVI_SAVED_REGS);
+
+/*
+ * Events of threads are logged now, so that their interrupt becomes part of the
+ * state of the APICs, which is saved later.
+ */
+static int pre_save(void *opaque)
+{
+    AMDVIState *s = opaque;
+
+    amdvi_event_flush(s);
+    for (unsigned i = 0; i < ARRAY_SIZE(saved); i++) {
+        s->saved_regs[i] = amdvi_readq(s, saved[i]);
+    }
+    return 0;
+}
+
+static bool features_match(AMDVIState *s)
+{
+    uint64_t features = amdvi_extended_feature_register(s);
+
+    if (s->saved_regs[0] != features) {
+        error_report("amd-iommu: the incoming state has the Extended Feature "
+                     "Register 0x%" PRIx64 ", but the device has 0x%" PRIx64
+                     ": give the device the properties that it has at the "
+                     "source", s->saved_regs[0], features);
+        return false;
+    }
+    return true;
+}
+
+/* Bits that are not implemented are ignored, as in writes of the guest. */
+static int post_load(void *opaque, int version_id)
+{
+    AMDVIState *s = opaque;
+
+    if (!features_match(s)) {
+        return -EINVAL;
+    }
+    for (unsigned i = 1; i < ARRAY_SIZE(saved); i++) {
+        amdvi_load_register(s, saved[i], s->saved_regs[i]);
+    }
+    return 0;
+}
+
+const VMStateDescription amdvi_vmstate = {
+    .name = "amd-iommu",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .priority = MIG_PRI_IOMMU,
+    .pre_save = pre_save,
+    .post_load = post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_PCI_DEVICE(pci.dev, AMDVIState),
+        VMSTATE_UINT64_ARRAY(saved_regs, AMDVIState, AMDVI_SAVED_REGS),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+bool amdvi_vmstate_init(AMDVIState *s, Error **errp)
+{
+    static Error *blocker;
+
+    if (s->svm) {
+        return true;
+    }
+    error_setg(&blocker,
+               "State blocked by non-migratable device 'amd-iommu'");
+    return migrate_add_blocker(&blocker, errp) == 0;
+}
