@@ -12,10 +12,11 @@
 #include "qemu/error-report.h"
 #include "migration/blocker.h"
 #include "amd_iommu_event.h"
+#include "amd_iommu_ppr.h"
 #include "amd_iommu_vmstate.h"
 
 /*
- * The registers that are saved.  A write of a base register clears the pointers
+ * The registers that are saved, except those of the PPR log.  A write of a base register clears the pointers
  * of its buffer or log, so that it precedes them.
  */
 static const uint16_t saved[] = {
@@ -27,6 +28,7 @@ static const uint16_t saved[] = {
     AMDVI_MMIO_EXCL_BASE,
     AMDVI_MMIO_EXCL_LIMIT,
     AMDVI_MMIO_XT_INTERRUPT,
+    AMDVI_MMIO_XT_PPR_INTERRUPT,
     AMDVI_MMIO_COMMAND_HEAD,
     AMDVI_MMIO_COMMAND_TAIL,
     AMDVI_MMIO_EVENT_HEAD,
@@ -90,6 +92,10 @@ const VMStateDescription amdvi_vmstate = {
         VMSTATE_PCI_DEVICE(pci.dev, AMDVIState),
         VMSTATE_UINT64_ARRAY(saved_regs, AMDVIState, AMDVI_SAVED_REGS),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription * const[]) {
+        &amdvi_vmstate_ppr,
+        NULL
     }
 };
 
