@@ -18,15 +18,25 @@ typedef struct Responder {
     PCIBus *bus;
     IOMMUPRINotifier *notifier;
     QLIST_ENTRY(Responder) next;
+    QLIST_ENTRY(Responder) of_function;
 } Responder;
 
 /* Responders with equal device and function number and PASID, on any bus */
 typedef QLIST_HEAD(, Responder) ResponderList;
 
+/* A function with at least one responder */
+typedef struct Function {
+    PCIBus *bus;
+    QLIST_HEAD(, Responder) responders;
+    QLIST_ENTRY(Function) next;
+} Function;
+
 struct IOMMUPRIResponders {
-    /* Protects @by_key.  No notifier is called with @lock held. */
+    /* Protects all members.  No notifier is called with @lock held. */
     QemuMutex lock;
     GHashTable *by_key;         /* responder_key() -> ResponderList */
+    /* By device and function number */
+    QLIST_HEAD(, Function) functions[PCI_DEVFN_MAX];
 };
 
 /* Bus numbers are not part of the key, since a guest may change them. */
@@ -77,6 +87,57 @@ static Responder *find_sid_locked(IOMMUPRIResponders *responders, uint16_t sid,
     return NULL;
 }
 
+static Function *find_function_locked(IOMMUPRIResponders *responders,
+                                      PCIBus *bus, uint8_t devfn)
+{
+    Function *f;
+
+    QLIST_FOREACH(f, &responders->functions[devfn], next) {
+        if (f->bus == bus) {
+            return f;
+        }
+    }
+    return NULL;
+}
+
+/* Finds any responder of the function with a source id */
+static Responder *find_any_locked(IOMMUPRIResponders *responders, uint16_t sid)
+{
+    Function *f;
+
+    QLIST_FOREACH(f, &responders->functions[PCI_BDF_TO_DEVFN(sid)], next) {
+        if (pci_bus_num(f->bus) == PCI_BUS_NUM(sid)) {
+            return QLIST_FIRST(&f->responders);
+        }
+    }
+    return NULL;
+}
+
+static void add_to_function_locked(IOMMUPRIResponders *responders,
+                                   Responder *r, uint8_t devfn)
+{
+    Function *f = find_function_locked(responders, r->bus, devfn);
+
+    if (!f) {
+        f = g_new0(Function, 1);
+        f->bus = r->bus;
+        QLIST_INSERT_HEAD(&responders->functions[devfn], f, next);
+    }
+    QLIST_INSERT_HEAD(&f->responders, r, of_function);
+}
+
+static void remove_from_function_locked(IOMMUPRIResponders *responders,
+                                        Responder *r, uint8_t devfn)
+{
+    Function *f = find_function_locked(responders, r->bus, devfn);
+
+    QLIST_REMOVE(r, of_function);
+    if (QLIST_EMPTY(&f->responders)) {
+        QLIST_REMOVE(f, next);
+        g_free(f);
+    }
+}
+
 int iommu_pri_register(IOMMUPRIResponders *responders, PCIBus *bus, int devfn,
                        uint32_t pasid, IOMMUPRINotifier *notifier)
 {
@@ -98,6 +159,7 @@ int iommu_pri_register(IOMMUPRIResponders *responders, PCIBus *bus, int devfn,
     r->bus = bus;
     r->notifier = notifier;
     QLIST_INSERT_HEAD(list, r, next);
+    add_to_function_locked(responders, r, devfn);
     return 0;
 }
 
@@ -113,6 +175,7 @@ void iommu_pri_unregister(IOMMUPRIResponders *responders, PCIBus *bus,
         return;
     }
     QLIST_REMOVE(r, next);
+    remove_from_function_locked(responders, r, devfn);
     g_free(r);
     if (QLIST_EMPTY(list_locked(responders, devfn, pasid))) {
         g_hash_table_remove(responders->by_key, &key);
@@ -120,9 +183,13 @@ void iommu_pri_unregister(IOMMUPRIResponders *responders, PCIBus *bus,
 }
 
 static bool notify(IOMMUPRINotifier *notifier, uint16_t prgi,
-                   IOMMUPRIResponseCode code)
+                   IOMMUPRIResponseCode code, bool any_pasid)
 {
-    IOMMUPRIResponse response = { .response_code = code, .prgi = prgi };
+    IOMMUPRIResponse response = {
+        .response_code = code,
+        .prgi = prgi,
+        .any_pasid = any_pasid,
+    };
 
     if (notifier) {
         notifier->notify(notifier, &response);
@@ -141,7 +208,7 @@ bool iommu_pri_respond(IOMMUPRIResponders *responders, PCIBus *bus, int devfn,
 
         notifier = r ? r->notifier : NULL;
     }
-    return notify(notifier, prgi, code);
+    return notify(notifier, prgi, code, false);
 }
 
 bool iommu_pri_respond_sid(IOMMUPRIResponders *responders, uint16_t sid,
@@ -155,7 +222,20 @@ bool iommu_pri_respond_sid(IOMMUPRIResponders *responders, uint16_t sid,
 
         notifier = r ? r->notifier : NULL;
     }
-    return notify(notifier, prgi, code);
+    return notify(notifier, prgi, code, false);
+}
+
+bool iommu_pri_respond_any_pasid(IOMMUPRIResponders *responders, uint16_t sid,
+                                 uint16_t prgi, IOMMUPRIResponseCode code)
+{
+    IOMMUPRINotifier *notifier = NULL;
+
+    WITH_QEMU_LOCK_GUARD(&responders->lock) {
+        Responder *r = find_any_locked(responders, sid);
+
+        notifier = r ? r->notifier : NULL;
+    }
+    return notify(notifier, prgi, code, true);
 }
 
 IOMMUPRIResponders *iommu_pri_new(void)

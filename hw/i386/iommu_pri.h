@@ -94,4 +94,23 @@ bool iommu_pri_respond_sid(IOMMUPRIResponders *responders, uint16_t sid,
                            uint32_t pasid, uint16_t prgi,
                            IOMMUPRIResponseCode code);
 
+/**
+ * iommu_pri_respond_any_pasid: respond to the function with a source id, with a
+ * message without PASID
+ *
+ * The function finds the group by its index, even if its requests have a PASID:
+ * a function that does not set PRG Response PASID Required expects no PASID
+ * (PCIe 5.0, 10.5.2.3).  For responses of the guest.  Called within an RCU
+ * read-side critical section.
+ *
+ * @responders: the registry
+ * @sid: source id
+ * @prgi: PRG index of the group
+ * @code: response code
+ *
+ * Returns: false if no notifier is registered
+ */
+bool iommu_pri_respond_any_pasid(IOMMUPRIResponders *responders, uint16_t sid,
+                                 uint16_t prgi, IOMMUPRIResponseCode code);
+
 #endif

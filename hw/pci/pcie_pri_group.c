@@ -20,6 +20,7 @@ struct PRIIndex {
     uint16_t prgi;
     PRIGroupList groups;
     QTAILQ_ENTRY(PRIIndex) in_bucket;
+    QTAILQ_ENTRY(PRIIndex) of_function;
     union {
         QLIST_ENTRY(PRIIndex) of_pasid;
         QSLIST_ENTRY(PRIIndex) free;    /* if it has no groups */
@@ -54,9 +55,12 @@ static PRIIndex *pri_index_new(PRILedger *l, PRIPasid *p, uint16_t prgi)
     QTAILQ_INIT(&index->groups);
     QTAILQ_INSERT_TAIL(&p->buckets[prgi % PRI_PASID_BUCKETS], index, in_bucket);
     QLIST_INSERT_HEAD(&p->indices, index, of_pasid);
-    if (!l->users[prgi]++) {
-        set_bit(prgi, l->used);
+    if (p->pasid == PCI_NO_PASID) {
+        QTAILQ_INSERT_HEAD(&l->users[prgi], index, of_function);
+    } else {
+        QTAILQ_INSERT_TAIL(&l->users[prgi], index, of_function);
     }
+    set_bit(prgi, l->used);
     return index;
 }
 
@@ -67,8 +71,9 @@ static void pri_index_free(PRILedger *l, PRIIndex *index)
     QTAILQ_REMOVE(&p->buckets[index->prgi % PRI_PASID_BUCKETS], index,
                   in_bucket);
     QLIST_REMOVE(index, of_pasid);
+    QTAILQ_REMOVE(&l->users[index->prgi], index, of_function);
     QSLIST_INSERT_HEAD(&l->free_indices, index, free);
-    if (!--l->users[index->prgi]) {
+    if (QTAILQ_EMPTY(&l->users[index->prgi])) {
         clear_bit(index->prgi, l->used);
     }
 }
@@ -363,6 +368,20 @@ bool pri_ledger_respond(PRILedger *l, PRIPasid *p, uint16_t prgi,
     return true;
 }
 
+PRIPasid *pri_ledger_find(const PRILedger *l, uint16_t prgi)
+{
+    PRIIndex *index;
+
+    QTAILQ_FOREACH(index, &l->users[prgi], of_function) {
+        PRIGroupState state = QTAILQ_FIRST(&index->groups)->state;
+
+        if (state != PRI_GROUP_RESERVED && state != PRI_GROUP_SENDING) {
+            return index->pasid;
+        }
+    }
+    return NULL;
+}
+
 static void pri_group_abandon(PRILedger *l, PRIGroup *g)
 {
     if (g->state == PRI_GROUP_RESERVED || g->state == PRI_GROUP_SENDING) {
@@ -480,6 +499,9 @@ void pri_ledger_load(PRILedger *l, PRIPasid *p, const PRISavedGroup *saved)
 void pri_ledger_init(PRILedger *l)
 {
     QTAILQ_INIT(&l->sending);
+    for (unsigned i = 0; i <= PCI_PRGI_MAX; i++) {
+        QTAILQ_INIT(&l->users[i]);
+    }
 }
 
 void pri_pasid_init(PRIPasid *p, uint32_t pasid)

@@ -91,7 +91,7 @@ typedef struct PRIGroupRef {
 typedef QLIST_HEAD(, PRIIndex) PRIIndexList;
 
 /* Oldest first, as guests tend to respond in the order of the requests */
-typedef QTAILQ_HEAD(, PRIIndex) PRIIndexBucket;
+typedef QTAILQ_HEAD(, PRIIndex) PRIIndexQueue;
 
 /* The groups of one PASID */
 typedef struct PRIPasid {
@@ -101,7 +101,7 @@ typedef struct PRIPasid {
     unsigned num_groups;
     unsigned num[PRI_GROUP_STATES];
     PRIIndexList indices;
-    PRIIndexBucket buckets[PRI_PASID_BUCKETS];
+    PRIIndexQueue buckets[PRI_PASID_BUCKETS];
 } PRIPasid;
 
 typedef struct PRILedger {
@@ -114,7 +114,8 @@ typedef struct PRILedger {
     PRIGroupList sending;       /* by the time of the first request */
     unsigned next_prgi;         /* where the search for an index begins */
     DECLARE_BITMAP(used, PCI_PRGI_MAX + 1);     /* indices */
-    uint32_t users[PCI_PRGI_MAX + 1];           /* PASIDs that use an index */
+    /* The uses of an index by PASIDs; first the one without PASID */
+    PRIIndexQueue users[PCI_PRGI_MAX + 1];
     /* Free objects, so that a request allocates no memory in the long run */
     QSLIST_HEAD(, PRIGroup) free_groups;
     QSLIST_HEAD(, PRIIndex) free_indices;
@@ -261,6 +262,19 @@ bool pri_ledger_undo(PRILedger *l, PRIPasid *p, const PRIGroupRef *ref,
  */
 bool pri_ledger_respond(PRILedger *l, PRIPasid *p, uint16_t prgi,
                         PRIEndedGroup *ended);
+
+/**
+ * pri_ledger_find: find the PASID to which a response without PASID belongs
+ *
+ * The response belongs to a request without PASID, or else to the PASID that
+ * has used the index for the longest time, if a response is due.
+ *
+ * @l: the ledger
+ * @prgi: 0 to PCI_PRGI_MAX
+ *
+ * Returns: the PASID, for pri_ledger_respond(); NULL if no response is due
+ */
+PRIPasid *pri_ledger_find(const PRILedger *l, uint16_t prgi);
 
 /**
  * pri_ledger_abandon: abandon a group, whose owner does not expect a response

@@ -145,6 +145,17 @@ static void pri_count_response(PCIEPRIStats *stats, bool expected,
     }
 }
 
+/*
+ * Find the listener to which a response without PASID belongs.  Called with
+ * @lock held, and within an RCU read-side critical section.
+ */
+static PRIListener *pri_find_by_index(PCIEPRIState *pri, uint16_t prgi)
+{
+    PRIPasid *pasid = pri_ledger_find(&pri->ledger, prgi);
+
+    return pasid ? container_of(pasid, PRIListener, groups) : NULL;
+}
+
 static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
 {
     PRIListener *listener = container_of(notifier, PRIListener, from_iommu);
@@ -157,6 +168,9 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
     bool expected, idle = false;
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
+        if (response->any_pasid) {
+            listener = pri_find_by_index(pri, prgi) ?: listener;
+        }
         expected = pri_ledger_respond(&pri->ledger, &listener->groups, prgi,
                                       &ended);
         if (!expected) {

@@ -13,16 +13,34 @@
 
 FakeIOMMU fake_iommu;
 
-void fake_respond(uint32_t pasid, uint16_t prgi, IOMMUPRIResponseCode code)
+static void fake_notify(uint32_t pasid, IOMMUPRIResponse *response)
 {
-    IOMMUPRIResponse response = { .response_code = code, .prgi = prgi };
     IOMMUPRINotifier *n;
 
     RCU_READ_LOCK_GUARD();
     n = qatomic_rcu_read(&fake_iommu.notifiers[pasid]);
     if (n) {
-        n->notify(n, &response);
+        n->notify(n, response);
     }
+}
+
+void fake_respond(uint32_t pasid, uint16_t prgi, IOMMUPRIResponseCode code)
+{
+    IOMMUPRIResponse response = { .response_code = code, .prgi = prgi };
+
+    fake_notify(pasid, &response);
+}
+
+void fake_respond_any_pasid(uint32_t pasid, uint16_t prgi,
+                            IOMMUPRIResponseCode code)
+{
+    IOMMUPRIResponse response = {
+        .response_code = code,
+        .prgi = prgi,
+        .any_pasid = true,
+    };
+
+    fake_notify(pasid, &response);
 }
 
 static int fake_register(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,

@@ -45,6 +45,10 @@ extern FakeIOMMU fake_iommu;
 /* Responds to a group as the guest does; callable from any thread */
 void fake_respond(uint32_t pasid, uint16_t prgi, IOMMUPRIResponseCode code);
 
+/* As fake_respond(), with a message without PASID; @pasid is the listener's */
+void fake_respond_any_pasid(uint32_t pasid, uint16_t prgi,
+                            IOMMUPRIResponseCode code);
+
 /**
  * fake_pri_new: create a function with a Page Request capability
  *

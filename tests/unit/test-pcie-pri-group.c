@@ -316,6 +316,33 @@ static unsigned model_drop(unsigned pasid)
 
 /* ---- Comparison of the ledger with the model ---- */
 
+/* Returns true if a response to the oldest group of a PASID and index is due */
+static bool model_due(unsigned pasid, uint16_t prgi)
+{
+    const Group *g = model_find(pasid, prgi, PRI_GROUP_FREE);
+
+    return g && g->state >= PRI_GROUP_CLOSED;
+}
+
+/* 10.5.2.3: responses without PASID; the last PASID is PCI_NO_PASID */
+static void check_find(uint16_t prgi)
+{
+    const PRIPasid *found = pri_ledger_find(&ledger, prgi);
+    bool due = false;
+
+    for (unsigned i = 0; i < PASIDS; i++) {
+        due |= model_due(i, prgi);
+    }
+    if (!due) {
+        assert_null(found);
+    } else if (model_due(PASIDS - 1, prgi)) {
+        assert_ptr_equal(found, &pasids[PASIDS - 1]);
+    } else {
+        assert_non_null(found);
+        assert_true(model_due(found - pasids, prgi));
+    }
+}
+
 static void check(void)
 {
     uint32_t unclosed = 0;
@@ -337,6 +364,9 @@ static void check(void)
         }
         assert_int_equal(ledger.num[s], model_count(s));
         assert_int_equal(sum, model_count(s));
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(indices); i++) {
+        check_find(indices[i]);
     }
 }
 

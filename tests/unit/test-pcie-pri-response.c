@@ -47,6 +47,47 @@ static void test_group(void **state)
     fake_pri_free(dev);
 }
 
+/*
+ * 10.5.2.3: a response without PASID, as to a function that does not set PRG
+ * Response PASID Required, belongs to the group with the index
+ */
+static void test_any_pasid(void **state)
+{
+    PCIDevice *dev = fake_pri_new();
+    User a, b;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&a, dev, 1);
+    user_start(&b, dev, 2);
+    assert_int_equal(send_request(dev, 2, 5, true), 0);
+    fake_respond_any_pasid(1, 5, IOMMU_PRI_RESP_INVALID_REQUEST);
+    assert_int_equal(a.responses, 0);
+    assert_int_equal(b.responses, 1);
+    assert_int_equal(b.prgi, 5);
+    assert_int_equal(b.code, IOMMU_PRI_RESP_INVALID_REQUEST);
+    assert_int_equal(pcie_pri_outstanding(dev), 0);
+    assert_int_equal(read_status(dev), 0);
+
+    /* Two groups with the same index get their responses in turn. */
+    assert_int_equal(send_request(dev, 2, 5, true), 0);
+    assert_int_equal(send_request(dev, 1, 5, true), 0);
+    fake_respond_any_pasid(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(b.responses, 2);
+    fake_respond_any_pasid(1, 5, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(a.responses, 1);
+    assert_int_equal(read_status(dev), 0);
+
+    /* No response is due. */
+    assert_int_equal(send_request(dev, 2, 5, false), 0);
+    fake_respond_any_pasid(1, 5, IOMMU_PRI_RESP_FAILURE);
+    assert_int_equal(read_status(dev), PCI_PRI_STATUS_UPRGI);
+    assert_int_equal(a.responses + b.responses, 3);
+
+    pci_pri_unregister_notifier(dev, 1);
+    pci_pri_unregister_notifier(dev, 2);
+    fake_pri_free(dev);
+}
+
 /* Groups that use an index at the same time get one response each */
 static void test_group_index_reused(void **state)
 {
@@ -289,6 +330,7 @@ int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_group),
+        cmocka_unit_test(test_any_pasid),
         cmocka_unit_test(test_group_index_reused),
         cmocka_unit_test(test_unexpected_prgi),
         cmocka_unit_test(test_response_failure),

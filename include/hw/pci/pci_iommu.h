@@ -55,9 +55,18 @@ typedef enum IOMMUPRIResponseCode {
     IOMMU_PRI_RESP_FAILURE,
 } IOMMUPRIResponseCode;
 
+/**
+ * struct IOMMUPRIResponse: a PRG Response Message (PCIe 5.0, 10.4.2)
+ *
+ * @response_code: Response Code
+ * @prgi: PRG index
+ * @any_pasid: the message has no PASID, so that the index alone identifies the
+ *             group; the IOMMU may call any notifier of the function
+ */
 typedef struct IOMMUPRIResponse {
     IOMMUPRIResponseCode response_code;
     uint16_t prgi;
+    bool any_pasid;
 } IOMMUPRIResponse;
 
 /**
