@@ -80,6 +80,9 @@ void amdvi_cmdbuf_charge_command(AMDVIState *s, uint64_t lo)
             work += SLICED_WORK_MESSAGE;
         }
         break;
+    case AMDVI_CMD_COMPLETE_PPR_REQUEST:
+        work += SLICED_WORK_MESSAGE;
+        break;
     case AMDVI_CMD_INVAL_INTR_TABLE:
     case AMDVI_CMD_INVAL_AMDVI_ALL:
         work += SLICED_WORK_INTERRUPTS;

@@ -16,6 +16,7 @@
 #include "amd_iommu_cmdbuf.h"
 #include "amd_iommu_command.h"
 #include "amd_iommu_event.h"
+#include "amd_iommu_pri.h"
 #include "trace.h"
 
 /* ---- Commands (2.4) ---- */
@@ -85,6 +86,7 @@ static void prefetch(AMDVIState *s, const AMDVICommand *command)
 static void complete_ppr(AMDVIState *s, const AMDVICommand *command)
 {
     trace_amdvi_ppr_exec();
+    amdvi_pri_complete(s, command);
 }
 
 static void inval_all(AMDVIState *s, const AMDVICommand *command)
