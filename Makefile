@@ -10,10 +10,11 @@
 all: build
 ## demo: install packages, build, and show a device that uses a program's pointer
 demo: build
-	scripts/demo
+	scripts/demo $(if $(IOMMU),--iommu=$(IOMMU))
 ## demo-dsa: the same with an Intel DSA that moves a program's data
 demo-dsa: build
-	scripts/demo-dsa
+	scripts/demo-dsa $(if $(IOMMU),--iommu=$(IOMMU))
+## demo IOMMU=amd, demo-dsa IOMMU=amd: the same with an AMD IOMMU
 ## demo-ats: the same with network cards, and three ways to invalidate translations
 demo-ats: build
 	scripts/demo-ats

@@ -21,6 +21,8 @@ FIRMWARE = {
     'ipxe-qemu': 'efi-virtio.rom',
 }
 IOMMUS = ('intel', 'amd', 'virtio', 'none')
+# Those with a property svm, for shared virtual memory
+SVM_IOMMUS = ('intel', 'amd')
 
 
 def find_emulator(given=None):
@@ -86,10 +88,12 @@ def iommu_arguments(kind='intel', device_iotlb=True, caching_mode=False,
         return []
     device = {'intel': 'intel-iommu', 'amd': 'amd-iommu',
               'virtio': 'virtio-iommu-pci'}[kind]
+    if svm:
+        if kind not in SVM_IOMMUS:
+            raise Failure(f'{device} does not support shared virtual memory')
+        device += ',svm=on'
     if kind == 'intel':
-        if svm:
-            device += ',svm=on'
-        elif device_iotlb:
+        if device_iotlb and not svm:
             device += ',device-iotlb=on'
         if caching_mode:
             device += ',caching-mode=on'

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from child_process import running
 from guest_channel import GuestChannel, GuestError
-from guest_machine import script_arguments
+from guest_machine import SVM_IOMMUS, script_arguments
 from report import Failure, last_lines
 
 LOGS = ('kernel.log', 'qemu.log', 'testpmd.log')
@@ -45,6 +45,12 @@ def add_options(parser, kernel, cpus, timeout, remark=''):
                         help='run this emulator instead of the one built here')
     parser.add_argument('--json', metavar='FILE', type=Path,
                         help='also write the figures to this file')
+
+
+def add_iommu_option(parser):
+    """Add an option for an IOMMU with shared virtual memory."""
+    parser.add_argument('--iommu', choices=SVM_IOMMUS, default='intel',
+                        help='the IOMMU (default intel)')
 
 
 def write_json(path, figures):

@@ -327,7 +327,7 @@ class SeriesTest(unittest.TestCase):
                 (('make', '--qemu'), ['scripts/demo', '--qemu=/nowhere'], {}),
                 (('make', '--qemu'), ['scripts/demo-ats'], {}),
                 (('1 to 1024',), ['scripts/demo', '--size=0'], {}),
-                (('contradict',), ['scripts/run-guest', '--iommu=amd',
+                (('contradict',), ['scripts/run-guest', '--iommu=virtio',
                                    '--svm'], {}),
                 (('make', '--qemu'), ['tests/bench/svm-device-bench'], {}),
                 (('make',), ['tests/bench/run-bench', 'atc'], {}),

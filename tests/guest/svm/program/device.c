@@ -44,8 +44,9 @@ void device_explain(int error)
 	case ENOSPC:
 		fprintf(stderr,
 "The kernel does not share address spaces with this device.  The IOMMU has to\n"
-"be able to (-device intel-iommu,svm=on, before the device), the kernel has to\n"
-"use it (intel_iommu=on); \"dmesg | grep DMAR\" tells more.\n");
+"be able to (-device intel-iommu,svm=on or -device amd-iommu,svm=on, before the\n"
+"device), the kernel has to use it (Intel: intel_iommu=on);\n"
+"\"dmesg | grep -e DMAR -e AMD-Vi\" tells more.\n");
 		break;
 	case ENOENT:
 		fprintf(stderr,
