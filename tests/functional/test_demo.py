@@ -41,11 +41,17 @@ class Demo(SvmGuestTest):
         self.assertEqual([one['invalidations'] for one in passes[1:]],
                          [0, mib << 20 >> 17])
 
-    def test_dsa(self):
-        said, figures = self.run_demo('demo-dsa', '--size=4')
+    def check_dsa(self, *options):
+        said, figures = self.run_demo('demo-dsa', '--size=4', *options)
         self.check_pages(figures['passes'], 4)
         for heading in ('no page there', 'page faults', 'memcpy()'):
             self.assertIn(heading, said)
+
+    def test_dsa(self):
+        self.check_dsa()
+
+    def test_dsa_amd(self):
+        self.check_dsa('--iommu=amd')
 
     def test_dsa_documentation(self):
         """The demo uses the commands in the documentation."""
@@ -56,12 +62,19 @@ class Demo(SvmGuestTest):
         for line in demo.ACCEL_CONFIG.format(size=16 << 20).splitlines():
             self.assertIn(f'  {line}\n', text)
 
-    def test_svm(self):
+    def check_svm(self, *options):
         picture = self.scratch_file('picture.svg')
-        _, figures = self.run_demo('demo', '--size=4', f'--picture={picture}')
+        _, figures = self.run_demo('demo', '--size=4', f'--picture={picture}',
+                                   *options)
         self.check_pages(figures['passes'], 4)
         with open(picture, encoding='utf-8') as file:
             self.assertIn('half taken back', file.read())
+
+    def test_svm(self):
+        self.check_svm()
+
+    def test_svm_amd(self):
+        self.check_svm('--iommu=amd')
 
     def test_ats(self):
         _, figures = self.run_demo('demo-ats', '--size=4', '--mode=ats')

@@ -79,17 +79,21 @@ def wanted_results(case):
 
 
 class Dsa(SvmGuestTest):
+    """The tests behind -device intel-iommu,svm=on; test_dsa_amd.py runs them
+    behind another IOMMU."""
 
     timeout = 900
+    iommu = 'intel'
 
     def start_dsa(self, script, devices=None, extra='', **options):
-        """Start a guest with intel-iommu,svm=on, one DSA and accel-config."""
+        """Start a guest with svm=on, one DSA and accel-config."""
         # On a busy host Linux calibrates the TSC wrongly: time runs too fast.
         return self.start_guest(
             'backports', PREPARE + script,
-            iommu_arguments(svm=True, extra=extra)
+            iommu_arguments(self.iommu, svm=True, extra=extra)
             + (dsa_arguments() if devices is None else devices),
-            dsa=True, memory='1G', append='tsc=unstable', **options)
+            dsa=True, memory='1G', append='tsc=unstable', iommu=self.iommu,
+            **options)
 
     def run_dsa(self, guest):
         """Run the script; return the counters of the device in the IOMMU,

@@ -19,6 +19,10 @@ SUMMARY = re.compile(r'dmatest: (\w+)-copy\d+: summary (\d+) tests, '
 
 
 class DsaKernel(SvmGuestTest):
+    """The tests behind -device intel-iommu,svm=on; test_dsa_amd.py runs them
+    behind another IOMMU."""
+
+    iommu = 'intel'
 
     def copy(self, queues, cpus=1, devices=(), iterations=100, threads=3,
              buffer=16384, **options):
@@ -55,7 +59,8 @@ class DsaKernel(SvmGuestTest):
         """Use dedicated and shared queues at the same time."""
         guest = self.copy((('dedicated', ''), ('shared', ''),
                            ('dedicated', 'block_on_fault=1')), cpus,
-                          iommu_arguments(svm=True), **options)
+                          iommu_arguments(self.iommu, svm=True),
+                          iommu=self.iommu, **options)
         self.assertEqual(self.value(guest, 'pasid'), '1')
 
     def test_pasid(self):
@@ -82,7 +87,8 @@ class DsaKernel(SvmGuestTest):
     def test_iommu_without_pasid(self):
         """An IOMMU with ATS, and strict unmapping: an invalidation for every
         copy."""
-        guest = self.copy((('dedicated', ''),), 2, iommu_arguments(),
+        guest = self.copy((('dedicated', ''),), 2,
+                          iommu_arguments(self.iommu), iommu=self.iommu,
                           append='iommu.strict=1')
         self.assertEqual(self.value(guest, 'pasid'), '0')
 

@@ -12,9 +12,6 @@ processes at the same time, and while the machine changes."""
 from svm_guest import SvmGuestTest
 from guest_machine import dsa_arguments, iommu_arguments
 
-# Kernel messages when a process dies while the device accesses its memory:
-# Linux removes the PASID entry first, and 7.x does not disable its faults.
-PROVOKED = r'handling fault status|fault reason 0x59'
 # Two queues of each mode, the second with page requests
 QUEUES = (('dedicated', 'block_on_fault=0'), ('dedicated', 'block_on_fault=1'),
           ('shared', 'block_on_fault=0'), ('shared', 'block_on_fault=1'))
@@ -65,8 +62,14 @@ BUSY = f'''
 
 
 class DsaSvm(SvmGuestTest):
+    """The cases behind -device intel-iommu,svm=on; test_dsa_amd.py runs them
+    behind another IOMMU."""
 
     timeout = 600
+    iommu = 'intel'
+    # Kernel messages when a process dies while the device accesses its memory:
+    # Linux removes the PASID entry first, and 7.x does not disable its faults.
+    provoked = r'handling fault status|fault reason 0x59'
 
     def start_dsa(self, script, devices=None, extra='', queues=QUEUES,
                   **options):
@@ -81,9 +84,10 @@ class DsaSvm(SvmGuestTest):
                 dsa_enable 0 0.0 0.1 0.2 0.3
             }}
             {script}
-            ''', iommu_arguments(svm=True, extra=extra)
+            ''', iommu_arguments(self.iommu, svm=True, extra=extra)
             + (dsa_arguments() if devices is None else devices),
-                                compiled=('dsa',), **options)
+                                compiled=('dsa',), iommu=self.iommu,
+                                **options)
 
     def check_cases(self, guest, expected):
         lines = guest.channel.lines
@@ -104,7 +108,7 @@ class DsaSvm(SvmGuestTest):
             dsa share /dev/dsa/wq0.0 /dev/dsa/wq0.1 /dev/dsa/wq0.2 \\
                 /dev/dsa/wq0.2 /dev/dsa/wq0.3 /dev/dsa/wq0.3
             ''', **options)
-        self.run_script(guest, provoked=PROVOKED)
+        self.run_script(guest, provoked=self.provoked)
         self.check_cases(guest, 4 * 12 + 1)
 
     def run_while_busy(self, change, times=1, questions=None, **options):
@@ -119,7 +123,7 @@ class DsaSvm(SvmGuestTest):
                 works || exit 1
             done
             ''', **options)
-        self.run_script(guest, questions, provoked=PROVOKED)
+        self.run_script(guest, questions, provoked=self.provoked)
         self.check_cases(guest, 4 * times)
 
     def test_end(self):
@@ -233,7 +237,7 @@ class DsaSvm(SvmGuestTest):
             dsa share /dev/dsa/wq0.0 /dev/dsa/wq0.1 /dev/dsa/wq0.2 \\
                 /dev/dsa/wq0.2 /dev/dsa/wq0.3 /dev/dsa/wq0.3
             ''', dsa_arguments(device_extra=',event-log=on'), queues=LOGGED)
-        lines = self.run_script(guest, provoked=PROVOKED)
+        lines = self.run_script(guest, provoked=self.provoked)
         self.check_cases(guest, 2 * (4 + 12) + 1)
         # Entries of completion records, batches and drains (DSA 5.8.1)
         for error in ('0x1a', '0x26', '0x27'):

@@ -21,15 +21,6 @@ DEVICE = f'/sys/bus/pci/devices/{ADDRESS}'
 # Kernel messages when a process dies while the device accesses its memory:
 # Linux removes the PASID entry first, and 7.x does not disable its faults.
 DIES_BUSY = r'handling fault status|fault reason 0x59'
-# Kernel messages in each case: about rejected requests, and about processes
-# that die.  They must not appear outside of these cases.
-PROVOKED = {
-    'beyond': r'Address is not canonical|Invalid page request',
-    'kernel': r'Page request in Privilege Mode|Invalid page request',
-    'exit': DIES_BUSY,
-    'exec': DIES_BUSY,
-    'killed': DIES_BUSY,
-}
 FOUR_LEVELS = 'max,la57=off'
 # Linux uses PASIDs only below ports that have Access Control Services.
 SWITCH = [
@@ -46,19 +37,36 @@ WAIT = 'wait_until 20 test -e /dev/svm && svm wait 20 || exit 1\n'
 
 
 class Svm(SvmGuestTest):
+    """The cases behind -device intel-iommu,svm=on; test_svm_amd.py runs them
+    behind another IOMMU."""
 
     timeout = 600
+    iommu = 'intel'
+    # Kernel messages in each case: about rejected requests, and about
+    # processes that die.  They must not appear outside of these cases.
+    provoked = {
+        'beyond': r'Address is not canonical|Invalid page request',
+        'kernel': r'Page request in Privilege Mode|Invalid page request',
+        'exit': DIES_BUSY,
+        'exec': DIES_BUSY,
+        'killed': DIES_BUSY,
+    }
+    # Kernel messages when the queue or log of page requests overflows
+    overflow = ('PRQ overflow detected', 'PRQ overflow cleared')
+    # The trace event of a request that the IOMMU blocks
+    blocked = 'vtd_dmar_fault'
 
     def start_svm(self, script, devices=None, extra='', append='',
                   **options):
-        """Start a guest with intel-iommu,svm=on and one svm device."""
+        """Start a guest with svm=on and one svm device."""
         options.setdefault('kernel', 'backports')
         options.setdefault('memory', '1G')
         return self.start_guest(
             script='svm_setup || exit 1\n' + script, svm=True,
             append=f'printk.devkmsg=on {append}',
-            devices=iommu_arguments(svm=True, extra=extra)
-            + (svm_arguments() if devices is None else devices), **options)
+            devices=iommu_arguments(self.iommu, svm=True, extra=extra)
+            + (svm_arguments() if devices is None else devices),
+            iommu=self.iommu, **options)
 
     def check_cases(self, guest, skipped=()):
         """Check that all cases passed but those that this machine skips."""
@@ -98,7 +106,7 @@ class Svm(SvmGuestTest):
             {WAIT} svm test malloc unmap exit
             ''',
             cpus=4, memory='2560M', append='hugepagesz=1G hugepages=1')
-        self.run_script(guest, provoked_in=PROVOKED)
+        self.run_script(guest, provoked_in=self.provoked)
         self.check_cases(guest)
         self.assertIn('No such device', '\n'.join(guest.channel.lines))
 
@@ -108,7 +116,7 @@ class Svm(SvmGuestTest):
         guest = self.start_svm(
             'svm test', devices=['-device', 'svm,addr=5'],
             extra=',intremap=off', cpus=1, cpu=FOUR_LEVELS)
-        self.run_script(guest, provoked_in=PROVOKED)
+        self.run_script(guest, provoked_in=self.provoked)
         self.check_cases(guest, skipped=('high', 'huge-1g'))
 
     def test_switch(self):
@@ -121,7 +129,7 @@ class Svm(SvmGuestTest):
             cat /tmp/other
             exit $status
             ''', devices=SWITCH)
-        self.run_script(guest, provoked_in=PROVOKED)
+        self.run_script(guest, provoked_in=self.provoked)
         self.check_cases(guest, skipped=('huge-1g',))
 
     def test_with_virtio_net(self):
@@ -140,7 +148,7 @@ class Svm(SvmGuestTest):
             ''', devices=svm_arguments()
             + backend.shared_memory('1G') + backend.chardev()
             + network_arguments(1, 'vhost-user,chardev=backend'))
-        lines = self.run_script(guest, provoked_in=PROVOKED)
+        lines = self.run_script(guest, provoked_in=self.provoked)
         self.check_cases(guest, skipped=('huge-1g',))
         self.assertTrue(int(self.value(guest, 'ats')) & 1 << 15)
         self.assertIn(', 0% packet loss', '\n'.join(lines))
@@ -230,10 +238,10 @@ class Svm(SvmGuestTest):
         trace = self.log_file('kexec-trace.log')
         guest.vm.add_args('-D', trace)
         for event in ('svm_*', 'pci_cfg_write', 'pci_ats_request_translation',
-                      'pci_pri_request_page', 'vtd_dmar_fault'):
+                      'pci_pri_request_page', self.blocked):
             guest.vm.add_args('-trace', event)
         guest.vm.launch()
-        self.run_script(guest, questions, provoked_in=PROVOKED)
+        self.run_script(guest, questions, provoked_in=self.provoked)
         self.check_cases(guest, skipped=('huge-1g',))
         self.assertEqual(guest.boots, 2)
         self.check_quiet(trace)
@@ -247,7 +255,7 @@ class Svm(SvmGuestTest):
             for event in events:
                 command = re.match(r'pci_cfg_write svm 01:00\.0 @0x4 <- '
                                    r'(0x[0-9a-f]+)', event)
-                if event.startswith('vtd_dmar_fault'):
+                if event.startswith(self.blocked):
                     self.assertEqual(switches, [True, False, True], event)
                 if command:
                     now = bool(int(command[1], 16) & 4)
@@ -276,7 +284,7 @@ class Svm(SvmGuestTest):
             [ $answer = loaded ] || ask load
             ''', append='nosoftlockup')  # time jumps with loadvm
         self.run_script(guest, self.snapshot_questions(guest),
-                        provoked_in=PROVOKED)
+                        provoked_in=self.provoked)
         self.check_cases(guest)
         answers = [line for line in guest.channel.lines
                    if line.startswith('answer=')]
@@ -372,25 +380,26 @@ class Svm(SvmGuestTest):
         """More page requests than the queue holds: the IOMMU responds to those
         that it drops (VT-d 7.4.1), Linux clears the overflow, and the device
         continues."""
-        guest = self.start_svm('''
+        messages = '\n'.join(f'wait_until 60 overflow "{message}" || exit 1'
+                             for message in self.overflow)
+        guest = self.start_svm(f'''
             svm busy 1 > /tmp/busy &
             wait_until 60 grep -q busy /tmp/busy || exit 1
             ask x-flood=20000
             # The log shows a message after the next one has begun.
-            overflow() {
+            overflow() {{
                 echo '<7>svm: look' > /dev/kmsg
-                dmesg | grep -q "PRQ overflow $1"
-            }
-            wait_until 60 overflow detected || exit 1
-            wait_until 60 overflow cleared || exit 1
-            kill -0 $! || { cat /tmp/busy; exit 1; }
+                dmesg | grep -q "$1"
+            }}
+            {messages}
+            kill -0 $! || {{ cat /tmp/busy; exit 1; }}
             provoke begin killed
             kill $!; wait $!
             provoke end killed
             svm test malloc unmap exit
             ''')
         self.run_script(guest, self.injections(guest, 'x-flood=20000'),
-                        provoked_in=PROVOKED)
+                        provoked_in=self.provoked)
         self.check_cases(guest)
 
     def test_stale_translation(self):
@@ -427,7 +436,8 @@ class Svm(SvmGuestTest):
             modprobe svm
             svm test 2>&1 && exit 1
             echo status=$?
-            ''', devices + svm_arguments(), svm=True, memory=memory, cpus=1)
+            ''', devices + svm_arguments(), svm=True, memory=memory, cpus=1,
+                                 iommu=self.iommu)
         self.run_script(guest)
         self.assertEqual(self.value(guest, 'status'), '2')
         return ' '.join(guest.channel.lines)
@@ -435,12 +445,13 @@ class Svm(SvmGuestTest):
     def test_kernel_without_svm(self):
         """The kernel of Debian 13 returns EOPNOTSUPP (CVE-2025-71089)."""
         self.assertIn('refuses to share an address space', self.refusal(
-            'trixie', iommu_arguments(svm=True)))
+            'trixie', iommu_arguments(self.iommu, svm=True)))
 
     def test_iommu_without_svm(self):
         """An IOMMU without shared virtual memory."""
-        self.assertIn('-device intel-iommu,svm=on', self.refusal(
-            'backports', iommu_arguments()))
+        device, = iommu_arguments(self.iommu, svm=True)[1:]
+        self.assertIn(f'-device {device}', self.refusal(
+            'backports', iommu_arguments(self.iommu)))
 
 
 if __name__ == '__main__':
