@@ -14,10 +14,13 @@
 
 #include "amd_iommu.h"
 
-/* Limits of guest translation, as amdvi_extended_feature_register() announces them */
+/*
+ * Limits of guest translation, as amdvi_extended_feature_register() announces
+ * them
+ */
 #define AMDVI_SVM_MAX_GLX           2   /* GCR3 tables of three levels */
 #define AMDVI_SVM_MAX_GUEST_LEVELS  5
-#define AMDVI_SVM_PASID_BITS        20
+#define AMDVI_SVM_PASID_BITS        16  /* Linux stops if there are more */
 
 /**
  * amdvi_svm_decide_config: enable the properties that svm=on requires

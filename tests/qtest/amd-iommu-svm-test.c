@@ -10,10 +10,12 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bitops.h"
 #include "qemu/bswap.h"
 #include "libqtest.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/pci/pci_ids.h"
+#include "libqos/amdvi.h"
 #include "libqos/fw_cfg.h"
 #include "libqos/pci-ats-testdev.h"
 
@@ -126,10 +128,22 @@ static void test_ioapic_off(void)
     qtest_quit(qts);
 }
 
+/* PASmax (EFR, MMIO 0030h): Linux has a BUG_ON() for more than 16 bits. */
+static void test_pasid_bits(void)
+{
+    QTestState *qts = qtest_init("-M q35 -nodefaults "
+                                 "-device amd-iommu,svm=on");
+    uint64_t efr = qtest_readq(qts, AMDVI_BASE_ADDR + AMDVI_MMIO_EXT_FEATURES);
+
+    g_assert_cmpuint(extract64(efr, 32, 5) + 1, ==, 16);
+    qtest_quit(qts);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/amd-iommu/svm/ioapic", test_ioapic);
     qtest_add_func("/amd-iommu/svm/ioapic-off", test_ioapic_off);
+    qtest_add_func("/amd-iommu/svm/pasid-bits", test_pasid_bits);
     return g_test_run();
 }
