@@ -11,7 +11,6 @@
 #include "qemu/main-loop.h"
 #include "qemu/thread.h"
 #include "amd_iommu_event.h"
-#include "amd_iommu_ppr.h"
 #include "trace.h"
 
 /* Events of threads that can wait for the main loop */
@@ -208,10 +207,6 @@ void amdvi_event_log(AMDVIState *s, uint64_t lo, uint64_t hi, bool abort)
 /* INVALID_DEVICE_REQUEST */
 #define EVENT_TYPE_SHIFT            57
 
-/* INVALID_PPR_REQUEST: where Linux's driver reads them */
-#define EVENT_PPR_RX    (1ULL << 48)
-#define EVENT_PPR_GN    (1ULL << 57)
-
 /* ILLEGAL_DEV_TABLE_ENTRY: bits 1:0 of the address are reserved */
 #define ILLEGAL_DTE_ADDR_MASK       (~0x3ULL)
 
@@ -306,13 +301,4 @@ void amdvi_event_invalid_request(AMDVIState *s, const AMDVIPageFault *fault,
                     fault->devid | pasid(fault) |
                     flag(fault->translation, EVENT_TR) |
                     (uint64_t)type << EVENT_TYPE_SHIFT, fault->addr, false);
-}
-
-void amdvi_event_invalid_ppr(AMDVIState *s, uint16_t devid, uint32_t pasid,
-                             uint16_t tag, hwaddr addr)
-{
-    amdvi_event_log(s, event_code(AMDVI_EVENT_INVALID_PPR_REQUEST) |
-                    amdvi_ppr_source(devid, pasid, tag) | EVENT_PPR_RX |
-                    flag(pasid != PCI_NO_PASID, EVENT_PPR_GN),
-                    AMDVI_PPR_ADDR(addr), false);
 }

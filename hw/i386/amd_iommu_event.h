@@ -192,19 +192,4 @@ void amdvi_event_command_error(AMDVIState *s, hwaddr command);
 void amdvi_event_invalid_request(AMDVIState *s, const AMDVIPageFault *fault,
                                  AMDVIInvalidRequest type);
 
-/**
- * amdvi_event_invalid_ppr: log INVALID_PPR_REQUEST (2.5.10)
- *
- * The event has RX set, so that software does not respond to the request: the
- * IOMMU responds to the group.
- *
- * @s: the IOMMU
- * @devid: DeviceID
- * @pasid: PASID of the request, or PCI_NO_PASID
- * @tag: PRG index, and AMDVI_PPR_TAG_LAST for the last request of a group
- * @addr: address of the request
- */
-void amdvi_event_invalid_ppr(AMDVIState *s, uint16_t devid, uint32_t pasid,
-                             uint16_t tag, hwaddr addr);
-
 #endif

@@ -24,6 +24,10 @@
 #define TAG_PRGI(tag)   extract32(tag, 0, 9)
 #define TAG_CODE(tag)   extract32(tag, 12, 4)
 
+/* INVALID_PPR_REQUEST: where Linux's driver reads these flags (2.5.10) */
+#define EVENT_RX        (1ULL << 48)
+#define EVENT_GN        (1ULL << 57)
+
 /* PCIe 5.0, 10.4.2.1; other codes than these mean failure */
 #define CODE_SUCCESS    0x0
 #define CODE_INVALID    0x1
@@ -93,10 +97,17 @@ static void build_entry(const PageRequest *rq, uint64_t entry[2])
     entry[1] = AMDVI_PPR_ADDR(rq->addr);
 }
 
+/*
+ * Logs INVALID_PPR_REQUEST (2.5.10).  RX tells software not to respond to the
+ * request, since the IOMMU does so.
+ */
 static void report_invalid(const PageRequest *rq)
 {
-    amdvi_event_invalid_ppr(rq->s, rq->devid, rq->pasid, request_tag(rq),
-                            rq->addr);
+    uint64_t lo = (uint64_t)AMDVI_EVENT_INVALID_PPR_REQUEST << 48 |
+                  amdvi_ppr_source(rq->devid, rq->pasid, request_tag(rq)) |
+                  EVENT_RX | (rq->pasid != PCI_NO_PASID ? EVENT_GN : 0);
+
+    amdvi_event_log(rq->s, lo, AMDVI_PPR_ADDR(rq->addr), false);
 }
 
 /*

@@ -16,8 +16,8 @@
 #include "amd_iommu_vmstate.h"
 
 /*
- * The registers that are saved, except those of the PPR log.  A write of a base register clears the pointers
- * of its buffer or log, so that it precedes them.
+ * The registers that are saved, except those of the PPR log.  A write of a base
+ * register clears the pointers of its buffer or log, so that it precedes them.
  */
 static const uint16_t saved[] = {
     AMDVI_MMIO_EXT_FEATURES,

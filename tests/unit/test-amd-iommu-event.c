@@ -285,20 +285,6 @@ static void test_invalid_request(void **state)
            plain.addr, false);
 }
 
-/*
- * 2.5.10: INVALID_PPR_REQUEST.  The PASID is elsewhere than in other events,
- * and RX says that the IOMMU responds, as Linux's amd_iommu_report_ppr_err()
- * reads the event.
- */
-static void test_invalid_ppr(void **state)
-{
-    amdvi_event_invalid_ppr(iommu, 0xbeef, 0xa1234, 0x355, 0x123456789abc);
-    expect(9ull << 60 | 1ull << 57 | 1ull << 48 | 0xaull << 42 |
-           0x355ull << 32 | 0x1234beef, 0x123456789000, false);
-    amdvi_event_invalid_ppr(iommu, 0xbeef, PCI_NO_PASID, 0x1ff, 0x1000);
-    expect(9ull << 60 | 1ull << 48 | 0x1ffull << 32 | 0xbeef, 0x1000, false);
-}
-
 /* ---- Events of threads ---- */
 
 static void *event_thread(void *opaque)
@@ -468,7 +454,6 @@ int main(void)
         TEST(test_table_errors),
         TEST(test_commands),
         TEST(test_invalid_request),
-        TEST(test_invalid_ppr),
         TEST(test_thread_order),
         TEST(test_thread_many),
         TEST(test_thread_reset),
