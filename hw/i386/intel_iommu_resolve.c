@@ -287,7 +287,7 @@ static bool pasid_entry_rsvd(const Lookup *l)
 }
 
 /* PGTT, and whether it is supported (SPT.4.2) */
-static bool pasid_entry_type(const Lookup *l, VTDWalkType *type)
+static bool pasid_entry_type(const Lookup *l, uint8_t *type)
 {
     uint64_t ecap = l->r->s->ecap;
 

@@ -78,6 +78,12 @@ typedef struct VTDTarget {
     VTDWalkConfig walk;
 } VTDTarget;
 
+/*
+ * Callers of vtd_resolve() have one on the stack, where -ftrivial-auto-var-init
+ * clears it.  For a larger one, GCC emits REP STOS, which is much slower.
+ */
+QEMU_BUILD_BUG_ON(sizeof(VTDTarget) > 80);
+
 /* Number of targets in the cache; a power of two */
 #define VTD_TARGET_CACHE_SIZE   1024
 

@@ -80,7 +80,7 @@ typedef struct VTDWalkReasons {
 /**
  * struct VTDWalkConfig: which tables to walk, and by which rules
  *
- * @type: kind of translation
+ * @type: kind of translation, a VTDWalkType
  * @fs_levels: 4 or 5
  * @ss_levels: 3, 4 or 5
  * @ss_width: width of a second-stage input address in bits, at most 57
@@ -97,7 +97,7 @@ typedef struct VTDWalkReasons {
  * @reasons: fault reasons of the translation table mode
  */
 typedef struct VTDWalkConfig {
-    VTDWalkType type;
+    uint8_t type;
     uint8_t fs_levels;
     uint8_t ss_levels;
     uint8_t ss_width;
