@@ -44,7 +44,6 @@ static const struct {
       { COMMAND(INVAL_AMDVI_PAGES), 0x7ffffffffffff001 } },
     { "INVALIDATE_INTERRUPT_TABLE", { COMMAND(INVAL_INTR_TABLE) } },
     { "INVALIDATE_IOMMU_ALL", { COMMAND(INVAL_AMDVI_ALL) } },
-    { "not a command", { UINT64_MAX, UINT64_MAX } },
 };
 
 static QTestState *qts;
