@@ -8,7 +8,6 @@
 
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
-#include "qemu/thread.h"
 #include "hw/pci/pci_bus.h"
 #include "intel_iommu_internal.h"
 #include "intel_iommu_fault.h"
@@ -196,63 +195,28 @@ typedef struct VTDFaultRecord {
     uint64_t lo;
 } VTDFaultRecord;
 
-struct VTDFaultQueue {
-    IntelIOMMUState *s;
-    QEMUBH *bh;
-    QemuMutex lock;
-    /* Protected by @lock */
-    unsigned n;
-    VTDFaultRecord record[VTD_FAULT_QUEUE_SIZE];
-};
-
-static void vtd_fault_bh(void *opaque)
+static void vtd_fault_handle(void *opaque, const void *event)
 {
-    VTDFaultQueue *queue = opaque;
-    VTDFaultRecord record[VTD_FAULT_QUEUE_SIZE];
-    unsigned n;
+    const VTDFaultRecord *record = event;
 
-    WITH_QEMU_LOCK_GUARD(&queue->lock) {
-        n = queue->n;
-        memcpy(record, queue->record, n * sizeof(record[0]));
-        queue->n = 0;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        vtd_record_fault(queue->s, record[i].sid, record[i].hi, record[i].lo);
-    }
+    vtd_record_fault(opaque, record->sid, record->hi, record->lo);
 }
 
-VTDFaultQueue *vtd_fault_queue_new(IntelIOMMUState *s)
+BHQueue *vtd_fault_queue_new(IntelIOMMUState *s)
 {
-    VTDFaultQueue *queue = g_new0(VTDFaultQueue, 1);
-
-    queue->s = s;
-    queue->bh = qemu_bh_new(vtd_fault_bh, queue);
-    qemu_mutex_init(&queue->lock);
-    return queue;
-}
-
-void vtd_fault_queue_clear(VTDFaultQueue *queue)
-{
-    QEMU_LOCK_GUARD(&queue->lock);
-    queue->n = 0;
+    return bh_queue_new(sizeof(VTDFaultRecord), VTD_FAULT_QUEUE_SIZE,
+                        vtd_fault_handle, s, NULL);
 }
 
 void vtd_fault_log(IntelIOMMUState *s, uint16_t sid, uint64_t hi, uint64_t lo)
 {
-    VTDFaultQueue *queue = s->fault_queue;
+    const VTDFaultRecord record = { sid, hi, lo };
 
     if (bql_locked()) {
         vtd_record_fault(s, sid, hi, lo);
-        return;
+    } else if (!bh_queue_put(s->fault_queue, &record)) {
+        trace_vtd_fault_dropped(sid);
     }
-    WITH_QEMU_LOCK_GUARD(&queue->lock) {
-        if (queue->n == VTD_FAULT_QUEUE_SIZE) {
-            trace_vtd_fault_dropped(sid);
-            return;
-        }
-        queue->record[queue->n++] = (VTDFaultRecord) { sid, hi, lo };
-    }
-    qemu_bh_schedule(queue->bh);
 }
 
 /* T1, T2 and AT (11.4.7.6) */

@@ -109,16 +109,7 @@ const VTDWalkReasons *vtd_walk_reasons(bool scalable);
  *
  * Returns: the queue, empty; it lives as long as the IOMMU
  */
-VTDFaultQueue *vtd_fault_queue_new(IntelIOMMUState *s);
-
-/**
- * vtd_fault_queue_clear: drop faults that have not been recorded yet
- *
- * Part of reset.
- *
- * @queue: the queue
- */
-void vtd_fault_queue_clear(VTDFaultQueue *queue);
+BHQueue *vtd_fault_queue_new(IntelIOMMUState *s);
 
 /**
  * vtd_fault_log: record a fault in the fault recording registers (7.2.1)

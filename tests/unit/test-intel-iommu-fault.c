@@ -96,7 +96,7 @@ static void test_overflow(void **state)
 static void test_reset(void **state)
 {
     log_in_thread(3);
-    vtd_fault_queue_clear(iommu->fault_queue);
+    bh_queue_clear(iommu->fault_queue);
     run_main_loop();
     assert_int_equal(recorded, 0);
 }
