@@ -190,9 +190,12 @@ static void svm_demo_run(SVMDemoState *s, unsigned flags)
     if (op->options & SVM_DEMO_OPTION_PRIV) {
         flags |= PCI_ATS_DMA_PRIV;
     }
+    if (!(op->options & SVM_DEMO_OPTION_UNTRANSLATED)) {
+        flags |= PCI_ATS_DMA_TRANSLATED_ONLY;
+    }
     pci_ats_dma_submit(s->dma, &(PCIATSDMATransfer) {
         .pasid = op->pasid,
-        .flags = flags | PCI_ATS_DMA_TRANSLATED_ONLY,
+        .flags = flags,
         .num_ranges = 1,
         .range = {
             { op->addr + op->pos,

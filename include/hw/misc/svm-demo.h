@@ -35,7 +35,8 @@
 #define SVM_DEMO_RESULT_ERROR    1
 
 /* OPTIONS */
-#define SVM_DEMO_OPTION_PRIV     (1ULL << 0)
+#define SVM_DEMO_OPTION_PRIV             (1ULL << 0)
+#define SVM_DEMO_OPTION_UNTRANSLATED     (1ULL << 1)
 
 /* PASID */
 #define SVM_DEMO_PASID_NONE      (1u << 20)
