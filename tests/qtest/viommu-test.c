@@ -1,5 +1,5 @@
 /*
- * QTest testcase for invalid requests to virtio-iommu
+ * QTest testcase for virtio-iommu: invalid requests, and requests of threads
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -12,6 +12,8 @@
 #include "libqtest.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "standard-headers/linux/virtio_iommu.h"
+#include "standard-headers/linux/virtio_pci.h"
+#include "standard-headers/linux/virtio_ring.h"
 #include "libqos/malloc-pc.h"
 #include "libqos/pci-ats-testdev.h"
 #include "libqos/viommu.h"
@@ -254,6 +256,190 @@ static void test_migrate_renumbered(void)
     fixture_stop(&f);
 }
 
+/* ---- Requests of a thread of the device, without the BQL ---- */
+
+static int64_t thread_command(Fixture *f, unsigned command, uint64_t iova)
+{
+    return qatd_command(&f->dev, command, QATD_NO_PASID, iova, 8,
+                        ATD_FLAG_THREAD);
+}
+
+/* Check that the device reads @value at @iova, in a thread */
+static void expect_read(Fixture *f, unsigned command, uint64_t iova,
+                        uint64_t value)
+{
+    qtest_writeq(f->qts, f->dev.data, 0);
+    g_assert_cmpint(thread_command(f, command, iova), ==, 0);
+    g_assert_cmphex(qtest_readq(f->qts, f->dev.data), ==, value);
+}
+
+/* 5.13.6.5: a thread uses mappings, by itself and through the DMA engine */
+static void test_thread_mapped(void)
+{
+    Fixture f;
+
+    fixture_start(&f, ON_ROOT_BUS, DEVICE);
+    qtest_writeq(f.qts, f.pages, MARK);
+    attach(&f, DEVICE);
+    map_page(&f, f.pages);
+    expect_read(&f, ATD_CMD_DMA_READ, IOVA, MARK);
+    expect_read(&f, ATD_CMD_SVM_READ, IOVA, MARK);
+
+    qtest_writeq(f.qts, f.dev.data, 5);
+    g_assert_cmpint(thread_command(&f, ATD_CMD_DMA_WRITE, IOVA + 8), ==, 0);
+    g_assert_cmpint(thread_command(&f, ATD_CMD_SVM_WRITE, IOVA + 16), ==, 0);
+    g_assert_cmphex(qtest_readq(f.qts, f.pages + 8), ==, 5);
+    g_assert_cmphex(qtest_readq(f.qts, f.pages + 16), ==, 5);
+    fixture_stop(&f);
+}
+
+/* 5.13.6: a thread bypasses the IOMMU without a domain, if bypass is set */
+static void test_thread_bypass(void)
+{
+    Fixture f;
+
+    fixture_start(&f, ON_ROOT_BUS, DEVICE);
+    qtest_writeq(f.qts, f.pages, MARK);
+    expect_read(&f, ATD_CMD_DMA_READ, f.pages, MARK);
+    expect_read(&f, ATD_CMD_SVM_READ, f.pages, MARK);
+
+    qviommu_add_event_buffer(&f.iommu);
+    qviommu_set_bypass(&f.iommu, false);
+    g_assert_cmpint(thread_command(&f, ATD_CMD_SVM_READ, f.pages), <, 0);
+    qviommu_expect_fault(&f.iommu, VIRTIO_IOMMU_FAULT_R_UNKNOWN,
+                         VIRTIO_IOMMU_FAULT_F_ADDRESS, DEVICE, f.pages);
+    qviommu_set_bypass(&f.iommu, true);
+    expect_read(&f, ATD_CMD_SVM_READ, f.pages, MARK);
+    fixture_stop(&f);
+}
+
+/* 5.13.6.9: the fault of a thread is reported */
+static void test_thread_fault(void)
+{
+    static const unsigned commands[] = { ATD_CMD_DMA_READ, ATD_CMD_SVM_READ };
+    Fixture f;
+
+    fixture_start(&f, ON_ROOT_BUS, DEVICE);
+    attach(&f, DEVICE);
+    map_page(&f, f.pages);
+    for (int i = 0; i < ARRAY_SIZE(commands); i++) {
+        qviommu_add_event_buffer(&f.iommu);
+        g_assert_cmpint(thread_command(&f, commands[i], IOVA + PAGE), !=, 0);
+        qviommu_expect_fault(&f.iommu, VIRTIO_IOMMU_FAULT_R_MAPPING,
+                             VIRTIO_IOMMU_FAULT_F_ADDRESS, DEVICE,
+                             IOVA + PAGE);
+    }
+    /* Nothing else is reported. */
+    qviommu_add_event_buffer(&f.iommu);
+    expect_read(&f, ATD_CMD_SVM_READ, IOVA, 0);
+    g_usleep(10000);
+    g_assert_false(qviommu_has_event(&f.iommu));
+    fixture_stop(&f);
+}
+
+/*
+ * 5.13.6.9: more faults than buffers.  Those without a buffer are dropped, and
+ * a later one with a buffer is reported.
+ */
+static void test_thread_fault_flood(void)
+{
+    Fixture f;
+
+    fixture_start(&f, ON_ROOT_BUS, DEVICE);
+    attach(&f, DEVICE);
+    for (unsigned i = 0; i < 300; i++) {
+        g_assert_cmpint(thread_command(&f, ATD_CMD_DMA_READ, IOVA), !=, 0);
+    }
+    /* The main loop takes the faults of the thread out of their queue. */
+    g_usleep(10000);
+    qviommu_add_event_buffer(&f.iommu);
+    g_assert_cmpint(thread_command(&f, ATD_CMD_DMA_READ, IOVA + PAGE), !=, 0);
+    qviommu_expect_fault(&f.iommu, VIRTIO_IOMMU_FAULT_R_MAPPING,
+                         VIRTIO_IOMMU_FAULT_F_ADDRESS, DEVICE, IOVA + PAGE);
+    fixture_stop(&f);
+}
+
+static void common_writel(QVirtioPCIDevice *dev, size_t reg, uint32_t val)
+{
+    qpci_io_writel(dev->pdev, dev->bar, dev->common_cfg_offset + reg, val);
+}
+
+static void common_writew(QVirtioPCIDevice *dev, size_t reg, uint16_t val)
+{
+    qpci_io_writew(dev->pdev, dev->bar, dev->common_cfg_offset + reg, val);
+}
+
+/*
+ * Place the used ring of the event queue at configuration space of the device:
+ * the id of the first element, which is 0, goes to the Command register.
+ */
+static void aim_event_at_device(Fixture *f)
+{
+    QVirtioPCIDevice *dev = f->iommu.dev;
+
+    common_writew(dev, offsetof(struct virtio_pci_common_cfg, queue_select), 1);
+    common_writel(dev, offsetof(struct virtio_pci_common_cfg, queue_used_lo),
+                  qecam_address(DEVICE, PCI_COMMAND) -
+                  offsetof(struct vring_used, ring));
+    common_writel(dev, offsetof(struct virtio_pci_common_cfg, queue_used_hi),
+                  0);
+    common_writew(dev, offsetof(struct virtio_pci_common_cfg, queue_enable), 1);
+}
+
+/*
+ * A write that disables bus mastering returns when the device has no request in
+ * progress (PCIe 5.0, 7.5.1.1.3), including the one that has faulted.
+ */
+static void check_report_to_device(uint64_t flags)
+{
+    Fixture f;
+
+    fixture_start(&f, ON_ROOT_BUS, DEVICE);
+    attach(&f, DEVICE);
+    qviommu_add_event_buffer(&f.iommu);
+    aim_event_at_device(&f);
+    qatd_start(&f.dev, ATD_CMD_SVM_READ, QATD_NO_PASID, IOVA, 8, flags);
+    while (qecam_readw(f.qts, DEVICE, PCI_COMMAND) & PCI_COMMAND_MASTER) {
+        g_usleep(100);
+    }
+    fixture_stop(&f);
+}
+
+static void test_report_to_device(void)
+{
+    check_report_to_device(0);
+}
+
+static void test_thread_report_to_device(void)
+{
+    check_report_to_device(ATD_FLAG_THREAD);
+}
+
+/* The guest changes everything that a thread uses at that time */
+static void test_thread_changes(void)
+{
+    Fixture f;
+
+    fixture_start(&f, ON_ROOT_BUS, DEVICE);
+    attach(&f, DEVICE);
+    map_page(&f, f.pages);
+    for (unsigned i = 0; i < 100; i++) {
+        qatd_write(&f.dev, ATD_REPEAT, 2000);
+        qatd_start(&f.dev, i % 2 ? ATD_CMD_DMA_WRITE : ATD_CMD_SVM_WRITE,
+                   QATD_NO_PASID, IOVA, PAGE, ATD_FLAG_THREAD);
+        qviommu_unmap(&f.iommu, DOMAIN, IOVA, IOVA + PAGE - 1);
+        qviommu_detach(&f.iommu, DOMAIN, DEVICE);
+        qviommu_set_bypass(&f.iommu, i % 3);
+        attach(&f, DEVICE);
+        map_page(&f, f.pages + (i % 3) * PAGE);
+        qatd_wait(&f.dev);
+    }
+    qatd_write(&f.dev, ATD_REPEAT, 0);
+    qtest_writeq(f.qts, f.pages, MARK);
+    expect_read(&f, ATD_CMD_SVM_READ, IOVA, MARK);
+    fixture_stop(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -267,5 +453,13 @@ int main(int argc, char **argv)
     qtest_add_func("/viommu/translate/renumber", test_renumber_attached);
     qtest_add_func("/viommu/migrate/below-port", test_migrate_below_port);
     qtest_add_func("/viommu/migrate/renumbered", test_migrate_renumbered);
+    qtest_add_func("/viommu/thread/mapped", test_thread_mapped);
+    qtest_add_func("/viommu/thread/bypass", test_thread_bypass);
+    qtest_add_func("/viommu/thread/fault", test_thread_fault);
+    qtest_add_func("/viommu/thread/fault-flood", test_thread_fault_flood);
+    qtest_add_func("/viommu/thread/changes", test_thread_changes);
+    qtest_add_func("/viommu/thread/report-to-device",
+                   test_thread_report_to_device);
+    qtest_add_func("/viommu/report-to-device", test_report_to_device);
     return g_test_run();
 }

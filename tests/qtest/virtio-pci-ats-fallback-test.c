@@ -448,6 +448,53 @@ static void test_range_viommu_all(void)
     ats_guest_free(g);
 }
 
+/*
+ * A miss prefetches the buffers in the rings, and an invalidation drops only
+ * what has been unmapped (docs/devel/vhost-user-iotlb.rst)
+ */
+static void test_prefetch_viommu(void)
+{
+    const uint64_t buffers = 0x50000000, other = 0x60000000;
+    AtsGuest *g;
+    VirtioIommu vi;
+    QVirtQueue *rx;
+
+    if (skip_viommu()) {
+        return;
+    }
+
+    g = ats_guest_new("-device virtio-iommu-pci,addr=5.0 ", 1);
+    viommu_setup(g, &vi);
+    viommu_map(g, &vi, 0, 0, ATS_RAM_SIZE);
+    viommu_map(g, &vi, ATS_IOVA, g->page, SIZE_4K);
+    viommu_map(g, &vi, other, g->page, SIZE_4K);
+    for (int i = 0; i < 3; i++) {
+        viommu_map(g, &vi, buffers + i * SIZE_2M,
+                   guest_alloc(&g->alloc, SIZE_4K), SIZE_4K);
+    }
+    ats_driver_start(g);
+    rx = g->vqs->pdata[0];
+    for (int i = 0; i < 2; i++) {
+        uint32_t head = qvirtqueue_add(g->qts, rx, buffers + i * SIZE_2M,
+                                       SIZE_4K, true, false);
+
+        qvirtqueue_kick(g->qts, &g->dev->vdev, rx, head);
+    }
+    ats_fetch(g);
+    /* The answers to the second miss follow those to the first one. */
+    g_assert_cmphex(qvhost_user_iotlb_fetch(g->be, other), ==, g->page);
+    g_assert_true(qvhost_user_iotlb_has(g->be, buffers));
+    g_assert_true(qvhost_user_iotlb_has(g->be, buffers + SIZE_2M));
+    /* This buffer is in no ring. */
+    g_assert_false(qvhost_user_iotlb_has(g->be, buffers + 2 * SIZE_2M));
+
+    viommu_unmap(g, &vi, buffers, SIZE_4K);
+    g_assert_false(qvhost_user_iotlb_has(g->be, buffers));
+    g_assert_true(qvhost_user_iotlb_has(g->be, buffers + SIZE_2M));
+    viommu_free(g, &vi);
+    ats_guest_free(g);
+}
+
 /* No IOMMU: the back-end uses guest physical addresses and no IOTLB */
 static void test_fallback_none(void)
 {
@@ -474,6 +521,8 @@ int main(int argc, char **argv)
                    test_fallback_amdvi_slices);
     qtest_add_func("/virtio-pci-ats/fallback/virtio-iommu",
                    test_fallback_viommu);
+    qtest_add_func("/virtio-pci-ats/prefetch/virtio-iommu",
+                   test_prefetch_viommu);
     qtest_add_func("/virtio-pci-ats/fallback/none", test_fallback_none);
 
     return g_test_run();

@@ -1,5 +1,5 @@
 /*
- * libqos driver for virtio-iommu, requests only
+ * libqos driver for virtio-iommu
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -20,6 +20,12 @@ typedef struct QViommu {
     QPCIBus *pci;
     QVirtioPCIDevice *dev;
     QVirtQueue *vq;
+    QVirtQueue *events;
+    uint64_t event;             /* the buffer of qviommu_add_event_buffer() */
+    /* Arguments of qviommu_on_completion() */
+    const uint8_t *ram;
+    void (*completed)(void *opaque);
+    void *opaque;
 } QViommu;
 
 /**
@@ -37,6 +43,23 @@ void qviommu_init(QViommu *v, QTestState *qts, QGuestAllocator *alloc,
  * @v: the driver
  */
 void qviommu_cleanup(QViommu *v);
+
+/**
+ * qviommu_restart() - start the driver again, after the test has reset the
+ * device
+ * @v: the driver
+ */
+void qviommu_restart(QViommu *v);
+
+/**
+ * qviommu_on_completion() - call a function at the end of each request
+ * @v: the driver
+ * @ram: guest memory, which the test has mapped, at guest physical address 0
+ * @completed: called as soon as the device has completed a request; or NULL
+ * @opaque: argument of @completed
+ */
+void qviommu_on_completion(QViommu *v, const uint8_t *ram,
+                           void (*completed)(void *opaque), void *opaque);
 
 /**
  * qviommu_attach() - send an ATTACH request (5.13.6.3)
@@ -76,5 +99,39 @@ uint8_t qviommu_map(QViommu *v, uint32_t domain, uint64_t start, uint64_t end,
  */
 uint8_t qviommu_unmap(QViommu *v, uint32_t domain, uint64_t start,
                       uint64_t end);
+
+/**
+ * qviommu_set_bypass() - write the field bypass of configuration space (5.13.4)
+ * @v: the driver
+ * @bypass: whether endpoints without a domain bypass the IOMMU
+ */
+void qviommu_set_bypass(QViommu *v, bool bypass);
+
+/**
+ * qviommu_add_event_buffer() - provide a buffer for the next event
+ * @v: the driver, whose previous buffer has been used
+ */
+void qviommu_add_event_buffer(QViommu *v);
+
+/**
+ * qviommu_has_event() - check for an event
+ * @v: the driver, with a buffer for events
+ *
+ * Returns: whether the IOMMU has used the buffer.
+ */
+bool qviommu_has_event(QViommu *v);
+
+/**
+ * qviommu_expect_fault() - wait for the report of a fault (5.13.6.9)
+ * @v: the driver, with a buffer for events
+ * @reason: expected reason, VIRTIO_IOMMU_FAULT_R_*
+ * @flags: expected flags, VIRTIO_IOMMU_FAULT_F_*
+ * @endpoint: expected endpoint
+ * @address: expected address
+ *
+ * The test fails after 30 seconds.  Uses up the buffer.
+ */
+void qviommu_expect_fault(QViommu *v, uint8_t reason, uint32_t flags,
+                          uint32_t endpoint, uint64_t address);
 
 #endif
