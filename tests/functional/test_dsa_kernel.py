@@ -35,6 +35,8 @@ class DsaKernel(SvmGuestTest):
             {configure}
             dsa_enable 0 {numbers} || exit 1
             dmesg | grep -q 'No in-kernel DMA with PASID'; echo pasid=$?
+            cd -P /sys/bus/dsa/devices/dsa0
+            echo "domain=$(cat ../iommu_group/type 2> /dev/null)"
             modprobe dmatest iterations={iterations} timeout=60000 \\
                 threads_per_chan={threads} test_buf_size={buffer} run=1
             all_done() {{
@@ -91,6 +93,14 @@ class DsaKernel(SvmGuestTest):
                           iommu_arguments(self.iommu), iommu=self.iommu,
                           append='iommu.strict=1')
         self.assertEqual(self.value(guest, 'pasid'), '0')
+
+    def test_virtio_iommu(self):
+        """An IOMMU without ATS, and strict unmapping: an unmap request for
+        every copy."""
+        guest = self.copy((('dedicated', ''), ('dedicated', '')), 2,
+                          iommu_arguments('virtio'), append='iommu.strict=1')
+        self.assertEqual(self.value(guest, 'pasid'), '0')
+        self.assertEqual(self.value(guest, 'domain'), 'DMA')
 
 
 if __name__ == '__main__':
