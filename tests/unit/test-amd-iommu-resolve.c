@@ -1,0 +1,424 @@
+/*
+ * Unit tests of the lookup of AMD-Vi tables for a request, also by threads
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The tests run hw/i386/amd_iommu_resolve.c and the code that uses it, with a
+ * device table, GCR3 tables and page tables in guest memory.
+ *
+ * Section numbers are those of the AMD I/O Virtualization Technology (IOMMU)
+ * Specification, 48882, revision 3.00.
+ */
+
+#include "qemu/osdep.h"
+#include <setjmp.h>
+#include <cmocka.h>
+#include "qemu/atomic.h"
+#include "qemu/bswap.h"
+#include "qemu/rcu.h"
+#include "qemu/thread.h"
+#include "hw/i386/amd_iommu_ats.h"
+#include "hw/i386/amd_iommu_resolve.h"
+#include "hw/i386/amd_iommu_untranslated.h"
+#include "hw/i386/iommu_dev_tlb.h"
+#include "fake-memory.h"
+#include "fake-requester.h"
+
+#define PAGE        4096ull
+#define DEVID       0x20
+#define DOMAIN      7
+#define PASID       5
+#define OTHER_PASID 6
+#define IOVA        0x7000ull
+#define DEVICES     3
+#define ROUNDS      2000
+
+/* Device table entry (2.2.2.1) */
+#define V           1ull
+#define TV          2ull
+#define MODE(n)     ((uint64_t)(n) << 9)
+#define GV          (1ull << 55)
+#define GLX(n)      ((uint64_t)(n) << 56)
+#define RW          (3ull << 61)
+#define I           (1ull << 32)
+#define RESERVED    (1ull << 63)
+
+/* Entries of guest tables, and of the GCR3 table */
+#define GUEST       7ull
+#define ACCESSED    (3ull << 5)
+#define GCR3_V      1ull
+
+#define ENABLED     (AMDVI_MMIO_CONTROL_AMDVIEN | AMDVI_MMIO_CONTROL_GTEN)
+
+/* Pages of guest memory; OLD and NEW are root tables of four levels each */
+enum {
+    DEVTAB = 1, GCR3, OLD, NEW = OLD + 4, END = NEW + 4,
+};
+
+static AMDVIState *iommu;
+static unsigned events;
+static AMDVIPageFault last_event;
+
+/* ThreadSanitizer does not see that RCU frees memory after the last reader */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "race:call_rcu_thread\n";
+}
+
+/* ---- Replacements for functions that the code under test calls ---- */
+
+uint64_t amdvi_readq(AMDVIState *s, hwaddr addr)
+{
+    return ldq_le_p(&s->mmior[addr]);
+}
+
+static void record(const AMDVIPageFault *fault)
+{
+    last_event = *fault;
+    events++;
+}
+
+void amdvi_event_illegal_dte(AMDVIState *s, const AMDVIPageFault *fault)
+{
+    record(fault);
+}
+
+void amdvi_event_io_page_fault(AMDVIState *s, const AMDVIPageFault *fault)
+{
+    record(fault);
+}
+
+void amdvi_event_dev_tab_error(AMDVIState *s, const AMDVIPageFault *fault,
+                               hwaddr entry)
+{
+    record(fault);
+}
+
+void amdvi_event_page_tab_error(AMDVIState *s, const AMDVIPageFault *fault,
+                                hwaddr entry)
+{
+    record(fault);
+}
+
+void amdvi_event_invalid_request(AMDVIState *s, const AMDVIPageFault *fault,
+                                 AMDVIInvalidRequest type)
+{
+    record(fault);
+}
+
+/* Device-TLBs have tests of their own, test-iommu-dev-tlb.c */
+void iommu_dev_tlb_register(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
+                            uint32_t pasid, IOMMUNotifier *n)
+{
+    g_assert_not_reached();
+}
+
+void iommu_dev_tlb_unregister(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
+                              uint32_t pasid, IOMMUNotifier *n)
+{
+    g_assert_not_reached();
+}
+
+/* ---- Tables ---- */
+
+static void store(uint64_t page, unsigned index, uint64_t value)
+{
+    qatomic_set(&fake_memory[page * 512 + index], cpu_to_le64(value));
+}
+
+static void set_dte(unsigned quad, uint64_t value)
+{
+    store(DEVTAB, DEVID * AMDVI_DTE_QUADS + quad, value);
+}
+
+/* Tables that map IOVA to their last page */
+static void fill_tables(uint64_t root)
+{
+    for (unsigned level = 4; level > 1; level--, root++) {
+        store(root, 0, (root + 1) * PAGE | GUEST);
+    }
+    store(root, IOVA / PAGE, root * PAGE | GUEST);
+}
+
+static hwaddr target(uint64_t root)
+{
+    return (root + 3) * PAGE;
+}
+
+static void update(uint64_t control)
+{
+    stq_le_p(&iommu->mmior[AMDVI_MMIO_CONTROL], control);
+    iommu->enabled = control & AMDVI_MMIO_CONTROL_AMDVIEN;
+    amdvi_resolver_update(iommu->resolver);
+}
+
+/* An IOMMU is never freed: all tests use the same one */
+static int setup_group(void **state)
+{
+    iommu = g_new0(AMDVIState, 1);
+    iommu->svm = true;
+    iommu->devtab = DEVTAB * PAGE;
+    iommu->ram = g_new0(IOMMURam, 1);
+    iommu_ram_init(iommu->ram);
+    iommu->resolver = amdvi_resolver_new(iommu);
+    return 0;
+}
+
+static int setup(void **state)
+{
+    fake_memory_map(FAKE_MEMORY_PAGES, 0);
+    memset(fake_memory, 0, sizeof(fake_memory));
+    fill_tables(OLD);
+    fill_tables(NEW);
+    store(GCR3, PASID, OLD * PAGE | GCR3_V);
+    store(GCR3, OTHER_PASID, OLD * PAGE | GCR3_V);
+    /* The GCR3 table is in page 2: bits 14:12 of its address are 010b */
+    set_dte(0, V | TV | RW | GV | (uint64_t)GCR3 << 58);
+    set_dte(1, DOMAIN | I);
+    iommu->devtab_len = PAGE / AMDVI_DEVTAB_ENTRY_SIZE;
+    events = 0;
+    update(ENABLED);
+    return 0;
+}
+
+static AMDVIFault fault_of(uint16_t devid, uint32_t pasid)
+{
+    AMDVITarget scratch;
+
+    RCU_READ_LOCK_GUARD();
+    return amdvi_resolve(iommu->resolver, devid, pasid, &scratch)->fault;
+}
+
+static hwaddr guest_root(uint32_t pasid)
+{
+    AMDVITarget scratch;
+
+    RCU_READ_LOCK_GUARD();
+    return amdvi_resolve(iommu->resolver, DEVID, pasid,
+                         &scratch)->walk.guest_root;
+}
+
+/* Returns: where the page is, or 0 */
+static hwaddr translate(uint32_t pasid)
+{
+    IOMMUTLBEntry result;
+    uint32_t errors;
+    ssize_t n = amdvi_ats_request_translation(&fake_bus, iommu, DEVID, pasid,
+                                              false, false, IOVA, PAGE, false,
+                                              &result, 1, &errors);
+
+    g_assert_cmpint(n, ==, 1);
+    return errors ? 0 : result.translated_addr;
+}
+
+/* ---- Tests ---- */
+
+/* 2.2.2, 2.2.6: why there are no tables */
+static void test_faults(void **state)
+{
+    static const struct {
+        unsigned quad;
+        uint64_t value;
+        uint32_t pasid;
+        AMDVIFault fault;
+    } cases[] = {
+        { 0, V | TV | RW | GV | (uint64_t)GCR3 << 58, PASID, AMDVI_FAULT_NONE },
+        { 0, V | TV | RW | RESERVED, PASID, AMDVI_FAULT_DTE_RESERVED },
+        { 0, V | TV | RW | MODE(7), PASID, AMDVI_FAULT_DTE_LEVEL },
+        { 0, V | TV | RW | GV | GLX(3), PASID, AMDVI_FAULT_DTE_LEVEL },
+        { 0, V | RW, PASID, AMDVI_FAULT_NO_TRANSLATION },
+        { 0, V | RW, PCI_NO_PASID, AMDVI_FAULT_NO_TRANSLATION },
+        { 0, V | TV | RW, PASID, AMDVI_FAULT_NO_GUEST },
+        { 0, V | TV | RW, PCI_NO_PASID, AMDVI_FAULT_NONE },
+        { 0, 0, PASID, AMDVI_FAULT_NO_GUEST },
+        { 0, 0, PCI_NO_PASID, AMDVI_FAULT_NONE },
+        { 0, V | TV | RW | GV | (uint64_t)GCR3 << 58, 512,
+          AMDVI_FAULT_GCR3_PASID },
+        { 0, V | TV | RW | GV | (uint64_t)GCR3 << 58, 511,
+          AMDVI_FAULT_GCR3_NOT_PRESENT },
+        { 1, 0xffffull << 48, PASID, AMDVI_FAULT_GCR3_UNREACHABLE },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        set_dte(cases[i].quad, cases[i].value);
+        amdvi_resolver_invalidate(iommu->resolver);
+        assert_int_equal(fault_of(DEVID, cases[i].pasid), cases[i].fault);
+    }
+    assert_int_equal(fault_of(PAGE / AMDVI_DEVTAB_ENTRY_SIZE, PASID),
+                     AMDVI_FAULT_DEVICE_ID);
+    fake_memory_map(DEVTAB, 0);
+    amdvi_resolver_invalidate(iommu->resolver);
+    assert_int_equal(fault_of(DEVID, PASID), AMDVI_FAULT_DTE_UNREACHABLE);
+}
+
+/* MMIO 0018h: without GTEn there is no guest translation */
+static void test_gten(void **state)
+{
+    update(AMDVI_MMIO_CONTROL_AMDVIEN);
+    assert_int_equal(fault_of(DEVID, PASID), AMDVI_FAULT_NO_GUEST);
+    update(ENABLED);
+    assert_int_equal(fault_of(DEVID, PASID), AMDVI_FAULT_NONE);
+    iommu->svm = false;
+    update(ENABLED);
+    assert_int_equal(fault_of(DEVID, PASID), AMDVI_FAULT_NO_GUEST);
+    iommu->svm = true;
+}
+
+/* 2.4.2, 2.4.3: entries are cached until software invalidates them */
+static void test_cached(void **state)
+{
+    assert_int_equal(guest_root(PASID), OLD * PAGE);
+    store(GCR3, PASID, NEW * PAGE | GCR3_V);
+    assert_int_equal(guest_root(PASID), OLD * PAGE);
+    amdvi_resolver_invalidate_pasid(iommu->resolver, PASID);
+    assert_int_equal(guest_root(PASID), NEW * PAGE);
+    set_dte(0, V);
+    assert_int_equal(guest_root(PASID), NEW * PAGE);
+    amdvi_resolver_invalidate(iommu->resolver);
+    assert_int_equal(fault_of(DEVID, PASID), AMDVI_FAULT_NO_TRANSLATION);
+}
+
+/* Neither faults nor entries with V = 0 are cached */
+static void test_not_cached(void **state)
+{
+    uint64_t good = ldq_le_p(&fake_memory[DEVTAB * 512 + DEVID * 4]);
+
+    set_dte(0, V);
+    assert_int_equal(fault_of(DEVID, PASID), AMDVI_FAULT_NO_TRANSLATION);
+    set_dte(0, good);
+    assert_int_equal(fault_of(DEVID, PASID), AMDVI_FAULT_NONE);
+
+    amdvi_resolver_invalidate(iommu->resolver);
+    set_dte(0, 0);
+    assert_int_equal(fault_of(DEVID, PCI_NO_PASID), AMDVI_FAULT_NONE);
+    set_dte(0, V);
+    assert_int_equal(fault_of(DEVID, PCI_NO_PASID),
+                     AMDVI_FAULT_NO_TRANSLATION);
+}
+
+/* 2.4.3: an invalidation of a PASID keeps the answers for other PASIDs */
+static void test_answers(void **state)
+{
+    uint64_t leaf = (OLD + 3) * 512 + IOVA / PAGE;
+
+    assert_int_equal(translate(PASID), target(OLD));
+    assert_int_equal(translate(OTHER_PASID), target(OLD));
+    qatomic_set(&fake_memory[leaf], 0);
+    amdvi_resolver_invalidate_pasid(iommu->resolver, OTHER_PASID);
+    assert_int_equal(translate(PASID), target(OLD));
+    assert_int_equal(translate(OTHER_PASID), 0);
+    amdvi_resolver_invalidate_pasid(iommu->resolver, PASID);
+    assert_int_equal(translate(PASID), 0);
+    /* A page that is not present is no event (2.1.3) */
+    assert_int_equal(events, 0);
+}
+
+/* 2.5.9: translation requests need I = 1, also those with cached targets */
+static void test_no_ats(void **state)
+{
+    assert_int_equal(translate(PASID), target(OLD));
+    set_dte(1, DOMAIN);
+    amdvi_resolver_invalidate(iommu->resolver);
+    assert_int_equal(translate(PASID), 0);
+    assert_int_equal(events, 1);
+    assert_int_equal(last_event.devid, DEVID);
+    assert_int_equal(last_event.pasid, PASID);
+    assert_true(last_event.translation);
+}
+
+/* A lookup without side effects: no flags, no events, and no permission */
+static void test_peek(void **state)
+{
+    IOMMUTLBEntry entry;
+
+    /* GIoV: requests without PASID use the tables of PASID 0 */
+    store(GCR3, 0, OLD * PAGE | GCR3_V);
+    set_dte(0, V | TV | RW | GV | 1ull << 54 | (uint64_t)GCR3 << 58);
+    amdvi_resolver_invalidate(iommu->resolver);
+    assert_false(amdvi_peek(iommu, &fake_bus, DEVID, IOVA, &entry));
+    assert_int_equal(fake_memory[(OLD + 3) * 512 + IOVA / PAGE],
+                     cpu_to_le64(target(OLD) | GUEST));
+    amdvi_translate_untranslated(iommu, &fake_bus, DEVID, IOVA, true, &entry);
+    assert_int_equal(entry.perm, IOMMU_RW);
+    assert_int_equal(fake_memory[(OLD + 3) * 512 + IOVA / PAGE],
+                     cpu_to_le64(target(OLD) | GUEST | ACCESSED));
+    assert_true(amdvi_peek(iommu, &fake_bus, DEVID, IOVA, &entry));
+    assert_int_equal(entry.translated_addr, target(OLD));
+    assert_false(amdvi_peek(iommu, &fake_bus, DEVID, 0, &entry));
+    assert_int_equal(events, 0);
+}
+
+/* ---- Threads ---- */
+
+typedef struct Device {
+    QemuThread thread;
+    bool *stop;
+    unsigned requests;          /* that have ended; also read by the test */
+} Device;
+
+static void *device(void *opaque)
+{
+    Device *d = opaque;
+
+    while (!qatomic_read(d->stop)) {
+        hwaddr page = translate(PASID);
+
+        g_assert_true(page == target(OLD) || page == target(NEW));
+        qatomic_set(&d->requests, d->requests + 1);
+    }
+    return NULL;
+}
+
+/*
+ * 2.4.3: requests that begin after an invalidation do not use what was read
+ * before it, whatever other threads do at the same time.
+ */
+static void test_threads(void **state)
+{
+    Device devices[DEVICES] = { };
+    bool stop = false;
+
+    for (unsigned i = 0; i < DEVICES; i++) {
+        devices[i].stop = &stop;
+        qemu_thread_create(&devices[i].thread, "device", device, &devices[i],
+                           QEMU_THREAD_JOINABLE);
+    }
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint64_t root = i % 2 ? OLD : NEW;
+
+        store(GCR3, PASID, root * PAGE | GCR3_V);
+        amdvi_resolver_invalidate_pasid(iommu->resolver, PASID);
+        assert_int_equal(translate(PASID), target(root));
+        if (i % 64 == 0) {
+            update(ENABLED);
+        }
+    }
+    qatomic_set(&stop, true);
+    for (unsigned i = 0; i < DEVICES; i++) {
+        qemu_thread_join(&devices[i].thread);
+        assert_true(devices[i].requests);
+    }
+    assert_int_equal(events, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup(test_ ## name, setup)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(faults),
+        TEST(gten),
+        TEST(cached),
+        TEST(not_cached),
+        TEST(answers),
+        TEST(no_ats),
+        TEST(peek),
+        TEST(threads),
+    };
+
+    return cmocka_run_group_tests_name("amd-iommu-resolve", tests, setup_group,
+                                       NULL);
+}
