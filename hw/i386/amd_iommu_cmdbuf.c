@@ -52,12 +52,6 @@ void amdvi_cmdbuf_run(AMDVIState *s)
     }
 }
 
-void amdvi_cmdbuf_stop(AMDVIState *s)
-{
-    s->cmdbuf_enabled = false;
-    amdvi_assign_andq(s, AMDVI_MMIO_STATUS, ~AMDVI_MMIO_STATUS_CMDBUF_RUN);
-}
-
 bool amdvi_cmdbuf_next(AMDVIState *s)
 {
     return s->cmdbuf_head != s->cmdbuf_tail &&

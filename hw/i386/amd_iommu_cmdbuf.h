@@ -51,16 +51,6 @@ void amdvi_cmdbuf_reset(AMDVIState *s);
 void amdvi_cmdbuf_run(AMDVIState *s);
 
 /**
- * amdvi_cmdbuf_stop: end the fetching of commands because of an error
- *
- * Software restarts it by writing CmdBufEn as 1 (MMIO 0018h).  Called with the
- * BQL held.
- *
- * @s: the IOMMU
- */
-void amdvi_cmdbuf_stop(AMDVIState *s);
-
-/**
  * amdvi_cmdbuf_next: check whether this slice includes another command
  *
  * Called with the BQL held, from within amdvi_cmdbuf_process().

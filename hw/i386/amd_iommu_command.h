@@ -36,7 +36,7 @@
  * @inval: PREFETCH_IOMMU_PAGES: invalidate the pages before
  * @tag: COMPLETE_PPR_REQUEST: Completion Tag, which contains the response code
  */
-typedef struct AMDVICommand {
+struct AMDVICommand {
     uint8_t opcode;
     uint16_t devid;
     uint16_t domid;
@@ -52,7 +52,7 @@ typedef struct AMDVICommand {
     uint8_t count;
     bool inval;
     uint16_t tag;
-} AMDVICommand;
+};
 
 /**
  * amdvi_command_decode: check a command and split it into its fields

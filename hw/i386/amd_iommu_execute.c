@@ -16,7 +16,6 @@
 #include "amd_iommu_cmdbuf.h"
 #include "amd_iommu_command.h"
 #include "amd_iommu_event.h"
-#include "amd_iommu_pri.h"
 #include "trace.h"
 
 /* ---- Commands (2.4) ---- */
@@ -86,7 +85,7 @@ static void prefetch(AMDVIState *s, const AMDVICommand *command)
 static void complete_ppr(AMDVIState *s, const AMDVICommand *command)
 {
     trace_amdvi_ppr_exec();
-    amdvi_pri_complete(s, command);
+    amdvi_complete_ppr(s, command);
 }
 
 static void inval_all(AMDVIState *s, const AMDVICommand *command)
@@ -134,6 +133,12 @@ static bool execute(AMDVIState *s, hwaddr addr)
     amdvi_cmdbuf_charge_command(s, cmd[0]);
     functions[command.opcode](s, &command);
     return true;
+}
+
+void amdvi_cmdbuf_stop(AMDVIState *s)
+{
+    s->cmdbuf_enabled = false;
+    amdvi_assign_andq(s, AMDVI_MMIO_STATUS, ~AMDVI_MMIO_STATUS_CMDBUF_RUN);
 }
 
 void amdvi_cmdbuf_process(AMDVIState *s)

@@ -87,8 +87,9 @@ AMDVIResolver *amdvi_resolver_new(AMDVIState *s);
  * amdvi_resolver_update: read the registers
  *
  * Called with the BQL held after a change of the Device Table Base Address,
- * Control, Exclusion Base or Exclusion Limit register (MMIO 0000h, 0018h, 0020h,
- * 0028h).  Requests that begin after this has returned use the new values.
+ * Control, Exclusion Base or Exclusion Limit register (MMIO 0000h, 0018h,
+ * 0020h, 0028h).  Requests that begin after this has returned use the new
+ * values.
  *
  * @r: the resolver
  */
