@@ -26,7 +26,7 @@ def svm_start(g):
     g.writeq(device.bar + ADDR, g.addr())
     g.writeq(device.bar + SIZE, g.length())
     if g.chance(0.2):
-        g.writeq(device.bar + OPTIONS, g.rng.randrange(2))
+        g.writeq(device.bar + OPTIONS, g.rng.randrange(4))
     g.writeq(device.bar + START, g.rng.choice((1, 1, 1, 2, 2, 3)))
 
 
