@@ -97,7 +97,7 @@ static void completed(void *opaque)
     drain_mark(opaque, 0);
 }
 
-/* 2.4: after a reset there are no domains */
+/* 5.13.5: after a reset no endpoint has a domain */
 static void reset(Test *t)
 {
     qvirtio_reset(&t->iommu.dev->vdev);
