@@ -528,6 +528,22 @@ static void test_interrupt_table_length(void)
     fixture_stop(&f);
 }
 
+/* Nothing is remapped while IommuEn = 0 (MMIO 0018h), also no interrupt */
+static void test_interrupts_disabled(void)
+{
+    Fixture f;
+
+    fixture_start(&f);
+    set_dte(&f, DEVICE, 2, IV);         /* IntCtl = 00b: blocked */
+    g_assert_false(interrupts(&f));
+    reg_write(&f, AMDVI_MMIO_CONTROL, AMDVI_MMIO_CONTROL_CMDBUFLEN);
+    g_assert_true(interrupts(&f));
+    reg_write(&f, AMDVI_MMIO_CONTROL,
+              AMDVI_MMIO_CONTROL_AMDVIEN | AMDVI_MMIO_CONTROL_CMDBUFLEN);
+    g_assert_false(interrupts(&f));
+    fixture_stop(&f);
+}
+
 /*
  * INVALIDATE_DEVTAB_ENTRY, 2.4.2: the next request uses the new entry, also if
  * the translation of the page is cached
@@ -685,6 +701,8 @@ int main(int argc, char **argv)
                    test_reserved_interrupts);
     qtest_add_func("/amd-iommu/device-table/interrupt-table-length",
                    test_interrupt_table_length);
+    qtest_add_func("/amd-iommu/device-table/interrupts-disabled",
+                   test_interrupts_disabled);
     qtest_add_func("/amd-iommu/device-table/cached", test_cached_entry);
     qtest_add_func("/amd-iommu/device-table/beyond", test_beyond_table);
     qtest_add_func("/amd-iommu/device-table/no-memory", test_no_table);
