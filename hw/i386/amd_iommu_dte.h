@@ -33,6 +33,17 @@
 #define AMDVI_DTE_INT_REMAP     2
 #define AMDVI_DTE_INT_RESERVED  3
 
+/* IoCtl: memory requests for the range of port I/O */
+#define AMDVI_DTE_IO_ABORT      0
+#define AMDVI_DTE_IO_PASS       1
+#define AMDVI_DTE_IO_TRANSLATE  2
+
+/* SysMgt: memory requests for the range of system management messages */
+#define AMDVI_DTE_SYS_MGT_ABORT     0
+#define AMDVI_DTE_SYS_MGT_MESSAGES  1
+#define AMDVI_DTE_SYS_MGT_INTX      2
+#define AMDVI_DTE_SYS_MGT_TRANSLATE 3
+
 /* IntTabLen: the logarithm of the number of entries, and its maximum */
 #define AMDVI_DTE_INT_TAB_MAX   11
 
@@ -120,7 +131,7 @@ typedef struct AMDVIDTE {
 } AMDVIDTE;
 
 /**
- * struct AMDVIDTERules: what the IOMMU supports
+ * struct AMDVIDTERules: what the IOMMU supports, and the exclusion range
  *
  * @max_mode: highest value of Mode (EFR.HATS)
  * @had: HAD has a meaning (EFR.HASup)
@@ -128,6 +139,10 @@ typedef struct AMDVIDTE {
  *         otherwise its fields are ignored
  * @max_glx: highest value of GLX (EFR.GLXSup)
  * @max_guest_levels: maximum number of levels of guest tables (EFR.GATS)
+ * @exclude: the exclusion range is enabled (ExEn)
+ * @exclude_all: it is for all functions (Allow)
+ * @exclude_first: first address of the exclusion range
+ * @exclude_last: last address of the exclusion range
  */
 typedef struct AMDVIDTERules {
     uint8_t max_mode;
@@ -135,6 +150,10 @@ typedef struct AMDVIDTERules {
     bool guest;
     uint8_t max_glx;
     uint8_t max_guest_levels;
+    bool exclude;
+    bool exclude_all;
+    hwaddr exclude_first;
+    hwaddr exclude_last;
 } AMDVIDTERules;
 
 /**

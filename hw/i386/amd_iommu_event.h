@@ -58,13 +58,29 @@ typedef struct AMDVIPageFault {
  * @AMDVI_INVALID_REQUEST_ACCESS: a request that the device must not send
  * @AMDVI_INVALID_REQUEST_ATS: translated request (TR = 0) or translation
  *     request (TR = 1) of a device that may not send any
+ * @AMDVI_INVALID_REQUEST_PORT_IO: request for port I/O that IoCtl does not
+ *     allow
+ * @AMDVI_INVALID_REQUEST_SYS_MGT_WRITE: write for system management that SysMgt
+ *     does not allow
+ * @AMDVI_INVALID_REQUEST_SYS_MGT_READ: the same for a read
  * @AMDVI_INVALID_REQUEST_INTERRUPT: request for the interrupt address range
  *     that is not an interrupt
+ * @AMDVI_INVALID_REQUEST_INT_CTL: interrupt that IntCtl does not allow
+ * @AMDVI_INVALID_REQUEST_RESERVED: write to the reserved interrupt address
+ *     range
+ * @AMDVI_INVALID_REQUEST_TRANSLATION: translation request (TR = 1) for a
+ *     special address
  */
 typedef enum AMDVIInvalidRequest {
     AMDVI_INVALID_REQUEST_ACCESS = 0,
     AMDVI_INVALID_REQUEST_ATS = 1,
+    AMDVI_INVALID_REQUEST_PORT_IO = 2,
+    AMDVI_INVALID_REQUEST_SYS_MGT_WRITE = 3,
+    AMDVI_INVALID_REQUEST_SYS_MGT_READ = 4,
     AMDVI_INVALID_REQUEST_INTERRUPT = 4,
+    AMDVI_INVALID_REQUEST_INT_CTL = 5,
+    AMDVI_INVALID_REQUEST_RESERVED = 6,
+    AMDVI_INVALID_REQUEST_TRANSLATION = 1,
 } AMDVIInvalidRequest;
 
 /**

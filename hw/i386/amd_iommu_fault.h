@@ -38,6 +38,14 @@ typedef enum AMDVIFault {
     AMDVI_FAULT_NO_ATS,
     /* A translated request for the range of interrupts */
     AMDVI_FAULT_TRANSLATED_INTERRUPT,
+    /*
+     * Special addresses, 2.1.2: reserved for interrupts; or not allowed by
+     * IntCtl, because they can only be written, by SysMgt or by IoCtl
+     */
+    AMDVI_FAULT_SPECIAL_RESERVED,
+    AMDVI_FAULT_SPECIAL_INTERRUPT,
+    AMDVI_FAULT_SPECIAL_SYS_MGT,
+    AMDVI_FAULT_SPECIAL_PORT_IO,
     /* Execute permission is never granted */
     AMDVI_FAULT_NO_EXECUTE,
 

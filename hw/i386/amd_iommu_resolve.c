@@ -129,10 +129,41 @@ const AMDVITarget *amdvi_resolve(AMDVIResolver *r, uint16_t devid,
 
 /* ---- Faults ---- */
 
-/* 2.5.9: the Type field of INVALID_DEVICE_REQUEST */
-static AMDVIInvalidRequest invalid_type(AMDVIFault fault)
+/*
+ * 2.5.9: the Type field of INVALID_DEVICE_REQUEST.  For special addresses, the
+ * values are those that a driver of Solaris decodes, which agree with an event
+ * of hardware: Type 5 for a write to FDF8000000h.
+ */
+static AMDVIInvalidRequest special_type(const AMDVIPageFault *request,
+                                        AMDVIFault fault)
+{
+    if (request->translation) {
+        return AMDVI_INVALID_REQUEST_TRANSLATION;
+    }
+    switch (fault) {
+    case AMDVI_FAULT_SPECIAL_PORT_IO:
+        return AMDVI_INVALID_REQUEST_PORT_IO;
+    case AMDVI_FAULT_SPECIAL_SYS_MGT:
+        return request->write ? AMDVI_INVALID_REQUEST_SYS_MGT_WRITE :
+                                AMDVI_INVALID_REQUEST_SYS_MGT_READ;
+    case AMDVI_FAULT_SPECIAL_INTERRUPT:
+        return request->write ? AMDVI_INVALID_REQUEST_INT_CTL :
+                                AMDVI_INVALID_REQUEST_ACCESS;
+    default:
+        return request->write ? AMDVI_INVALID_REQUEST_RESERVED :
+                                AMDVI_INVALID_REQUEST_ACCESS;
+    }
+}
+
+static AMDVIInvalidRequest invalid_type(const AMDVIPageFault *request,
+                                        AMDVIFault fault)
 {
     switch (fault) {
+    case AMDVI_FAULT_SPECIAL_RESERVED:
+    case AMDVI_FAULT_SPECIAL_INTERRUPT:
+    case AMDVI_FAULT_SPECIAL_SYS_MGT:
+    case AMDVI_FAULT_SPECIAL_PORT_IO:
+        return special_type(request, fault);
     case AMDVI_FAULT_NO_ATS:
         return AMDVI_INVALID_REQUEST_ATS;
     case AMDVI_FAULT_TRANSLATED_INTERRUPT:
@@ -164,7 +195,7 @@ void amdvi_report_fault(AMDVIState *s, const AMDVIPageFault *request,
         amdvi_event_page_tab_error(s, &event, unreachable);
         break;
     case AMDVI_FAULT_INVALID_REQUEST:
-        amdvi_event_invalid_request(s, &event, invalid_type(fault));
+        amdvi_event_invalid_request(s, &event, invalid_type(request, fault));
         break;
     case AMDVI_FAULT_IO_PAGE:
         amdvi_event_io_page_fault(s, &event);
@@ -219,6 +250,7 @@ void amdvi_resolver_invalidate_pasid(AMDVIResolver *r, uint32_t pasid)
 static Registers *read_registers(AMDVIState *s)
 {
     uint64_t control = amdvi_readq(s, AMDVI_MMIO_CONTROL);
+    uint64_t base = amdvi_readq(s, AMDVI_MMIO_EXCL_BASE);
     Registers *regs = g_new0(Registers, 1);
 
     regs->devtab = s->devtab;
@@ -229,6 +261,11 @@ static Registers *read_registers(AMDVIState *s)
         .guest = s->svm && (control & AMDVI_MMIO_CONTROL_GTEN),
         .max_glx = AMDVI_SVM_MAX_GLX,
         .max_guest_levels = AMDVI_SVM_MAX_GUEST_LEVELS,
+        .exclude = base & AMDVI_MMIO_EXCL_ENABLED_MASK,
+        .exclude_all = base & AMDVI_MMIO_EXCL_ALLOW_MASK,
+        .exclude_first = base & AMDVI_MMIO_EXCL_BASE_MASK,
+        .exclude_last = amdvi_readq(s, AMDVI_MMIO_EXCL_LIMIT) |
+                        AMDVI_MMIO_EXCL_LIMIT_LOW,
     };
     return regs;
 }

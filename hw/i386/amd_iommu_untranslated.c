@@ -104,7 +104,7 @@ bool amdvi_peek(AMDVIState *s, PCIBus *bus, int devfn, hwaddr addr,
     cfg = t->walk;
     cfg.no_flag_update = true;
     amdvi_walk(&s->ram->mem, &cfg, &walk, &unreachable);
-    return !walk.fault;
+    return !walk.fault && entry->perm != IOMMU_NONE;
 }
 
 bool amdvi_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,

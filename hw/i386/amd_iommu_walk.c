@@ -498,6 +498,24 @@ static AMDVIFault gcr3_lookup(const IOMMUWalkMem *mem, const AMDVIDTE *dte,
 
 /* ---- Requests ---- */
 
+/* MMIO 0020h and 0028h: the limit can be below the base. */
+static void setup_exclusion(AMDVIWalkConfig *cfg, const AMDVIDTE *dte,
+                            const AMDVIDTERules *rules)
+{
+    cfg->exclude = rules->exclude && (rules->exclude_all || dte->exclude) &&
+                   rules->exclude_first <= rules->exclude_last;
+    cfg->exclude_first = rules->exclude_first;
+    cfg->exclude_last = rules->exclude_last;
+}
+
+static void setup_special(AMDVIWalkConfig *cfg, const AMDVIDTE *dte)
+{
+    cfg->special = true;
+    cfg->int_abort = dte->int_valid && dte->int_control == AMDVI_DTE_INT_ABORT;
+    cfg->sys_mgt = dte->sys_mgt;
+    cfg->port_io = dte->port_io;
+}
+
 AMDVIFault amdvi_walk_setup(AMDVIWalkConfig *cfg, const IOMMUWalkMem *mem,
                             const AMDVIDTE *dte, const AMDVIDTERules *rules,
                             uint32_t pasid, hwaddr *unreachable)
@@ -515,6 +533,8 @@ AMDVIFault amdvi_walk_setup(AMDVIWalkConfig *cfg, const IOMMUWalkMem *mem,
     cfg->perm = IOMMU_ACCESS_FLAG(dte->read, dte->write);
     cfg->host_root = dte->host_root;
     if (pasid == PCI_NO_PASID) {
+        setup_special(cfg, dte);
+        setup_exclusion(cfg, dte, rules);
         if (!guest || !dte->guest_io) {
             return AMDVI_FAULT_NONE;
         }
@@ -528,29 +548,183 @@ AMDVIFault amdvi_walk_setup(AMDVIWalkConfig *cfg, const IOMMUWalkMem *mem,
     return gcr3_lookup(mem, dte, pasid, &cfg->guest_root, unreachable);
 }
 
-static bool walk_interrupts(IOMMUWalk *iw, uint64_t at, uint64_t last)
-{
-    IOMMUWalkRequest *req = iw->req;
+/* ---- Ranges of addresses ---- */
 
-    if (req->want & IOMMU_WO) {
-        return iommu_walk_region(iw, at, last, IOMMU_WALK_INTERRUPT_FIRST,
+static bool walk_interrupts(Walk *w, uint64_t at, uint64_t last)
+{
+    if (w->iw.req->want & IOMMU_WO) {
+        return iommu_walk_region(&w->iw, at, last, IOMMU_WALK_INTERRUPT_FIRST,
                                  IOMMU_WALK_INTERRUPT_LAST, 0,
                                  IOMMU_WO | IOMMU_UNTRANSLATED_ONLY);
     }
-    return iommu_walk_hole(iw, at, last, IOMMU_WALK_INTERRUPT_FIRST,
+    return iommu_walk_hole(&w->iw, at, last, IOMMU_WALK_INTERRUPT_FIRST,
                            IOMMU_WALK_INTERRUPT_LAST,
                            AMDVI_FAULT_INTERRUPT_RANGE);
 }
 
-static bool walk_tables(IOMMUWalk *iw, uint64_t at, uint64_t last)
+/* Translated requests for the exclusion range would need no translation. */
+static bool walk_excluded(Walk *w, uint64_t at, uint64_t last)
 {
-    Walk *w = container_of(iw, Walk, iw);
+    const AMDVIWalkConfig *cfg = w->cfg;
+    const IOMMUWalkRequest *req = w->iw.req;
 
+    return iommu_walk_region(&w->iw, at, last, cfg->exclude_first,
+                             cfg->exclude_last, cfg->exclude_first,
+                             req->untranslated ? IOMMU_RW :
+                             req->want | IOMMU_UNTRANSLATED_ONLY);
+}
+
+static bool walk_tables(Walk *w, uint64_t at, uint64_t last)
+{
     if (w->cfg->guest) {
         return guest_walk(w, at, last);
     }
     return w->cfg->mode == AMDVI_DTE_MODE_NONE ? host_identity(w, at, last) :
                                                  host_walk(w, at, last);
+}
+
+/* ---- Special addresses, of HyperTransport (2.1.2) ---- */
+
+/*
+ * Requests that pass become messages, which nothing in the machine receives:
+ * they fail without a fault.  In particular, they do not reach memory that is
+ * at these addresses.  Devices cannot translate the addresses in advance.
+ */
+static bool special_pass(Walk *w, uint64_t at, uint64_t last,
+                         IOMMUAccessFlags perm, AMDVIFault fault)
+{
+    const IOMMUWalkRequest *req = w->iw.req;
+    uint64_t first = w->iw.limit_first, end = w->iw.limit_last;
+
+    if (!req->untranslated || (req->want & ~perm)) {
+        return iommu_walk_hole(&w->iw, at, last, first, end, fault);
+    }
+    return iommu_walk_region(&w->iw, at, last, first, end, 0, IOMMU_NONE);
+}
+
+static bool special_reserved(Walk *w, uint64_t at, uint64_t last)
+{
+    return special_pass(w, at, last, IOMMU_NONE, AMDVI_FAULT_SPECIAL_RESERVED);
+}
+
+static bool special_interrupt(Walk *w, uint64_t at, uint64_t last)
+{
+    return special_pass(w, at, last,
+                        w->cfg->int_abort ? IOMMU_NONE : IOMMU_WO,
+                        AMDVI_FAULT_SPECIAL_INTERRUPT);
+}
+
+/* With SysMgt = 10b only INTx messages pass, which are not memory requests. */
+static bool special_sys_mgt(Walk *w, uint64_t at, uint64_t last)
+{
+    switch (w->cfg->sys_mgt) {
+    case AMDVI_DTE_SYS_MGT_TRANSLATE:
+        return walk_tables(w, at, last);
+    case AMDVI_DTE_SYS_MGT_MESSAGES:
+        return special_pass(w, at, last, IOMMU_WO, AMDVI_FAULT_SPECIAL_SYS_MGT);
+    default:
+        return special_pass(w, at, last, IOMMU_NONE,
+                            AMDVI_FAULT_SPECIAL_SYS_MGT);
+    }
+}
+
+static bool special_port_io(Walk *w, uint64_t at, uint64_t last)
+{
+    switch (w->cfg->port_io) {
+    case AMDVI_DTE_IO_TRANSLATE:
+        return walk_tables(w, at, last);
+    case AMDVI_DTE_IO_PASS:
+        return special_pass(w, at, last, IOMMU_RW, AMDVI_FAULT_SPECIAL_PORT_IO);
+    default:
+        return special_pass(w, at, last, IOMMU_NONE,
+                            AMDVI_FAULT_SPECIAL_PORT_IO);
+    }
+}
+
+/* A range of addresses, and how they are translated */
+typedef struct WalkRange {
+    uint64_t first;
+    uint64_t last;
+    bool (*walk)(Walk *w, uint64_t at, uint64_t last);
+} WalkRange;
+
+static const WalkRange special_ranges[] = {
+    { 0xfd00000000, 0xfdf7ffffff, special_reserved },
+    { 0xfdf8000000, 0xfdf8ffffff, special_interrupt },
+    { 0xfdf9100000, 0xfdf91fffff, special_sys_mgt },
+    { 0xfdfc000000, 0xfdfdffffff, special_port_io },
+};
+
+#define SPECIAL_FIRST   0xfd00000000ull
+#define SPECIAL_LAST    0xfdfdffffffull
+
+/*
+ * Reduces @range, which contains @at, to its part within or outside [@first,
+ * @last].  Returns true if that is within.
+ */
+static inline bool range_cut(WalkRange *range, uint64_t at, uint64_t first,
+                             uint64_t last)
+{
+    if (at < first) {
+        range->last = MIN(range->last, first - 1);
+        return false;
+    }
+    if (at > last) {
+        range->first = MAX(range->first, last + 1);
+        return false;
+    }
+    range->first = MAX(range->first, first);
+    range->last = MIN(range->last, last);
+    return true;
+}
+
+/* The same, for a part of @range that is special; in the other parts, false */
+static bool range_cut_special(WalkRange *range, uint64_t at)
+{
+    if (!range_cut(range, at, SPECIAL_FIRST, SPECIAL_LAST)) {
+        return false;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(special_ranges); i++) {
+        const WalkRange *special = &special_ranges[i];
+
+        if (range_cut(range, at, special->first, special->last)) {
+            range->walk = special->walk;
+            return true;
+        }
+    }
+    return false;
+}
+
+static WalkRange range_at(const AMDVIWalkConfig *cfg, uint64_t at)
+{
+    WalkRange range = { 0, UINT64_MAX, walk_tables };
+
+    if (range_cut(&range, at, IOMMU_WALK_INTERRUPT_FIRST,
+                  IOMMU_WALK_INTERRUPT_LAST)) {
+        range.walk = walk_interrupts;
+    } else if (cfg->special && range_cut_special(&range, at)) {
+        return range;
+    } else if (cfg->exclude && range_cut(&range, at, cfg->exclude_first,
+                                         cfg->exclude_last)) {
+        range.walk = walk_excluded;
+    }
+    return range;
+}
+
+/* Results do not extend beyond their range. */
+static void walk_ranges(Walk *w, uint64_t at, uint64_t last)
+{
+    for (;;) {
+        WalkRange range = range_at(w->cfg, at);
+        uint64_t end = MIN(last, range.last);
+
+        w->iw.limit_first = range.first;
+        w->iw.limit_last = range.last;
+        if (!range.walk(w, at, end) || end == last) {
+            return;
+        }
+        at = end + 1;
+    }
 }
 
 IOMMUWalkStatus amdvi_walk(const IOMMUWalkMem *mem, const AMDVIWalkConfig *cfg,
@@ -564,10 +738,9 @@ IOMMUWalkStatus amdvi_walk(const IOMMUWalkMem *mem, const AMDVIWalkConfig *cfg,
 
     iommu_walk_begin(&w.iw, &w.mem, req, amdvi_fault_blocks_ats);
     if (req->interrupt_input) {
-        iommu_walk_split(&w.iw, req->first, req->last, walk_tables,
-                         walk_interrupts);
+        walk_ranges(&w, req->first, req->last);
     } else {
-        walk_tables(&w.iw, req->first, req->last);
+        walk_tables(&w, req->first, req->last);
     }
     if (w.missing) {
         *unreachable = w.unreachable;

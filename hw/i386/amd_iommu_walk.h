@@ -33,6 +33,17 @@
  * @guest_levels: 4 or 5
  * @guest_root: physical address of the guest root table, a multiple of 4 KiB;
  *              in the input address space of the host tables if there are any
+ * @special: special addresses (2.1.2) depend on the following
+ * @int_abort: interrupts are blocked (IntCtl)
+ * @sys_mgt: SysMgt
+ * @port_io: IoCtl
+ * @exclude: there is an exclusion range: requests for it are neither translated
+ *           nor checked
+ * @exclude_first: first address of the exclusion range, a multiple of 4 KiB
+ * @exclude_last: last address of the exclusion range
+ *
+ * Special addresses and the exclusion range are for requests with
+ * @interrupt_input.  A special address is not in the exclusion range.
  */
 typedef struct AMDVIWalkConfig {
     uint8_t mode;
@@ -42,6 +53,13 @@ typedef struct AMDVIWalkConfig {
     bool no_flag_update;
     uint8_t guest_levels;
     hwaddr guest_root;
+    bool special;
+    bool int_abort;
+    uint8_t sys_mgt;
+    uint8_t port_io;
+    bool exclude;
+    hwaddr exclude_first;
+    hwaddr exclude_last;
 } AMDVIWalkConfig;
 
 /**

@@ -194,6 +194,79 @@ static void test_page_tab_error(void)
     fixture_stop(&f);
 }
 
+/* ---- Special addresses, 2.1.2 and 2.5.9 ---- */
+
+#define INVALID_REQUEST(type)   (CODE(8) | (uint64_t)(type) << 57 | DEVICE)
+#define IO_CTL(val)             ((uint64_t)(val) << 35)
+#define SYS_MGT(val)            ((uint64_t)(val) << 40)
+#define IV                      AMDVI_IR_REMAP_ENABLE
+#define INT_CTL(val)            ((uint64_t)(val) << AMDVI_IR_INTCTL_SHIFT)
+
+/* Types of events: those of writes, and those of reads */
+#define NO_EVENT                8
+#define PAGE_FAULT_EVENT        9
+
+static void expect_special_event(Fixture *f, unsigned type, uint64_t rw,
+                                 uint64_t addr)
+{
+    switch (type) {
+    case NO_EVENT:
+        qamdvi_expect_no_event(&f->iommu);
+        break;
+    case PAGE_FAULT_EVENT:
+        qamdvi_expect_event(&f->iommu, PAGE_FAULT | rw, addr);
+        break;
+    default:
+        qamdvi_expect_event(&f->iommu, INVALID_REQUEST(type), addr);
+    }
+}
+
+/*
+ * The values of Type are those of Solaris' driver.  A write to FDF8000000h by
+ * a device with IntCtl = 00b has Type 5 in events of hardware, too.
+ */
+static void test_special(void)
+{
+    static const struct {
+        uint64_t addr;
+        uint64_t quad1, quad2;
+        unsigned write, read;
+    } cases[] = {
+        { 0xfcfffffffc, 0, IV, PAGE_FAULT_EVENT, PAGE_FAULT_EVENT },
+        { 0xfd00000000, 0, 0, 6, 0 },
+        { 0xfdf7fffffc, 0, 0, 6, 0 },
+        { 0xfdf8000000, 0, IV | INT_CTL(0), 5, 0 },
+        { 0xfdf8fffffc, 0, IV | INT_CTL(1), NO_EVENT, 0 },
+        { 0xfdf8000000, 0, 0, NO_EVENT, 0 },
+        { 0xfdf9000000, 0, IV, PAGE_FAULT_EVENT, PAGE_FAULT_EVENT },
+        { 0xfdf9100000, SYS_MGT(0), 0, 3, 4 },
+        { 0xfdf91ffffc, SYS_MGT(1), 0, NO_EVENT, 4 },
+        { 0xfdf9100000, SYS_MGT(2), 0, 3, 4 },
+        { 0xfdf9100000, SYS_MGT(3), 0, PAGE_FAULT_EVENT, PAGE_FAULT_EVENT },
+        { 0xfdf9200000, 0, IV, PAGE_FAULT_EVENT, PAGE_FAULT_EVENT },
+        { 0xfdfc000000, IO_CTL(0), 0, 2, 2 },
+        { 0xfdfdfffffc, IO_CTL(1), 0, NO_EVENT, NO_EVENT },
+        { 0xfdfc000000, IO_CTL(2), 0, PAGE_FAULT_EVENT, PAGE_FAULT_EVENT },
+        { 0xfdfe000000, 0, IV, PAGE_FAULT_EVENT, PAGE_FAULT_EVENT },
+    };
+    Fixture f;
+
+    fixture_start(&f);
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        const uint64_t dte[4] = {
+            ATTACHED | RW | MODE(4) | f.root, DOMAIN | cases[i].quad1,
+            cases[i].quad2,
+        };
+
+        qamdvi_set_dte(&f.iommu, DEVICE, dte);
+        blocked_write(&f, cases[i].addr);
+        expect_special_event(&f, cases[i].write, FLAG_RW, cases[i].addr);
+        blocked_read(&f, cases[i].addr);
+        expect_special_event(&f, cases[i].read, 0, cases[i].addr);
+    }
+    fixture_stop(&f);
+}
+
 /* ---- Ring ---- */
 
 /* Event number @n is the page fault for page @n */
@@ -494,6 +567,7 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/event/illegal-dte", test_illegal_dte);
     qtest_add_func("/amd-iommu/event/dev-tab-error", test_dev_tab_error);
     qtest_add_func("/amd-iommu/event/page-tab-error", test_page_tab_error);
+    qtest_add_func("/amd-iommu/event/special", test_special);
     qtest_add_func("/amd-iommu/event/wrap", test_wrap);
     qtest_add_func("/amd-iommu/event/overflow", test_overflow);
     qtest_add_func("/amd-iommu/event/overflow-linux", test_overflow_linux);

@@ -34,6 +34,7 @@
 #define V           AMDVI_DEV_VALID
 #define TV          AMDVI_DEV_TRANSLATION_VALID
 #define MODE(n)     ((uint64_t)(n) << AMDVI_DEV_MODE_RSHIFT)
+#define EX          (1ULL << 39)        /* bit 103 */
 #define IV          AMDVI_IR_REMAP_ENABLE
 #define PR          1ULL
 #define NEXT(n)     ((uint64_t)(n) << AMDVI_DEV_MODE_RSHIFT)
@@ -591,6 +592,100 @@ static void test_no_table(void)
     fixture_stop(&f);
 }
 
+/* ---- Exclusion range ---- */
+
+static void set_exclusion(Fixture *f, uint64_t first, uint64_t last,
+                          uint64_t flags)
+{
+    reg_write(f, AMDVI_MMIO_EXCL_LIMIT, last);
+    reg_write(f, AMDVI_MMIO_EXCL_BASE, first | flags);
+}
+
+#define EXEN        AMDVI_MMIO_EXCL_ENABLED_MASK
+#define ALLOW       AMDVI_MMIO_EXCL_ALLOW_MASK
+
+/* MMIO 0020h and 0028h, and EX (2.2.2.1): who may access the range */
+static void test_exclusion_enabled(void)
+{
+    static const struct {
+        uint64_t flags;
+        uint64_t dte;
+        bool excluded;
+    } cases[] = {
+        { 0, EX, false },
+        { ALLOW, EX, false },
+        { EXEN, 0, false },
+        { EXEN, EX, true },
+        { EXEN | ALLOW, 0, true },
+        { EXEN | ALLOW, EX, true },
+    };
+    Fixture f;
+
+    fixture_start(&f);
+    map_page(&f, 3);
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        set_exclusion(&f, f.page, f.page, cases[i].flags);
+        set_dte(&f, DEVICE, 1, cases[i].dte);
+        if (cases[i].excluded) {
+            assert_reads(&f, &f.dev, f.page, MARK);
+            g_assert_true(writes(&f.dev, f.page));
+        } else {
+            assert_blocked(&f, f.page);
+        }
+        assert_reads(&f, &f.dev, IOVA, MARK);
+    }
+    fixture_stop(&f);
+}
+
+/* The range ends with the page at the limit, and can be empty */
+static void test_exclusion_limits(void)
+{
+    Fixture f;
+
+    fixture_start(&f);
+    map_page(&f, 3);
+    set_exclusion(&f, f.page, f.page + PAGE, EXEN | ALLOW);
+    assert_blocked(&f, f.page - 8);
+    assert_reads(&f, &f.dev, f.page, MARK);
+    g_assert_true(reads(&f.dev, f.page + 2 * PAGE - 8));
+    assert_blocked(&f, f.page + 2 * PAGE);
+    /* Writes of halves take effect */
+    qtest_writel(f.qts, AMDVI_BASE_ADDR + AMDVI_MMIO_EXCL_LIMIT, f.page);
+    assert_blocked(&f, f.page + PAGE);
+    set_exclusion(&f, f.page, f.page - PAGE, EXEN | ALLOW);
+    assert_blocked(&f, f.page - PAGE);
+    assert_blocked(&f, f.page);
+    fixture_stop(&f);
+}
+
+/*
+ * Requests for the range are not checked either: permissions of the entry, and
+ * pages that are larger than the range, do not matter.
+ */
+static void test_exclusion_checks(void)
+{
+    Fixture f;
+
+    fixture_start(&f);
+    set_dte(&f, DEVICE, 0, V | TV);
+    set_exclusion(&f, f.page, f.page, EXEN | ALLOW);
+    assert_reads(&f, &f.dev, f.page, MARK);
+    g_assert_true(writes(&f.dev, f.page));
+    assert_blocked(&f, f.page + PAGE);
+
+    /* A page of 2 MiB, which maps the other page, around an excluded page */
+    map_page(&f, 3);
+    set_entry(&f, 2, IOVA, PR | RW | (f.other_page & -0x200000ULL));
+    set_exclusion(&f, IOVA + PAGE, IOVA + PAGE, EXEN | ALLOW);
+    assert_reads(&f, &f.dev, IOVA + (f.other_page & 0x1fffff), OTHER_MARK);
+    set_exclusion(&f, IOVA + (f.other_page & 0x1ff000),
+                  IOVA + (f.other_page & 0x1ff000), EXEN | ALLOW);
+    qtest_writeq(f.qts, f.dev.data, 0);
+    reads(&f.dev, IOVA + (f.other_page & 0x1fffff));
+    g_assert_cmphex(qtest_readq(f.qts, f.dev.data), !=, OTHER_MARK);
+    fixture_stop(&f);
+}
+
 /* ---- Cached translations ---- */
 
 /*
@@ -706,6 +801,9 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/device-table/cached", test_cached_entry);
     qtest_add_func("/amd-iommu/device-table/beyond", test_beyond_table);
     qtest_add_func("/amd-iommu/device-table/no-memory", test_no_table);
+    qtest_add_func("/amd-iommu/exclusion/enabled", test_exclusion_enabled);
+    qtest_add_func("/amd-iommu/exclusion/limits", test_exclusion_limits);
+    qtest_add_func("/amd-iommu/exclusion/checks", test_exclusion_checks);
     qtest_add_func("/amd-iommu/cache/apart", test_cached_apart);
     qtest_add_func("/amd-iommu/event/flags", test_event_flags);
     return g_test_run();

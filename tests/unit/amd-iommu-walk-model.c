@@ -307,25 +307,122 @@ static Page model_guest(const Model *m, uint64_t va)
     }
 }
 
-static Page model_page(Model *m, uint64_t va)
+static Page model_tables(Model *m, uint64_t va)
 {
-    if (m->req->interrupt_input && va >= 0xfee00000 && va <= 0xfeefffff) {
-        m->recent.size = 0;
-        return m->req->want & IOMMU_WO ?
-               (Page) { .perm = IOMMU_WO | IOMMU_UNTRANSLATED_ONLY } :
-               (Page) { .fault = AMDVI_FAULT_INTERRUPT_RANGE };
-    }
     if (m->cfg->guest) {
         return model_guest(m, va);
     }
     return m->cfg->mode ? model_host(m, va) : model_identity(m, va);
 }
 
+/* Special addresses (2.1.2) */
+
+typedef enum Special { NONE, RESERVED, INTERRUPT, SYS_MGT, PORT_IO } Special;
+
+static Special special(const Model *m, uint64_t va)
+{
+    if (!m->cfg->special || va < 0xfd00000000 || va > 0xfdfdffffff) {
+        return NONE;
+    }
+    switch (va >> 24) {
+    case 0xfdf8:
+        return INTERRUPT;
+    case 0xfdf9:
+        return va >> 20 == 0xfdf91 ? SYS_MGT : NONE;
+    case 0xfdfa ... 0xfdfb:
+        return NONE;
+    case 0xfdfc ... 0xfdfd:
+        return PORT_IO;
+    default:
+        return RESERVED;
+    }
+}
+
+/* @pass: what becomes a message, which nothing receives */
+static Page model_message(const Model *m, uint8_t fault, IOMMUAccessFlags pass)
+{
+    if (m->req->untranslated && !(m->req->want & ~pass)) {
+        fault = 0;
+    }
+    return (Page) { .fault = fault };
+}
+
+static Page model_special(Model *m, uint64_t va)
+{
+    const AMDVIWalkConfig *cfg = m->cfg;
+
+    switch (special(m, va)) {
+    case RESERVED:
+        return model_message(m, AMDVI_FAULT_SPECIAL_RESERVED, IOMMU_NONE);
+    case INTERRUPT:
+        return model_message(m, AMDVI_FAULT_SPECIAL_INTERRUPT,
+                             cfg->int_abort ? IOMMU_NONE : IOMMU_WO);
+    case SYS_MGT:
+        return cfg->sys_mgt == 3 ? model_tables(m, va) :
+               model_message(m, AMDVI_FAULT_SPECIAL_SYS_MGT,
+                             cfg->sys_mgt == 1 ? IOMMU_WO : IOMMU_NONE);
+    case PORT_IO:
+        return cfg->port_io == 2 ? model_tables(m, va) :
+               model_message(m, AMDVI_FAULT_SPECIAL_PORT_IO,
+                             cfg->port_io == 1 ? IOMMU_RW : IOMMU_NONE);
+    case NONE:
+        break;
+    }
+    g_assert_not_reached();
+}
+
+static bool is_excluded(const Model *m, uint64_t va)
+{
+    return m->cfg->exclude && va >= m->cfg->exclude_first &&
+           va <= m->cfg->exclude_last;
+}
+
+static Page model_excluded(const Model *m, uint64_t va)
+{
+    return (Page) {
+        .perm = m->req->untranslated ? IOMMU_RW :
+                m->req->want | IOMMU_UNTRANSLATED_ONLY,
+        .out = va,
+    };
+}
+
+static bool is_interrupt(uint64_t va)
+{
+    return va >= 0xfee00000 && va <= 0xfeefffff;
+}
+
+/* A walk does not use an entry for addresses in different ranges. */
+static bool same_range(const Model *m, uint64_t a, uint64_t b)
+{
+    return is_interrupt(a) == is_interrupt(b) &&
+           special(m, a) == special(m, b) &&
+           is_excluded(m, a) == is_excluded(m, b);
+}
+
+static Page model_page(Model *m, uint64_t va)
+{
+    if (!m->req->interrupt_input) {
+        return model_tables(m, va);
+    }
+    if (!same_range(m, va, va - PAGE)) {
+        m->recent.size = 0;
+    }
+    if (is_interrupt(va)) {
+        return m->req->want & IOMMU_WO ?
+               (Page) { .perm = IOMMU_WO | IOMMU_UNTRANSLATED_ONLY } :
+               (Page) { .fault = AMDVI_FAULT_INTERRUPT_RANGE };
+    }
+    if (special(m, va)) {
+        return model_special(m, va);
+    }
+    return is_excluded(m, va) ? model_excluded(m, va) : model_tables(m, va);
+}
+
 /* Checks */
 
 static void check_page(const IOMMUTLBEntry *e, const Page *page, uint64_t va)
 {
-    if (page->fault) {
+    if (page->fault || !page->perm) {
         g_assert_cmphex(e->perm, ==, IOMMU_NONE);
         return;
     }

@@ -227,6 +227,11 @@ static void random_memory(WalkMemory *m, const AMDVIWalkConfig *cfg)
 
 static void random_request(IOMMUWalkRequest *req, const AMDVIWalkConfig *cfg)
 {
+    /* Where special ranges (2.1.2) begin or end */
+    static const uint64_t special[] = {
+        0xfd00000000, 0xfdf8000000, 0xfdf9000000, 0xfdf9100000, 0xfdf9200000,
+        0xfdfc000000, 0xfdfe000000,
+    };
     uint64_t pages = one_in(3) ? 1 + below(4) : 1 + below(2000);
     unsigned bits = cfg->guest ? 48 : MIN(62, 12 + 9 * MAX(cfg->mode, 1));
     uint64_t first = rnd();
@@ -240,6 +245,10 @@ static void random_request(IOMMUWalkRequest *req, const AMDVIWalkConfig *cfg)
     }
     if (one_in(10)) {
         first = 0xfee00000 - below(600) * PAGE;
+    } else if (cfg->special && one_in(4)) {
+        first = special[below(ARRAY_SIZE(special))] - below(600) * PAGE;
+    } else if (cfg->exclude && one_in(2)) {
+        first = cfg->exclude_first - below(600) * PAGE;
     }
     req->first = first;
     req->last = first + pages * PAGE - 1;
@@ -270,6 +279,16 @@ static AMDVIWalkConfig random_config(void)
     }
     if (one_in(10)) {
         cfg.perm = 1 + below(2);
+    }
+    cfg.special = one_in(2);
+    cfg.int_abort = one_in(2);
+    cfg.sys_mgt = below(4);
+    cfg.port_io = below(4);
+    if (one_in(2)) {
+        cfg.exclude = true;
+        cfg.exclude_first = one_in(8) ? 0xfdf9180000 :
+                            rnd() >> (18 + below(30)) & -PAGE;
+        cfg.exclude_last = cfg.exclude_first + (1 + below(1200)) * PAGE - 1;
     }
     return cfg;
 }
@@ -325,6 +344,8 @@ static void test_random(void **state)
 }
 
 /* ---- Tests of single rules ---- */
+
+#define SPECIAL(reason)     AMDVI_FAULT_SPECIAL_ ## reason
 
 static unsigned next_page;
 static IOMMUTLBEntry res[64];
@@ -642,6 +663,132 @@ static void test_interrupt_range(void **state)
     assert_result(0, 0xfee00000, 0, 0x100000, IOMMU_NONE);
 }
 
+/*
+ * MMIO 0020h and 0028h: addresses in the exclusion range are neither translated
+ * nor checked, and a device must not use them translated
+ */
+static void test_exclusion(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    AMDVIWalkConfig cfg = host_config(2);
+    IOMMUWalkRequest req = ask(0x201000, 4);
+
+    /* A page around the range, which is not a block */
+    m->entry[512 + 1] = 0x600000 | PR | IR | IW;
+    cfg.exclude = true;
+    cfg.exclude_first = 0x202000;
+    cfg.exclude_last = 0x204fff;
+    req.interrupt_input = true;
+    assert_int_equal(walk(m, &cfg, &req), IOMMU_WALK_DONE);
+    walk_check_shape(&req, IOMMU_WALK_DONE);
+    assert_int_equal(req.fault, 0);
+    assert_int_equal(req.num_results, 3);
+    assert_result(0, 0x200000, 0x600000, 0x2000, IOMMU_RW);
+    assert_result(1, 0x202000, 0x202000, 0x2000,
+                  IOMMU_RW | IOMMU_UNTRANSLATED_ONLY);
+    assert_result(2, 0x204000, 0x204000, PAGE,
+                  IOMMU_RW | IOMMU_UNTRANSLATED_ONLY);
+
+    cfg.perm = IOMMU_NONE;
+    req = ask(0x203000, 1);
+    req.interrupt_input = req.untranslated = true;
+    req.want = IOMMU_WO;
+    assert_int_equal(walk(m, &cfg, &req), IOMMU_WALK_DONE);
+    assert_int_equal(req.fault, 0);
+    assert_result(0, 0x202000, 0x202000, 0x2000, IOMMU_RW);
+    req.interrupt_input = false;
+    walk(m, &cfg, &req);
+    assert_int_equal(req.fault, AMDVI_FAULT_HOST_NO_WRITE);
+
+    /* Everything, up to the end */
+    cfg.exclude_first = 0;
+    cfg.exclude_last = UINT64_MAX;
+    req = ask(-PAGE, 1);
+    req.interrupt_input = true;
+    assert_int_equal(walk(m, &cfg, &req), IOMMU_WALK_DONE);
+    assert_int_equal(res[0].perm, IOMMU_RW | IOMMU_UNTRANSLATED_ONLY);
+    req = ask(0xfee00000, 1);
+    req.interrupt_input = true;
+    walk(m, &cfg, &req);
+    assert_result(0, 0xfee00000, 0, 0x100000,
+                  IOMMU_WO | IOMMU_UNTRANSLATED_ONLY);
+}
+
+/* The fault of a request for a special address that is not mapped */
+static uint8_t special(const AMDVIWalkConfig *cfg, uint64_t addr,
+                       IOMMUAccessFlags want, bool untranslated)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    IOMMUWalkRequest req = ask(addr, 1);
+
+    req.interrupt_input = true;
+    req.want = want;
+    req.untranslated = untranslated;
+    assert_int_equal(walk(m, cfg, &req), IOMMU_WALK_DONE);
+    assert_int_equal(req.num_results, 1);
+    assert_int_equal(res[0].perm, IOMMU_NONE);
+    assert_int_equal(req.error, req.fault == AMDVI_FAULT_HOST_NOT_PRESENT ?
+                                0 : req.fault);
+    return req.fault;
+}
+
+/* 2.1.2: special addresses, and the controls of the device table entry */
+static void test_special(void **state)
+{
+    const uint8_t tables = AMDVI_FAULT_HOST_NOT_PRESENT;
+    const struct {
+        uint64_t first, last;
+        bool int_abort;
+        uint8_t sys_mgt, port_io;
+        uint8_t read, write, translation;
+    } cases[] = {
+        { 0xfcfffff000, 0xfcfffff000, true, 0, 0, tables, tables, tables },
+        { 0xfd00000000, 0xfdf7fff000, false, 3, 2, SPECIAL(RESERVED),
+          SPECIAL(RESERVED), SPECIAL(RESERVED) },
+        { 0xfdf8000000, 0xfdf8fff000, false, 3, 2, SPECIAL(INTERRUPT), 0,
+          SPECIAL(INTERRUPT) },
+        { 0xfdf8000000, 0xfdf8fff000, true, 3, 2, SPECIAL(INTERRUPT),
+          SPECIAL(INTERRUPT), SPECIAL(INTERRUPT) },
+        { 0xfdf9000000, 0xfdf90ff000, true, 0, 0, tables, tables, tables },
+        { 0xfdf9100000, 0xfdf91ff000, false, 0, 2, SPECIAL(SYS_MGT),
+          SPECIAL(SYS_MGT), SPECIAL(SYS_MGT) },
+        { 0xfdf9100000, 0xfdf91ff000, false, 1, 2, SPECIAL(SYS_MGT), 0,
+          SPECIAL(SYS_MGT) },
+        { 0xfdf9100000, 0xfdf91ff000, false, 2, 2, SPECIAL(SYS_MGT),
+          SPECIAL(SYS_MGT), SPECIAL(SYS_MGT) },
+        { 0xfdf9100000, 0xfdf91ff000, true, 3, 0, tables, tables, tables },
+        { 0xfdf9200000, 0xfdfbfff000, true, 0, 0, tables, tables, tables },
+        { 0xfdfc000000, 0xfdfdfff000, false, 3, 0, SPECIAL(PORT_IO),
+          SPECIAL(PORT_IO), SPECIAL(PORT_IO) },
+        { 0xfdfc000000, 0xfdfdfff000, false, 3, 1, 0, 0, SPECIAL(PORT_IO) },
+        { 0xfdfc000000, 0xfdfdfff000, true, 0, 2, tables, tables, tables },
+        { 0xfdfc000000, 0xfdfdfff000, false, 3, 3, SPECIAL(PORT_IO),
+          SPECIAL(PORT_IO), SPECIAL(PORT_IO) },
+        { 0xfdfe000000, 0xfffffff000, true, 0, 0, tables, tables, tables },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        AMDVIWalkConfig cfg = host_config(4);
+
+        cfg.special = true;
+        cfg.int_abort = cases[i].int_abort;
+        cfg.sys_mgt = cases[i].sys_mgt;
+        cfg.port_io = cases[i].port_io;
+        for (unsigned end = 0; end < 2; end++) {
+            uint64_t addr = end ? cases[i].last : cases[i].first;
+
+            assert_int_equal(special(&cfg, addr, IOMMU_RO, true),
+                             cases[i].read);
+            assert_int_equal(special(&cfg, addr, IOMMU_WO, true),
+                             cases[i].write);
+            assert_int_equal(special(&cfg, addr, IOMMU_RW, false),
+                             cases[i].translation);
+        }
+        cfg.special = false;
+        assert_int_equal(special(&cfg, cases[i].first, IOMMU_RO, true), tables);
+    }
+}
+
 /* PAGE_TAB_HARDWARE_ERROR: the address of the entry that is not in memory */
 static void test_unreachable(void **state)
 {
@@ -860,6 +1007,68 @@ static void test_setup_valid(void **state)
     assert_int_equal(setup(m, &dte, 1, &cfg), AMDVI_FAULT_NO_GUEST);
 }
 
+/* MMIO 0020h and 0028h: the exclusion range of a function */
+static void test_setup_exclusion(void **state)
+{
+    for (unsigned bits = 0; bits < 16; bits++) {
+        bool enabled = bits & 1, all = bits & 2, entry = bits & 4;
+        bool guest = bits & 8;
+        g_autofree WalkMemory *m = rule_memory();
+        AMDVIDTERules r = rules;
+        AMDVIDTE dte = {
+            .valid = true, .translate = true, .exclude = entry,
+            .guest = guest, .guest_io = guest, .gcr3_root = 2 * PAGE,
+            .guest_levels = 4,
+        };
+        AMDVIWalkConfig cfg;
+        hwaddr unreachable;
+
+        m->entry[2 * 512] = 4 * PAGE | 1;
+        r.exclude = enabled;
+        r.exclude_all = all;
+        r.exclude_first = r.exclude_last = 0x5000;
+        r.exclude_last += 0xfff;
+        assert_int_equal(amdvi_walk_setup(&cfg, &m->mem, &dte, &r,
+                                          PCI_NO_PASID, &unreachable),
+                         AMDVI_FAULT_NONE);
+        assert_int_equal(cfg.exclude, enabled && (all || entry));
+        assert_int_equal(cfg.exclude_first, 0x5000);
+        assert_int_equal(cfg.exclude_last, 0x5fff);
+        r.exclude_last -= PAGE;
+        amdvi_walk_setup(&cfg, &m->mem, &dte, &r, PCI_NO_PASID, &unreachable);
+        assert_false(cfg.exclude);
+    }
+}
+
+/* IoCtl and SysMgt need V, IntCtl needs IV; none is for requests with PASID */
+static void test_setup_special(void **state)
+{
+    g_autofree WalkMemory *m = rule_memory();
+    AMDVIDTE dte = {
+        .translate = true, .guest = true, .gcr3_root = 2 * PAGE,
+        .guest_levels = 4, .sys_mgt = 2, .port_io = 1,
+    };
+    AMDVIWalkConfig cfg;
+
+    m->entry[2 * 512] = 4 * PAGE | 1;
+    assert_int_equal(setup(m, &dte, PCI_NO_PASID, &cfg), AMDVI_FAULT_NONE);
+    assert_false(cfg.special);
+    dte.valid = true;
+    assert_int_equal(setup(m, &dte, PCI_NO_PASID, &cfg), AMDVI_FAULT_NONE);
+    assert_true(cfg.special);
+    assert_false(cfg.int_abort);
+    assert_int_equal(cfg.sys_mgt, 2);
+    assert_int_equal(cfg.port_io, 1);
+    for (unsigned control = 0; control < 4; control++) {
+        dte.int_valid = true;
+        dte.int_control = control;
+        assert_int_equal(setup(m, &dte, PCI_NO_PASID, &cfg), AMDVI_FAULT_NONE);
+        assert_int_equal(cfg.int_abort, control == AMDVI_DTE_INT_ABORT);
+    }
+    assert_int_equal(setup(m, &dte, 0, &cfg), AMDVI_FAULT_NONE);
+    assert_false(cfg.special);
+}
+
 /* 2.2.6: GCR3 tables of 1 to 3 levels */
 static void test_gcr3_levels(void **state)
 {
@@ -1018,6 +1227,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_untranslated_only),
         cmocka_unit_test(test_identity),
         cmocka_unit_test(test_interrupt_range),
+        cmocka_unit_test(test_exclusion),
+        cmocka_unit_test(test_special),
         cmocka_unit_test(test_unreachable),
         cmocka_unit_test(test_inconsistent_group),
         cmocka_unit_test(test_result_full),
@@ -1026,6 +1237,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_guest_permissions),
         cmocka_unit_test(test_nested),
         cmocka_unit_test(test_setup_valid),
+        cmocka_unit_test(test_setup_exclusion),
+        cmocka_unit_test(test_setup_special),
         cmocka_unit_test(test_gcr3_levels),
         cmocka_unit_test(test_gcr3_entries),
         cmocka_unit_test(test_guest_io),
