@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
+#include "qemu/bitops.h"
 #include "qemu/rcu.h"
 #include "amd_iommu_resolve.h"
 #include "amd_iommu_svm.h"
@@ -15,6 +16,8 @@
 
 /* Number of targets in the cache; a power of two */
 #define CACHE_SIZE  1024
+
+#define DEVICE_IDS  (UINT16_MAX + 1)
 
 /* The registers that control address translation */
 typedef struct Registers {
@@ -33,6 +36,8 @@ struct AMDVIResolver {
     /* Incremented to drop all cached targets */
     uint32_t generation;
     IOMMUAnswerCache *answers;
+    /* Devices with SE = 1 for which a page fault has been logged; atomic */
+    unsigned long faulted[BITS_TO_LONGS(DEVICE_IDS)];
 };
 
 /* ---- Lookup ---- */
@@ -203,6 +208,18 @@ void amdvi_report_fault(AMDVIState *s, const AMDVIPageFault *request,
     }
 }
 
+/* Called for each page fault: if SE = 1, the second one is suppressed. */
+static bool suppress(AMDVIResolver *r, uint16_t devid, const AMDVIDTE *dte)
+{
+    unsigned long *faulted = &r->faulted[BIT_WORD(devid)];
+
+    if (!dte->valid || !(dte->suppress || dte->suppress_all)) {
+        return false;
+    }
+    return dte->suppress_all ||
+           (qatomic_fetch_or(faulted, BIT_MASK(devid)) & BIT_MASK(devid));
+}
+
 void amdvi_request_fault(const AMDVIRequest *rq, const AMDVIDTE *dte,
                          AMDVIFault fault, hwaddr addr, hwaddr unreachable)
 {
@@ -216,7 +233,10 @@ void amdvi_request_fault(const AMDVIRequest *rq, const AMDVIDTE *dte,
         .translation = rq->translation,
     };
 
-    amdvi_report_fault(rq->s, &request, fault, unreachable);
+    if (amdvi_fault_info(fault)->kind != AMDVI_FAULT_IO_PAGE ||
+        !suppress(rq->s->resolver, rq->devid, dte)) {
+        amdvi_report_fault(rq->s, &request, fault, unreachable);
+    }
 }
 
 /* ---- Registers and life ---- */
@@ -239,6 +259,20 @@ void amdvi_resolver_invalidate(AMDVIResolver *r)
 {
     qatomic_inc(&r->generation);
     iommu_answers_invalidate(r->answers);
+}
+
+void amdvi_resolver_invalidate_device(AMDVIResolver *r, uint16_t devid)
+{
+    clear_bit_atomic(devid, r->faulted);
+    amdvi_resolver_invalidate(r);
+}
+
+void amdvi_resolver_invalidate_devices(AMDVIResolver *r)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(r->faulted); i++) {
+        qatomic_set(&r->faulted[i], 0);
+    }
+    amdvi_resolver_invalidate(r);
 }
 
 void amdvi_resolver_invalidate_pasid(AMDVIResolver *r, uint32_t pasid)
@@ -273,9 +307,14 @@ static Registers *read_registers(AMDVIState *s)
 void amdvi_resolver_update(AMDVIResolver *r)
 {
     Registers *old = r->regs;
+    Registers *regs = read_registers(r->s);
 
-    qatomic_rcu_set(&r->regs, read_registers(r->s));
-    amdvi_resolver_invalidate(r);
+    qatomic_rcu_set(&r->regs, regs);
+    if (regs->enabled != old->enabled) {
+        amdvi_resolver_invalidate_devices(r);
+    } else {
+        amdvi_resolver_invalidate(r);
+    }
     g_free_rcu(old, rcu);
 }
 

@@ -106,6 +106,27 @@ void amdvi_resolver_update(AMDVIResolver *r);
 void amdvi_resolver_invalidate(AMDVIResolver *r);
 
 /**
+ * amdvi_resolver_invalidate_device: forget the device table entry of a device
+ *
+ * Drops all cached targets, and answers.  The next page fault of the device is
+ * logged even if SE is set and one has been logged before.  Callable from any
+ * thread.
+ *
+ * @r: the resolver
+ * @devid: DeviceID
+ */
+void amdvi_resolver_invalidate_device(AMDVIResolver *r, uint16_t devid);
+
+/**
+ * amdvi_resolver_invalidate_devices: forget all device table entries
+ *
+ * As amdvi_resolver_invalidate_device() for each device.
+ *
+ * @r: the resolver
+ */
+void amdvi_resolver_invalidate_devices(AMDVIResolver *r);
+
+/**
  * amdvi_resolver_invalidate_pasid: drop all cached targets, and the answers for
  * one PASID
  *
@@ -194,6 +215,9 @@ void amdvi_report_fault(AMDVIState *s, const AMDVIPageFault *request,
 
 /**
  * amdvi_request_fault: log the event for a request that is blocked
+ *
+ * Does not log page faults that SE or SA suppresses (2.2.2.1): with SE, one is
+ * logged after the device table entry was invalidated, or the IOMMU enabled.
  *
  * Callable from any thread.
  *

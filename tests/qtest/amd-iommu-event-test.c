@@ -27,6 +27,10 @@
 #define MODE(level) ((uint64_t)(level) << AMDVI_DEV_MODE_RSHIFT)
 #define ATTACHED    (AMDVI_DEV_VALID | AMDVI_DEV_TRANSLATION_VALID)
 
+/* Bits 97 and 98 of the device table entry */
+#define SE          (1ULL << 33)
+#define SA          (1ULL << 34)
+
 /* Fields of the first quadword of events */
 #define CODE(code)      ((uint64_t)(code) << 60)
 #define DOMAIN_FIELD    ((uint64_t)DOMAIN << 32)
@@ -264,6 +268,66 @@ static void test_special(void)
         blocked_read(&f, cases[i].addr);
         expect_special_event(&f, cases[i].read, 0, cases[i].addr);
     }
+    fixture_stop(&f);
+}
+
+/* ---- Suppression, 2.2.2.1 ---- */
+
+/* Attach the device with bits of the second quadword */
+static void attach_with(Fixture *f, uint64_t quad0, uint64_t flags)
+{
+    const uint64_t dte[4] = { quad0, DOMAIN | flags };
+
+    qamdvi_set_dte(&f->iommu, DEVICE, dte);
+}
+
+/* SE: one page fault until the entry is invalidated, whatever its reason */
+static void test_suppress(void)
+{
+    Fixture f;
+
+    fixture_start(&f);
+    for (unsigned i = 0; i < 2; i++) {
+        attach_with(&f, ATTACHED | RW | MODE(3) | f.root, SE);
+        blocked_read(&f, IOVA);
+        qamdvi_expect_event(&f.iommu, PAGE_FAULT, IOVA);
+        blocked_read(&f, IOVA);
+        blocked_write(&f, 1ULL << 50);
+        /* Translations are not the entry. */
+        qamdvi_command(&f.iommu, QAMDVI_COMMAND(INVAL_AMDVI_PAGES) |
+                       DOMAIN_FIELD, 0x7ffffffffffff001);
+        blocked_read(&f, IOVA);
+        qamdvi_expect_no_event(&f.iommu);
+    }
+    qamdvi_command(&f.iommu, QAMDVI_COMMAND(INVAL_AMDVI_ALL), 0);
+    blocked_read(&f, IOVA);
+    qamdvi_expect_event(&f.iommu, PAGE_FAULT, IOVA);
+    /* Entries that are not cached, with TV = 0 */
+    attach_with(&f, AMDVI_DEV_VALID, SE);
+    blocked_read(&f, IOVA);
+    qamdvi_expect_event(&f.iommu, PAGE_FAULT, IOVA);
+    blocked_read(&f, IOVA);
+    qamdvi_expect_no_event(&f.iommu);
+    fixture_stop(&f);
+}
+
+/* SA: no page fault, but other events */
+static void test_suppress_all(void)
+{
+    Fixture f;
+
+    fixture_start(&f);
+    attach_with(&f, ATTACHED | RW | MODE(3) | f.root, SA);
+    blocked_read(&f, IOVA);
+    blocked_write(&f, IOVA);
+    qamdvi_expect_no_event(&f.iommu);
+    attach_with(&f, ATTACHED | RW | MODE(7) | f.root, SA);
+    blocked_read(&f, IOVA);
+    qamdvi_expect_event(&f.iommu, CODE(1) | DEVICE, IOVA);
+    attach_with(&f, ATTACHED | RW | MODE(3) | NOWHERE, SA);
+    blocked_read(&f, IOVA);
+    qamdvi_expect_event(&f.iommu, CODE(4) | MASTER_ABORT | DOMAIN_FIELD |
+                        DEVICE, NOWHERE + (IOVA >> 30) * 8);
     fixture_stop(&f);
 }
 
@@ -568,6 +632,8 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/event/dev-tab-error", test_dev_tab_error);
     qtest_add_func("/amd-iommu/event/page-tab-error", test_page_tab_error);
     qtest_add_func("/amd-iommu/event/special", test_special);
+    qtest_add_func("/amd-iommu/event/suppress", test_suppress);
+    qtest_add_func("/amd-iommu/event/suppress-all", test_suppress_all);
     qtest_add_func("/amd-iommu/event/wrap", test_wrap);
     qtest_add_func("/amd-iommu/event/overflow", test_overflow);
     qtest_add_func("/amd-iommu/event/overflow-linux", test_overflow_linux);
