@@ -43,6 +43,31 @@ static hwaddr take_table(FuzzInput *in)
     return fuzz_take(in, 1) % (WALK_MEMORY_PAGES + 2) * PAGE;
 }
 
+/* The limit can be below the base. */
+static void take_exclusion(Fuzzer *f)
+{
+    uint8_t how = fuzz_take(&f->in, 1);
+
+    f->rules.exclude = fuzz_flag(how, 0);
+    f->rules.exclude_all = fuzz_flag(how, 1);
+    f->rules.exclude_first = fuzz_take(&f->in, fuzz_flag(how, 2) ? 2 : 5) *
+                             PAGE;
+    f->rules.exclude_last = f->rules.exclude_first +
+                            fuzz_take(&f->in, 2) * PAGE - 1;
+}
+
+/* Pages at which ranges begin that are treated in different ways */
+static uint64_t near_limit(const Fuzzer *f, uint64_t page)
+{
+    const uint64_t limits[] = {
+        0xfee00, 0xfef00, 0xfd00000, 0xfdf8000, 0xfdf9000, 0xfdf9100,
+        0xfdf9200, 0xfdfc000, 0xfdfe000, f->rules.exclude_first / PAGE,
+        f->rules.exclude_last / PAGE + 1,
+    };
+
+    return limits[page % ARRAY_SIZE(limits)] - (page >> 8) % 64;
+}
+
 /* Any quadwords, most with pointers to tables in memory */
 static void take_dte(Fuzzer *f)
 {
@@ -54,7 +79,7 @@ static void take_dte(Fuzzer *f)
     }
     if (how & 1) {
         quad[0] = (quad[0] & ~0x000ffffffffff07cull) | 3 | take_table(&f->in);
-        quad[1] &= 0xffff;
+        quad[1] &= 0x3ff0000ffff;
         quad[1] |= (fuzz_take(&f->in, 1) % 8) << 16;
     }
     amdvi_dte_decode(&f->dte, quad);
@@ -65,6 +90,7 @@ static void take_dte(Fuzzer *f)
         .max_glx = fuzz_flag(how, 4) ? 1 : 2,
         .max_guest_levels = fuzz_flag(how, 5) ? 4 : 5,
     };
+    take_exclusion(f);
     f->pasid = fuzz_flag(how, 6) ? PCI_NO_PASID :
                                    fuzz_take(&f->in, 3) & 0xfffff;
     amdvi_dte_check_interrupt(&f->dte, fuzz_flag(how, 7));
@@ -151,10 +177,11 @@ static void take_request(Fuzzer *f, IOMMUWalkRequest *req, bool guest)
     uint8_t flags = fuzz_take(&f->in, 1);
     uint8_t size = fuzz_take(&f->in, 1);
     uint64_t page = fuzz_take(&f->in, 7);
+    uint64_t first = fuzz_flag(flags, 7) ? near_limit(f, page) : page;
     uint64_t pages = size < 0xc0 ? size : 1ull << (size - 0xc0) % 53;
 
     *req = (IOMMUWalkRequest) {
-        .first = page << 12,
+        .first = first << 12,
         .want = fuzz_flag(flags, 0) ? IOMMU_RO : IOMMU_RW,
         .untranslated = fuzz_flag(flags, 1) && fuzz_flag(flags, 2),
         .priv = fuzz_flag(flags, 3) && guest,
