@@ -1,0 +1,178 @@
+/*
+ * QTest testcase for devices that share virtual memory behind amd-iommu
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Section numbers are those of the AMD I/O Virtualization Technology (IOMMU)
+ * Specification, 48882, revision 3.00; registers are named by their MMIO
+ * offsets.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitops.h"
+#include "libqtest.h"
+#include "standard-headers/linux/pci_regs.h"
+#include "hw/misc/svm-demo.h"
+#include "libqos/amdvi.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/malloc-zeroed.h"
+#include "libqos/pci-ats-testdev.h"
+
+#define MACHINE     "-M q35 -nodefaults -m 64M -device amd-iommu,svm=on "      \
+                    "-device svm,addr=4 -device pci-ats-testdev,addr=5 "
+
+#define SVM         QATD_BDF(0, 4, 0)
+#define SVM_REGS    0xd0000000ULL
+#define TESTDEV     QATD_BDF(0, 5, 0)
+
+#define DOMAIN      0x1234
+#define PASID       5
+#define IOVA        0x40000000ULL
+#define PAGE        AMDVI_PAGE_SIZE
+#define VECTOR      0x41
+
+/* Device table entry (2.2.2.1) */
+#define DTE_ON      (AMDVI_DEV_VALID | AMDVI_DEV_TRANSLATION_VALID | \
+                     AMDVI_DEV_PERM_READ | AMDVI_DEV_PERM_WRITE)
+#define DTE_PPR     (1ULL << 52)
+#define DTE_GIOV    (1ULL << 54)
+#define DTE_GV      (1ULL << 55)
+#define DTE1_I      (1ULL << 32)
+
+/* Entries of GCR3 tables: V */
+#define GCR3_V      1ULL
+
+/* Commands with an address (2.4.3, 2.4.4, 2.4.7) */
+#define GN          (1ULL << 2)
+#define RESPONSE_FAILURE    (0xfULL << 44)
+
+typedef struct Fixture {
+    QTestState *qts;
+    QGuestAllocator alloc;
+    QAMDVI iommu;
+    uint64_t gcr3;
+    uint64_t ppr_log;
+} Fixture;
+
+static uint64_t new_page(Fixture *f)
+{
+    return guest_alloc_zeroed(&f->alloc, f->qts, PAGE);
+}
+
+/* 2.2.6: one level of GCR3 tables, without host tables */
+static void attach(Fixture *f, uint16_t bdf)
+{
+    const uint64_t dte[4] = {
+        DTE_ON | DTE_PPR | DTE_GIOV | DTE_GV |
+        extract64(f->gcr3, 12, 3) << 58,
+        DOMAIN | DTE1_I | extract64(f->gcr3, 15, 16) << 16 |
+        extract64(f->gcr3, 31, 21) << 43,
+    };
+
+    qamdvi_set_dte(&f->iommu, bdf, dte);
+}
+
+static void fixture_start(Fixture *f)
+{
+    *f = (Fixture) { .qts = qtest_init(MACHINE) };
+    qecam_enable(f->qts);
+    pc_alloc_init(&f->alloc, f->qts, ALLOC_NO_FLAGS);
+    qamdvi_init(&f->iommu, f->qts, &f->alloc);
+    f->gcr3 = new_page(f);
+    f->ppr_log = new_page(f);
+    attach(f, SVM);
+    attach(f, TESTDEV);
+    /* 256 entries */
+    qamdvi_write(&f->iommu, AMDVI_MMIO_PPR_BASE, f->ppr_log | 8ULL << 56);
+    qamdvi_enable(&f->iommu, AMDVI_MMIO_CONTROL_GTEN |
+                  AMDVI_MMIO_CONTROL_PPREN | AMDVI_MMIO_CONTROL_PPRLOGEN);
+}
+
+static void fixture_stop(Fixture *f)
+{
+    qtest_quit(f->qts);
+    alloc_destroy(&f->alloc);
+}
+
+/* Returns the address of empty guest tables for @pasid */
+static uint64_t add_pasid(Fixture *f, uint32_t pasid)
+{
+    uint64_t root = new_page(f);
+
+    qtest_writeq(f->qts, f->gcr3 + pasid * 8, root | GCR3_V);
+    return root;
+}
+
+/* ---- Interrupts while the IOMMU executes a command ---- */
+
+/* Enable the demo device, whose MSI goes to the first processor */
+static void start_svm(Fixture *f)
+{
+    uint8_t msi = qecam_cap(f->qts, SVM, PCI_CAP_ID_MSI);
+    uint16_t ats = qecam_ext_cap(f->qts, SVM, PCI_EXT_CAP_ID_ATS);
+    uint16_t pasid = qecam_ext_cap(f->qts, SVM, PCI_EXT_CAP_ID_PASID);
+    uint16_t pri = qecam_ext_cap(f->qts, SVM, PCI_EXT_CAP_ID_PRI);
+
+    qecam_writel(f->qts, SVM, PCI_BASE_ADDRESS_0, SVM_REGS);
+    qecam_writew(f->qts, SVM, PCI_COMMAND,
+                 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    qecam_writew(f->qts, SVM, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
+    qecam_writel(f->qts, SVM, pri + PCI_PRI_ALLOC_REQ, 32);
+    qecam_writew(f->qts, SVM, pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
+    qecam_writew(f->qts, SVM, ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+    qecam_writel(f->qts, SVM, msi + PCI_MSI_ADDRESS_LO, AMDVI_INT_ADDR_FIRST);
+    qecam_writel(f->qts, SVM, msi + PCI_MSI_ADDRESS_HI, 0);
+    qecam_writew(f->qts, SVM, msi + PCI_MSI_DATA_64, VECTOR);
+    qecam_writew(f->qts, SVM, msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+}
+
+/* Whether the interrupt request register of the processor has the vector */
+static bool interrupt_arrived(Fixture *f)
+{
+    g_autofree char *lapic = qtest_hmp(f->qts, "info lapic");
+    g_autofree char *vector = g_strdup_printf(" %u", VECTOR);
+    char *irr = strstr(lapic, "IRR");
+
+    g_assert_nonnull(irr);
+    irr[strcspn(irr, "\r\n")] = 0;
+    return strstr(irr, vector);
+}
+
+/*
+ * A device that receives a response to its page request (2.4.7) completes its
+ * work at once, and sends an interrupt.
+ */
+static void test_interrupt_during_response(void)
+{
+    uint64_t entry;
+    Fixture f;
+
+    fixture_start(&f);
+    add_pasid(&f, PASID);
+    start_svm(&f);
+    qtest_writel(f.qts, SVM_REGS + SVM_DEMO_REG_PASID, PASID);
+    qtest_writeq(f.qts, SVM_REGS + SVM_DEMO_REG_ADDR, IOVA);
+    qtest_writeq(f.qts, SVM_REGS + SVM_DEMO_REG_SIZE, 64);
+    qtest_writeq(f.qts, SVM_REGS + SVM_DEMO_REG_START, SVM_DEMO_START_WRITE);
+    g_assert_cmphex(qamdvi_read(&f.iommu, AMDVI_MMIO_PPR_TAIL), ==, 16);
+    g_assert_false(interrupt_arrived(&f));
+
+    entry = qtest_readq(f.qts, f.ppr_log);
+    qamdvi_command(&f.iommu, QAMDVI_COMMAND(COMPLETE_PPR_REQUEST) | SVM |
+                   (uint64_t)PASID << 32,
+                   GN | extract64(entry, 32, 9) << 32 | RESPONSE_FAILURE);
+    g_assert_cmphex(qtest_readq(f.qts, SVM_REGS + SVM_DEMO_REG_ADDR), ==,
+                    SVM_DEMO_RESULT_ERROR);
+    g_assert_true(interrupt_arrived(&f));
+    fixture_stop(&f);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/amd-iommu/svm-device/interrupt-during-response",
+                   test_interrupt_during_response);
+    return g_test_run();
+}
