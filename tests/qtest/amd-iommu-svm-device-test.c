@@ -41,7 +41,8 @@
 #define DTE_GV      (1ULL << 55)
 #define DTE1_I      (1ULL << 32)
 
-/* Entries of GCR3 tables: V */
+/* Entries of guest tables: P, R/W, U/S, A, D; of GCR3 tables: V */
+#define GUEST_RW    0x67ULL
 #define GCR3_V      1ULL
 
 /* Commands with an address (2.4.3, 2.4.4, 2.4.7) */
@@ -103,6 +104,23 @@ static uint64_t add_pasid(Fixture *f, uint32_t pasid)
 
     qtest_writeq(f->qts, f->gcr3 + pasid * 8, root | GCR3_V);
     return root;
+}
+
+/* Map IOVA to @page; returns the address of the entry of level 1 */
+static uint64_t map(Fixture *f, uint64_t root, uint64_t page)
+{
+    uint64_t table = root, entry;
+
+    for (unsigned level = 4; level > 1; level--) {
+        uint64_t below = new_page(f);
+
+        entry = table + extract64(IOVA, 3 + 9 * level, 9) * 8;
+        qtest_writeq(f->qts, entry, below | GUEST_RW);
+        table = below;
+    }
+    entry = table + extract64(IOVA, 12, 9) * 8;
+    qtest_writeq(f->qts, entry, page | GUEST_RW);
+    return entry;
 }
 
 /* ---- Interrupts while the IOMMU executes a command ---- */
@@ -169,10 +187,49 @@ static void test_interrupt_during_response(void)
     fixture_stop(&f);
 }
 
+/* ---- Invalidation of translations without PASID (GIoV) ---- */
+
+/*
+ * The tables of PASID 0 translate requests without PASID.  Linux's driver
+ * invalidates them, and what device-TLBs have of them, with GN = 1 and PASID 0.
+ */
+static void test_invalidate_giov(void)
+{
+    Fixture f;
+    QATD d;
+    uint64_t first, second, entry;
+
+    fixture_start(&f);
+    first = new_page(&f);
+    second = new_page(&f);
+    qtest_writeq(f.qts, first, 1);
+    qtest_writeq(f.qts, second, 2);
+    entry = map(&f, add_pasid(&f, 0), first);
+    qatd_init(&d, f.qts, TESTDEV, 1);
+    qatd_enable_all(&d, 8);
+
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_READ, QATD_NO_PASID, IOVA, 8,
+                                 0), ==, 0);
+    g_assert_cmphex(qtest_readq(f.qts, d.data), ==, 1);
+
+    qtest_writeq(f.qts, entry, second | GUEST_RW);
+    qamdvi_command(&f.iommu, QAMDVI_COMMAND(INVAL_AMDVI_PAGES) |
+                   (uint64_t)DOMAIN << 32, GN | IOVA);
+    qamdvi_command(&f.iommu, QAMDVI_COMMAND(INVAL_IOTLB_PAGES) | TESTDEV,
+                   GN | IOVA);
+    g_assert_true(qamdvi_completes(&f.iommu));
+    g_assert_cmpint(qatd_command(&d, ATD_CMD_SVM_READ, QATD_NO_PASID, IOVA, 8,
+                                 0), ==, 0);
+    g_assert_cmphex(qtest_readq(f.qts, d.data), ==, 2);
+    fixture_stop(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/amd-iommu/svm-device/interrupt-during-response",
                    test_interrupt_during_response);
+    qtest_add_func("/amd-iommu/svm-device/invalidate-giov",
+                   test_invalidate_giov);
     return g_test_run();
 }
