@@ -74,8 +74,8 @@ void amdvi_cmdbuf_charge(AMDVIState *s, unsigned work);
 /**
  * amdvi_cmdbuf_charge_command: account for a command
  *
- * Does not include events, nor work that depends on address spaces.  Called
- * with the BQL held, from within amdvi_cmdbuf_process().
+ * Does not include events, drains, nor work that depends on address spaces.
+ * Called with the BQL held, from within amdvi_cmdbuf_process().
  *
  * @s: the IOMMU
  * @lo: first quadword of the command, in host byte order

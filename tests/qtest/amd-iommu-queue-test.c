@@ -288,6 +288,27 @@ static void test_slices_stores(void)
     qtest_quit(b.qts);
 }
 
+/*
+ * 2.4.1: after an invalidation, COMPLETION_WAIT waits for the threads of
+ * devices, so that it costs more than others do
+ */
+static void test_slices_drains(void)
+{
+    const uint64_t *const pair[] = { commands[2], plain_wait };
+    Buffer b;
+
+    start(&b, LARGEST);
+    machine(&b, "stop");
+    while (b.tail < 2048) {
+        put_many(&b, pair[b.tail % 2], 1);
+    }
+    put_wait(&b);
+    g_assert_cmpuint(ring_first_slice(&b), <, 1024);
+    machine(&b, "cont");
+    finish(&b);
+    qtest_quit(b.qts);
+}
+
 /* 2.5.6: no further slice follows a command that is illegal */
 static void test_slices_illegal(void)
 {
@@ -567,6 +588,7 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/queue/slices", test_slices);
     qtest_add_func("/amd-iommu/queue/slices-commands", test_slices_commands);
     qtest_add_func("/amd-iommu/queue/slices-stores", test_slices_stores);
+    qtest_add_func("/amd-iommu/queue/slices-drains", test_slices_drains);
     qtest_add_func("/amd-iommu/queue/slices-illegal", test_slices_illegal);
     qtest_add_func("/amd-iommu/queue/short", test_short);
     qtest_add_func("/amd-iommu/queue/order", test_order);
