@@ -10,6 +10,7 @@
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/thread.h"
+#include "system/runstate.h"
 #include "amd_iommu_event.h"
 #include "trace.h"
 
@@ -126,7 +127,7 @@ struct AMDVIEventQueue {
     Event event[QUEUE_SIZE];
 };
 
-void amdvi_event_flush(AMDVIState *s)
+static void flush(AMDVIState *s)
 {
     AMDVIEventQueue *queue = s->event_queue;
     Event event[QUEUE_SIZE];
@@ -144,7 +145,19 @@ void amdvi_event_flush(AMDVIState *s)
 
 static void flush_bh(void *opaque)
 {
-    amdvi_event_flush(opaque);
+    /* The memory of a stopped machine must not change. */
+    if (runstate_is_running()) {
+        flush(opaque);
+    }
+}
+
+/*
+ * When the machine stops, threads of devices have stopped before, and migration
+ * copies the last changes of memory afterwards.
+ */
+static void vm_state_changed(void *opaque, bool running, RunState state)
+{
+    flush(opaque);
 }
 
 void amdvi_event_init(AMDVIState *s, MemReentrancyGuard *guard)
@@ -154,6 +167,7 @@ void amdvi_event_init(AMDVIState *s, MemReentrancyGuard *guard)
     queue->bh = qemu_bh_new_guarded(flush_bh, s, guard);
     qemu_mutex_init(&queue->lock);
     s->event_queue = queue;
+    qemu_add_vm_change_state_handler(vm_state_changed, s);
 }
 
 void amdvi_event_reset(AMDVIState *s)

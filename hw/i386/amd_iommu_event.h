@@ -104,15 +104,6 @@ void amdvi_event_init(AMDVIState *s, MemReentrancyGuard *guard);
 void amdvi_event_reset(AMDVIState *s);
 
 /**
- * amdvi_event_flush: log the events of threads that wait for the main loop
- *
- * Called with the BQL held.
- *
- * @s: the IOMMU
- */
-void amdvi_event_flush(AMDVIState *s);
-
-/**
  * amdvi_event_stop: stop the log, as an overflow does
  *
  * Called with the BQL held.
@@ -135,7 +126,8 @@ void amdvi_event_write_tail(AMDVIState *s);
  * amdvi_event_log: log an event
  *
  * Callable from any thread.  Without the BQL the event is logged later, by the
- * main loop.
+ * main loop, or when the machine stops.  While the machine is stopped, it waits
+ * until the machine runs; it is not migrated.
  *
  * @s: the IOMMU
  * @lo: first quadword

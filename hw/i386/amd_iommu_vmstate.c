@@ -38,15 +38,10 @@ static const uint16_t saved[] = {
 
 QEMU_BUILD_BUG_ON(ARRAY_SIZE(saved) != AMDVI_SAVED_REGS);
 
-/*
- * Events of threads are logged now, so that their interrupt becomes part of the
- * state of the APICs, which is saved later.
- */
 static int pre_save(void *opaque)
 {
     AMDVIState *s = opaque;
 
-    amdvi_event_flush(s);
     for (unsigned i = 0; i < ARRAY_SIZE(saved); i++) {
         s->saved_regs[i] = amdvi_readq(s, saved[i]);
     }

@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include "qemu/bitops.h"
 #include "libqtest.h"
+#include "qobject/qdict.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/misc/svm-demo.h"
 #include "libqos/amdvi.h"
@@ -224,6 +225,109 @@ static void test_invalidate_giov(void)
     fixture_stop(&f);
 }
 
+/* ---- Migration ---- */
+
+#define LOG_SIZE    0x80000ULL      /* 32768 entries (MMIO 0010h) */
+#define MEMORY_SIZE 0x40000ULL
+#define ROUNDS      4
+#define CHECKED     64ULL           /* the youngest events, which are checked */
+
+static uint64_t event_addr(QTestState *qts, uint64_t log, uint64_t at)
+{
+    return qtest_readq(qts, log + at % LOG_SIZE + 8);
+}
+
+static bool is_migrated(QTestState *qts)
+{
+    QDict *info = qtest_qmp_assert_success_ref(qts, "{ 'execute': "
+                                               "'query-migrate' }");
+    const char *status = qdict_get_try_str(info, "status");
+    bool end = status && g_str_equal(status, "completed");
+
+    g_assert_false(status && g_str_equal(status, "failed"));
+    qobject_unref(info);
+    return end;
+}
+
+/*
+ * Until the machine has been migrated, let the log have room, and let the
+ * last part of the memory have so many pages behind the log that the log is in
+ * the stream before the state of the devices.
+ */
+static void empty_log_until_migrated(Fixture *f)
+{
+    uint64_t memory = guest_alloc(&f->alloc, MEMORY_SIZE);
+
+    for (unsigned i = 1; i % 16 || !is_migrated(f->qts); i++) {
+        qtest_memset(f->qts, memory, i % 255 + 1, MEMORY_SIZE);
+        qamdvi_write(&f->iommu, AMDVI_MMIO_EVENT_HEAD,
+                     qamdvi_read(&f->iommu, AMDVI_MMIO_EVENT_TAIL));
+    }
+}
+
+/* Migrate the machine, while a thread causes events */
+static void migrate(Fixture *f)
+{
+    g_autofree char *uri = NULL;
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("qtest-migrate-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    uri = g_strdup_printf("file:%s", path);
+    qtest_qmp_assert_success(f->qts, "{ 'execute': 'migrate', "
+                             "'arguments': { 'uri': %s } }", uri);
+    empty_log_until_migrated(f);
+    qtest_quit(f->qts);
+    f->qts = f->iommu.qts = qtest_init(MACHINE "-incoming defer");
+    qatd_load_machine(f->qts, path);
+}
+
+/* The addresses of the events ascend */
+static void check_events(Fixture *f, uint64_t log)
+{
+    uint64_t tail = qamdvi_read(&f->iommu, AMDVI_MMIO_EVENT_TAIL) + LOG_SIZE;
+    uint64_t last = event_addr(f->qts, log, tail - CHECKED * AMDVI_EVENT_LEN);
+
+    for (unsigned i = CHECKED - 1; i > 0; i--) {
+        uint64_t addr = event_addr(f->qts, log, tail - i * AMDVI_EVENT_LEN);
+
+        g_assert_cmphex(addr, >, last);
+        last = addr;
+    }
+}
+
+/*
+ * A thread causes an event with each translation request, also while the
+ * machine is stopped and saved.  All events that the tail pointer of the
+ * destination shows are in its memory.
+ */
+static void test_migrate_events(void)
+{
+    uint64_t log;
+    Fixture f;
+    QATD d;
+
+    fixture_start(&f);
+    log = guest_alloc_zeroed(&f.alloc, f.qts, LOG_SIZE);
+    qamdvi_write(&f.iommu, AMDVI_MMIO_EVENT_BASE, log | 15ULL << 56);
+    /* I = 0: INVALID_DEVICE_REQUEST (2.5.9) */
+    qamdvi_set_dte(&f.iommu, TESTDEV, (const uint64_t[4]) { DTE_ON, DOMAIN });
+    qatd_init(&d, f.qts, TESTDEV, 1);
+    qatd_enable_all(&d, 8);
+    qatd_write(&d, ATD_MAX_RESULTS, 1);
+    qatd_write(&d, ATD_REPEAT, UINT64_MAX);
+    qatd_write(&d, ATD_STEP, PAGE);
+    qatd_start(&d, ATD_CMD_TRANSLATE, QATD_NO_PASID, 0, 8, ATD_FLAG_THREAD);
+    while (qamdvi_read(&f.iommu, AMDVI_MMIO_EVENT_TAIL) <
+           CHECKED * AMDVI_EVENT_LEN) {
+        g_usleep(100);
+    }
+    migrate(&f);
+    check_events(&f, log);
+    fixture_stop(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -231,5 +335,12 @@ int main(int argc, char **argv)
                    test_interrupt_during_response);
     qtest_add_func("/amd-iommu/svm-device/invalidate-giov",
                    test_invalidate_giov);
+    /* An event is lost by chance, if it is. */
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        g_autofree char *path = g_strdup_printf("/amd-iommu/svm-device/"
+                                                "migrate-events/%u", i);
+
+        qtest_add_func(path, test_migrate_events);
+    }
     return g_test_run();
 }

@@ -26,6 +26,7 @@
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
 #include "qemu/thread.h"
+#include "system/runstate.h"
 #include "hw/i386/amd_iommu_event.h"
 #include "fake-bql.h"
 #include "test-random.h"
@@ -88,7 +89,31 @@ void amdvi_set_status(AMDVIState *s, uint64_t bits)
     amdvi_assign_orq(s, AMDVI_MMIO_STATUS, bits);
 }
 
+static bool running;
+static VMChangeStateHandler *vm_changed;
+static void *vm_changed_opaque;
+
+VMChangeStateEntry *qemu_add_vm_change_state_handler(VMChangeStateHandler *cb,
+                                                     void *opaque)
+{
+    vm_changed = cb;
+    vm_changed_opaque = opaque;
+    return NULL;
+}
+
+bool runstate_is_running(void)
+{
+    return running;
+}
+
 /* ---- Helpers ---- */
+
+static void set_running(bool now)
+{
+    running = now;
+    vm_changed(vm_changed_opaque, now,
+               now ? RUN_STATE_RUNNING : RUN_STATE_PAUSED);
+}
 
 static uint64_t reg(unsigned addr)
 {
@@ -129,6 +154,7 @@ static void start(void)
     memset(iommu->mmior, 0, sizeof(iommu->mmior));
     memset(iommu->pci.dev.config, 0, PCI_CONFIG_SPACE_SIZE);
     amdvi_event_reset(iommu);
+    set_running(true);
     write_base(LOG | LOG_LENGTH);
     write_control(RUNNING);
     writes = 0;
@@ -346,6 +372,27 @@ static void test_thread_reset(void **state)
     assert_int_equal(reg(AMDVI_MMIO_EVENT_TAIL), 0);
 }
 
+/*
+ * Memory of a stopped machine does not change, since migration has copied it:
+ * events of threads are logged when the machine stops, or after it starts.
+ */
+static void test_thread_stop(void **state)
+{
+    log_in_thread(2);
+    set_running(false);
+    assert_int_equal(writes, 2);
+    run_main_loop();
+    assert_int_equal(writes, 2);
+
+    start();
+    set_running(false);
+    log_in_thread(3);
+    run_main_loop();
+    assert_int_equal(writes, 0);
+    set_running(true);
+    assert_int_equal(writes, 3);
+}
+
 /* ---- A plain model, with the entries in a list (MMIO 0010h to 2020h) ---- */
 
 typedef struct Model {
@@ -457,6 +504,7 @@ int main(void)
         TEST(test_thread_order),
         TEST(test_thread_many),
         TEST(test_thread_reset),
+        TEST(test_thread_stop),
         TEST(test_random),
     };
 
