@@ -93,6 +93,19 @@ struct Fixture {
     };
 };
 
+/* Register all notifiers for a PASID, and translate IOVA */
+static void listen_for(QATD *d, uint32_t pasid)
+{
+    QATDResult r;
+
+    qatd_enable_all(d, 8);
+    g_assert_cmpint(qatd_command(d, ATD_CMD_REGISTER_IOTLB, pasid, 0, 0, 0), ==,
+                    0);
+    g_assert_cmpint(qatd_command(d, ATD_CMD_REGISTER_PRI, pasid, 0, 0, 0), ==,
+                    0);
+    g_assert_cmpint(qatd_translate(d, pasid, IOVA, 8, 0, &r, 1), ==, 1);
+}
+
 /* ---- Intel ---- */
 
 static void vtd_start(Fixture *f)
@@ -127,18 +140,8 @@ static void vtd_attach(Fixture *f, uint16_t sid, uint64_t page)
 
 static void vtd_watch(Fixture *f, QATD *d)
 {
-    static const uint32_t pasids[] = { PASID, QATD_NO_PASID };
-    QATDResult r;
-
-    qatd_enable_all(d, 8);
-    for (size_t i = 0; i < ARRAY_SIZE(pasids); i++) {
-        g_assert_cmpint(qatd_command(d, ATD_CMD_REGISTER_IOTLB, pasids[i], 0,
-                                     0, 0), ==, 0);
-        g_assert_cmpint(qatd_command(d, ATD_CMD_REGISTER_PRI, pasids[i], 0, 0,
-                                     0), ==, 0);
-        g_assert_cmpint(qatd_translate(d, pasids[i], IOVA, 8, 0, &r, 1), ==,
-                        1);
-    }
+    listen_for(d, PASID);
+    listen_for(d, QATD_NO_PASID);
 }
 
 /* 6.5.2.1 to 6.5.2.6, and 7.6.1 */
@@ -163,6 +166,10 @@ static void vtd_invalidate(Fixture *f)
 }
 
 /* ---- AMD ---- */
+
+/* I of a device table entry, and GN of commands (48882, 2.2.2.1 and 2.4) */
+#define AMD_DTE_I   (1ULL << 32)
+#define AMD_GN      (1ULL << 2)
 
 static void amd_write(Fixture *f, uint64_t reg, uint64_t val)
 {
@@ -212,7 +219,7 @@ static void amd_attach(Fixture *f, uint16_t sid, uint64_t page)
     uint64_t table = zeroed(f, AMDVI_PAGE_SIZE), below;
     unsigned level;
 
-    qtest_writeq(f->qts, dte + 8, sid);
+    qtest_writeq(f->qts, dte + 8, sid | AMD_DTE_I);
     qtest_writeq(f->qts, dte, AMDVI_DEV_VALID | AMDVI_DEV_TRANSLATION_VALID |
                  rw | 3ULL << AMDVI_DEV_MODE_RSHIFT | table);
     for (level = 3; level > 0; level--) {
@@ -226,6 +233,13 @@ static void amd_attach(Fixture *f, uint16_t sid, uint64_t page)
     amd_command(f, AMDVI_CMD_INVAL_AMDVI_ALL, 0, 0);
 }
 
+/* There are no guest tables, so that requests with a PASID are blocked. */
+static void amd_watch(Fixture *f, QATD *d)
+{
+    listen_for(d, QATD_NO_PASID);
+    listen_for(d, PASID);
+}
+
 static void amd_invalidate(Fixture *f)
 {
     unsigned bus;
@@ -237,6 +251,11 @@ static void amd_invalidate(Fixture *f)
         amd_command(f, AMDVI_CMD_INVAL_DEVTAB_ENTRY, sid, 0);
         amd_command(f, AMDVI_CMD_INVAL_AMDVI_PAGES, sid << 32, IOVA);
         amd_command(f, AMDVI_CMD_INVAL_IOTLB_PAGES, sid, IOVA);
+        amd_command(f, AMDVI_CMD_INVAL_IOTLB_PAGES,
+                    sid | (uint64_t)PASID << 48, IOVA | AMD_GN);
+        amd_command(f, AMDVI_CMD_COMPLETE_PPR_REQUEST, sid, 0);
+        amd_command(f, AMDVI_CMD_COMPLETE_PPR_REQUEST,
+                    sid | (uint64_t)PASID << 32, AMD_GN);
         amd_command(f, AMDVI_CMD_INVAL_INTR_TABLE, sid, 0);
     }
 }
@@ -298,11 +317,12 @@ static const IOMMU iommus[] = {
         .invalidate = vtd_invalidate,
     }, {
         .name = "amd-iommu",
-        .args = "-device amd-iommu ",
+        .args = "-device amd-iommu,svm=on ",
         .space = "address-space: amd_iommu_devfn_",
         .start = amd_start,
         .stop = amd_stop,
         .attach = amd_attach,
+        .watch = amd_watch,
         .invalidate = amd_invalidate,
     }, {
         .name = "virtio-iommu",
