@@ -30,9 +30,11 @@
 
 #define DOMAIN      0x1234
 #define PASID       5
-#define IOVA        0x40000000ULL
+#define IOVA        0x3000000ULL
 #define PAGE        AMDVI_PAGE_SIZE
 #define VECTOR      0x41
+#define ROUNDS      4
+#define MARK        0x5a5a5a5a5a5a5a5aULL
 
 /* Device table entry (2.2.2.1) */
 #define DTE_ON      (AMDVI_DEV_VALID | AMDVI_DEV_TRANSLATION_VALID | \
@@ -225,11 +227,39 @@ static void test_invalidate_giov(void)
     fixture_stop(&f);
 }
 
+/* ---- Reset ---- */
+
+/*
+ * A reset ends the requests of a device before it disables the IOMMU, which
+ * then lets all requests pass: the device never writes to the memory at its
+ * input address.
+ */
+static void test_reset_order(void)
+{
+    uint64_t page;
+    Fixture f;
+    QATD d;
+
+    fixture_start(&f);
+    page = new_page(&f);
+    map(&f, add_pasid(&f, 0), page);
+    qatd_init(&d, f.qts, TESTDEV, 1);
+    qtest_writeq(f.qts, d.data, MARK);
+    qatd_write(&d, ATD_REPEAT, UINT64_MAX);
+    qatd_start(&d, ATD_CMD_DMA_WRITE, QATD_NO_PASID, IOVA, 8, ATD_FLAG_THREAD);
+    while (qtest_readq(f.qts, page) != MARK) {
+        g_usleep(100);
+    }
+    qtest_writeq(f.qts, IOVA, 0);
+    qtest_system_reset(f.qts);
+    g_assert_cmphex(qtest_readq(f.qts, IOVA), ==, 0);
+    fixture_stop(&f);
+}
+
 /* ---- Migration ---- */
 
 #define LOG_SIZE    0x80000ULL      /* 32768 entries (MMIO 0010h) */
 #define MEMORY_SIZE 0x40000ULL
-#define ROUNDS      4
 #define CHECKED     64ULL           /* the youngest events, which are checked */
 
 static uint64_t event_addr(QTestState *qts, uint64_t log, uint64_t at)
@@ -328,6 +358,17 @@ static void test_migrate_events(void)
     fixture_stop(&f);
 }
 
+/* For faults that occur by chance */
+static void add_rounds(const char *name, void (*test)(void))
+{
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        g_autofree char *path = g_strdup_printf("/amd-iommu/svm-device/%s/%u",
+                                                name, i);
+
+        qtest_add_func(path, test);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -335,12 +376,7 @@ int main(int argc, char **argv)
                    test_interrupt_during_response);
     qtest_add_func("/amd-iommu/svm-device/invalidate-giov",
                    test_invalidate_giov);
-    /* An event is lost by chance, if it is. */
-    for (unsigned i = 0; i < ROUNDS; i++) {
-        g_autofree char *path = g_strdup_printf("/amd-iommu/svm-device/"
-                                                "migrate-events/%u", i);
-
-        qtest_add_func(path, test_migrate_events);
-    }
+    add_rounds("reset-order", test_reset_order);
+    add_rounds("migrate-events", test_migrate_events);
     return g_test_run();
 }
