@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bitops.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "amdvi.h"
 #include "malloc-zeroed.h"
@@ -23,6 +24,14 @@
 /* 2.4.1 */
 #define WAIT_STORE  1ULL
 
+/* Size, and guest address: bits of the second quadword (2.4.3, 2.4.4) */
+#define RANGE_S     (1ULL << 0)
+#define RANGE_GN    (1ULL << 2)
+
+#define PAGE_MASK   (~(AMDVI_PAGE_SIZE - 1))
+/* Bits 51:12 of an entry */
+#define ENTRY_ADDR  (PAGE_MASK & GENMASK64(51, 0))
+
 static uint16_t find_iommu(QTestState *qts)
 {
     for (uint16_t bdf = 0; bdf < 256; bdf++) {
@@ -37,6 +46,7 @@ void qamdvi_init(QAMDVI *a, QTestState *qts, QGuestAllocator *alloc)
 {
     *a = (QAMDVI) {
         .qts = qts,
+        .alloc = alloc,
         .bdf = find_iommu(qts),
         .devtab = guest_alloc_zeroed(alloc, qts,
                                      256 * AMDVI_DEVTAB_ENTRY_SIZE),
@@ -133,6 +143,154 @@ void qamdvi_restart(QAMDVI *a)
     qamdvi_write(a, AMDVI_MMIO_COMMAND_TAIL, 0);
     a->tail = 0;
     qamdvi_enable(a, 0);
+}
+
+/* ---- Device table, page tables ---- */
+
+/* The GCR3 Table Root Pointer is in three pieces. */
+static void fill_dte(const QAMDVIDTE *dte, uint64_t quad[4])
+{
+    quad[0] = dte->lo | (uint64_t)dte->mode << 9 | dte->root;
+    quad[1] = dte->hi | dte->domain;
+    quad[2] = 0;
+    quad[3] = 0;
+    if (dte->lo & QAMDVI_DTE_GV) {
+        quad[0] |= (dte->gcr3_levels - 1ULL) << 56 |
+                   extract64(dte->gcr3, 12, 3) << 58;
+        quad[1] |= extract64(dte->gcr3, 15, 16) << 16 |
+                   extract64(dte->gcr3, 31, 21) << 43;
+        quad[2] |= (dte->guest_levels - 4ULL) << 54;
+    }
+}
+
+void qamdvi_store_dte(QAMDVI *a, uint16_t bdf, const QAMDVIDTE *dte)
+{
+    uint64_t quad[4];
+
+    fill_dte(dte, quad);
+    for (unsigned i = 0; i < 4; i++) {
+        qtest_writeq(a->qts, qamdvi_dte_addr(a, bdf) + i * 8, quad[i]);
+    }
+}
+
+void qamdvi_attach(QAMDVI *a, uint16_t bdf, const QAMDVIDTE *dte)
+{
+    uint64_t quad[4];
+
+    fill_dte(dte, quad);
+    qamdvi_set_dte(a, bdf, quad);
+}
+
+uint64_t qamdvi_new_page(QAMDVI *a)
+{
+    return guest_alloc_zeroed(a->alloc, a->qts, AMDVI_PAGE_SIZE);
+}
+
+/* Returns the table that the entry at @at refers to; creates it if needed */
+static uint64_t next_table(QAMDVI *a, uint64_t at, uint64_t bits)
+{
+    uint64_t entry = qtest_readq(a->qts, at);
+
+    if (!(entry & 1)) {
+        entry = qamdvi_new_page(a) | bits;
+        qtest_writeq(a->qts, at, entry);
+    }
+    return entry & ENTRY_ADDR;
+}
+
+/* Address of the entry of level @level, 1 to 6, for @addr */
+static uint64_t entry_at(uint64_t table, uint64_t addr, unsigned level)
+{
+    return table + extract64(addr, 3 + 9 * level, level < 6 ? 9 : 7) * 8;
+}
+
+uint64_t qamdvi_map_host(QAMDVI *a, uint64_t root, unsigned mode, uint64_t addr,
+                         unsigned level, uint64_t entry)
+{
+    uint64_t at;
+
+    for (unsigned l = mode; l > level; l--) {
+        root = next_table(a, entry_at(root, addr, l),
+                          QAMDVI_PTE_RW | QAMDVI_PTE_NEXT(l - 1));
+    }
+    at = entry_at(root, addr, level);
+    qtest_writeq(a->qts, at, entry);
+    return at;
+}
+
+uint64_t qamdvi_map_guest(QAMDVI *a, uint64_t root, unsigned levels,
+                          uint64_t addr, unsigned level, uint64_t entry)
+{
+    uint64_t at;
+
+    for (unsigned l = levels; l > level; l--) {
+        root = next_table(a, entry_at(root, addr, l), QAMDVI_GPTE_RW);
+    }
+    at = entry_at(root, addr, level);
+    qtest_writeq(a->qts, at, entry);
+    return at;
+}
+
+uint64_t qamdvi_set_gcr3(QAMDVI *a, uint64_t gcr3, unsigned levels,
+                         uint32_t pasid, uint64_t entry)
+{
+    uint64_t at;
+
+    for (unsigned l = levels - 1; l > 0; l--) {
+        gcr3 = next_table(a, gcr3 + extract32(pasid, 9 * l, 9) * 8,
+                          QAMDVI_GCR3_V);
+    }
+    at = gcr3 + extract32(pasid, 0, 9) * 8;
+    qtest_writeq(a->qts, at, entry);
+    return at;
+}
+
+/* ---- Invalidations ---- */
+
+/* With S set, the lowest bit that is 0 tells the size, from bit 12 on. */
+static uint64_t range(uint32_t pasid, uint64_t addr, uint64_t size)
+{
+    uint64_t hi = pasid == QAMDVI_NO_PASID ? 0 : RANGE_GN;
+
+    if (size != AMDVI_PAGE_SIZE) {
+        hi |= RANGE_S | ((size / 2 - 1) & PAGE_MASK);
+    }
+    return hi | addr;
+}
+
+void qamdvi_inval_pages(QAMDVI *a, uint16_t domain, uint32_t pasid,
+                        uint64_t addr, uint64_t size)
+{
+    qamdvi_command(a, QAMDVI_COMMAND(INVAL_AMDVI_PAGES) |
+                   (uint64_t)domain << 32 |
+                   (pasid == QAMDVI_NO_PASID ? 0 : pasid),
+                   range(pasid, addr, size));
+}
+
+void qamdvi_inval_iotlb(QAMDVI *a, uint16_t bdf, uint32_t pasid, uint64_t addr,
+                        uint64_t size)
+{
+    uint64_t bits = 0;
+
+    /* The PASID is in three pieces. */
+    if (pasid != QAMDVI_NO_PASID) {
+        bits = (uint64_t)extract32(pasid, 0, 8) << 48 |
+               (uint64_t)extract32(pasid, 8, 8) << 16 |
+               (uint64_t)extract32(pasid, 16, 4) << 56;
+    }
+    /* Linux copies the queue depth of the function to Maxpend, 31:24. */
+    qamdvi_command(a, QAMDVI_COMMAND(INVAL_IOTLB_PAGES) | bits | 32 << 24 | bdf,
+                   range(pasid, addr, size));
+}
+
+void qamdvi_inval_device(QAMDVI *a, uint16_t bdf)
+{
+    qamdvi_command(a, QAMDVI_COMMAND(INVAL_DEVTAB_ENTRY) | bdf, 0);
+}
+
+void qamdvi_inval_all(QAMDVI *a)
+{
+    qamdvi_command(a, QAMDVI_COMMAND(INVAL_AMDVI_ALL), 0);
 }
 
 bool qamdvi_completes(QAMDVI *a)

@@ -22,9 +22,46 @@
 
 #define QAMDVI_COMMAND(name)    ((uint64_t)AMDVI_CMD_ ## name << 60)
 
+#define QAMDVI_NO_PASID     UINT32_MAX
+/* The size of an invalidation of all addresses */
+#define QAMDVI_EVERYTHING   0ULL
+
+/* Bits of the first quadword of device table entries (2.2.2.1) */
+#define QAMDVI_DTE_V        (1ULL << 0)
+#define QAMDVI_DTE_TV       (1ULL << 1)
+#define QAMDVI_DTE_GIOV     (1ULL << 54)
+#define QAMDVI_DTE_GV       (1ULL << 55)
+#define QAMDVI_DTE_IR       (1ULL << 61)
+#define QAMDVI_DTE_IW       (1ULL << 62)
+/* An entry that translates, and allows reads and writes */
+#define QAMDVI_DTE_ON       (QAMDVI_DTE_V | QAMDVI_DTE_TV | \
+                             QAMDVI_DTE_IR | QAMDVI_DTE_IW)
+/* Bits of the second quadword: the function may have a TLB */
+#define QAMDVI_DTE_I        (1ULL << 32)
+
+/* Entries of host tables (2.2.3) */
+#define QAMDVI_PTE_PR       (1ULL << 0)
+#define QAMDVI_PTE_NEXT(n)  ((uint64_t)(n) << 9)
+#define QAMDVI_PTE_U        (1ULL << 59)
+#define QAMDVI_PTE_IR       (1ULL << 61)
+#define QAMDVI_PTE_IW       (1ULL << 62)
+#define QAMDVI_PTE_RW       (QAMDVI_PTE_PR | QAMDVI_PTE_IR | QAMDVI_PTE_IW)
+
+/* Entries of guest tables (2.2.6), and of the GCR3 table (2.2.6) */
+#define QAMDVI_GPTE_P       (1ULL << 0)
+#define QAMDVI_GPTE_W       (1ULL << 1)
+#define QAMDVI_GPTE_US      (1ULL << 2)
+#define QAMDVI_GPTE_A       (1ULL << 5)
+#define QAMDVI_GPTE_D       (1ULL << 6)
+#define QAMDVI_GPTE_PS      (1ULL << 7)
+#define QAMDVI_GPTE_NX      (1ULL << 63)
+#define QAMDVI_GPTE_RW      (QAMDVI_GPTE_P | QAMDVI_GPTE_W | QAMDVI_GPTE_US)
+#define QAMDVI_GCR3_V       (1ULL << 0)
+
 /**
  * struct QAMDVI - the driver of the amd-iommu of a q35 machine
  * @qts: the emulator
+ * @alloc: allocator of guest memory
  * @bdf: bus, device and function number of the IOMMU
  * @devtab: guest physical address of the device table, which has entries for
  *     all functions of bus 0
@@ -36,6 +73,7 @@
  */
 typedef struct QAMDVI {
     QTestState *qts;
+    QGuestAllocator *alloc;
     uint16_t bdf;
     uint64_t devtab;
     uint64_t commands;
@@ -44,6 +82,30 @@ typedef struct QAMDVI {
     unsigned head;
     uint64_t message;
 } QAMDVI;
+
+/**
+ * struct QAMDVIDTE - a device table entry (2.2.2.1)
+ * @lo: bits of the first quadword, QAMDVI_DTE_V to QAMDVI_DTE_IW
+ * @hi: bits of the second quadword, QAMDVI_DTE_I
+ * @domain: DomainID
+ * @mode: levels of the host tables, or 0 for none
+ * @root: guest physical address of the host root table
+ * @gcr3_levels: levels of the GCR3 table, 1 to 4
+ * @gcr3: guest physical address of its root table
+ * @guest_levels: levels of the guest tables, 4 to 7
+ *
+ * @gcr3_levels and @guest_levels matter only with QAMDVI_DTE_GV.
+ */
+typedef struct QAMDVIDTE {
+    uint64_t lo;
+    uint64_t hi;
+    uint16_t domain;
+    unsigned mode;
+    uint64_t root;
+    unsigned gcr3_levels;
+    uint64_t gcr3;
+    unsigned guest_levels;
+} QAMDVIDTE;
 
 /**
  * struct QAMDVIEvent - an entry of the event log (2.5)
@@ -106,6 +168,95 @@ void qamdvi_set_dte(QAMDVI *a, uint16_t bdf, const uint64_t dte[4]);
  * @bdf: bus, device and function number; the bus is 0
  */
 uint64_t qamdvi_dte_addr(QAMDVI *a, uint16_t bdf);
+
+/**
+ * qamdvi_store_dte() - write a device table entry, without an invalidation
+ * @a: the driver
+ * @bdf: bus, device and function number; the bus is 0
+ * @dte: the fields of the entry
+ */
+void qamdvi_store_dte(QAMDVI *a, uint16_t bdf, const QAMDVIDTE *dte);
+
+/* The same, followed by INVALIDATE_DEVTAB_ENTRY if the command buffer runs */
+void qamdvi_attach(QAMDVI *a, uint16_t bdf, const QAMDVIDTE *dte);
+
+/* Returns the guest physical address of a new page, which is zeroed */
+uint64_t qamdvi_new_page(QAMDVI *a);
+
+/**
+ * qamdvi_map_host() - write an entry of host tables (2.2.3)
+ * @a: the driver
+ * @root: guest physical address of the root table
+ * @mode: levels of the tables, 1 to 6
+ * @addr: input address
+ * @level: level of the entry, 1 to @mode
+ * @entry: the entry
+ *
+ * Creates tables with all permissions where none are present.
+ *
+ * Returns: guest physical address of the entry.
+ */
+uint64_t qamdvi_map_host(QAMDVI *a, uint64_t root, unsigned mode, uint64_t addr,
+                         unsigned level, uint64_t entry);
+
+/**
+ * qamdvi_map_guest() - write an entry of guest tables (2.2.6)
+ * @a: the driver
+ * @root: guest physical address of the root table
+ * @levels: levels of the tables, 4 or 5
+ * @addr: input address
+ * @level: level of the entry: 1, 2 and 3 for pages of 4 KiB, 2 MiB and 1 GiB
+ * @entry: the entry
+ *
+ * Creates tables with all permissions where none are present.
+ *
+ * Returns: guest physical address of the entry.
+ */
+uint64_t qamdvi_map_guest(QAMDVI *a, uint64_t root, unsigned levels,
+                          uint64_t addr, unsigned level, uint64_t entry);
+
+/**
+ * qamdvi_set_gcr3() - write the entry of a PASID in a GCR3 table (2.2.6)
+ * @a: the driver
+ * @gcr3: guest physical address of the root of the GCR3 table
+ * @levels: its levels, 1 to 3
+ * @pasid: the PASID
+ * @entry: the entry
+ *
+ * Creates tables where none are present.
+ *
+ * Returns: guest physical address of the entry.
+ */
+uint64_t qamdvi_set_gcr3(QAMDVI *a, uint64_t gcr3, unsigned levels,
+                         uint32_t pasid, uint64_t entry);
+
+/**
+ * qamdvi_inval_pages() - submit INVALIDATE_IOMMU_PAGES (2.4.3)
+ * @a: the driver
+ * @domain: DomainID
+ * @pasid: the PASID, or QAMDVI_NO_PASID
+ * @addr: first address, a multiple of @size
+ * @size: in bytes, a power of two from 4 KiB on, or QAMDVI_EVERYTHING
+ */
+void qamdvi_inval_pages(QAMDVI *a, uint16_t domain, uint32_t pasid,
+                        uint64_t addr, uint64_t size);
+
+/**
+ * qamdvi_inval_iotlb() - submit INVALIDATE_IOTLB_PAGES (2.4.4)
+ * @a: the driver
+ * @bdf: bus, device and function number of the device-TLB
+ * @pasid: the PASID, or QAMDVI_NO_PASID
+ * @addr: first address, a multiple of @size
+ * @size: in bytes, a power of two from 4 KiB on, or QAMDVI_EVERYTHING
+ */
+void qamdvi_inval_iotlb(QAMDVI *a, uint16_t bdf, uint32_t pasid, uint64_t addr,
+                        uint64_t size);
+
+/* Submit INVALIDATE_DEVTAB_ENTRY (2.4.2) */
+void qamdvi_inval_device(QAMDVI *a, uint16_t bdf);
+
+/* Submit INVALIDATE_IOMMU_ALL (2.4.8) */
+void qamdvi_inval_all(QAMDVI *a);
 
 /**
  * qamdvi_put() - append a command to the buffer, without telling the IOMMU
