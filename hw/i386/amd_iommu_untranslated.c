@@ -123,6 +123,28 @@ bool amdvi_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
     return ok;
 }
 
+bool amdvi_block_interrupt_range(AMDVIState *s, uint16_t devid, hwaddr addr,
+                                 bool is_write)
+{
+    const AMDVIRequest rq = {
+        .s = s,
+        .devid = devid,
+        .pasid = PCI_NO_PASID,
+        .is_write = is_write,
+    };
+    AMDVITarget scratch;
+    const AMDVITarget *t;
+
+    RCU_READ_LOCK_GUARD();
+    if (!amdvi_resolver_enabled(s->resolver)) {
+        return false;
+    }
+    t = amdvi_resolve(s->resolver, devid, PCI_NO_PASID, &scratch);
+    amdvi_request_fault(&rq, &t->dte, t->fault ?: AMDVI_FAULT_INTERRUPT_RANGE,
+                        addr, t->unreachable);
+    return true;
+}
+
 /*
  * Other blocked requests have been reported when they were translated.  Writes
  * to the interrupt range that are not interrupts are reported like reads.
@@ -130,19 +152,9 @@ bool amdvi_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,
 void amdvi_untranslated_blocked(PCIBus *bus, void *opaque, int devfn,
                                 hwaddr addr, bool is_write)
 {
-    AMDVIRequest rq = amdvi_request(opaque, bus, devfn, PCI_NO_PASID);
-    AMDVITarget scratch;
-    const AMDVITarget *t;
-
-    if (!amdvi_is_interrupt_addr(addr)) {
-        return;
+    if (amdvi_is_interrupt_addr(addr)) {
+        amdvi_block_interrupt_range(opaque,
+                                    PCI_BUILD_BDF(pci_bus_num(bus), devfn),
+                                    addr, is_write);
     }
-    rq.is_write = is_write;
-    RCU_READ_LOCK_GUARD();
-    if (!amdvi_resolver_enabled(rq.s->resolver)) {
-        return;
-    }
-    t = amdvi_resolve(rq.s->resolver, rq.devid, PCI_NO_PASID, &scratch);
-    amdvi_request_fault(&rq, &t->dte, t->fault ?: AMDVI_FAULT_INTERRUPT_RANGE,
-                        addr, t->unreachable);
 }

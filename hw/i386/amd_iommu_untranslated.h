@@ -59,4 +59,20 @@ void amdvi_translate_untranslated(AMDVIState *s, PCIBus *bus, int devfn,
 bool amdvi_peek(AMDVIState *s, PCIBus *bus, int devfn, hwaddr addr,
                 IOMMUTLBEntry *entry);
 
+/**
+ * amdvi_block_interrupt_range: report a request to the interrupt range that is
+ * not an interrupt (2.1.2)
+ *
+ * Callable from any thread.
+ *
+ * @s: the IOMMU
+ * @devid: DeviceID of the requester
+ * @addr: address of the request
+ * @is_write: true for a write, false for a read
+ *
+ * Returns: false, with nothing reported, if the IOMMU is disabled
+ */
+bool amdvi_block_interrupt_range(AMDVIState *s, uint16_t devid, hwaddr addr,
+                                 bool is_write);
+
 #endif
