@@ -10,6 +10,7 @@
 #include "qemu/osdep.h"
 #include <sys/mman.h>
 #include "qemu/bswap.h"
+#include "standard-headers/linux/pci_regs.h"
 #include "drain-common.h"
 
 #define TRIALS      200
@@ -191,6 +192,25 @@ void drain_forget_write(DrainTest *t, unsigned page)
     }
 }
 
+unsigned drain_move_trials(DrainTest *t,
+                           void (*move)(DrainTest *t, unsigned to))
+{
+    unsigned failures = 0, n = drain_trials();
+
+    for (unsigned i = 1; i <= n; i++) {
+        unsigned to = i % 2;
+
+        move(t, to);
+        drain_mark(t, !to);
+        t->access->go_on(t);
+        drain_await_write(t, to);
+        g_usleep(i % 300);
+        failures += !!drain_take_marks(t, !to);
+        drain_forget_write(t, !to);
+    }
+    return failures;
+}
+
 /* ---- The machine ---- */
 
 static uint64_t alloc_pages(DrainTest *t, size_t size)
@@ -244,4 +264,12 @@ void drain_test_stop(DrainTest *t)
     unlink(t->path);
     g_free(t->path);
     alloc_destroy(&t->alloc);
+}
+
+void drain_enable_pasid(DrainTest *t)
+{
+    uint16_t bdf = t->access->bdf;
+    uint16_t pasid = qecam_ext_cap(t->qts, bdf, PCI_EXT_CAP_ID_PASID);
+
+    qecam_writew(t->qts, bdf, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
 }

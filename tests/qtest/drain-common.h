@@ -114,6 +114,19 @@ unsigned drain_take_marks(DrainTest *t, unsigned page);
  */
 void drain_await_write(DrainTest *t, unsigned page);
 
+/* Enable PASIDs in the device */
+void drain_enable_pasid(DrainTest *t);
+
+/**
+ * drain_move_trials() - move the page while a device accesses it, many times
+ * @t: the test; @access has begun, with @page[0] at DRAIN_IOVA_MOVING
+ * @move: maps @page[@to] at DRAIN_IOVA_MOVING, and ends the old translation
+ *
+ * Returns: the number of trials in which the device has accessed the old page.
+ */
+unsigned drain_move_trials(DrainTest *t,
+                           void (*move)(DrainTest *t, unsigned to));
+
 /* Let drain_await_write() wait for the next write */
 void drain_forget_write(DrainTest *t, unsigned page);
 

@@ -200,22 +200,11 @@ static void move_context_register(Test *t, unsigned to)
 
 /* ---- Trials ---- */
 
-static unsigned trials(Test *t, unsigned n)
+static void move(DrainTest *d, unsigned to)
 {
-    unsigned failures = 0;
+    Test *t = container_of(d, Test, drain);
 
-    for (unsigned i = 1; i <= n; i++) {
-        unsigned to = i % 2;
-
-        t->c->move(t, to);
-        drain_mark(&t->drain, !to);
-        t->c->access->go_on(&t->drain);
-        drain_await_write(&t->drain, to);
-        g_usleep(i % 300);
-        failures += !!drain_take_marks(&t->drain, !to);
-        drain_forget_write(&t->drain, !to);
-    }
-    return failures;
+    t->c->move(t, to);
 }
 
 static void start(Test *t, const Case *c)
@@ -235,24 +224,16 @@ static void start(Test *t, const Case *c)
     qvtd_enable(&t->vtd);
 }
 
-static void enable_pasid(Test *t)
-{
-    QTestState *qts = t->drain.qts;
-    uint16_t pasid = qecam_ext_cap(qts, bdf(t), PCI_EXT_CAP_ID_PASID);
-
-    qecam_writew(qts, bdf(t), pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
-}
-
 static void test_drain(const void *data)
 {
     Test t;
 
     start(&t, data);
     if (t.c->scalable) {
-        enable_pasid(&t);
+        drain_enable_pasid(&t.drain);
     }
     t.c->access->begin(&t.drain);
-    g_assert_cmpuint(trials(&t, drain_trials()), ==, 0);
+    g_assert_cmpuint(drain_move_trials(&t.drain, move), ==, 0);
     if (bdf(&t) == DRAIN_DSA) {
         t.c->access->end(&t.drain);
     }
