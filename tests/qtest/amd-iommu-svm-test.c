@@ -14,6 +14,7 @@
 #include "qemu/bswap.h"
 #include "libqtest.h"
 #include "standard-headers/linux/pci_regs.h"
+#include "hw/i386/amd_iommu.h"
 #include "hw/pci/pci_ids.h"
 #include "libqos/amdvi.h"
 #include "libqos/fw_cfg.h"
@@ -139,11 +140,91 @@ static void test_pasid_bits(void)
     qtest_quit(qts);
 }
 
+/* ---- Extended Feature Register (MMIO 0030h) ---- */
+
+#define EFR_DEFAULT     (AMDVI_FEATURE_PREFETCH | AMDVI_FEATURE_IA | \
+                         AMDVI_FEATURE_GA | AMDVI_FEATURE_HE | AMDVI_HATS_MODE)
+/* What Linux wants for shared virtual memory */
+#define EFR_GATS_5      (1ULL << 12)
+#define EFR_GLX_3       (2ULL << 14)
+#define EFR_PASMAX_16   (15ULL << 32)
+#define EFR_US          (1ULL << 37)
+#define EFR_GIO         (1ULL << 48)
+#define EFR_EPH         (1ULL << 50)
+#define EFR_SVM         (EFR_DEFAULT | AMDVI_FEATURE_PPR | AMDVI_FEATURE_GT | \
+                         EFR_GATS_5 | EFR_GLX_3 | EFR_PASMAX_16 | EFR_US | \
+                         EFR_GIO | EFR_EPH)
+/* QEMU 9.2 announced features that it did not implement */
+#define EFR_9_2         0x29d3
+
+static void test_features(void)
+{
+    static const struct {
+        const char *args;
+        uint64_t efr;
+    } cases[] = {
+        { "-M q35 -device amd-iommu", EFR_DEFAULT },
+        { "-M q35 -device amd-iommu,svm=off", EFR_DEFAULT },
+        { "-M q35 -device amd-iommu,device-iotlb=on", EFR_DEFAULT },
+        { "-M pc-q35-10.0 -device amd-iommu", EFR_DEFAULT },
+        { "-M pc-q35-9.2 -device amd-iommu", EFR_9_2 },
+        { "-M q35 -device amd-iommu,x-unimplemented-features=on", EFR_9_2 },
+        { "-M q35 -device amd-iommu,xtsup=on", EFR_DEFAULT | AMDVI_FEATURE_XT },
+        { "-M q35 -device amd-iommu,svm=on", EFR_SVM },
+        { "-M pc-q35-9.2 -device amd-iommu,svm=on", EFR_SVM },
+        { "-M q35 -device amd-iommu,svm=on,device-iotlb=on", EFR_SVM },
+        { "-M q35 -device amd-iommu,svm=on,xtsup=on",
+          EFR_SVM | AMDVI_FEATURE_XT },
+    };
+
+    g_assert_cmphex(EFR_DEFAULT, ==, EFR_9_2 & ~(AMDVI_FEATURE_PPR |
+                    AMDVI_FEATURE_GT | 2ULL << 12));
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        QTestState *qts = qtest_initf("-nodefaults %s", cases[i].args);
+        uint64_t reg = AMDVI_BASE_ADDR + AMDVI_MMIO_EXT_FEATURES;
+
+        g_test_message("%s", cases[i].args);
+        g_assert_cmphex(qtest_readq(qts, reg), ==, cases[i].efr);
+        qtest_writeq(qts, reg, 0);
+        g_assert_cmphex(qtest_readq(qts, reg), ==, cases[i].efr);
+        qtest_quit(qts);
+    }
+}
+
+/* svm=on enables device-TLBs; if that is not possible, it is an error */
+static void test_conflict(void)
+{
+    static const char *const args[] = {
+        "-device amd-iommu,svm=on,device-iotlb=off",
+        "-device amd-iommu,device-iotlb=off,svm=on",
+        "-global amd-iommu.device-iotlb=off -device amd-iommu,svm=on",
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(args); i++) {
+        g_autofree char *command = g_strdup_printf(
+            "%s -M q35 -accel qtest -display none -nodefaults %s",
+            getenv("QTEST_QEMU_BINARY"), args[i]);
+        g_autoptr(GError) err = NULL;
+        g_autofree char *text = NULL;
+        int status;
+
+        g_assert_true(g_spawn_command_line_sync(command, NULL, &text, &status,
+                                                &err));
+        g_assert_no_error(err);
+        g_assert_true(WIFEXITED(status));
+        g_assert_cmpint(WEXITSTATUS(status), ==, 1);
+        g_test_message("%s: %s", args[i], text);
+        g_assert_nonnull(strstr(text, "svm=on contradicts device-iotlb=off"));
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/amd-iommu/svm/ioapic", test_ioapic);
     qtest_add_func("/amd-iommu/svm/ioapic-off", test_ioapic_off);
     qtest_add_func("/amd-iommu/svm/pasid-bits", test_pasid_bits);
+    qtest_add_func("/amd-iommu/svm/features", test_features);
+    qtest_add_func("/amd-iommu/svm/conflict", test_conflict);
     return g_test_run();
 }
