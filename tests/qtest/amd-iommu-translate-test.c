@@ -24,7 +24,6 @@
 /* The first DeviceID that a table of one page does not have */
 #define BEYOND      QATD_BDF(0, 16, 0)
 
-#define IOMMU_ID    0x14191022
 #define IOVA        0x40000000ULL
 #define PAGE        0x1000ULL
 #define MARK        0x5a5a5a5a5a5a5a5aULL
@@ -48,9 +47,7 @@ typedef struct Fixture {
     QTestState *qts;
     QGuestAllocator alloc;
     QATD dev, other, beyond;
-    uint64_t devtab;            /* two pages */
-    uint64_t cmdbuf;
-    uint32_t tail;
+    QAMDVI iommu;
     uint64_t page;              /* starts with MARK */
     uint64_t other_page;        /* starts with OTHER_MARK */
     uint64_t table[MAX_LEVEL + 1];      /* by level */
@@ -59,11 +56,6 @@ typedef struct Fixture {
 static uint64_t zeroed(Fixture *f, uint64_t size)
 {
     return guest_alloc_zeroed(&f->alloc, f->qts, size);
-}
-
-static void reg_write(Fixture *f, uint64_t reg, uint64_t val)
-{
-    qtest_writeq(f->qts, AMDVI_BASE_ADDR + reg, val);
 }
 
 static void fixture_start(Fixture *f)
@@ -84,13 +76,10 @@ static void fixture_start(Fixture *f)
     f->other_page = zeroed(f, PAGE);
     qtest_writeq(f->qts, f->page, MARK);
     qtest_writeq(f->qts, f->other_page, OTHER_MARK);
-    f->devtab = zeroed(f, 2 * PAGE);
-    f->cmdbuf = zeroed(f, PAGE);
-    f->tail = 0;
-    reg_write(f, AMDVI_MMIO_DEVICE_TABLE, f->devtab);
-    reg_write(f, AMDVI_MMIO_COMMAND_BASE, f->cmdbuf | 8ULL << 56);
-    reg_write(f, AMDVI_MMIO_CONTROL,
-              AMDVI_MMIO_CONTROL_AMDVIEN | AMDVI_MMIO_CONTROL_CMDBUFLEN);
+    qamdvi_init(&f->iommu, f->qts, &f->alloc);
+    /* One page */
+    qamdvi_write(&f->iommu, AMDVI_MMIO_DEVICE_TABLE, f->iommu.devtab);
+    qamdvi_enable(&f->iommu, 0);
 }
 
 static void fixture_stop(Fixture *f)
@@ -99,27 +88,10 @@ static void fixture_stop(Fixture *f)
     alloc_destroy(&f->alloc);
 }
 
-static void command(Fixture *f, uint64_t lo)
-{
-    qtest_writeq(f->qts, f->cmdbuf + f->tail, lo);
-    qtest_writeq(f->qts, f->cmdbuf + f->tail + 8, 0);
-    f->tail = (f->tail + AMDVI_COMMAND_SIZE) % PAGE;
-    reg_write(f, AMDVI_MMIO_COMMAND_TAIL, f->tail);
-    g_assert_cmphex(qtest_readq(f->qts, AMDVI_BASE_ADDR +
-                                AMDVI_MMIO_COMMAND_HEAD), ==, f->tail);
-}
-
-/* INVALIDATE_IOMMU_ALL */
-static void invalidate(Fixture *f)
-{
-    command(f, (uint64_t)AMDVI_CMD_INVAL_AMDVI_ALL << 60);
-}
-
 static void set_dte(Fixture *f, uint16_t bdf, unsigned quad, uint64_t val)
 {
-    qtest_writeq(f->qts, f->devtab + bdf * AMDVI_DEVTAB_ENTRY_SIZE + quad * 8,
-                 val);
-    invalidate(f);
+    qtest_writeq(f->qts, qamdvi_dte_addr(&f->iommu, bdf) + quad * 8, val);
+    qamdvi_inval_all(&f->iommu);
 }
 
 /* Set the entry for @addr in the table of @level */
@@ -128,7 +100,7 @@ static void set_entry(Fixture *f, unsigned level, uint64_t addr, uint64_t val)
     uint64_t index = addr >> (3 + 9 * level) & 0x1ff;
 
     qtest_writeq(f->qts, f->table[level] + index * 8, val);
-    invalidate(f);
+    qamdvi_inval_all(&f->iommu);
 }
 
 /* An entry that refers to the table of the next lower level, or to the page */
@@ -170,22 +142,10 @@ static void assert_reads(Fixture *f, QATD *dev, uint64_t addr, uint64_t mark)
     g_assert_cmphex(qtest_readq(f->qts, dev->data), ==, mark);
 }
 
-static uint16_t iommu_bdf(Fixture *f)
-{
-    uint16_t bdf;
-
-    for (bdf = 0; bdf < 256; bdf++) {
-        if (qecam_readl(f->qts, bdf, PCI_VENDOR_ID) == IOMMU_ID) {
-            return bdf;
-        }
-    }
-    g_assert_not_reached();
-}
-
 /* Returns whether an access was aborted since the last call, 2.5.3 */
 static bool target_abort(Fixture *f)
 {
-    uint16_t bdf = iommu_bdf(f);
+    uint16_t bdf = f->iommu.bdf;
     uint16_t status = qecam_readw(f->qts, bdf, PCI_STATUS);
 
     qecam_writew(f->qts, bdf, PCI_STATUS, status);
@@ -224,10 +184,10 @@ static void test_not_present(void)
 /* Check accesses in both orders, since the first one is cached */
 static void assert_permissions(Fixture *f, uint64_t perm)
 {
-    invalidate(f);
+    qamdvi_inval_all(&f->iommu);
     g_assert_cmpint(reads(&f->dev, IOVA), ==, !!(perm & IR));
     g_assert_cmpint(writes(&f->dev, IOVA), ==, !!(perm & IW));
-    invalidate(f);
+    qamdvi_inval_all(&f->iommu);
     g_assert_cmpint(writes(&f->dev, IOVA), ==, !!(perm & IW));
     g_assert_cmpint(reads(&f->dev, IOVA), ==, !!(perm & IR));
 }
@@ -556,8 +516,8 @@ static void test_cached_entry(void)
     fixture_start(&f);
     map_page(&f, 3);
     assert_reads(&f, &f.dev, IOVA, MARK);
-    qtest_writeq(f.qts, f.devtab + DEVICE * AMDVI_DEVTAB_ENTRY_SIZE, V);
-    command(&f, (uint64_t)AMDVI_CMD_INVAL_DEVTAB_ENTRY << 60 | DEVICE);
+    qtest_writeq(f.qts, qamdvi_dte_addr(&f.iommu, DEVICE), V);
+    qamdvi_inval_device(&f.iommu, DEVICE);
     g_assert_false(reads(&f.dev, IOVA));
     fixture_stop(&f);
 }
@@ -576,7 +536,7 @@ static void test_beyond_table(void)
     g_assert_false(reads(&f.beyond, f.page));
     g_assert_cmpint(qatd_command(&f.beyond, ATD_CMD_DMA_WRITE, QATD_NO_PASID,
                                  AMDVI_INT_ADDR_FIRST, 4, 0), !=, 0);
-    reg_write(&f, AMDVI_MMIO_DEVICE_TABLE, f.devtab | 1);
+    qamdvi_write(&f.iommu, AMDVI_MMIO_DEVICE_TABLE, f.iommu.devtab | 1);
     assert_reads(&f, &f.beyond, IOVA, MARK);
     fixture_stop(&f);
 }
@@ -587,7 +547,7 @@ static void test_no_table(void)
     Fixture f;
 
     fixture_start(&f);
-    reg_write(&f, AMDVI_MMIO_DEVICE_TABLE, 0x7000000000ULL);
+    qamdvi_write(&f.iommu, AMDVI_MMIO_DEVICE_TABLE, 0x7000000000ULL);
     assert_blocked(&f, f.page);
     fixture_stop(&f);
 }
