@@ -21,6 +21,8 @@ IOMMUS = (
     (1, 'intel-iommu,x-scalable-mode=on,x-flts=on,aw-bits=48'),
     (1, 'intel-iommu'),
     (3, 'amd-iommu,device-iotlb=on,intremap=on'),
+    (5, 'amd-iommu,svm=on,intremap=on'),
+    (1, 'amd-iommu,svm=on,intremap=on,xtsup=on'),
     (2, 'virtio-iommu-pci,id=iommu0,bus=pcie.0,addr=6'),
     (1, None),
 )
@@ -103,7 +105,7 @@ class Machine:
 
     @property
     def svm(self):
-        return self.kind == 'intel' and 'svm=on' in self.iommu
+        return 'svm=on' in (self.iommu or '')
 
     @property
     def scalable(self):
@@ -113,6 +115,8 @@ class Machine:
         log = f'event-log={rng.choice(("on", "off"))}'
         pasid = f'pri-response-pasid={rng.choice(("on", "off"))}'
         net = 'netdev=net0,ats=on,iommu_platform=on,romfile='
+        # 00:14.0 belongs to amd-iommu,svm=on
+        first = 0x16 if self.svm and self.kind == 'amd' else 0x14
         devices = [
             Device('pcie-root-port', f'rp{bus}', 'pcie.0', 0, bus + 8,
                    f'chassis={bus},slot={bus}', bus, last, fixed=True)
@@ -131,7 +135,7 @@ class Machine:
             Device('pci-ats-testdev', 'atd1', 'ppb0', 8, 1),
             Device('pci-ats-testdev', 'atd2', 'rp9', 9, 0,
                    'pri-capacity=4,atc-entries=16'),
-            Device('svm', 'svm1', 'pcie.0', 0, 0x14, 'atc-entries=32',
+            Device('svm', 'svm1', 'pcie.0', 0, first, 'atc-entries=32',
                    fixed=True),
             Device('dsa', 'dsa1', 'pcie.0', 0, 0x15,
                    'engines=2,groups=1,work-queues=2,pri-capacity=8,'
