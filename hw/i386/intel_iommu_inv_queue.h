@@ -95,9 +95,9 @@ void vtd_inv_queue_charge(VTDInvQueue *q, unsigned work);
 /**
  * vtd_inv_queue_charge_desc: account for a descriptor
  *
- * Does not include the unit of vtd_inv_queue_next(), nor the work that
- * iommu_dev_tlb_invalidate() returns.  Called with the BQL held, while a slice
- * is processed.
+ * Does not include the unit of vtd_inv_queue_next(), drains of untranslated
+ * requests, nor the work that iommu_dev_tlb_invalidate() returns.  Called with
+ * the BQL held, while a slice is processed.
  *
  * @q: the queue
  * @lo: first quadword of the descriptor, in host byte order

@@ -648,6 +648,32 @@ static void test_slices_types(void)
     }
 }
 
+/*
+ * 6.5.4: after an invalidation, a wait descriptor waits for the threads of
+ * devices, so that it costs more than others do
+ */
+static void test_slices_drains(void)
+{
+    static const uint64_t iotlb[4] = {
+        VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_GLOBAL,
+    };
+    Long t = { .qts = qtest_init(MACHINE) };
+
+    setup(&t.q, t.qts, ROOT | TTM_SCALABLE, true, LARGEST);
+    machine(&t, "stop");
+    while (t.q.tail < 2048) {
+        put(&t.q, iotlb);
+        put_wait(&t.q);
+    }
+    ring(&t.q);
+    g_assert_cmpuint(head(&t.q), >, 0);
+    g_assert_cmpuint(head(&t.q), <, 1024);
+    machine(&t, "cont");
+    wait_head(&t, t.q.tail);
+    expect_done(&t.q);
+    qtest_quit(t.qts);
+}
+
 /* The cost of an invalidation does not depend on the number of PASIDs */
 static void test_cost_of_pasids(void)
 {
@@ -884,6 +910,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-queue/slices", test_slices);
     qtest_add_func("/vtd-queue/slices-legacy", test_slices_legacy);
     qtest_add_func("/vtd-queue/slices-types", test_slices_types);
+    qtest_add_func("/vtd-queue/slices-drains", test_slices_drains);
     qtest_add_func("/vtd-queue/cost-of-pasids", test_cost_of_pasids);
     qtest_add_func("/vtd-queue/short-queue", test_short_queue);
     qtest_add_func("/vtd-queue/extend", test_extend);
