@@ -220,14 +220,13 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
 /* ---- Migration ---- */
 
 /*
- * Sends the event, so that the interrupt becomes part of the state of the
- * APICs, which is saved later.
+ * An event that is due is part of the registers: the destination sends it.  It
+ * is too late for the state of the local APICs, which KVM has been asked for.
  */
 static int prq_pre_save(void *opaque)
 {
     VTDPageRequestQueue *q = opaque;
 
-    vtd_prq_send_event(q);
     vtd_prq_save(q, q->saved_regs);
     return 0;
 }

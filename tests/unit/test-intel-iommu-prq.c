@@ -325,6 +325,28 @@ static void test_reset(void **state)
     check_registers(q);
 }
 
+/* 7.5: migration leaves an event that is due to the destination */
+static void test_save_event(void **state)
+{
+    const uint64_t desc[VTD_PRQ_DESC_QUADS] = { 1 };
+    VTDPageRequestQueue *q = queues[false];
+    bool event;
+    uint64_t addr;
+    uint32_t data;
+
+    vtd_prq_reset(q);
+    vtd_prq_write(q, DMAR_PQA_REG, MEM_FIRST, 8);
+    vtd_prq_write(q, DMAR_PECTL_REG, 0, 4);
+    assert_int_equal(vtd_prq_put(q, desc, &event), VTD_PRQ_DELIVERED);
+    assert_true(event);
+    assert_int_equal(vtd_vmstate_prq.pre_save(q), 0);
+    vtd_prq_reset(q);
+    assert_int_equal(vtd_vmstate_prq.post_load(q, 1), 0);
+    assert_true(vtd_prq_take_event(q, &addr, &data));
+    vtd_prq_reset(q);
+    memset(memory, 0, sizeof(memory));
+}
+
 /* ---- Threads ---- */
 
 #define THREADS     4
@@ -389,6 +411,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_save_event),
         cmocka_unit_test(test_random),
         cmocka_unit_test(test_producers),
     };
