@@ -15,7 +15,7 @@ class SvmAmd(test_svm.Svm):
     iommu = 'amd'
     provoked = {}
     overflow = ('PPR log restarting',)
-    blocked = 'amdvi_event'
+    blocked = 'amdvi_page_fault'
 
 
 if __name__ == '__main__':
