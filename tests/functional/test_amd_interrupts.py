@@ -73,15 +73,14 @@ INTERRUPTS = f'''
 
 class AmdInterrupts(SvmGuestTest):
 
-    def boot(self, kernel, script, devices, x2apic, intremap=True, cpus=2):
+    def boot(self, kernel, script, devices, x2apic, intremap, cpus):
         """Start a guest, which is named after its machine."""
         onoff = {False: 'off', True: 'on'}
-        name = f'{onoff[intremap]}-{cpus}'
         return self.start_guest(
             kernel, script,
             iommu_arguments('amd', svm=True, extra=f',xtsup={onoff[x2apic]},'
                             f'intremap={onoff[intremap]}') + devices,
-            iommu='amd', cpus=cpus, name=name)
+            iommu='amd', cpus=cpus, name=f'intremap-{onoff[intremap]}')
 
     def check_mode(self, guest, x2apic, intremap):
         """Check that Linux uses what the machine has.  The IVRS table has no
@@ -96,7 +95,13 @@ class AmdInterrupts(SvmGuestTest):
                          x2apic and intremap, log)
         self.assertEqual('Firmware Bug' in log, not intremap, log)
 
+    def check_event(self, guest):
+        self.assertRegex('\n'.join(guest.channel.lines),
+                         f'{EDU}: AMD-Vi: Event logged .IO_PAGE_FAULT '
+                         r'domain=0x\w+ address=0x1000 flags=0x0000')
+
     def check_interrupts(self, kernel, x2apic):
+        """4 processors with interrupt remapping and 1 without"""
         self.require_netdev('user')
         disk = self.scratch_file('disk')
         with open(disk, 'wb') as file:
@@ -104,23 +109,13 @@ class AmdInterrupts(SvmGuestTest):
         devices = [*network_arguments(),
                    '-drive', f'if=none,id=disk,format=raw,file={disk}',
                    '-device', 'virtio-blk-pci,drive=disk,iommu_platform=on,'
-                   'disable-legacy=on']
-        for intremap in (True, False):
-            for cpus in (1, 4):
-                guest = self.boot(kernel, INTERRUPTS, devices, x2apic,
-                                  intremap, cpus)
-                self.run_script(guest)
-                self.check_mode(guest, x2apic, intremap)
-
-    def check_event(self, kernel, x2apic):
-        guest = self.boot(kernel, 'dmesg | grep -i -e AMD-Vi -e APIC\n'
-                          + PROVOKE_EVENT,
-                          ['-device', 'edu,addr=5'], x2apic)
-        self.run_script(guest, provoked=r'IO_PAGE_FAULT')
-        self.check_mode(guest, x2apic, True)
-        self.assertRegex('\n'.join(guest.channel.lines),
-                         f'{EDU}: AMD-Vi: Event logged .IO_PAGE_FAULT '
-                         r'domain=0x\w+ address=0x1000 flags=0x0000')
+                   'disable-legacy=on', '-device', 'edu,addr=5']
+        for intremap, cpus in ((True, 4), (False, 1)):
+            guest = self.boot(kernel, INTERRUPTS + PROVOKE_EVENT, devices,
+                              x2apic, intremap, cpus)
+            self.run_script(guest, provoked=r'IO_PAGE_FAULT')
+            self.check_mode(guest, x2apic, intremap)
+            self.check_event(guest)
 
     def test_xapic_6_12(self):
         self.check_interrupts('trixie', False)
@@ -133,18 +128,6 @@ class AmdInterrupts(SvmGuestTest):
 
     def test_x2apic_7(self):
         self.check_interrupts('backports', True)
-
-    def test_event_xapic_6_12(self):
-        self.check_event('trixie', False)
-
-    def test_event_xapic_7(self):
-        self.check_event('backports', False)
-
-    def test_event_x2apic_6_12(self):
-        self.check_event('trixie', True)
-
-    def test_event_x2apic_7(self):
-        self.check_event('backports', True)
 
 
 if __name__ == '__main__':
