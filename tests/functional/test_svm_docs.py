@@ -183,7 +183,8 @@ class SvmDocument(QemuBaseTest):
         commands = {title for title in self.document.sections
                     if any(self.document.blocks(title))}
         self.assertEqual(commands, {'Start', 'Attach gdb', 'Provoke a fault',
-                                    'Read the traces', 'Measure'})
+                                    'Read the traces', 'Behind an AMD IOMMU',
+                                    'Measure'})
 
     def test_start(self):
         host, commands, build = self.document.blocks('Start')
@@ -315,6 +316,28 @@ class SvmDocument(QemuBaseTest):
                 break
         for event in self.document.table('Read the traces'):
             self.assertRegex(trace, rf'(?m)^\d+@\d+\.\d+:{event} ')
+
+    def test_amd(self):
+        """The commands work behind the other IOMMU.  The kernel has its
+        functions, the emulator its functions and trace events; the kernel logs
+        nothing."""
+        title = 'Behind an AMD IOMMU'
+        (command,), = self.document.blocks(title)
+        names = re.findall(r'``(amd\w+)``',
+                           '\n'.join(self.document.sections[title]))
+        self.assertEqual(len(names), 5)
+        emulator = (REPO / 'build' / 'qemu-system-x86_64').read_bytes()
+        terminal = self.terminal(command)
+        for name in names:
+            if name.startswith('amdvi_'):
+                self.assertIn(name.encode(), emulator)
+            else:
+                status, _ = terminal.run(f'grep -w {name} /proc/kallsyms')
+                self.assertEqual(status, 0, f'this kernel has no {name}')
+        for fault in self.document.table('Provoke a fault'):
+            self.check_guest_command(terminal, fault)
+        status, said = terminal.run("dmesg | grep 'Event logged'")
+        self.assertEqual(status, 1, said)
 
     def test_measure(self):
         (command,), = self.document.blocks('Measure')
