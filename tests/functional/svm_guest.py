@@ -27,7 +27,7 @@ import threading
 import time
 from pathlib import Path
 
-from qemu_test import QemuSystemTest
+from qemu_test import QemuSystemTest, skipSlowTest
 
 REPO = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(REPO / 'scripts'))
@@ -168,6 +168,16 @@ class TestpmdBackend:
 
     def chardev(self):
         return ['-chardev', f'socket,id=backend,path={self._path}']
+
+
+def slow(*names):
+    """Decorate a class: some of its tests, also inherited ones, run only with
+    QEMU_TEST_ALLOW_SLOW=1."""
+    def decorate(cls):
+        for name in names:
+            setattr(cls, name, skipSlowTest()(getattr(cls, name)))
+        return cls
+    return decorate
 
 
 class SvmGuestTest(QemuSystemTest):

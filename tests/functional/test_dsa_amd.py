@@ -5,19 +5,23 @@
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """The tests of test_dsa.py, test_dsa_svm.py and test_dsa_kernel.py with
--device amd-iommu,svm=on."""
+-device amd-iommu,svm=on.  By default only those run that test the IOMMU
+most."""
 
-from svm_guest import SvmGuestTest
+from svm_guest import SvmGuestTest, slow
 import test_dsa
 import test_dsa_kernel
 import test_dsa_svm
 
 
+@slow('test_list', 'test_user_runner_root_bus', 'test_other_operations')
 class DsaAmd(test_dsa.Dsa):
 
     iommu = 'amd'
 
 
+@slow('test_end', 'test_disable', 'test_unbind', 'test_1_processor',
+      'test_event_log')
 class DsaSvmAmd(test_dsa_svm.DsaSvm):
 
     iommu = 'amd'
@@ -26,14 +30,16 @@ class DsaSvmAmd(test_dsa_svm.DsaSvm):
     test_reset = None
 
 
+@slow('test_pasid', 'test_large')
 class DsaKernelAmd(test_dsa_kernel.DsaKernel):
 
     iommu = 'amd'
     # Linux 7.3: only processes
     kernel_pasids = False
-    # These do not depend on the IOMMU
+    # These have another IOMMU, or none
     test_no_iommu = None
     test_no_iommu_4_processors = None
+    test_virtio_iommu = None
 
 
 if __name__ == '__main__':

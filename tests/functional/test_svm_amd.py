@@ -6,13 +6,16 @@
 # Copyright (c) 2026 QEMU SVM contributors
 """The cases of test_svm.py with -device amd-iommu,svm=on."""
 
-from svm_guest import SvmGuestTest
+from svm_guest import SvmGuestTest, slow
 from guest_machine import network_arguments, svm_arguments
 import test_svm
 
 CARD = '0000:02:00.0'
 
 
+# These test the device and its driver, which do not depend on the IOMMU
+@slow('test_denied_and_delayed', 'test_lost_response', 'test_stale_translation',
+      'test_kernel_without_svm')
 class SvmAmd(test_svm.Svm):
 
     iommu = 'amd'
