@@ -92,9 +92,9 @@ def iommu_arguments(kind='intel', device_iotlb=True, caching_mode=False,
         if kind not in SVM_IOMMUS:
             raise Failure(f'{device} does not support shared virtual memory')
         device += ',svm=on'
+    if kind in SVM_IOMMUS and device_iotlb and not svm:
+        device += ',device-iotlb=on'
     if kind == 'intel':
-        if device_iotlb and not svm:
-            device += ',device-iotlb=on'
         if caching_mode:
             device += ',caching-mode=on'
         if scalable:

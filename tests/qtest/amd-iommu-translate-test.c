@@ -497,10 +497,9 @@ static void test_interrupts_disabled(void)
     fixture_start(&f);
     set_dte(&f, DEVICE, 2, IV);         /* IntCtl = 00b: blocked */
     g_assert_false(interrupts(&f));
-    reg_write(&f, AMDVI_MMIO_CONTROL, AMDVI_MMIO_CONTROL_CMDBUFLEN);
+    qamdvi_write(&f.iommu, AMDVI_MMIO_CONTROL, AMDVI_MMIO_CONTROL_CMDBUFLEN);
     g_assert_true(interrupts(&f));
-    reg_write(&f, AMDVI_MMIO_CONTROL,
-              AMDVI_MMIO_CONTROL_AMDVIEN | AMDVI_MMIO_CONTROL_CMDBUFLEN);
+    qamdvi_enable(&f.iommu, 0);
     g_assert_false(interrupts(&f));
     fixture_stop(&f);
 }
@@ -557,8 +556,8 @@ static void test_no_table(void)
 static void set_exclusion(Fixture *f, uint64_t first, uint64_t last,
                           uint64_t flags)
 {
-    reg_write(f, AMDVI_MMIO_EXCL_LIMIT, last);
-    reg_write(f, AMDVI_MMIO_EXCL_BASE, first | flags);
+    qamdvi_write(&f->iommu, AMDVI_MMIO_EXCL_LIMIT, last);
+    qamdvi_write(&f->iommu, AMDVI_MMIO_EXCL_BASE, first | flags);
 }
 
 #define EXEN        AMDVI_MMIO_EXCL_ENABLED_MASK
