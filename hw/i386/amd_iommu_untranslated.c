@@ -83,6 +83,16 @@ void amdvi_translate_untranslated(AMDVIState *s, PCIBus *bus, int devfn,
                                    entry->translated_addr);
 }
 
+static bool peek_access(AMDVIState *s, const AMDVIWalkConfig *cfg,
+                        IOMMUWalkRequest walk, IOMMUAccessFlags want)
+{
+    hwaddr unreachable;
+
+    walk.want = want;
+    amdvi_walk(&s->ram->mem, cfg, &walk, &unreachable);
+    return !walk.fault && walk.result->perm != IOMMU_NONE;
+}
+
 bool amdvi_peek(AMDVIState *s, PCIBus *bus, int devfn, hwaddr addr,
                 IOMMUTLBEntry *entry)
 {
@@ -91,7 +101,6 @@ bool amdvi_peek(AMDVIState *s, PCIBus *bus, int devfn, hwaddr addr,
     AMDVIWalkConfig cfg;
     AMDVITarget scratch;
     const AMDVITarget *t;
-    hwaddr unreachable;
 
     RCU_READ_LOCK_GUARD();
     if (!amdvi_resolver_enabled(s->resolver)) {
@@ -103,8 +112,9 @@ bool amdvi_peek(AMDVIState *s, PCIBus *bus, int devfn, hwaddr addr,
     }
     cfg = t->walk;
     cfg.no_flag_update = true;
-    amdvi_walk(&s->ram->mem, &cfg, &walk, &unreachable);
-    return !walk.fault && entry->perm != IOMMU_NONE;
+    /* Host tables may allow only writes, to buffers that a device fills. */
+    return peek_access(s, &cfg, walk, IOMMU_RO) ||
+           peek_access(s, &cfg, walk, IOMMU_WO);
 }
 
 bool amdvi_pasid_translate(PCIBus *bus, void *opaque, int devfn, uint32_t pasid,

@@ -50,6 +50,10 @@
 #define ACCESSED    (3ull << 5)
 #define GCR3_V      1ull
 
+/* Entries of host tables (2.2.3) */
+#define HOST_PR     1ull
+#define HOST_IW     (1ull << 62)
+
 #define ENABLED     (AMDVI_MMIO_CONTROL_AMDVIEN | AMDVI_MMIO_CONTROL_GTEN)
 
 /* Pages of guest memory; OLD and NEW are root tables of four levels each */
@@ -351,6 +355,21 @@ static void test_peek(void **state)
     assert_int_equal(events, 0);
 }
 
+/* Linux maps buffers that a device fills for writes only */
+static void test_peek_write_only(void **state)
+{
+    IOMMUTLBEntry entry;
+
+    store(NEW, IOVA / PAGE, target(OLD) | HOST_PR | HOST_IW);
+    set_dte(0, V | TV | MODE(1) | RW | NEW * PAGE);
+    amdvi_resolver_invalidate(iommu->resolver);
+    assert_true(amdvi_peek(iommu, &fake_bus, DEVID, IOVA, &entry));
+    assert_int_equal(entry.perm, IOMMU_WO);
+    assert_int_equal(entry.translated_addr, target(OLD));
+    assert_false(amdvi_peek(iommu, &fake_bus, DEVID, IOVA + PAGE, &entry));
+    assert_int_equal(events, 0);
+}
+
 /* ---- Threads ---- */
 
 typedef struct Device {
@@ -416,6 +435,7 @@ int main(int argc, char **argv)
         TEST(answers),
         TEST(no_ats),
         TEST(peek),
+        TEST(peek_write_only),
         TEST(threads),
     };
 
