@@ -58,6 +58,9 @@ MODES = {
     'caching_mode': {'caching_mode': True},
     'ats_legacy': {'ats': True, 'domain': 'DMA-FQ'},
     'ats_scalable': {'ats': True, 'scalable': True, 'domain': 'DMA-FQ'},
+    # Linux is strict behind a virtual AMD IOMMU
+    'amd': {'iommu': 'amd', 'domain': 'DMA'},
+    'amd_ats': {'iommu': 'amd', 'domain': 'DMA', 'svm': True, 'ats': True},
     'pass_through': {'append': 'iommu=pt', 'domain': 'identity'},
     # VT-d 9.3: pass-through in a legacy context entry excludes ATS
     'pass_through_ats': {'append': 'iommu=pt', 'domain': 'identity',
