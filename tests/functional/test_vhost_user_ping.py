@@ -65,8 +65,6 @@ MODES = {
     # VT-d 9.3: pass-through in a legacy context entry excludes ATS
     'pass_through_ats': {'append': 'iommu=pt', 'domain': 'identity',
                          'ats': True, 'ats_enabled': False},
-    'amd_unmap_events': {'iommu': 'amd', 'domain': 'DMA-FQ'},
-    'amd_ats': {'iommu': 'amd', 'ats': True, 'domain': 'DMA-FQ'},
 }
 
 

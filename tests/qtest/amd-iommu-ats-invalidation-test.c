@@ -85,7 +85,7 @@ static void test_dev_tlb_sizes(void)
 /* With PASID, which has 20 bits in three places */
 static void test_dev_tlb_pasid(void)
 {
-    static const uint32_t pasids[] = { 0, AATS_PASID, 0x100, 0x10000, 0x8abcd,
+    static const uint32_t pasids[] = { 1, AATS_PASID, 0x100, 0x10000, 0x8abcd,
                                        0xfffff };
     unsigned n = ARRAY_SIZE(pasids);
     AATSTest t;
@@ -110,6 +110,9 @@ static void test_dev_tlb_pasid(void)
     listen_to(&t.dev, NONE);
     qamdvi_inval_iotlb(&t.iommu, AATS_DEV, QAMDVI_NO_PASID, AATS_IOVA, KIB4);
     expect_count(&t.dev, 2 * n + 2);
+    /* PASID 0: the same, as GIoV may use its tables for such requests */
+    qamdvi_inval_iotlb(&t.iommu, AATS_DEV, 0, AATS_IOVA, KIB4);
+    expect_count(&t.dev, 3 * n + 3);
     expect_count(&t.dev2, 0);
     aats_stop(&t);
 }

@@ -113,8 +113,8 @@ static uint64_t zeroed_pages(AtsGuest *g, unsigned n)
 }
 
 /* 2.2.3, I/O page tables: a 4 KiB page at level 1, 2 MiB at level 2 */
-static void amdvi_map(AtsGuest *g, AmdVi *vi, uint64_t iova, uint64_t gpa,
-                      int leaf)
+static void amdvi_set_entry(AtsGuest *g, AmdVi *vi, uint64_t iova,
+                            uint64_t entry, int leaf)
 {
     uint64_t table = vi->pt;
     int level;
@@ -124,7 +124,7 @@ static void amdvi_map(AtsGuest *g, AmdVi *vi, uint64_t iova, uint64_t gpa,
         uint64_t pte = qtest_readq(g->qts, addr);
 
         if (level == leaf) {
-            qtest_writeq(g->qts, addr, gpa | AMDVI_RW | AMDVI_PTE_PRESENT);
+            qtest_writeq(g->qts, addr, entry);
             return;
         }
         if (!pte) {
@@ -134,6 +134,12 @@ static void amdvi_map(AtsGuest *g, AmdVi *vi, uint64_t iova, uint64_t gpa,
         }
         table = pte & AMDVI_DEV_PT_ROOT_MASK;
     }
+}
+
+static void amdvi_map(AtsGuest *g, AmdVi *vi, uint64_t iova, uint64_t gpa,
+                      int leaf)
+{
+    amdvi_set_entry(g, vi, iova, gpa | AMDVI_RW | AMDVI_PTE_PRESENT, leaf);
 }
 
 /* 2.2.2.1, device table entry */
@@ -201,10 +207,21 @@ static void amdvi_inval_pages(AtsGuest *g, AmdVi *vi, uint16_t domain,
                   (uint64_t)domain << 32, addr | flags);
 }
 
+/*
+ * Let the back-end have the page, and unmap it.  QEMU does not invalidate pages
+ * that are still mapped.
+ */
+static void amdvi_fetch_and_unmap(AtsGuest *g, AmdVi *vi)
+{
+    amdvi_map(g, vi, ATS_IOVA, g->page, 1);
+    ats_fetch(g);
+    amdvi_set_entry(g, vi, ATS_IOVA, 0, 1);
+}
+
 static void check_amdvi(AtsGuest *g, AmdVi *vi)
 {
     /* Another domain, another page */
-    ats_fetch(g);
+    amdvi_fetch_and_unmap(g, vi);
     amdvi_inval_pages(g, vi, ATS_DOMAIN + 1, ATS_IOVA, 0);
     amdvi_inval_pages(g, vi, ATS_DOMAIN, ATS_IOVA + SIZE_4K, 0);
     g_assert_true(qvhost_user_iotlb_has(g->be, ATS_IOVA));
@@ -213,25 +230,35 @@ static void check_amdvi(AtsGuest *g, AmdVi *vi)
     g_assert_false(qvhost_user_iotlb_has(g->be, ATS_IOVA));
 
     /* S: the lowest 0 bit of the page number encodes the size, here 16 KiB */
-    ats_fetch(g);
+    amdvi_fetch_and_unmap(g, vi);
     amdvi_inval_pages(g, vi, ATS_DOMAIN, ATS_IOVA + 0x1000, 1);
     g_assert_false(qvhost_user_iotlb_has(g->be, ATS_IOVA));
-    ats_fetch(g);
+    amdvi_fetch_and_unmap(g, vi);
     amdvi_inval_pages(g, vi, ATS_DOMAIN, ATS_IOVA + 0x4000 + 0x1000, 1);
     g_assert_true(qvhost_user_iotlb_has(g->be, ATS_IOVA));
     amdvi_inval_pages(g, vi, ATS_DOMAIN, 0x7ffffffffffff000, 1);
     g_assert_false(qvhost_user_iotlb_has(g->be, ATS_IOVA));
 
     /* 2.4.2 INVALIDATE_DEVTAB_ENTRY, 2.4.8 INVALIDATE_IOMMU_ALL */
-    ats_fetch(g);
+    amdvi_fetch_and_unmap(g, vi);
     amdvi_command(g, vi, (uint64_t)AMDVI_CMD_INVAL_DEVTAB_ENTRY << 60 |
                   (ATS_DEVICE + 1), 0);
     g_assert_true(qvhost_user_iotlb_has(g->be, ATS_IOVA));
     amdvi_command(g, vi, (uint64_t)AMDVI_CMD_INVAL_DEVTAB_ENTRY << 60 |
                   ATS_DEVICE, 0);
     g_assert_false(qvhost_user_iotlb_has(g->be, ATS_IOVA));
-    ats_fetch(g);
+    amdvi_fetch_and_unmap(g, vi);
     amdvi_command(g, vi, (uint64_t)AMDVI_CMD_INVAL_AMDVI_ALL << 60, 0);
+    g_assert_false(qvhost_user_iotlb_has(g->be, ATS_IOVA));
+
+    /* A page that is still mapped stays in the back-end */
+    amdvi_map(g, vi, ATS_IOVA, g->page, 1);
+    ats_fetch(g);
+    amdvi_inval_pages(g, vi, ATS_DOMAIN, ATS_IOVA, 0);
+    g_assert_true(qvhost_user_iotlb_has(g->be, ATS_IOVA));
+    /* Another page takes its place */
+    amdvi_map(g, vi, ATS_IOVA, g->page + SIZE_4K, 1);
+    amdvi_inval_pages(g, vi, ATS_DOMAIN, ATS_IOVA, 0);
     g_assert_false(qvhost_user_iotlb_has(g->be, ATS_IOVA));
 }
 
@@ -263,7 +290,7 @@ static bool amdvi_empty(AtsGuest *g, AmdVi *vi)
 }
 
 /*
- * A buffer full of INVALIDATE_IOMMU_PAGES, each of which reaches the back-end:
+ * A buffer full of INVALIDATE_IOMMU_PAGES, each of which may reach the back-end:
  * the write of the tail does not wait for all of them.  The emulator goes on
  * while the test looks, so that the test may have to look again.
  */
@@ -281,7 +308,7 @@ static void test_fallback_amdvi_slices(void)
     g = ats_guest_new("-device amd-iommu ", 1);
     amdvi_setup(g, &vi);
     ats_driver_start(g);
-    ats_fetch(g);
+    amdvi_fetch_and_unmap(g, &vi);
     for (i = 0; i < AMDVI_CMDBUF_ENTRIES; i++) {
         amdvi_put(g, &vi, (uint64_t)AMDVI_CMD_INVAL_AMDVI_PAGES << 60 |
                   (uint64_t)ATS_DOMAIN << 32, ATS_IOVA);
