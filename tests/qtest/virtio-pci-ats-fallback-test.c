@@ -290,9 +290,9 @@ static bool amdvi_empty(AtsGuest *g, AmdVi *vi)
 }
 
 /*
- * A buffer full of INVALIDATE_IOMMU_PAGES, each of which may reach the back-end:
- * the write of the tail does not wait for all of them.  The emulator goes on
- * while the test looks, so that the test may have to look again.
+ * A buffer full of INVALIDATE_IOMMU_PAGES, each of which may reach the
+ * back-end: the write of the tail does not wait for all of them.  The emulator
+ * goes on while the test looks, so that the test may have to look again.
  */
 static void test_fallback_amdvi_slices(void)
 {
