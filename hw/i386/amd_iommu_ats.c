@@ -57,20 +57,6 @@ void amdvi_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
 
 /* ---- Translation requests (2.1.3) ---- */
 
-/*
- * Elements without permissions are errors.  An element that grants only read
- * permission to a request for reading and writing is no error.
- */
-static uint32_t count_errors(const IOMMUTLBEntry *result, size_t n)
-{
-    uint32_t errors = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        errors += !(result[i].perm & IOMMU_RW);
-    }
-    return errors;
-}
-
 static void trace_results(const AMDVIRequest *rq, const IOMMUTLBEntry *result,
                           size_t n)
 {
@@ -81,16 +67,6 @@ static void trace_results(const AMDVIRequest *rq, const IOMMUTLBEntry *result,
         trace_amdvi_ats_result(rq->devid, rq->pasid, result[i].iova,
                                result[i].addr_mask, result[i].translated_addr,
                                result[i].perm);
-    }
-}
-
-/* The Priv bit of a completion repeats that of the request */
-static void mark_privileged(IOMMUTLBEntry *result, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (result[i].perm & IOMMU_RW) {
-            result[i].perm |= IOMMU_PRIV;
-        }
     }
 }
 
@@ -105,8 +81,9 @@ static AMDVIFault ats_check(const AMDVIRequest *rq, const AMDVITarget *t)
     return rq->exec ? AMDVI_FAULT_NO_EXECUTE : AMDVI_FAULT_NONE;
 }
 
-static IOMMUWalkStatus ats_walk(const AMDVIRequest *rq, IOMMUWalkRequest *walk)
+static IOMMUWalkStatus ats_walk(const void *opaque, IOMMUWalkRequest *walk)
 {
+    const AMDVIRequest *rq = opaque;
     AMDVIResolver *r = rq->s->resolver;
     AMDVITarget scratch;
     const AMDVITarget *t;
@@ -130,41 +107,6 @@ static IOMMUWalkStatus ats_walk(const AMDVIRequest *rq, IOMMUWalkRequest *walk)
     if (walk->error) {
         amdvi_request_fault(rq, &t->dte, walk->error, walk->error_addr,
                             unreachable);
-    }
-    return status;
-}
-
-/* Only results without a fault that grant all requested permissions */
-static bool ats_is_cacheable(const IOMMUWalkRequest *walk,
-                             IOMMUWalkStatus status)
-{
-    return status == IOMMU_WALK_DONE && walk->num_results == 1 &&
-           walk->result->perm == walk->want;
-}
-
-static IOMMUWalkStatus ats_answer(const AMDVIRequest *rq,
-                                  IOMMUWalkRequest *walk)
-{
-    IOMMUAnswerCache *answers = amdvi_resolver_answers(rq->s->resolver);
-    IOMMUAnswerKey key = {
-        .sid = rq->devid,
-        .priv = rq->priv,
-        .pasid = rq->pasid,
-        .addr = walk->first,
-    };
-    uint64_t generation;
-    IOMMUWalkStatus status;
-
-    if (likely(!rq->exec && iommu_answers_find(answers, &key, walk->last,
-                                               walk->want, walk->result))) {
-        walk->num_results = 1;
-        return IOMMU_WALK_DONE;
-    }
-    RCU_READ_LOCK_GUARD();
-    generation = iommu_answers_generation(answers, &key);
-    status = ats_walk(rq, walk);
-    if (ats_is_cacheable(walk, status)) {
-        iommu_answers_add(answers, generation, &key, walk->result);
     }
     return status;
 }
@@ -193,11 +135,9 @@ ssize_t amdvi_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
     rq.translation = true;
     rq.priv = walk.priv;
     rq.exec = has_pasid && exec_req;
-    status = ats_answer(&rq, &walk);
-    if (rq.priv) {
-        mark_privileged(result, walk.num_results);
-    }
-    *err_count = count_errors(result, walk.num_results);
+    status = iommu_answers_get(amdvi_resolver_answers(rq.s->resolver),
+                               rq.devid, rq.exec, &walk, ats_walk, &rq);
+    *err_count = iommu_answers_finish(&walk);
     trace_amdvi_ats_request(rq.devid, pasid, addr, length, walk.num_results,
                             *err_count, walk.fault);
     trace_results(&rq, result, walk.num_results);

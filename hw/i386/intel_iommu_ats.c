@@ -17,21 +17,6 @@
 
 /* Translation requests (4.2.3) */
 
-/*
- * Elements without permissions are errors.  An element that grants only read
- * permission to a request for reading and writing is no error (table 30,
- * SGN.6).
- */
-static uint32_t count_errors(const IOMMUTLBEntry *result, size_t n)
-{
-    uint32_t errors = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        errors += !(result[i].perm & IOMMU_RW);
-    }
-    return errors;
-}
-
 static void trace_results(const VTDRequest *rq, const IOMMUTLBEntry *result,
                           size_t n)
 {
@@ -45,18 +30,9 @@ static void trace_results(const VTDRequest *rq, const IOMMUTLBEntry *result,
     }
 }
 
-/* The Priv bit of a completion repeats that of the request (4.2.3) */
-static void mark_privileged(IOMMUTLBEntry *result, size_t n)
+static IOMMUWalkStatus ats_walk(const void *opaque, IOMMUWalkRequest *walk)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (result[i].perm & IOMMU_RW) {
-            result[i].perm |= IOMMU_PRIV;
-        }
-    }
-}
-
-static IOMMUWalkStatus ats_walk(const VTDRequest *rq, IOMMUWalkRequest *walk)
-{
+    const VTDRequest *rq = opaque;
     VTDResolver *r = rq->s->resolver;
     VTDTarget scratch;
     const VTDTarget *t;
@@ -77,40 +53,6 @@ static IOMMUWalkStatus ats_walk(const VTDRequest *rq, IOMMUWalkRequest *walk)
     }
     if (walk->error) {
         vtd_request_fault(rq, walk->error, t->fpd, walk->error_addr);
-    }
-    return status;
-}
-
-/* 6.2.4.1: only results without a fault that grant all requested permissions */
-static bool ats_is_cacheable(const IOMMUWalkRequest *walk,
-                             IOMMUWalkStatus status)
-{
-    return status == IOMMU_WALK_DONE && walk->num_results == 1 &&
-           walk->result->perm == walk->want;
-}
-
-static IOMMUWalkStatus ats_answer(const VTDRequest *rq, IOMMUWalkRequest *walk)
-{
-    IOMMUAnswerCache *answers = rq->s->resolver->answers;
-    IOMMUAnswerKey key = {
-        .sid = rq->sid,
-        .priv = rq->priv,
-        .pasid = rq->pasid,
-        .addr = walk->first,
-    };
-    uint64_t generation;
-    IOMMUWalkStatus status;
-
-    if (likely(!rq->exec && iommu_answers_find(answers, &key, walk->last,
-                                               walk->want, walk->result))) {
-        walk->num_results = 1;
-        return IOMMU_WALK_DONE;
-    }
-    RCU_READ_LOCK_GUARD();
-    generation = iommu_answers_generation(answers, &key);
-    status = ats_walk(rq, walk);
-    if (ats_is_cacheable(walk, status)) {
-        iommu_answers_add(answers, generation, &key, walk->result);
     }
     return status;
 }
@@ -137,11 +79,10 @@ ssize_t vtd_ats_request_translation(PCIBus *bus, void *opaque, int devfn,
 
     rq.priv = walk.priv;
     rq.exec = has_pasid && exec_req;
-    status = ats_answer(&rq, &walk);
-    if (rq.priv) {
-        mark_privileged(result, walk.num_results);
-    }
-    *err_count = count_errors(result, walk.num_results);
+    /* 6.2.4.1, and the errors of table 30 (SGN.6) */
+    status = iommu_answers_get(rq.s->resolver->answers, rq.sid, rq.exec,
+                               &walk, ats_walk, &rq);
+    *err_count = iommu_answers_finish(&walk);
     trace_vtd_ats_request(rq.sid, pasid, addr, length, walk.num_results,
                           *err_count, walk.fault);
     trace_results(&rq, result, walk.num_results);

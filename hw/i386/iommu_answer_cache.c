@@ -16,6 +16,7 @@
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
 #include "qemu/memalign.h"
+#include "qemu/rcu.h"
 #include "qemu/seqlock.h"
 #include "exec/address-spaces.h"
 #include "hw/pci/pci.h"
@@ -150,4 +151,53 @@ IOMMUAnswerCache *iommu_answers_new(void)
     IOMMUAnswerCache *cache = qemu_memalign(CACHE_LINE, sizeof(*cache));
 
     return memset(cache, 0, sizeof(*cache));
+}
+
+static bool is_cacheable(const IOMMUWalkRequest *walk, IOMMUWalkStatus status)
+{
+    return status == IOMMU_WALK_DONE && walk->num_results == 1 &&
+           walk->result->perm == walk->want;
+}
+
+IOMMUWalkStatus iommu_answers_get(IOMMUAnswerCache *cache, uint16_t sid,
+                                  bool exec, IOMMUWalkRequest *walk,
+                                  IOMMUAnswerWalk *fn, const void *opaque)
+{
+    IOMMUAnswerKey key = {
+        .sid = sid,
+        .priv = walk->priv,
+        .pasid = walk->pasid,
+        .addr = walk->first,
+    };
+    uint64_t generation;
+    IOMMUWalkStatus status;
+
+    if (likely(!exec && iommu_answers_find(cache, &key, walk->last, walk->want,
+                                           walk->result))) {
+        walk->num_results = 1;
+        return IOMMU_WALK_DONE;
+    }
+    RCU_READ_LOCK_GUARD();
+    generation = iommu_answers_generation(cache, &key);
+    status = fn(opaque, walk);
+    if (is_cacheable(walk, status)) {
+        iommu_answers_add(cache, generation, &key, walk->result);
+    }
+    return status;
+}
+
+uint32_t iommu_answers_finish(IOMMUWalkRequest *walk)
+{
+    uint32_t errors = 0;
+
+    for (size_t i = 0; i < walk->num_results; i++) {
+        IOMMUTLBEntry *entry = &walk->result[i];
+
+        if (!(entry->perm & IOMMU_RW)) {
+            errors++;
+        } else if (walk->priv) {
+            entry->perm |= IOMMU_PRIV;
+        }
+    }
+    return errors;
 }

@@ -17,7 +17,7 @@
 #ifndef HW_I386_IOMMU_ANSWER_CACHE_H
 #define HW_I386_IOMMU_ANSWER_CACHE_H
 
-#include "exec/memory.h"
+#include "iommu_walk.h"
 
 /* Number of answers in a cache; a power of two */
 #define IOMMU_ANSWER_CACHE_SIZE      1024
@@ -119,5 +119,49 @@ uint64_t iommu_answers_generation(const IOMMUAnswerCache *cache,
  */
 void iommu_answers_add(IOMMUAnswerCache *cache, uint64_t generation,
                        const IOMMUAnswerKey *key, const IOMMUTLBEntry *entry);
+
+/**
+ * IOMMUAnswerWalk: walk the tables for a translation request
+ *
+ * Called within an RCU read-side critical section.
+ *
+ * @opaque: from iommu_answers_get()
+ * @walk: the request, and its results
+ *
+ * Returns: the extent of the results
+ */
+typedef IOMMUWalkStatus IOMMUAnswerWalk(const void *opaque,
+                                        IOMMUWalkRequest *walk);
+
+/**
+ * iommu_answers_get: answer a translation request from the cache or the tables
+ *
+ * Adds answers that grant all requested permissions without a fault.
+ *
+ * @cache: the cache
+ * @sid: source id
+ * @exec: execute permission is requested: the cache does not serve the request
+ * @walk: the request, and its results
+ * @fn: walks the tables if the cache has no answer
+ * @opaque: passed to @fn
+ *
+ * Returns: the extent of the results
+ */
+IOMMUWalkStatus iommu_answers_get(IOMMUAnswerCache *cache, uint16_t sid,
+                                  bool exec, IOMMUWalkRequest *walk,
+                                  IOMMUAnswerWalk *fn, const void *opaque);
+
+/**
+ * iommu_answers_finish: set the Priv bits of an answer, and count its errors
+ *
+ * The Priv bit of a completion repeats that of the request.  Elements without
+ * permissions are errors.  An element that grants only read permission to a
+ * request for reading and writing is no error.
+ *
+ * @walk: the request, with its results
+ *
+ * Returns: the number of errors
+ */
+uint32_t iommu_answers_finish(IOMMUWalkRequest *walk);
 
 #endif
