@@ -111,7 +111,7 @@ AMDVIFault amdvi_dte_check_memory(const AMDVIDTE *dte,
     if (rules->had && dte->had == AMDVI_DTE_HAD_RESERVED) {
         return AMDVI_FAULT_DTE_RESERVED;
     }
-    if (dte->mode > rules->max_mode) {
+    if (dte->mode > rules->max_mode || (!rules->max_mode && dte->host_root)) {
         return AMDVI_FAULT_DTE_LEVEL;
     }
     return rules->guest && dte->guest ? check_guest(dte, rules) :

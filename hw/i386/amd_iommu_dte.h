@@ -133,7 +133,8 @@ typedef struct AMDVIDTE {
 /**
  * struct AMDVIDTERules: what the IOMMU supports, and the exclusion range
  *
- * @max_mode: highest value of Mode (EFR.HATS)
+ * @max_mode: highest value of Mode (EFR.HATS); 0 means that there are no host
+ *            tables (HATDis, 5.2), so that the root pointer must be 0, too
  * @had: HAD has a meaning (EFR.HASup)
  * @guest: guest translation is supported and enabled (EFR.GTSup and GTEn);
  *         otherwise its fields are ignored

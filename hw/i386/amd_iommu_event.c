@@ -106,7 +106,7 @@ static void record_event(AMDVIState *s, uint64_t lo, uint64_t hi, bool abort)
 {
     put_event(s, lo, hi);
     if (abort) {
-        pci_word_test_and_set_mask(s->pci.dev.config + PCI_STATUS,
+        pci_word_test_and_set_mask(s->pci->dev.config + PCI_STATUS,
                                    PCI_STATUS_SIG_TARGET_ABORT);
     }
 }

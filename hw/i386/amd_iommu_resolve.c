@@ -291,7 +291,8 @@ static Registers *read_registers(AMDVIState *s)
     regs->devtab_len = s->devtab_len;
     regs->enabled = s->enabled;
     regs->rules = (AMDVIDTERules) {
-        .max_mode = AMDVI_DTE_MODE_MAX,
+        .max_mode = s->dma_translation ? AMDVI_DTE_MODE_MAX :
+                                         AMDVI_DTE_MODE_NONE,
         .guest = s->svm && (control & AMDVI_MMIO_CONTROL_GTEN),
         .max_glx = AMDVI_SVM_MAX_GLX,
         .max_guest_levels = AMDVI_SVM_MAX_GUEST_LEVELS,

@@ -37,6 +37,9 @@ uint64_t amdvi_extended_feature_register(AMDVIState *s)
     if (s->xtsup) {
         features |= AMDVI_FEATURE_XT;
     }
+    if (!s->dma_translation) {
+        features |= AMDVI_HATS_MODE_MASK;   /* a reserved value */
+    }
     if (s->svm) {
         features |= svm_features;
     } else if (s->unimplemented_features) {
@@ -53,6 +56,11 @@ bool amdvi_svm_decide_config(AMDVIState *s, Error **errp)
         qdev_prop_set_by_user(DEVICE(s), "device-iotlb")) {
         error_setg(errp, "svm=on contradicts device-iotlb=off: "
                    "leave out one of them, or use device-iotlb=on");
+        return false;
+    }
+    if (!s->dma_remap) {
+        error_setg(errp, "svm=on contradicts dma-remap=off: "
+                   "leave out one of them, or use dma-remap=on");
         return false;
     }
     x86_iommu->dt_supported = true;

@@ -76,6 +76,16 @@ static int post_load(void *opaque, int version_id)
     return 0;
 }
 
+static const VMStateDescription vmstate_pci = {
+    .name = "amd-iommu/pci",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_PCI_DEVICE(dev, AMDVIPCIState),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
 const VMStateDescription amdvi_vmstate = {
     .name = "amd-iommu",
     .version_id = 1,
@@ -84,7 +94,7 @@ const VMStateDescription amdvi_vmstate = {
     .pre_save = pre_save,
     .post_load = post_load,
     .fields = (const VMStateField[]) {
-        VMSTATE_PCI_DEVICE(pci.dev, AMDVIState),
+        VMSTATE_STRUCT_POINTER(pci, AMDVIState, vmstate_pci, AMDVIPCIState),
         VMSTATE_UINT64_ARRAY(saved_regs, AMDVIState, AMDVI_SAVED_REGS),
         VMSTATE_END_OF_LIST()
     },
@@ -98,7 +108,8 @@ bool amdvi_vmstate_init(AMDVIState *s, Error **errp)
 {
     static Error *blocker;
 
-    if (s->svm) {
+    /* With pci-id, QEMU 11.1 can migrate it, too. */
+    if (s->svm || s->pci_id) {
         return true;
     }
     error_setg(&blocker,

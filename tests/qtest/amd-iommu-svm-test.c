@@ -31,6 +31,9 @@
 #define IVHD_10_HEADER  24
 #define IVHD_11         0x11
 #define IVHD_11_HEADER  40
+#define IVHD_LENGTH     2
+#define IVHD_DEVICE_ID  4
+#define IVHD_ATTRIBUTES 20
 
 /* Special device entries: 8 bytes, as all entries of types 40h to 7fh */
 #define ENTRY_LONG      0x40
@@ -63,7 +66,7 @@ static const uint8_t *find_ivrs(QTestState *qts, uint8_t *tables)
 /* The DeviceID of the I/O APIC with id 0, in one IVHD block */
 static uint16_t block_ioapic(const uint8_t *block)
 {
-    unsigned end = lduw_le_p(block + 2);
+    unsigned end = lduw_le_p(block + IVHD_LENGTH);
     unsigned at = block[0] == IVHD_10 ? IVHD_10_HEADER : IVHD_11_HEADER;
 
     while (at < end) {
@@ -88,12 +91,42 @@ static uint16_t ioapic_devid(QTestState *qts)
     unsigned blocks = 0;
 
     for (unsigned at = IVRS_BLOCKS; at < end;
-         at += lduw_le_p(ivrs + at + 2)) {
+         at += lduw_le_p(ivrs + at + IVHD_LENGTH)) {
         g_assert_cmphex(block_ioapic(ivrs + at), ==, devid);
         blocks++;
     }
     g_assert_cmpuint(blocks, ==, 2);
     return devid;
+}
+
+/* 5.2: bit 0 of the IOMMU attributes, in blocks of the type 11h, is HATDis. */
+static void check_ivrs(const char *args, uint16_t devid, uint32_t attributes)
+{
+    g_autofree uint8_t *tables = g_malloc0(TABLES_SIZE);
+    QTestState *qts = qtest_initf("-M q35 -nodefaults %s", args);
+    const uint8_t *ivrs = find_ivrs(qts, tables);
+    unsigned end = ldl_le_p(ivrs + IVRS_LENGTH);
+    unsigned blocks = 0;
+
+    for (unsigned at = IVRS_BLOCKS; at < end;
+         at += lduw_le_p(ivrs + at + IVHD_LENGTH)) {
+        g_assert_cmphex(lduw_le_p(ivrs + at + IVHD_DEVICE_ID), ==, devid);
+        if (ivrs[at] == IVHD_11) {
+            g_assert_cmphex(ldl_le_p(ivrs + at + IVHD_ATTRIBUTES), ==,
+                            attributes);
+            blocks++;
+        }
+    }
+    g_assert_cmpuint(blocks, ==, 1);
+    qtest_quit(qts);
+}
+
+static void test_ivrs(void)
+{
+    check_ivrs("-device amd-iommu", QATD_BDF(0, 1, 0), 0);
+    check_ivrs("-device amd-iommu,dma-translation=off", QATD_BDF(0, 1, 0), 1);
+    check_ivrs("-device AMDVI-PCI,id=function,addr=6 "
+               "-device amd-iommu,pci-id=function", QATD_BDF(0, 6, 0), 0);
 }
 
 static uint16_t device_class(QTestState *qts, uint16_t bdf)
@@ -170,6 +203,14 @@ static void test_features(void)
         { "-M pc-q35-9.2 -device amd-iommu", EFR_9_2 },
         { "-M q35 -device amd-iommu,x-unimplemented-features=on", EFR_9_2 },
         { "-M q35 -device amd-iommu,xtsup=on", EFR_DEFAULT | AMDVI_FEATURE_XT },
+        { "-M q35 -device amd-iommu,dma-remap=on", EFR_DEFAULT },
+        { "-M q35 -device amd-iommu,dma-remap=off", EFR_DEFAULT },
+        { "-M q35 -device amd-iommu,dma-translation=on", EFR_DEFAULT },
+        { "-M q35 -device amd-iommu,dma-translation=off",
+          EFR_DEFAULT | AMDVI_HATS_MODE_MASK },
+        { "-M q35 -device amd-iommu,svm=on,dma-remap=on", EFR_SVM },
+        { "-M q35 -device amd-iommu,svm=on,dma-translation=off",
+          EFR_SVM | AMDVI_HATS_MODE_MASK },
         { "-M q35 -device amd-iommu,svm=on", EFR_SVM },
         { "-M pc-q35-9.2 -device amd-iommu,svm=on", EFR_SVM },
         { "-M q35 -device amd-iommu,svm=on,device-iotlb=on", EFR_SVM },
@@ -191,19 +232,36 @@ static void test_features(void)
     }
 }
 
-/* svm=on enables device-TLBs; if that is not possible, it is an error */
+/* Errors name the properties that the user has set */
 static void test_conflict(void)
 {
-    static const char *const args[] = {
-        "-device amd-iommu,svm=on,device-iotlb=off",
-        "-device amd-iommu,device-iotlb=off,svm=on",
-        "-global amd-iommu.device-iotlb=off -device amd-iommu,svm=on",
+    static const char no_device_tlb[] = "svm=on contradicts device-iotlb=off";
+    static const struct {
+        const char *args;
+        const char *error;
+    } cases[] = {
+        { "-device amd-iommu,svm=on,device-iotlb=off", no_device_tlb },
+        { "-device amd-iommu,device-iotlb=off,svm=on", no_device_tlb },
+        { "-global amd-iommu.device-iotlb=off -device amd-iommu,svm=on",
+          no_device_tlb },
+        { "-device amd-iommu,svm=on,dma-remap=off",
+          "svm=on contradicts dma-remap=off" },
+        { "-device amd-iommu,device-iotlb=on,dma-remap=off",
+          "dma-remap=off contradicts device-iotlb=on" },
+        { "-device amd-iommu,pci-id=none",
+          "pci-id=none: there is no AMDVI-PCI with this id" },
+        { "-device pcie-root-port,id=rp -device amd-iommu,pci-id=rp",
+          "pci-id=rp: there is no AMDVI-PCI with this id" },
+        { "-device pcie-pci-bridge,id=bridge "
+          "-device AMDVI-PCI,id=function,bus=bridge,addr=1 "
+          "-device amd-iommu,pci-id=function",
+          "pci-id=function: the device must be on the bus pcie.0" },
     };
 
-    for (unsigned i = 0; i < ARRAY_SIZE(args); i++) {
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
         g_autofree char *command = g_strdup_printf(
             "%s -M q35 -accel qtest -display none -nodefaults %s",
-            getenv("QTEST_QEMU_BINARY"), args[i]);
+            getenv("QTEST_QEMU_BINARY"), cases[i].args);
         g_autoptr(GError) err = NULL;
         g_autofree char *text = NULL;
         int status;
@@ -213,8 +271,8 @@ static void test_conflict(void)
         g_assert_no_error(err);
         g_assert_true(WIFEXITED(status));
         g_assert_cmpint(WEXITSTATUS(status), ==, 1);
-        g_test_message("%s: %s", args[i], text);
-        g_assert_nonnull(strstr(text, "svm=on contradicts device-iotlb=off"));
+        g_test_message("%s: %s", cases[i].args, text);
+        g_assert_nonnull(strstr(text, cases[i].error));
     }
 }
 
@@ -226,5 +284,6 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/svm/pasid-bits", test_pasid_bits);
     qtest_add_func("/amd-iommu/svm/features", test_features);
     qtest_add_func("/amd-iommu/svm/conflict", test_conflict);
+    qtest_add_func("/amd-iommu/svm/ivrs", test_ivrs);
     return g_test_run();
 }

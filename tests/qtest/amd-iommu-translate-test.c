@@ -58,12 +58,14 @@ static uint64_t zeroed(Fixture *f, uint64_t size)
     return guest_alloc_zeroed(&f->alloc, f->qts, size);
 }
 
-static void fixture_start(Fixture *f)
+#define MACHINE     "-M q35 -nodefaults -m 256M %s " \
+                    "-device pci-ats-testdev,addr=4 " \
+                    "-device pci-ats-testdev,addr=5 " \
+                    "-device pci-ats-testdev,addr=10"
+
+static void fixture_start_with(Fixture *f, const char *iommu)
 {
-    f->qts = qtest_init("-M q35 -nodefaults -m 256M -device amd-iommu "
-                        "-device pci-ats-testdev,addr=4 "
-                        "-device pci-ats-testdev,addr=5 "
-                        "-device pci-ats-testdev,addr=10");
+    f->qts = qtest_initf(MACHINE, iommu);
     qecam_enable(f->qts);
     pc_alloc_init(&f->alloc, f->qts, ALLOC_NO_FLAGS);
     qatd_init(&f->dev, f->qts, DEVICE, 0);
@@ -80,6 +82,11 @@ static void fixture_start(Fixture *f)
     /* One page */
     qamdvi_write(&f->iommu, AMDVI_MMIO_DEVICE_TABLE, f->iommu.devtab);
     qamdvi_enable(&f->iommu, 0);
+}
+
+static void fixture_start(Fixture *f)
+{
+    fixture_start_with(f, "-device amd-iommu");
 }
 
 static void fixture_stop(Fixture *f)
@@ -736,6 +743,96 @@ static void test_event_flags(void)
     alloc_destroy(&alloc);
 }
 
+/* ---- Properties ---- */
+
+/* Nothing that the guest configures has an effect, except on interrupts */
+static void test_no_remap(void)
+{
+    static const uint64_t entries[] = { 0, V | TV, V | TV | MODE(7), V | 4 };
+    Fixture f;
+
+    fixture_start_with(&f, "-device amd-iommu,dma-remap=off");
+    map_page(&f, 4);
+    assert_reads(&f, &f.dev, f.page, MARK);
+    for (unsigned i = 0; i < ARRAY_SIZE(entries); i++) {
+        set_dte(&f, DEVICE, 0, entries[i]);
+        assert_reads(&f, &f.dev, f.page, MARK);
+        g_assert_true(writes(&f.dev, f.page));
+    }
+    g_assert_false(target_abort(&f));
+    qamdvi_expect_no_event(&f.iommu);
+    /* Interrupts are remapped: IntCtl = 00b blocks them */
+    g_assert_true(interrupts(&f));
+    set_dte(&f, DEVICE, 2, IV);
+    g_assert_false(interrupts(&f));
+    fixture_stop(&f);
+}
+
+/* ILLEGAL_DEV_TABLE_ENTRY, 2.5.2 */
+static void assert_illegal(Fixture *f, uint64_t addr)
+{
+    QAMDVIEvent event;
+
+    g_assert_false(reads(&f->dev, addr));
+    g_assert_true(qamdvi_next_event(&f->iommu, &event));
+    g_assert_cmpuint(event.lo >> 60, ==, 1);
+}
+
+/* 5.2: with HATDis, entries that refer to host tables are illegal */
+static void test_no_host_tables(void)
+{
+    Fixture f;
+
+    fixture_start_with(&f, "-device amd-iommu,dma-translation=off");
+    set_dte(&f, DEVICE, 0, V | TV | RW);
+    assert_reads(&f, &f.dev, f.page, MARK);
+    set_dte(&f, DEVICE, 0, V | TV | RW | f.table[4]);
+    assert_illegal(&f, f.page);
+    map_page(&f, 4);
+    assert_illegal(&f, IOVA);
+    fixture_stop(&f);
+}
+
+#define NAMED   "-device AMDVI-PCI,id=function,addr=6 " \
+                "-device amd-iommu,pci-id=function"
+
+/* The IOMMU uses the PCI function that the user has created */
+static void test_pci_id(void)
+{
+    Fixture f;
+
+    fixture_start_with(&f, NAMED);
+    g_assert_cmphex(f.iommu.bdf, ==, QATD_BDF(0, 6, 0));
+    map_page(&f, 4);
+    assert_reads(&f, &f.dev, IOVA, MARK);
+    set_entry(&f, 1, IOVA, 0);
+    assert_blocked(&f, IOVA);
+    fixture_stop(&f);
+}
+
+/* The state of the function is saved and loaded with that of the IOMMU */
+static void test_pci_id_migrate(void)
+{
+    g_autofree char *path = NULL;
+    uint64_t tail;
+    Fixture f;
+
+    fixture_start_with(&f, NAMED);
+    map_page(&f, 4);
+    target_abort(&f);
+    g_assert_false(reads(&f.dev, IOVA + PAGE));
+    tail = qamdvi_read(&f.iommu, AMDVI_MMIO_EVENT_TAIL);
+    g_assert_cmpuint(tail, >, 0);
+    path = qatd_save_machine(f.qts);
+    f.qts = f.dev.qts = f.iommu.qts = qtest_initf(MACHINE " -incoming defer",
+                                                  NAMED);
+    qatd_load_machine(f.qts, path);
+    g_assert_cmpuint(qamdvi_read(&f.iommu, AMDVI_MMIO_EVENT_TAIL), ==, tail);
+    g_assert_true(target_abort(&f));
+    assert_reads(&f, &f.dev, IOVA, MARK);
+    fixture_stop(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -765,5 +862,9 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/exclusion/checks", test_exclusion_checks);
     qtest_add_func("/amd-iommu/cache/apart", test_cached_apart);
     qtest_add_func("/amd-iommu/event/flags", test_event_flags);
+    qtest_add_func("/amd-iommu/dma-remap", test_no_remap);
+    qtest_add_func("/amd-iommu/dma-translation", test_no_host_tables);
+    qtest_add_func("/amd-iommu/pci-id/use", test_pci_id);
+    qtest_add_func("/amd-iommu/pci-id/migrate", test_pci_id_migrate);
     return g_test_run();
 }

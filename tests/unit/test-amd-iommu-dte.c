@@ -164,6 +164,15 @@ static void test_levels(void **state)
     r.max_mode = 4;
     assert_int_equal(check_memory(&r, v | tv | mode_6, 0),
                      AMDVI_FAULT_DTE_LEVEL);
+    assert_int_equal(check_memory(&r, v | tv | 1 << 12, 0), AMDVI_FAULT_NONE);
+    /* 5.2: with HATDis, entries must not refer to host tables */
+    r.max_mode = 0;
+    assert_int_equal(check_memory(&r, v | tv, 0), AMDVI_FAULT_NONE);
+    assert_int_equal(check_memory(&r, v | tv | 1 << 9, 0),
+                     AMDVI_FAULT_DTE_LEVEL);
+    assert_int_equal(check_memory(&r, v | tv | 1 << 12, 0),
+                     AMDVI_FAULT_DTE_LEVEL);
+    assert_int_equal(check_memory(&r, v | 1 << 12, 0), AMDVI_FAULT_NONE);
 
     assert_int_equal(check_memory(&r, v | tv | had_2, 0),
                      AMDVI_FAULT_DTE_RESERVED);

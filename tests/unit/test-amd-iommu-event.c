@@ -152,7 +152,7 @@ static void write_tail(uint64_t val)
 static void start(void)
 {
     memset(iommu->mmior, 0, sizeof(iommu->mmior));
-    memset(iommu->pci.dev.config, 0, PCI_CONFIG_SPACE_SIZE);
+    memset(iommu->pci->dev.config, 0, PCI_CONFIG_SPACE_SIZE);
     amdvi_event_reset(iommu);
     set_running(true);
     write_base(LOG | LOG_LENGTH);
@@ -162,7 +162,7 @@ static void start(void)
 
 static bool aborted(void)
 {
-    return pci_get_word(iommu->pci.dev.config + PCI_STATUS) &
+    return pci_get_word(iommu->pci->dev.config + PCI_STATUS) &
            PCI_STATUS_SIG_TARGET_ABORT;
 }
 
@@ -171,7 +171,8 @@ static int setup(void **state)
     fake_bql_init();
     qemu_init_main_loop(&error_abort);
     iommu = g_new0(AMDVIState, 1);
-    iommu->pci.dev.config = g_malloc0(PCI_CONFIG_SPACE_SIZE);
+    iommu->pci = g_new0(AMDVIPCIState, 1);
+    iommu->pci->dev.config = g_malloc0(PCI_CONFIG_SPACE_SIZE);
     amdvi_event_init(iommu, &guard);
     return 0;
 }

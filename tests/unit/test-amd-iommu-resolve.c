@@ -164,6 +164,7 @@ static int setup_group(void **state)
 {
     iommu = g_new0(AMDVIState, 1);
     iommu->svm = true;
+    iommu->dma_translation = true;
     iommu->devtab = DEVTAB * PAGE;
     iommu->ram = g_new0(IOMMURam, 1);
     iommu_ram_init(iommu->ram);
