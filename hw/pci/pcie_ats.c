@@ -45,6 +45,14 @@ static uint32_t pasid_enables(const PCIDevice *dev)
 void pcie_pasid_init(PCIDevice *dev, uint16_t offset, uint8_t pasid_width,
                      bool exec_perm, bool priv_mod)
 {
+    pcie_add_capability(dev, PCI_EXT_CAP_ID_PASID, PCI_PASID_VER, offset,
+                        PCI_EXT_CAP_PASID_SIZEOF);
+    pcie_pasid_common_init(dev, offset, pasid_width, exec_perm, priv_mod);
+}
+
+void pcie_pasid_common_init(PCIDevice *dev, uint16_t offset,
+                            uint8_t pasid_width, bool exec_perm, bool priv_mod)
+{
     uint16_t supported = (exec_perm ? PCI_PASID_CAP_EXEC : 0) |
                          (priv_mod ? PCI_PASID_CAP_PRIV : 0);
 
@@ -52,13 +60,12 @@ void pcie_pasid_init(PCIDevice *dev, uint16_t offset, uint8_t pasid_width,
     assert(!pci_is_vf(dev));
     QEMU_BUILD_BUG_ON(PCI_PASID_CAP_EXEC != PCI_PASID_CTRL_EXEC ||
                       PCI_PASID_CAP_PRIV != PCI_PASID_CTRL_PRIV);
+    QEMU_BUILD_BUG_ON(PCI_PASID_CAP_WIDTH >> PCI_PASID_CAP_WIDTH_SHIFT != 0x1f);
 
-    pcie_add_capability(dev, PCI_EXT_CAP_ID_PASID, 1, offset,
-                        PCI_EXT_CAP_PASID_SIZEOF);
     dev->exp.pasid_cap = offset;
 
     pci_set_word(dev->config + offset + PCI_PASID_CAP,
-                 (pasid_width << ctz32(PCI_PASID_CAP_WIDTH)) | supported);
+                 pasid_width << PCI_PASID_CAP_WIDTH_SHIFT | supported);
     /* An enable bit is read-only zero without its capability (7.8.8.3). */
     pci_set_word(dev->wmask + offset + PCI_PASID_CTRL,
                  PCI_PASID_CTRL_ENABLE | supported);

@@ -33,7 +33,7 @@ void pcie_pri_init(PCIDevice *dev, uint16_t offset,
 {
     PCIEPRIState *pri = g_new0(PCIEPRIState, 1);
 
-    pcie_add_capability(dev, PCI_EXT_CAP_ID_PRI, 1, offset,
+    pcie_add_capability(dev, PCI_EXT_CAP_ID_PRI, PCI_PRI_VER, offset,
                         PCI_EXT_CAP_PRI_SIZEOF);
     dev->exp.pri_cap = offset;
     dev->exp.pri = pri;

@@ -34,6 +34,7 @@
 
 /* A page request group index has 9 bits (PCIe 5.0, 10.4.1) */
 #define PCI_PRGI_MAX 0x1ff
+#define PCI_PRI_PRGI_MASK PCI_PRGI_MAX
 
 /*
  * Address Type of a memory request, for MemTxAttrs.address_type
@@ -69,6 +70,12 @@ typedef struct IOMMUPRIResponse {
     bool any_pasid;
 } IOMMUPRIResponse;
 
+struct IOMMUPRINotifier;
+
+/* The type of IOMMUPRINotifier.notify */
+typedef void (*IOMMUPRINotify)(struct IOMMUPRINotifier *notifier,
+                               IOMMUPRIResponse *response);
+
 /**
  * struct IOMMUPRINotifier: receives the responses to page request groups
  *
@@ -76,8 +83,7 @@ typedef struct IOMMUPRIResponse {
  * during the call only.
  */
 typedef struct IOMMUPRINotifier {
-    void (*notify)(struct IOMMUPRINotifier *notifier,
-                   IOMMUPRIResponse *response);
+    IOMMUPRINotify notify;
 } IOMMUPRINotifier;
 
 /**

@@ -13,6 +13,11 @@
 
 /* PASIDs have at most 20 bits (PCIe 5.0, 6.20) */
 #define PCI_PASID_WIDTH_MAX 20
+#define PCI_EXT_CAP_PASID_MAX_WIDTH PCI_PASID_WIDTH_MAX
+
+/* Version of the capability, and position of Max PASID Width (7.8.8) */
+#define PCI_PASID_VER 1
+#define PCI_PASID_CAP_WIDTH_SHIFT 8
 
 /**
  * pcie_pasid_init: add a PASID extended capability (PCIe 5.0, 7.8.8)
@@ -29,6 +34,21 @@
  */
 void pcie_pasid_init(PCIDevice *dev, uint16_t offset, uint8_t pasid_width,
                      bool exec_perm, bool priv_mod);
+
+/**
+ * pcie_pasid_common_init: set up the registers of a PASID extended capability
+ *
+ * For capabilities that pcie_pasid_init() does not add, because they have been
+ * added before.  The same rules apply.
+ *
+ * @dev: a PCI Express function.
+ * @offset: offset of the capability in configuration space.
+ * @pasid_width: Max PASID Width, in bits, 0 to 20.
+ * @exec_perm: Execute Permission Supported.
+ * @priv_mod: Privileged Mode Supported.
+ */
+void pcie_pasid_common_init(PCIDevice *dev, uint16_t offset,
+                            uint8_t pasid_width, bool exec_perm, bool priv_mod);
 
 /*
  * The functions below return the state that the guest has enabled.  They are

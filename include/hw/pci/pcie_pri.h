@@ -20,6 +20,9 @@
 #include "hw/pci/pci_iommu.h"
 #include "migration/vmstate.h"
 
+/* Version of the capability (PCIe 5.0, 10.5.2) */
+#define PCI_PRI_VER 1
+
 typedef struct PCIEPRIState PCIEPRIState;
 
 /**
