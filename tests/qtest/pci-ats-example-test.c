@@ -1,12 +1,13 @@
 /*
- * QTest testcase for the example of a device with shared virtual memory
+ * QTest testcase for the examples of devices with shared virtual memory
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * docs/devel/pci-ats.rst shows the device and its registers.  The test is the
- * guest: it owns the page tables of the process and answers page requests.
+ * docs/devel/pci-ats.rst shows pci-ats-example and its registers, which
+ * pci-ats-port has, too.  The test is the guest: it owns the page tables of the
+ * process and answers page requests.
  * Section numbers are those of the PCI Express Base Specification 5.0.
  */
 
@@ -84,11 +85,13 @@ static void init_guest(Test *t)
     qtest_writeq(t->qts, REGS + 8 * REG_PASID, PASID);
 }
 
-static void start(Test *t)
+#define MACHINE     "-M q35 -nodefaults -device intel-iommu,svm=on " \
+                    "-device pcie-root-port,id=rp,addr=4,chassis=1 " \
+                    "-device %s,bus=rp,id=example"
+
+static void start(Test *t, const char *device)
 {
-    t->qts = qtest_init("-M q35 -nodefaults -device intel-iommu,svm=on "
-                        "-device pcie-root-port,id=rp,addr=4,chassis=1 "
-                        "-device pci-ats-example,bus=rp,id=example");
+    t->qts = qtest_initf(MACHINE, device);
     pc_alloc_init(&t->alloc, t->qts, 0);
     init_guest(t);
 }
@@ -172,12 +175,12 @@ static void respond(Test *t, const QVtdPageReq *rq, unsigned code)
 
 /* ---- Cases ---- */
 
-static void test_load_and_store(void)
+static void test_load_and_store(const void *device)
 {
     uint64_t gpa;
     Test t;
 
-    start(&t);
+    start(&t, device);
     gpa = map(&t, ADDR);
     g_assert_cmpint(store(&t, ADDR + 8, DATA), ==, DONE);
     g_assert_cmphex(qtest_readq(t.qts, gpa + 8), ==, DATA);
@@ -189,13 +192,13 @@ static void test_load_and_store(void)
 }
 
 /* 10.4: the guest brings the page in */
-static void test_page_request(void)
+static void test_page_request(const void *device)
 {
     QVtdPageReq rq;
     uint64_t gpa;
     Test t;
 
-    start(&t);
+    start(&t, device);
     load_and_fault(&t, &rq);
     /* An access is in progress: registers keep their values */
     write_reg(&t, REG_PASID, 6);
@@ -209,12 +212,12 @@ static void test_page_request(void)
 }
 
 /* 10.4.2: the guest refuses; the device works afterwards */
-static void test_invalid_request(void)
+static void test_invalid_request(const void *device)
 {
     QVtdPageReq rq;
     Test t;
 
-    start(&t);
+    start(&t, device);
     load_and_fault(&t, &rq);
     respond(&t, &rq, VTD_PAGE_RESP_INVALID);
     g_assert_cmpint(finish(&t), ==, FAILED);
@@ -224,12 +227,12 @@ static void test_invalid_request(void)
 }
 
 /* 10.3: the device does not use a translation that has been invalidated */
-static void test_invalidation(void)
+static void test_invalidation(const void *device)
 {
     uint64_t before, after;
     Test t;
 
-    start(&t);
+    start(&t, device);
     before = map(&t, ADDR);
     g_assert_cmpint(store(&t, ADDR, 1), ==, DONE);
     unmap(&t, ADDR);
@@ -241,12 +244,12 @@ static void test_invalidation(void)
 }
 
 /* 7.8.8.3, 10.5.1.3: the guest disables what an access needs */
-static void test_disabled(void)
+static void test_disabled(const void *device)
 {
     uint16_t ats, pasid;
     Test t;
 
-    start(&t);
+    start(&t, device);
     map(&t, ADDR);
     ats = ext_cap(&t, PCI_EXT_CAP_ID_ATS) + PCI_ATS_CTRL;
     pasid = ext_cap(&t, PCI_EXT_CAP_ID_PASID) + PCI_PASID_CTRL;
@@ -263,12 +266,12 @@ static void test_disabled(void)
 }
 
 /* Bus mastering ends while an access waits for a response */
-static void test_disabled_while_busy(void)
+static void test_disabled_while_busy(const void *device)
 {
     QVtdPageReq rq;
     Test t;
 
-    start(&t);
+    start(&t, device);
     load_and_fault(&t, &rq);
     qecam_writew(t.qts, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY);
     respond(&t, &rq, VTD_PAGE_RESP_SUCCESS);
@@ -276,12 +279,12 @@ static void test_disabled_while_busy(void)
     stop(&t);
 }
 
-static void test_reset_while_busy(void)
+static void test_reset_while_busy(const void *device)
 {
     QVtdPageReq rq;
     Test t;
 
-    start(&t);
+    start(&t, device);
     load_and_fault(&t, &rq);
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'system_reset' }");
     qtest_qmp_eventwait(t.qts, "RESET");
@@ -293,12 +296,12 @@ static void test_reset_while_busy(void)
     stop(&t);
 }
 
-static void test_unplug_while_busy(void)
+static void test_unplug_while_busy(const void *device)
 {
     QVtdPageReq rq;
     Test t;
 
-    start(&t);
+    start(&t, device);
     load_and_fault(&t, &rq);
     /* No guest agrees to the removal, so the next reset unplugs the device */
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'device_del', "
@@ -306,6 +309,32 @@ static void test_unplug_while_busy(void)
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'system_reset' }");
     qtest_qmp_eventwait(t.qts, "DEVICE_DELETED");
     stop(&t);
+}
+
+#define PORT_DEVICE "pci-ats-port"
+
+static void add_cases(const char *device)
+{
+    static const struct {
+        const char *name;
+        void (*test)(const void *device);
+    } cases[] = {
+        { "load-and-store", test_load_and_store },
+        { "page-request", test_page_request },
+        { "invalid-request", test_invalid_request },
+        { "invalidation", test_invalidation },
+        { "disabled", test_disabled },
+        { "disabled-while-busy", test_disabled_while_busy },
+        { "reset-while-busy", test_reset_while_busy },
+        { "unplug-while-busy", test_unplug_while_busy },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_autofree char *path = g_strdup_printf("/%s/%s", device,
+                                                cases[i].name);
+
+        qtest_add_data_func(path, device, cases[i].test);
+    }
 }
 
 int main(int argc, char **argv)
@@ -316,15 +345,7 @@ int main(int argc, char **argv)
         g_test_skip("intel-iommu or pci-ats-example is missing");
         return g_test_run();
     }
-    qtest_add_func("/pci-ats-example/load-and-store", test_load_and_store);
-    qtest_add_func("/pci-ats-example/page-request", test_page_request);
-    qtest_add_func("/pci-ats-example/invalid-request", test_invalid_request);
-    qtest_add_func("/pci-ats-example/invalidation", test_invalidation);
-    qtest_add_func("/pci-ats-example/disabled", test_disabled);
-    qtest_add_func("/pci-ats-example/disabled-while-busy",
-                   test_disabled_while_busy);
-    qtest_add_func("/pci-ats-example/reset-while-busy", test_reset_while_busy);
-    qtest_add_func("/pci-ats-example/unplug-while-busy",
-                   test_unplug_while_busy);
+    add_cases("pci-ats-example");
+    add_cases(PORT_DEVICE);
     return g_test_run();
 }

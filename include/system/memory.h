@@ -1,0 +1,16 @@
+/*
+ * The name that QEMU 11 has for exec/memory.h
+ *
+ * Device models for QEMU 11 include it, see docs/devel/pci-ats.rst.
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef SYSTEM_MEMORY_H
+#define SYSTEM_MEMORY_H
+
+#include "exec/memory.h"
+
+#endif
