@@ -30,15 +30,6 @@ int amdvi_get_iotlb_info(void *opaque, uint8_t *addr_width,
     return 0;
 }
 
-void amdvi_init_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
-                               IOMMUNotifier *n, IOMMUNotify fn,
-                               void *user_opaque)
-{
-    iommu_notifier_init(n, fn, IOMMU_NOTIFIER_DEVIOTLB_EVENTS, 0, HWADDR_MAX,
-                        0);
-    n->opaque = user_opaque;
-}
-
 void amdvi_register_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
                                    uint32_t pasid, IOMMUNotifier *n)
 {

@@ -21,9 +21,6 @@
 /* Members of PCIIOMMUOps, see there; @opaque is the AMDVIState */
 int amdvi_get_iotlb_info(void *opaque, uint8_t *addr_width,
                          uint32_t *min_page_size);
-void amdvi_init_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
-                               IOMMUNotifier *n, IOMMUNotify fn,
-                               void *user_opaque);
 void amdvi_register_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
                                    uint32_t pasid, IOMMUNotifier *n);
 void amdvi_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,

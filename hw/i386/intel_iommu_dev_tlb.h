@@ -17,9 +17,6 @@
  */
 int vtd_get_iotlb_info(void *opaque, uint8_t *addr_width,
                        uint32_t *min_page_size);
-void vtd_init_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
-                             IOMMUNotifier *n, IOMMUNotify fn,
-                             void *user_opaque);
 void vtd_register_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,
                                  uint32_t pasid, IOMMUNotifier *n);
 void vtd_unregister_iotlb_notifier(PCIBus *bus, void *opaque, int devfn,

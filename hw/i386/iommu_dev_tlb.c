@@ -249,6 +249,15 @@ static void listener_remove(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
     }
 }
 
+void iommu_dev_tlb_init_notifier(PCIBus *bus, void *opaque, int devfn,
+                                 IOMMUNotifier *n, IOMMUNotify fn,
+                                 void *user_opaque)
+{
+    iommu_notifier_init(n, fn, IOMMU_NOTIFIER_DEVIOTLB_EVENTS, 0, HWADDR_MAX,
+                        0);
+    n->opaque = user_opaque;
+}
+
 void iommu_dev_tlb_register(IOMMUDevTLB *dt, PCIBus *bus, int devfn,
                             uint32_t pasid, IOMMUNotifier *n)
 {

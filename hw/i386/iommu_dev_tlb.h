@@ -47,6 +47,11 @@ typedef enum IOMMUDevTLBScope {
  */
 IOMMUDevTLB *iommu_dev_tlb_new(void);
 
+/* PCIIOMMUOps.init_iotlb_notifier, for any IOMMU; callable from any thread */
+void iommu_dev_tlb_init_notifier(PCIBus *bus, void *opaque, int devfn,
+                                 IOMMUNotifier *n, IOMMUNotify fn,
+                                 void *user_opaque);
+
 /**
  * iommu_dev_tlb_register: register a notifier of invalidations
  *
