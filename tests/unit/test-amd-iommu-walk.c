@@ -20,30 +20,13 @@
 #include "qemu/thread.h"
 #include "hw/pci/pci.h"
 #include "amd-iommu-walk-model.h"
-#include "test-random.h"
+#include "walk-random.h"
 
 #define MAX_RESULTS     8192
 
 /* Tables of the host are at odd pages, those of the guest at even pages */
 #define HOST_ROOT       PAGE
 #define GUEST_ROOT      0
-
-static uint64_t seed;
-
-static uint64_t rnd(void)
-{
-    return random64(&seed);
-}
-
-static unsigned below(unsigned n)
-{
-    return rnd() % n;
-}
-
-static bool one_in(unsigned n)
-{
-    return below(n) == 0;
-}
 
 AddressSpace address_space_memory;
 

@@ -21,26 +21,9 @@
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_fault.h"
 #include "intel-iommu-walk-model.h"
-#include "test-random.h"
+#include "walk-random.h"
 
 #define MAX_RESULTS     8192
-
-static uint64_t seed;
-
-static uint64_t rnd(void)
-{
-    return random64(&seed);
-}
-
-static unsigned below(unsigned n)
-{
-    return rnd() % n;
-}
-
-static bool one_in(unsigned n)
-{
-    return below(n) == 0;
-}
 
 AddressSpace address_space_memory;
 
