@@ -355,6 +355,24 @@ static void test_svm(void)
     qstream_free(s);
 }
 
+/* ---- pci-ats-port ---- */
+
+#define PORT_STATUS     (4 * 8)     /* offset in the registers */
+
+static void test_port(void)
+{
+    const char *args = MACHINE "-device intel-iommu,svm=on "
+                       "-device pci-ats-port,addr=4";
+    QStream *s = qstream_save(qtest_init(args));
+    uint8_t *regs = qstream_field(s, "pci-ats-port", "regs");
+
+    store_field(regs + PORT_STATUS, 8, 2);
+    qstream_expect(s, args, NULL);
+    store_field(regs + PORT_STATUS, 8, 1);
+    qstream_expect(s, args, "invalid status 1");
+    qstream_free(s);
+}
+
 /* ---- pci-ats-testdev, and the Page Request capability ---- */
 
 #define ATS_ARGS MACHINE "-device intel-iommu,svm=on "                     \
@@ -474,6 +492,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/hostile-stream/svm", test_svm);
+    qtest_add_func("/hostile-stream/port", test_port);
     qtest_add_func("/hostile-stream/ats", test_ats);
     qtest_add_func("/hostile-stream/groups", test_groups);
     if (qtest_has_accel("tcg")) {

@@ -13,6 +13,7 @@
 
 #include "qemu/osdep.h"
 #include "libqtest.h"
+#include "qobject/qdict.h"
 #include "standard-headers/linux/pci_regs.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_prq.h"
@@ -311,7 +312,65 @@ static void test_unplug_while_busy(const void *device)
     stop(&t);
 }
 
+/* ---- Migration of pci-ats-port ---- */
+
 #define PORT_DEVICE "pci-ats-port"
+
+static void test_migrate(void)
+{
+    g_autofree char *path = NULL;
+    Test t;
+
+    start(&t, PORT_DEVICE);
+    map(&t, ADDR);
+    g_assert_cmpint(store(&t, ADDR, DATA), ==, DONE);
+    path = qatd_save_machine(t.qts);
+    t.qts = qtest_initf(MACHINE " -incoming defer", PORT_DEVICE);
+    qatd_load_machine(t.qts, path);
+    g_assert_cmphex(read_reg(&t, REG_PASID), ==, PASID);
+    g_assert_cmphex(read_reg(&t, REG_DATA), ==, DATA);
+    write_reg(&t, REG_DATA, 0);
+    g_assert_cmpint(load(&t, ADDR), ==, DONE);
+    g_assert_cmphex(read_reg(&t, REG_DATA), ==, DATA);
+    stop(&t);
+}
+
+/* Returns the error of a migration that has failed, or NULL */
+static char *migration_error(QTestState *qts)
+{
+    QDict *info = qtest_qmp_assert_success_ref(qts, "{ 'execute': "
+                                               "'query-migrate' }");
+    const char *status = qdict_get_try_str(info, "status");
+    char *error = NULL;
+
+    g_assert_false(status && g_str_equal(status, "completed"));
+    if (status && g_str_equal(status, "failed")) {
+        error = g_strdup(qdict_get_str(info, "error-desc"));
+    }
+    qobject_unref(info);
+    return error;
+}
+
+/* The device cannot be saved during an access, and goes on */
+static void test_migrate_busy(void)
+{
+    g_autofree char *error = NULL;
+    QVtdPageReq rq;
+    Test t;
+
+    start(&t, PORT_DEVICE);
+    load_and_fault(&t, &rq);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'migrate', 'arguments': "
+                             "{ 'uri': 'exec:cat > /dev/null' } }");
+    while (!(error = migration_error(t.qts))) {
+        g_usleep(1000);
+    }
+    g_assert_nonnull(strstr(error, "an access waits for a page"));
+    map(&t, ADDR);
+    respond(&t, &rq, VTD_PAGE_RESP_SUCCESS);
+    g_assert_cmpint(finish(&t), ==, DONE);
+    stop(&t);
+}
 
 static void add_cases(const char *device)
 {
@@ -347,5 +406,7 @@ int main(int argc, char **argv)
     }
     add_cases("pci-ats-example");
     add_cases(PORT_DEVICE);
+    qtest_add_func("/pci-ats-port/migrate", test_migrate);
+    qtest_add_func("/pci-ats-port/migrate-busy", test_migrate_busy);
     return g_test_run();
 }
