@@ -8,9 +8,9 @@ report."""
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
+from child_process import run_program
 from report import Failure
 
 REPO = Path(__file__).resolve().parent.parent
@@ -24,16 +24,14 @@ REPORT = re.compile(r'ERROR: (Address|Leak)Sanitizer|: runtime error: |'
 
 def configure():
     """Prepare both builds, unless they are up to date."""
-    if subprocess.run([REPO / 'configure', '--sanitize'],
-                      check=False).returncode:
+    if run_program([REPO / 'configure', '--sanitize']):
         raise Failure('configure failed, see above')
 
 
 def build(*targets):
     """Build targets of the superbuild, by default all."""
     configure()
-    if subprocess.run(['ninja', '-C', SUPERBUILD, *targets],
-                      check=False).returncode:
+    if run_program(['ninja', '-C', SUPERBUILD, *targets]):
         raise Failure('the build with sanitizers failed, see above; the '
                       'ordinary build has not changed')
 
@@ -41,8 +39,7 @@ def build(*targets):
 def build_emulator():
     """Build the emulator alone; return its path."""
     configure()
-    if subprocess.run(['ninja', '-C', EMULATOR.parent, EMULATOR.name],
-                      check=False).returncode:
+    if run_program(['ninja', '-C', EMULATOR.parent, EMULATOR.name]):
         raise Failure('the build with sanitizers failed, see above')
     return EMULATOR
 
