@@ -17,9 +17,11 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
-from report import Failure, last_lines, say
+from child_process import child
+from report import Failure, Progress, last_lines, say
 
 KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
 # For the driver's builds with an older kernel's headers
@@ -78,6 +80,46 @@ def need_space(path, needed_mib, what):
                            f'which has {free} MiB left: free some space')
 
 
+@contextlib.contextmanager
+def _locked(directory, wait=True):
+    """Lock a directory; BlockingIOError if that needs to wait."""
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def work_directory(parent):
+    """A temporary directory below a parent.  It is locked, so that those that
+    killed programs have left behind can be deleted."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        with _locked(parent):
+            for left in parent.glob('partial-*'):
+                with contextlib.suppress(OSError), _locked(left, wait=False):
+                    shutil.rmtree(left)
+            work = stack.enter_context(tempfile.TemporaryDirectory(
+                prefix='partial-', dir=parent))
+            stack.enter_context(_locked(work))
+        yield Path(work)
+
+
+def _size_of(folder):
+    """The size of the files in a folder that another program writes."""
+    size = 0
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
+def _mb(size):
+    return f'{size / 1e6:,.0f}'
+
+
 class Archive:
     """The Debian archive as seen from one cache directory."""
 
@@ -134,6 +176,35 @@ class Archive:
     def _run(self, program, *args, cwd=None):
         return subprocess.run(self.command(program, *args), cwd=cwd,
                               capture_output=True, text=True, check=False)
+
+    def _download(self, what, folder, *args):
+        """Run an apt-get that downloads files into a folder, and show how
+        many MB are there.  If it fails, only complete files stay; return the
+        end of its messages."""
+        uris = self._run('apt-get', *args, '--print-uris').stdout
+        sizes = {name: int(size) for name, size in re.findall(
+            r"^'[^']*' (\S+) (\d+)", uris, re.M)}
+        total = sum(sizes.values())
+        say(f'    fetching {what}' + (f', {_mb(total)} MB' if total else ''))
+        progress = Progress()
+        with tempfile.TemporaryFile('w+') as said:
+            with child(self.command('apt-get', *args), cwd=folder,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=said) as apt:
+                while apt.returncode is None:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        apt.wait(0.5)
+                    here = _size_of(folder)
+                    progress.update(f'    fetching {what}: '
+                                    f'{_mb(here)} of {_mb(total)} MB')
+            progress.end()
+            if not apt.returncode:
+                return ''
+            for path in folder.iterdir():
+                if path.stat().st_size != sizes.get(path.name):
+                    path.unlink()
+            said.seek(0)
+            return last_lines(said.read()) or '    apt-get failed'
 
     def update(self):
         """Refresh the package lists once; without network use old lists."""
@@ -214,21 +285,19 @@ class Archive:
     def _fetch(self, packages):
         what = (' '.join(packages[0]) if len(packages) == 1
                 else f'{len(packages)} packages')
-        say(f'    fetching {what}')
         need_space(self.cache, 400, what)
         partial = self.debs / 'partial'
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        result = self._run('apt-get', 'download',
-                           *(f'{name}={version}' for name, version in packages),
-                           cwd=partial)
+        trouble = self._download(
+            what, partial, 'download',
+            *(f'{name}={version}' for name, version in packages))
         for fetched in partial.glob('*.deb'):
             fetched.rename(self.debs / fetched.name)
-        if result.returncode or not all(self._cached(*item)
-                                        for item in packages):
+        if trouble or not all(self._cached(*item) for item in packages):
             raise ArchiveError(
                 f'{what} could not be fetched: check the network, then run '
-                'the same command again.\n' + last_lines(result.stderr))
+                f'the same command again.\n{trouble}')
 
     def download_source(self, package, version):
         """The path of a source package's .dsc, its files beside it."""
@@ -238,19 +307,18 @@ class Archive:
         with self.lock():
             if dsc.exists():
                 return dsc
-            say(f'    fetching the source package {package} {version}')
             need_space(self.cache, 400, f'source package {package}')
             partial = self.sources / 'partial'
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
-            result = self._run('apt-get', 'source', '--download-only',
-                               '--only-source', f'{package}={version}',
-                               cwd=partial)
-            if result.returncode or not (partial / dsc.name).exists():
+            trouble = self._download(
+                f'the source of {package} {version}', partial, 'source',
+                '--download-only', '--only-source', f'{package}={version}')
+            if trouble or not (partial / dsc.name).exists():
                 raise ArchiveError(
                     f'source package {package} {version} could not be '
                     'fetched: check the network, then run the same command '
-                    'again.\n' + last_lines(result.stderr))
+                    f'again.\n{trouble}')
             partial.rename(final)
         return dsc
 

@@ -28,7 +28,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from debian_archive import Archive, ArchiveError, extract
+from debian_archive import Archive, ArchiveError, extract, work_directory
 from guest_toolchain import (Toolchain, newest_headers, source_files,
                              toolchain_packages)
 from guest_userland import unpack_userland, userland_packages
@@ -318,9 +318,8 @@ def _guest_image(choice, output, look_again, dsa, compiled):
     if shutil.disk_usage(final.parent).free >> 20 < 600:
         raise ArchiveError(f'{final.parent} has less than the 600 MiB that '
                            'building a guest takes: free some space')
-    with tempfile.TemporaryDirectory(prefix='partial-',
-                                     dir=final.parent) as work:
-        out = _build(archive, resolved, Path(work))
+    with work_directory(final.parent) as work:
+        out = _build(archive, resolved, work)
         (out / 'inputs').write_text(_input_hash(resolved), encoding='utf-8')
         if output and final.is_dir():
             for path in out.iterdir():

@@ -17,10 +17,10 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
-from debian_archive import ArchiveError, extract, need_space
+from debian_archive import (ArchiveError, extract, need_space,
+                            work_directory)
 from report import Failure, last_lines, say
 
 # The compiler, the programs of a kernel's build, and libraries of its tools.
@@ -131,8 +131,7 @@ class Toolchain:
         variables are additional variables for make; added are additional
         files for the directory.
         """
-        with tempfile.TemporaryDirectory(prefix='build-',
-                                         dir=self.root / 'tmp') as work:
+        with work_directory(self.root / 'tmp') as work:
             for path in source_files(source):
                 inside = Path(work, 'source', path.relative_to(source))
                 inside.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +139,7 @@ class Toolchain:
             for path in added:
                 shutil.copy(path, Path(work, 'source'))
             Path(work, 'out').mkdir()
-            there = Path('/tmp', Path(work).name)
+            there = Path('/tmp', work.name)
             result = subprocess.run(
                 self._command(self._namespace, 'make', '-C', there / 'source',
                               f'KDIR=/usr/src/linux-headers-{self.release}',

@@ -9,10 +9,10 @@ archive.  The cache keeps single files of it, but not the large package."""
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
-from debian_archive import ArchiveError, extract, need_space
+from debian_archive import (ArchiveError, extract, need_space,
+                            work_directory)
 
 
 def source_package(archive, release, version):
@@ -40,9 +40,7 @@ def source_file(archive, package, path):
 
 def _extract(deb, member, kept):
     """Unpack one file of the archive inside a package."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='partial-',
-                                     dir=kept.parent) as work:
+    with work_directory(kept.parent) as work:
         extract(deb, work)
         source = next(Path(work, 'usr/src').glob('linux-source-*.tar.xz'))
         # --occurrence=1 stops at the file and does not unpack the rest.

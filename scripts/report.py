@@ -7,6 +7,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,7 +52,9 @@ class Progress:
         if text == self._printed:
             return
         if self._terminal:
-            print(f'\r{text}\033[K', end='', flush=True)
+            # A longer line would not be overwritten as a whole
+            columns = shutil.get_terminal_size().columns - 1
+            print(f'\r{text[:columns]}\033[K', end='', flush=True)
         elif time.monotonic() >= self._next:
             say(text)
             self._next = time.monotonic() + self.INTERVAL
