@@ -9,15 +9,14 @@
 ## all: build the emulator, build/qemu-system-x86_64
 all: build
 ## demo: install packages, build, and show a device that uses a program's pointer
-demo: build
-	scripts/demo $(if $(IOMMU),--iommu=$(IOMMU))
 ## demo-dsa: the same with an Intel DSA that moves a program's data
-demo-dsa: build
-	scripts/demo-dsa $(if $(IOMMU),--iommu=$(IOMMU))
 ## demo IOMMU=amd, demo-dsa IOMMU=amd: the same with an AMD IOMMU
 ## demo-ats: the same with network cards, and three ways to invalidate translations
-demo-ats: build
-	scripts/demo-ats
+demo demo-dsa demo-ats:
+	@scripts/install-packages build demo $(filter demo-ats,$@)
+	@./configure --emulator-only
+	@scripts/prepare-demo $@ $(if $(IOMMU),-- --iommu=$(IOMMU))
+	@scripts/$@ $(if $(IOMMU),--iommu=$(IOMMU))
 ## check: install packages, build, and run all tests
 check: build
 	scripts/run-tests

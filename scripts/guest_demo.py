@@ -13,6 +13,12 @@ from guest_machine import (boot_arguments, find_emulator, firmware_arguments,
 from guest_session import session_arguments
 
 
+def add_guest_option(parser):
+    """Add the option that scripts/prepare-demo uses."""
+    parser.add_argument('--guest-only', action='store_true',
+                        help='only fetch and build the guest')
+
+
 def emulator_command(options, guest, work, memory, script, events, devices,
                      append=''):
     """The command line of an emulator whose guest runs a script.
