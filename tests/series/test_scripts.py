@@ -9,6 +9,7 @@ script that is interrupted ends its child processes, deletes its temporary
 files, and does not confuse the next run.  Programs that these tests must not
 run, such as apt-get, are replaced."""
 
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ sys.path.insert(0, str(REPO / 'scripts'))
 
 # pylint: disable=wrong-import-position
 import debian_archive  # noqa: E402
+import precompiled  # noqa: E402
 import svm_timeline  # noqa: E402
 
 SECONDS = 60
@@ -362,6 +364,54 @@ class PackagesTest(ScriptTest):
         self.assertIn('no space', done.stdout)
         self.assertIn('apt-get install --no-install-recommends gnuplot-nox',
                       done.stdout)
+
+
+class PrecompiledTest(ScriptTest):
+    """A header is precompiled for a build with two sets of options."""
+
+    OPTIONS = ('-DA=1', '-DB=2 -O2')
+
+    def setUp(self):
+        super().setUp()
+        self.header = self.folder / 'include/qemu/first.h'
+        self.header.parent.mkdir(parents=True)
+        self.header.write_text('#ifndef FIRST\n#define FIRST\n'
+                               '#include "second.h"\n#endif\n',
+                               encoding='utf-8')
+        self.header.with_name('second.h').write_text('extern int x;\n',
+                                                     encoding='utf-8')
+        (self.folder / 'a.c').write_text('#include "qemu/first.h"\n'
+                                         '#include "qemu/first.h"\n'
+                                         'int x;\n', encoding='utf-8')
+        self.commands = [
+            'gcc -Wall -Winvalid-pch -Werror -g -iquote . '
+            f'-iquote {self.folder}/include -fpch-deps -Wno-invalid-pch '
+            f'{options} -MD -MQ a.o -MF a.d -c a.c -o a.o'
+            for options in self.OPTIONS]
+        (self.folder / 'compile_commands.json').write_text(json.dumps(
+            [{'command': command} for command in self.commands
+             for _ in range(precompiled.MANY)]), encoding='utf-8')
+
+    def compile(self, command):
+        """Return the object, the dependencies, and what gcc -H says."""
+        done = run(*f'{command} -H'.split(), cwd=self.folder)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        needs = (self.folder / 'a.d').read_text('utf-8').split()
+        return ((self.folder / 'a.o').read_bytes(),
+                {Path(word).name for word in needs if word.endswith('.h')},
+                done.stdout)
+
+    def test_same(self):
+        """The objects and the dependencies are the same."""
+        without = [self.compile(command) for command in self.commands]
+        with precompiled.precompiled_header(self.folder, self.header):
+            for command, (binary, needs, _) in zip(self.commands, without):
+                found = self.compile(command)
+                self.assertEqual(found[0], binary)
+                self.assertLessEqual(needs, found[1])
+                # gcc marks a precompiled header that it uses like this
+                self.assertRegex(found[2], r'(?m)^! .*/qemu/first\.h\.gch/')
+        self.assertEqual(list(self.folder.rglob('*.gch')), [])
 
 
 class PictureTest(ScriptTest):
