@@ -228,6 +228,11 @@ class Tree:
         temporary.write_text(json.dumps(state, indent=1), encoding='utf-8')
         temporary.rename(self._state_file)
 
+    def unlock(self):
+        """Delete the lock of a git that was killed.  The caller has the lock of
+        the build folder, and the tree is not assembled."""
+        (self.path / '.git/index.lock').unlink(missing_ok=True)
+
     def edits(self):
         """Edits of upstream's files that no patch holds yet."""
         found = self.git('status', '--porcelain', '--untracked-files=no')

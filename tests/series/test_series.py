@@ -11,6 +11,7 @@ of build/qemu, so no network is needed.
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -310,6 +311,16 @@ class SeriesTest(unittest.TestCase):
         result = self.configure(f'--qemu-source={self.source}')
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assertEqual(self.refresh('--check').returncode, 0)
+
+    def test_killed_assembly(self):
+        """The next run deletes the lock of a git that was killed."""
+        file = self.tree / '.git/assembled.json'
+        state = json.loads(file.read_text(encoding='utf-8'))
+        del state['head']
+        file.write_text(json.dumps({**state, 'series': ''}), encoding='utf-8')
+        (self.tree / '.git/index.lock').touch()
+        result = self.configure()
+        self.assertEqual(result.returncode, 0, result.stdout)
 
     def test_two_at_once(self):
         with open(self.repo / 'build/.lock', 'w', encoding='utf-8') as lock:
