@@ -310,10 +310,22 @@ def _guest_image(choice, output, look_again, dsa, compiled):
     release = resolved['release']
     final = Path(output) if output else (
         archive.cache / 'guest' / f'{release}-{_input_hash(resolved)}')
+    if not _is_there(final, resolved):
+        # Tests that run at the same time need the same guests
+        with archive.lock('guest.lock'):
+            if not _is_there(final, resolved):
+                _build_into(final, archive, resolved, output)
+    return Guest(final, release)
+
+
+def _is_there(final, resolved):
     stamp = final / 'inputs'
-    if stamp.exists() and stamp.read_text() == _input_hash(resolved):
-        return Guest(final, release)
-    say(f'building the guest: Linux {release} of Debian and an initramfs')
+    return stamp.exists() and stamp.read_text() == _input_hash(resolved)
+
+
+def _build_into(final, archive, resolved, output):
+    say(f'building the guest: Linux {resolved["release"]} of Debian and an '
+        'initramfs')
     final.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(final.parent).free >> 20 < 600:
         raise ArchiveError(f'{final.parent} has less than the 600 MiB that '
@@ -326,7 +338,6 @@ def _guest_image(choice, output, look_again, dsa, compiled):
                 os.replace(path, final / path.name)
         else:
             _publish(out, final)
-    return Guest(final, release)
 
 
 def kernel_toolchain(choice):
