@@ -17,11 +17,12 @@ demo demo-dsa demo-ats:
 	@./configure --emulator-only
 	@scripts/prepare-demo $@ $(if $(IOMMU),-- --iommu=$(IOMMU))
 	@scripts/$@ $(if $(IOMMU),--iommu=$(IOMMU))
-## check: install packages, build, and run all tests
+## check: install packages, build, and run the tests
 check: build
 	scripts/run-tests
+## check-slow: the same with the tests that take long and rarely find anything
 ## check-unit, check-qtest, check-functional, check-series: one suite
-check-%: build
+check-slow check-unit check-qtest check-functional check-series: check-%: build
 	scripts/run-tests $*
 ## bench: install packages, build, and measure; plots are in build/bench
 bench: build
@@ -54,4 +55,5 @@ clean:
 help:
 	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo demo-dsa demo-ats check bench fuzz check-sanitize coverage packages build mails clean help
+.PHONY: all demo demo-dsa demo-ats check check-slow check-unit check-qtest \
+	check-functional check-series bench fuzz check-sanitize coverage packages build mails clean help

@@ -27,7 +27,7 @@ import threading
 import time
 from pathlib import Path
 
-from qemu_test import QemuSystemTest, skipSlowTest
+from qemu_test import QemuSystemTest
 
 REPO = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(REPO / 'scripts'))
@@ -170,20 +170,48 @@ class TestpmdBackend:
         return ['-chardev', f'socket,id=backend,path={self._path}']
 
 
-def slow(*names):
-    """Decorate a class: some of its tests, also inherited ones, run only with
-    QEMU_TEST_ALLOW_SLOW=1."""
+def _mark(mark, names):
     def decorate(cls):
-        for name in names:
-            setattr(cls, name, skipSlowTest()(getattr(cls, name)))
+        for name in names or [name for name in dir(cls)
+                              if name.startswith('test')]:
+            assert hasattr(cls, name), f'{cls} has no {name}'
+            cls.marks = {**cls.marks, name: {*cls.marks.get(name, ()), mark}}
         return cls
     return decorate
 
 
+def alone(*names):
+    """Decorate a class: some of its tests, also inherited ones, or all, run
+    while no other test does.  They depend on real time: a network loses packets
+    when both ends wait for a processor."""
+    return _mark('alone', names)
+
+
+def slow(*names):
+    """Decorate a class: some of its tests, also inherited ones, run only in
+    "make check-slow"."""
+    return _mark('slow', names)
+
+
 class SvmGuestTest(QemuSystemTest):
-    """A test with one or more guests, each of which runs a script."""
+    """A test with one or more guests, each of which runs a script.
+
+    meson runs the groups of the tests in a file separately: "parallel",
+    "alone", "slow" and "alone-slow".  It sets SVM_TEST_GROUP to a group, and
+    SVM_TEST_GROUPS to all that it runs."""
 
     timeout = 240
+    # Test -> "alone" and "slow" (see the decorators)
+    marks = {}
+
+    def run(self, result=None):
+        marks = self.marks.get(self._testMethodName, ['parallel'])
+        group = '-'.join(sorted(marks))
+        if group == os.environ.get('SVM_TEST_GROUP', group):
+            return super().run(result)
+        known = os.environ['SVM_TEST_GROUPS'].split()
+        assert group in known, f'meson.build has no group {group} of {self}'
+        return result
 
     def setUp(self):
         super().setUp()

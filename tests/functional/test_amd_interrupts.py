@@ -8,7 +8,7 @@
 behind -device amd-iommu,svm=on: in xAPIC mode, and with xtsup=on in x2APIC
 mode.  The IOMMU itself interrupts when it logs an event."""
 
-from svm_guest import SvmGuestTest
+from svm_guest import SvmGuestTest, slow
 from guest_machine import iommu_arguments, network_arguments
 
 CARD = '0000:01:00.0'
@@ -71,6 +71,8 @@ INTERRUPTS = f'''
     '''
 
 
+# Each mode and each kernel has another test
+@slow('test_xapic_7', 'test_x2apic_6_12')
 class AmdInterrupts(SvmGuestTest):
 
     def boot(self, kernel, script, devices, x2apic, intremap, cpus):

@@ -12,11 +12,13 @@ import json
 import subprocess
 import sys
 
-from svm_guest import REPO, SvmGuestTest
+from svm_guest import REPO, SvmGuestTest, alone, slow
 
 PAGES_PER_MIB = 256
 
 
+@alone('test_ats')
+@slow('test_dsa_amd')
 class Demo(SvmGuestTest):
 
     def run_demo(self, name, *options):

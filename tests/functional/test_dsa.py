@@ -12,7 +12,7 @@ import json
 import re
 import sys
 
-from svm_guest import SvmGuestTest
+from svm_guest import SvmGuestTest, slow
 from guest_machine import dsa_arguments, iommu_arguments
 
 TESTS = '/usr/libexec/accel-config/test'
@@ -78,6 +78,8 @@ def wanted_results(case):
     return BATCH if batched else int(operation != 'CFLUSH')
 
 
+# The same operations on a smaller machine
+@slow('test_user_runner_root_bus')
 class Dsa(SvmGuestTest):
     """The tests behind -device intel-iommu,svm=on; test_dsa_amd.py runs them
     behind another IOMMU."""

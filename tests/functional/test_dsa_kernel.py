@@ -11,13 +11,15 @@ to the kernel."""
 
 import re
 
-from svm_guest import SvmGuestTest
+from svm_guest import SvmGuestTest, slow
 from guest_machine import dsa_arguments, iommu_arguments
 
 SUMMARY = re.compile(r'dmatest: (\w+)-copy\d+: summary (\d+) tests, '
                      r'(\d+) failures')
 
 
+# The same with one processor
+@slow('test_pasid', 'test_no_iommu')
 class DsaKernel(SvmGuestTest):
     """The tests behind -device intel-iommu,svm=on; test_dsa_amd.py runs them
     behind another IOMMU."""

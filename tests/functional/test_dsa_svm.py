@@ -9,7 +9,7 @@ when they submit descriptors to a queue.  Here the cases run on a stock kernel,
 on dedicated and shared queues, with page requests and without, in several
 processes at the same time, and while the machine changes."""
 
-from svm_guest import SvmGuestTest
+from svm_guest import SvmGuestTest, slow
 from guest_machine import dsa_arguments, iommu_arguments
 
 # Two queues of each mode, the second with page requests
@@ -61,6 +61,8 @@ BUSY = f'''
     '''
 
 
+# The same cases on a smaller machine
+@slow('test_1_processor')
 class DsaSvm(SvmGuestTest):
     """The cases behind -device intel-iommu,svm=on; test_dsa_amd.py runs them
     behind another IOMMU."""

@@ -8,13 +8,14 @@
 1, 13.5), and switches the PASID between processes.  test_instructions.py tests
 the instructions without an operating system."""
 
-from svm_guest import REPO, SvmGuestTest
+from svm_guest import REPO, SvmGuestTest, slow
 
 FLAGS = {'movdiri', 'movdir64b', 'enqcmd', 'xsavec', 'xsaves'}
 # Number of cases of the program
 CASES = 15
 
 
+@slow('test_linux_6_12')
 class Enqcmd(SvmGuestTest):
 
     def run_program(self, kernel):

@@ -13,7 +13,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from svm_guest import SvmGuestTest, TestpmdBackend
+from svm_guest import SvmGuestTest, TestpmdBackend, alone
 from guest_machine import iommu_arguments, network_arguments, svm_arguments
 
 ADDRESS = '0000:01:00.0'
@@ -36,6 +36,7 @@ SWITCH = [
 WAIT = 'wait_until 20 test -e /dev/svm && svm wait 20 || exit 1\n'
 
 
+@alone('test_with_virtio_net')
 class Svm(SvmGuestTest):
     """The cases behind -device intel-iommu,svm=on; test_svm_amd.py runs them
     behind another IOMMU."""

@@ -6,16 +6,21 @@
 # Copyright (c) 2026 QEMU SVM contributors
 """The cases of test_svm.py with -device amd-iommu,svm=on."""
 
-from svm_guest import SvmGuestTest, slow
+from svm_guest import SvmGuestTest, alone, slow
 from guest_machine import network_arguments, svm_arguments
 import test_svm
 
 CARD = '0000:02:00.0'
 
 
+@alone('test_passthrough', 'test_guest_tables', 'test_guest_tables_4_levels',
+       'test_strict')
 # These test the device and its driver, which do not depend on the IOMMU
 @slow('test_denied_and_delayed', 'test_lost_response', 'test_stale_translation',
       'test_kernel_without_svm')
+# These repeat cases on other machines
+@slow('test_root_bus', 'test_switch', 'test_guest_tables_4_levels',
+      'test_strict')
 class SvmAmd(test_svm.Svm):
 
     iommu = 'amd'

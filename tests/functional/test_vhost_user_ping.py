@@ -9,7 +9,7 @@ receive buffer is missing (docs/devel/vhost-user-iotlb.rst).  The cause of a
 lost ping is a translation that was late, or was removed while it was valid, or
 a packet in a page that the guest had unmapped."""
 
-from svm_guest import SvmGuestTest, TestpmdBackend
+from svm_guest import SvmGuestTest, TestpmdBackend, alone, slow
 from guest_machine import iommu_arguments, network_arguments
 
 CARD = '0000:01:00.0'
@@ -74,6 +74,9 @@ def _add_tests():
             def test(self, kernel=kernel, options=options):
                 self.ping(kernel, **options)
             setattr(VhostUserPing, f'test_{mode}_{label}', test)
+    alone()(VhostUserPing)
+    # The modes behave alike with both kernels
+    slow(*(f'test_{mode}_6_12' for mode in MODES))(VhostUserPing)
 
 
 _add_tests()
