@@ -429,26 +429,40 @@ unsigned pri_ledger_drop(PRILedger *l, PRIPasid *p, PRIEndedGroup *ended)
 
 /* ---- Migration ---- */
 
-unsigned pri_ledger_save(const PRIPasid *p, PRISavedGroup *saved)
+/* Returns false if no response to the groups of the index is to come */
+static bool pri_index_save(const PRIIndex *index, PRISavedGroup *saved)
 {
+    const PRIGroup *g;
+
+    *saved = (PRISavedGroup) {
+        .pasid = index->pasid->pasid,
+        .prgi = index->prgi,
+    };
+    QTAILQ_FOREACH(g, &index->groups, of_index) {
+        if (g->state != PRI_GROUP_RESERVED && g->state != PRI_GROUP_SENDING) {
+            saved->requests += g->requests;
+            saved->last_requests++;
+            saved->abandoned += g->state == PRI_GROUP_ABANDONED;
+        }
+    }
+    return saved->last_requests;
+}
+
+/*
+ * The order is that in which PASIDs began to use an index, for which
+ * pri_ledger_load() has no other information.
+ */
+unsigned pri_ledger_save(const PRILedger *l, PRISavedGroup *saved)
+{
+    unsigned long prgi = find_first_bit(l->used, PCI_PRGI_MAX + 1);
     unsigned n = 0;
     PRIIndex *index;
-    PRIGroup *g;
 
-    QLIST_FOREACH(index, &p->indices, of_pasid) {
-        PRISavedGroup s = { .pasid = p->pasid, .prgi = index->prgi };
-
-        QTAILQ_FOREACH(g, &index->groups, of_index) {
-            if (g->state != PRI_GROUP_RESERVED &&
-                g->state != PRI_GROUP_SENDING) {
-                s.requests += g->requests;
-                s.last_requests++;
-                s.abandoned += g->state == PRI_GROUP_ABANDONED;
-            }
+    while (prgi <= PCI_PRGI_MAX) {
+        QTAILQ_FOREACH(index, &l->users[prgi], of_function) {
+            n += pri_index_save(index, &saved[n]);
         }
-        if (s.last_requests) {
-            saved[n++] = s;
-        }
+        prgi = find_next_bit(l->used, PCI_PRGI_MAX + 1, prgi + 1);
     }
     return n;
 }

@@ -308,18 +308,18 @@ void pri_ledger_abandon_all(PRILedger *l, PRIPasid *p);
 unsigned pri_ledger_drop(PRILedger *l, PRIPasid *p, PRIEndedGroup *ended);
 
 /**
- * pri_ledger_save: describe the groups of a PASID whose responses the
- * destination will receive
+ * pri_ledger_save: describe the groups whose responses the destination will
+ * receive
  *
  * No response is due to RESERVED and SENDING groups: no requester closes them
  * at the destination.
  *
- * @p: the PASID
- * @saved: filled in; has room for @p->num_groups
+ * @l: the ledger
+ * @saved: filled in; has room for @l->num_groups
  *
  * Returns: the number of elements filled in
  */
-unsigned pri_ledger_save(const PRIPasid *p, PRISavedGroup *saved);
+unsigned pri_ledger_save(const PRILedger *l, PRISavedGroup *saved);
 
 /**
  * pri_ledger_check: check whether groups in a stream are valid
@@ -335,6 +335,9 @@ const char *pri_ledger_check(const PRILedger *l, const PRIPasid *p,
 
 /**
  * pri_ledger_load: add groups from a stream
+ *
+ * Called in the order in which pri_ledger_save() has described the groups, so
+ * that pri_ledger_find() finds the same PASID as before.
  *
  * @l: the ledger
  * @p: the PASID @saved->pasid

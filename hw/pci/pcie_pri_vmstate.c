@@ -18,20 +18,10 @@
 static int pri_groups_pre_save(void *opaque)
 {
     PCIEPRIState *pri = opaque;
-    GHashTableIter iter;
-    gpointer value;
 
     QEMU_LOCK_GUARD(&pri->lock);
-    pri->nr_saved_groups = 0;
     pri->saved_groups = g_new0(PRISavedGroup, pri->ledger.num_groups);
-    g_hash_table_iter_init(&iter, pri->listeners);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        const PRIListener *listener = value;
-
-        pri->nr_saved_groups +=
-            pri_ledger_save(&listener->groups,
-                            pri->saved_groups + pri->nr_saved_groups);
-    }
+    pri->nr_saved_groups = pri_ledger_save(&pri->ledger, pri->saved_groups);
     return 0;
 }
 

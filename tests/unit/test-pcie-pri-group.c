@@ -503,14 +503,20 @@ static void keep_last(unsigned pasid, PRIGroupRef ref)
     check();
 }
 
-/* Saves all groups, drops them, and loads them again */
+/*
+ * Saves all groups, drops them, and loads them again.  Responses without PASID
+ * belong to the same PASIDs as before.
+ */
 static void migrate(void)
 {
     g_autofree PRISavedGroup *saved = g_new(PRISavedGroup, model.n);
-    unsigned n = 0;
+    const PRIPasid *found[PCI_PRGI_MAX + 1];
+    unsigned n = pri_ledger_save(&ledger, saved);
 
+    for (unsigned i = 0; i <= PCI_PRGI_MAX; i++) {
+        found[i] = pri_ledger_find(&ledger, i);
+    }
     for (unsigned i = 0; i < PASIDS; i++) {
-        n += pri_ledger_save(&pasids[i], saved + n);
         drop(i);
     }
     for (unsigned i = 0; i < n; i++) {
@@ -530,6 +536,9 @@ static void migrate(void)
         }
     }
     check();
+    for (unsigned i = 0; i <= PCI_PRGI_MAX; i++) {
+        assert_ptr_equal(pri_ledger_find(&ledger, i), found[i]);
+    }
 }
 
 /* ---- Tests ---- */
