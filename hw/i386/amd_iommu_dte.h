@@ -140,6 +140,7 @@ typedef struct AMDVIDTE {
  *         otherwise its fields are ignored
  * @max_glx: highest value of GLX (EFR.GLXSup)
  * @max_guest_levels: maximum number of levels of guest tables (EFR.GATS)
+ * @max_pasid: highest PASID (EFR.PASmax)
  * @exclude: the exclusion range is enabled (ExEn)
  * @exclude_all: it is for all functions (Allow)
  * @exclude_first: first address of the exclusion range
@@ -151,6 +152,7 @@ typedef struct AMDVIDTERules {
     bool guest;
     uint8_t max_glx;
     uint8_t max_guest_levels;
+    uint32_t max_pasid;
     bool exclude;
     bool exclude_all;
     hwaddr exclude_first;

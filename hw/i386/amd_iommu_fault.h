@@ -65,7 +65,7 @@ typedef enum AMDVIFault {
 
     /* GCR3 tables and I/O page tables for guest translations, 2.2.6 */
 
-    /* The PASID is beyond the GCR3 table */
+    /* The PASID is beyond the GCR3 table, or beyond EFR.PASmax */
     AMDVI_FAULT_GCR3_PASID,
     AMDVI_FAULT_GCR3_NOT_PRESENT,
     AMDVI_FAULT_GCR3_RESERVED,

@@ -296,6 +296,7 @@ static Registers *read_registers(AMDVIState *s)
         .guest = s->svm && (control & AMDVI_MMIO_CONTROL_GTEN),
         .max_glx = AMDVI_SVM_MAX_GLX,
         .max_guest_levels = AMDVI_SVM_MAX_GUEST_LEVELS,
+        .max_pasid = MAKE_64BIT_MASK(0, AMDVI_SVM_PASID_BITS),
         .exclude = base & AMDVI_MMIO_EXCL_ENABLED_MASK,
         .exclude_all = base & AMDVI_MMIO_EXCL_ALLOW_MASK,
         .exclude_first = base & AMDVI_MMIO_EXCL_BASE_MASK,

@@ -543,6 +543,9 @@ AMDVIFault amdvi_walk_setup(AMDVIWalkConfig *cfg, const IOMMUWalkMem *mem,
     if (!guest) {
         return AMDVI_FAULT_NO_GUEST;
     }
+    if (pasid > rules->max_pasid) {
+        return AMDVI_FAULT_GCR3_PASID;
+    }
     cfg->guest = true;
     cfg->guest_levels = dte->guest_levels;
     return gcr3_lookup(mem, dte, pasid, &cfg->guest_root, unreachable);

@@ -89,6 +89,7 @@ static void take_dte(Fuzzer *f)
         .guest = !fuzz_flag(how, 3),
         .max_glx = fuzz_flag(how, 4) ? 1 : 2,
         .max_guest_levels = fuzz_flag(how, 5) ? 4 : 5,
+        .max_pasid = 0x3ffff,
     };
     take_exclusion(f);
     f->pasid = fuzz_flag(how, 6) ? PCI_NO_PASID :

@@ -244,6 +244,14 @@ static void test_pasid_tables(void)
                     0x5000 | QAMDVI_GCR3_V | 2);
     assert_event(&t, WRITE, AATS_PASID, AATS_IOVA, 0, EV_PAGE_FAULT,
                  EV_US | EV_RW | EV_PR | EV_RZ);
+    /* Beyond PASmax (MMIO 0030h): the entry in the table does not matter */
+    aats_map_guest(&t, aats_add_pasid(&t, AATS_PASID_MAX + 1), AATS_IOVA, 1,
+                   0x5000 | GUEST_AD | GUEST);
+    assert_event(&t, READ, AATS_PASID_MAX + 1, AATS_IOVA, 0, EV_PAGE_FAULT,
+                 EV_US);
+    aats_map_guest(&t, aats_add_pasid(&t, AATS_PASID_MAX), AATS_IOVA, 1,
+                   0x5000 | GUEST_AD | GUEST);
+    g_assert_true(aats_dma(&t, READ, AATS_PASID_MAX, AATS_IOVA, 0));
     /* Not in memory */
     qamdvi_set_gcr3(&t.iommu, t.dte.gcr3, 2, AATS_PASID,
                     AATS_NO_RAM | QAMDVI_GCR3_V);

@@ -23,6 +23,8 @@
 #define AATS_DEV2       QATD_BDF(0, 16, 0)
 #define AATS_DOMAIN     0x1234
 #define AATS_PASID      5
+/* The highest PASID that the Extended Feature Register announces */
+#define AATS_PASID_MAX  0xffff
 
 #define KIB4            0x1000ULL
 #define MIB2            0x200000ULL

@@ -275,11 +275,14 @@ static void test_five_levels(void)
     aats_stop(&t);
 }
 
-/* 2.2.6: GCR3 tables of 1 to 3 levels, and PASIDs beyond */
+/*
+ * 2.2.6: GCR3 tables of 1 to 3 levels, and PASIDs beyond; no table serves
+ * PASIDs beyond PASmax (MMIO 0030h)
+ */
 static void test_gcr3_levels(void)
 {
-    static const uint32_t pasids[] = { 0, 1, 511, 512, 0x3ffff, 0x40000,
-                                       0xfffff };
+    static const uint32_t pasids[] = { 0, 1, 511, 512, 0xffff, 0x10000, 0x3ffff,
+                                       0x40000, 0xfffff };
     AATSTest t;
 
     aats_start_guest(&t);
@@ -297,6 +300,10 @@ static void test_gcr3_levels(void)
             root = aats_add_pasid(&t, pasids[i]);
             aats_map_guest(&t, root, AATS_IOVA, 1,
                            (0x100000 + i * KIB4) | GUEST);
+            if (pasids[i] > AATS_PASID_MAX) {
+                aats_translate_nothing(&t, pasids[i], AATS_IOVA, 0);
+                continue;
+            }
             aats_translate_page(&t, pasids[i], AATS_IOVA, 0,
                                 0x100000 + i * KIB4, KIB4, RW);
         }

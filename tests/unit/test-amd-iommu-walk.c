@@ -954,6 +954,7 @@ static const AMDVIDTERules rules = {
     .guest = true,
     .max_glx = 2,
     .max_guest_levels = 5,
+    .max_pasid = PCI_PASID_MAX,
 };
 
 static AMDVIFault setup(WalkMemory *m, const AMDVIDTE *dte, uint32_t pasid,
@@ -1084,6 +1085,34 @@ static void test_gcr3_levels(void **state)
             assert_int_equal(setup(m, &dte, pasid ^ 3, &cfg),
                              AMDVI_FAULT_GCR3_NOT_PRESENT);
         }
+    }
+}
+
+/* MMIO 0030h: PASmax limits PASIDs also if the GCR3 table has more entries */
+static void test_pasid_limit(void **state)
+{
+    for (unsigned bits = 1; bits <= 20; bits++) {
+        g_autofree WalkMemory *m = rule_memory();
+        AMDVIDTERules r = rules;
+        AMDVIDTE dte = {
+            .valid = true, .translate = true, .guest = true,
+            .glx = 2, .gcr3_root = 2 * PAGE, .guest_levels = 4,
+        };
+        AMDVIWalkConfig cfg;
+        hwaddr unreachable;
+
+        /* All PASIDs have tables. */
+        for (unsigned i = 0; i < 512; i++) {
+            m->entry[2 * 512 + i] = 3 * PAGE | 1;
+            m->entry[3 * 512 + i] = 4 * PAGE | 1;
+            m->entry[4 * 512 + i] = 5 * PAGE | 1;
+        }
+        r.max_pasid = (1u << bits) - 1;
+        assert_int_equal(amdvi_walk_setup(&cfg, &m->mem, &dte, &r, r.max_pasid,
+                                          &unreachable), AMDVI_FAULT_NONE);
+        assert_int_equal(amdvi_walk_setup(&cfg, &m->mem, &dte, &r,
+                                          r.max_pasid + 1, &unreachable),
+                         AMDVI_FAULT_GCR3_PASID);
     }
 }
 
@@ -1223,6 +1252,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_setup_exclusion),
         cmocka_unit_test(test_setup_special),
         cmocka_unit_test(test_gcr3_levels),
+        cmocka_unit_test(test_pasid_limit),
         cmocka_unit_test(test_gcr3_entries),
         cmocka_unit_test(test_guest_io),
         cmocka_unit_test(test_concurrent),
