@@ -75,10 +75,11 @@ static const Command commands[] = {
       0x0fffffffffffffff, UINT64_MAX },
 };
 
-static void fixture_start_with(Fixture *f, const char *properties)
+/* A machine type that has all commands that the table above lists */
+static void fixture_start(Fixture *f)
 {
-    f->qts = qtest_initf("-M q35 -nodefaults -m 256M -device amd-iommu%s "
-                         "-device pci-ats-testdev,addr=4", properties);
+    f->qts = qtest_init("-M pc-q35-9.2 -nodefaults -m 256M -device amd-iommu "
+                        "-device pci-ats-testdev,addr=4");
     qecam_enable(f->qts);
     pc_alloc_init(&f->alloc, f->qts, ALLOC_NO_FLAGS);
     qamdvi_init(&f->iommu, f->qts, &f->alloc);
@@ -86,12 +87,6 @@ static void fixture_start_with(Fixture *f, const char *properties)
     f->pages = guest_alloc_zeroed(&f->alloc, f->qts, 2 * AMDVI_PAGE_SIZE);
     f->table = 0;
     qamdvi_enable(&f->iommu, 0);
-}
-
-/* With all commands that the table above lists */
-static void fixture_start(Fixture *f)
-{
-    fixture_start_with(f, ",svm=on");
 }
 
 static void fixture_stop(Fixture *f)
@@ -407,16 +402,6 @@ static void test_prefetch(void)
     fixture_stop(&f);
 }
 
-/* 2.4.7: the command exists only if PPRSup is set */
-static void test_no_ppr(void)
-{
-    Fixture f;
-
-    fixture_start_with(&f, "");
-    expect_illegal(&f, QAMDVI_COMMAND(COMPLETE_PPR_REQUEST), 0);
-    fixture_stop(&f);
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -436,6 +421,5 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/command/invalidate-iotlb",
                    test_invalidate_iotlb);
     qtest_add_func("/amd-iommu/command/prefetch", test_prefetch);
-    qtest_add_func("/amd-iommu/command/no-ppr", test_no_ppr);
     return g_test_run();
 }

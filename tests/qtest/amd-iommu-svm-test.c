@@ -5,8 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Names of tables are those of the AMD I/O Virtualization Technology (IOMMU)
- * Specification, 48882.
+ * Section numbers, and names of tables, are those of the AMD I/O Virtualization
+ * Technology (IOMMU) Specification, 48882, revision 3.00; registers are named
+ * by their MMIO offsets.
  */
 
 #include "qemu/osdep.h"
@@ -18,6 +19,7 @@
 #include "hw/pci/pci_ids.h"
 #include "libqos/amdvi.h"
 #include "libqos/fw_cfg.h"
+#include "libqos/malloc-pc.h"
 #include "libqos/pci-ats-testdev.h"
 
 #define TABLES_SIZE     0x40000
@@ -232,6 +234,47 @@ static void test_features(void)
     }
 }
 
+/* ---- Commands ---- */
+
+/* 2.4.7: COMPLETE_PPR_REQUEST exists only if PPRSup is set (MMIO 0030h) */
+static void test_complete_ppr(void)
+{
+    static const struct {
+        const char *args;
+        bool exists;
+    } cases[] = {
+        { "-M q35 -device amd-iommu", false },
+        { "-M q35 -device amd-iommu,device-iotlb=on", false },
+        { "-M pc-q35-9.2 -device amd-iommu", true },
+        { "-M q35 -device amd-iommu,svm=on", true },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        QTestState *qts = qtest_initf("-nodefaults -m 64 %s", cases[i].args);
+        QGuestAllocator alloc;
+        QAMDVI iommu;
+        uint64_t addr;
+
+        g_test_message("%s", cases[i].args);
+        qecam_enable(qts);
+        pc_alloc_init(&alloc, qts, ALLOC_NO_FLAGS);
+        qamdvi_init(&iommu, qts, &alloc);
+        qamdvi_enable(&iommu, 0);
+        addr = qamdvi_command(&iommu, QAMDVI_COMMAND(COMPLETE_PPR_REQUEST), 0);
+        if (cases[i].exists) {
+            qamdvi_expect_no_event(&iommu);
+        } else {
+            /* ILLEGAL_COMMAND_ERROR, 2.5.6 */
+            qamdvi_expect_event(&iommu, 5ULL << 60, addr);
+        }
+        g_assert_cmpint(qamdvi_completes(&iommu), ==, cases[i].exists);
+        qtest_quit(qts);
+        alloc_destroy(&alloc);
+    }
+}
+
+/* ---- Properties ---- */
+
 /* Errors name the properties that the user has set */
 static void test_conflict(void)
 {
@@ -283,6 +326,7 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/svm/ioapic-off", test_ioapic_off);
     qtest_add_func("/amd-iommu/svm/pasid-bits", test_pasid_bits);
     qtest_add_func("/amd-iommu/svm/features", test_features);
+    qtest_add_func("/amd-iommu/svm/complete-ppr", test_complete_ppr);
     qtest_add_func("/amd-iommu/svm/conflict", test_conflict);
     qtest_add_func("/amd-iommu/svm/ivrs", test_ivrs);
     return g_test_run();
