@@ -41,6 +41,11 @@
 #define IW          AMDVI_DEV_PERM_WRITE
 #define RW          (IR | IW)
 
+/* Data of interrupt messages: the delivery modes */
+#define INT_FIXED       0
+#define INT_ARBITRATED  (1 << 8)
+#define INT_NMI         (4 << 8)
+
 #define MAX_LEVEL   6
 
 typedef struct Fixture {
@@ -496,6 +501,71 @@ static void test_interrupt_table_length(void)
     fixture_stop(&f);
 }
 
+/* Returns whether the interrupt passes, and expects an event if it does not */
+static bool legal_interrupt(Fixture *f, uint32_t data)
+{
+    /* ILLEGAL_DEV_TABLE_ENTRY with I and RZ (2.5.2) */
+    const uint64_t event = 1ULL << 60 | 1ULL << 55 | 1ULL << 51 | DEVICE;
+
+    qtest_writel(f->qts, f->dev.data, data);
+    if (interrupts(f)) {
+        qamdvi_expect_no_event(&f->iommu);
+        return true;
+    }
+    qamdvi_expect_event(&f->iommu, event, AMDVI_INT_ADDR_FIRST);
+    return false;
+}
+
+/*
+ * 2.2.2.1: reserved values of IntCtl, and of IntTabLen, which matters if IntCtl
+ * is 10b, block interrupts that are fixed or arbitrated, but no others
+ */
+static void test_reserved_int_control(void)
+{
+    const uint64_t nmi_pass = 1ULL << 58;
+    uint64_t table;
+    Fixture f;
+
+    fixture_start(&f);
+    table = zeroed(&f, PAGE);
+    qtest_writel(f.qts, table, 1);
+    for (uint64_t len = 0; len < 16; len++) {
+        set_dte(&f, DEVICE, 2, IV | table | len << 1 |
+                2ULL << AMDVI_IR_INTCTL_SHIFT);
+        g_assert_cmpint(legal_interrupt(&f, INT_FIXED), ==, len <= 11);
+        set_dte(&f, DEVICE, 2, IV | table | len << 1 |
+                1ULL << AMDVI_IR_INTCTL_SHIFT);
+        g_assert_true(legal_interrupt(&f, INT_FIXED));
+    }
+    set_dte(&f, DEVICE, 2, IV | nmi_pass | 3ULL << AMDVI_IR_INTCTL_SHIFT);
+    g_assert_false(legal_interrupt(&f, INT_FIXED));
+    g_assert_false(legal_interrupt(&f, INT_ARBITRATED));
+    g_assert_true(legal_interrupt(&f, INT_NMI));
+    fixture_stop(&f);
+}
+
+/*
+ * The interrupt remapping table must be in memory.  The Control register (MMIO
+ * 0018h) looks like an entry with RemapEn.
+ */
+static void test_interrupt_table_in_registers(void)
+{
+    const uint64_t remap = IV | 2ULL << AMDVI_IR_INTCTL_SHIFT;
+    uint64_t table;
+    Fixture f;
+
+    fixture_start(&f);
+    table = zeroed(&f, PAGE);
+    qtest_writel(f.qts, table + AMDVI_MMIO_CONTROL,
+                 qamdvi_read(&f.iommu, AMDVI_MMIO_CONTROL));
+    qtest_writel(f.qts, f.dev.data, AMDVI_MMIO_CONTROL / 4);
+    set_dte(&f, DEVICE, 2, remap | 4 << 1 | table);
+    g_assert_true(interrupts(&f));
+    set_dte(&f, DEVICE, 2, remap | 4 << 1 | AMDVI_BASE_ADDR);
+    g_assert_false(interrupts(&f));
+    fixture_stop(&f);
+}
+
 /* Nothing is remapped while IommuEn = 0 (MMIO 0018h), also no interrupt */
 static void test_interrupts_disabled(void)
 {
@@ -852,6 +922,10 @@ int main(int argc, char **argv)
                    test_reserved_interrupts);
     qtest_add_func("/amd-iommu/device-table/interrupt-table-length",
                    test_interrupt_table_length);
+    qtest_add_func("/amd-iommu/device-table/reserved-int-control",
+                   test_reserved_int_control);
+    qtest_add_func("/amd-iommu/device-table/interrupt-table-in-registers",
+                   test_interrupt_table_in_registers);
     qtest_add_func("/amd-iommu/device-table/interrupts-disabled",
                    test_interrupts_disabled);
     qtest_add_func("/amd-iommu/device-table/cached", test_cached_entry);
