@@ -62,12 +62,17 @@ static bool features_match(AMDVIState *s)
     return true;
 }
 
-/* Bits that are not implemented are ignored, as in writes of the guest. */
+/*
+ * Bits that are not implemented are ignored, as in writes of the guest.  If the
+ * load fails, the IOMMU stays as after reset, together with the PPR log, which
+ * has been loaded before.
+ */
 static int post_load(void *opaque, int version_id)
 {
     AMDVIState *s = opaque;
 
     if (!features_match(s)) {
+        amdvi_ppr_reset(s);
         return -EINVAL;
     }
     for (unsigned i = 1; i < ARRAY_SIZE(saved); i++) {
