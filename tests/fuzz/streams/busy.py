@@ -6,6 +6,7 @@
 """A correct guest that does not respond to page requests, so that devices have
 as much state as possible."""
 
+import amd
 import dsa
 import layout
 import pci
@@ -33,7 +34,10 @@ def number_buses(g):
 def make_busy(g):
     """Leave all devices waiting for pages, without interrupts, which could
     eject a device."""
-    vtd.start(g, g.machine.scalable)
+    if amd.is_amd(g):
+        amd.amd_restart(g)
+    else:
+        vtd.start(g, g.machine.scalable)
     for device in g.machine.devices:
         if not device.is_bridge:
             pci.program_bars(g, device)

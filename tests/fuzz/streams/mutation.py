@@ -11,8 +11,9 @@ from migration_stream import Field
 
 # Devices whose state is changed, and how often relative to the others.  Others
 # than ours are left out where upstream's code trusts a stream.
-TARGETS = {'iommu-intel': 6, 'svm': 4, 'dsa': 10, 'pci-ats-testdev': 4,
-           'virtio-net': 1, 'cpu': 1, 'pcie-root-port': 1}
+TARGETS = {'iommu-intel': 6, 'amd-iommu': 6, 'svm': 4, 'dsa': 10,
+           'pci-ats-testdev': 4, 'virtio-net': 1, 'cpu': 1,
+           'pcie-root-port': 1}
 # Of these, CONFIG_PLACES alone, in the configuration space that they begin
 # with.  virtio_net_pre_load_queues() does not check the number of queues; the
 # number of errors of a port's AER log stays what a load was refused for, so

@@ -49,6 +49,11 @@ LIFECYCLE = ('eject', 'plug', 'suspend', 'stop_to_migrate', 'migrate',
 SAVING = ('stop_to_save', 'save')
 
 
+def has_streams(machine):
+    """Whether the IOMMU has state that migrates."""
+    return machine.kind == 'intel' or (machine.kind == 'amd' and machine.svm)
+
+
 class StreamExecutor(Executor):
     """Executes what is in a log of this fuzzer, too:
 
@@ -293,8 +298,7 @@ class StreamSession(Session):
         first, findings = seed, 0
         while time.monotonic() < deadline and (keep_going or not findings) \
                 and (machines is None or seed - first < machines):
-            # What else there is, is for others or does not migrate
-            if Machine(seed).kind == 'intel':
+            if has_streams(Machine(seed)):
                 findings += not self._streams_of(seed, deadline, begin, first)
             seed += 1
         say('    ' + self._progress(begin, first, seed - 1))
