@@ -72,6 +72,14 @@ static const AMDVIFaultInfo fault_info[AMDVI_FAULTS] = {
         AMDVI_FAULT_IO_PAGE, .present = true, .permission = true,
     },
     [AMDVI_FAULT_GUEST_FLAGS] = { AMDVI_FAULT_PAGE_TAB_HARDWARE },
+
+    [AMDVI_FAULT_INT_ABORTED] = { AMDVI_FAULT_IO_PAGE },
+    [AMDVI_FAULT_IRTE_BEYOND] = { AMDVI_FAULT_IO_PAGE },
+    [AMDVI_FAULT_IRTE_NOT_PRESENT] = { AMDVI_FAULT_IO_PAGE },
+    [AMDVI_FAULT_IRTE_RESERVED] = {
+        AMDVI_FAULT_IO_PAGE, .present = true, .reserved = true,
+    },
+    [AMDVI_FAULT_IRTE_UNREACHABLE] = { AMDVI_FAULT_PAGE_TAB_HARDWARE },
 };
 
 const AMDVIFaultInfo *amdvi_fault_info(uint8_t fault)

@@ -83,6 +83,19 @@ typedef enum AMDVIFault {
     /* Accessed and dirty bits must not be set, or are in read-only memory */
     AMDVI_FAULT_GUEST_FLAGS,
 
+    /* Interrupts, and their remapping table, 2.2.5 */
+
+    /* IntCtl, or a bit for the type of the interrupt, lets it not pass */
+    AMDVI_FAULT_INT_ABORTED,
+    /* The index is beyond IntTabLen */
+    AMDVI_FAULT_IRTE_BEYOND,
+    /* RemapEn = 0 */
+    AMDVI_FAULT_IRTE_NOT_PRESENT,
+    /* A reserved IntType or GuestMode */
+    AMDVI_FAULT_IRTE_RESERVED,
+    /* The table is not in memory */
+    AMDVI_FAULT_IRTE_UNREACHABLE,
+
     AMDVI_FAULTS
 } AMDVIFault;
 

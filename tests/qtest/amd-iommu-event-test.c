@@ -31,9 +31,18 @@
 #define SE          (1ULL << 33)
 #define SA          (1ULL << 34)
 
+/* Bit 133 of the entry; bit 1 of an entry for interrupts (2.2.5) */
+#define IG              (1ULL << 5)
+#define SUP_IOPF        (1U << 1)
+
+/* Data of interrupt messages: fixed, with index 0; NMI */
+#define INT_FIXED       0
+#define INT_NMI         (4 << 8)
+
 /* Fields of the first quadword of events */
 #define CODE(code)      ((uint64_t)(code) << 60)
 #define DOMAIN_FIELD    ((uint64_t)DOMAIN << 32)
+#define FLAG_I          (1ULL << 51)
 #define FLAG_PR         (1ULL << 52)
 #define FLAG_RW         (1ULL << 53)
 #define FLAG_PE         (1ULL << 54)
@@ -446,6 +455,100 @@ static void test_overflow_linux(void)
     fixture_stop(&f);
 }
 
+/* ---- Interrupts of devices ---- */
+
+typedef struct BlockedInterrupt {
+    const char *name;
+    uint64_t quad2;             /* of the device table entry */
+    bool table;                 /* it refers to the table */
+    uint32_t entry;             /* of the table: low bits, for both formats */
+    uint32_t data;
+    uint64_t flags;             /* of IO_PAGE_FAULT */
+} BlockedInterrupt;
+
+static const BlockedInterrupt blocked_interrupts[] = {
+    { "IntCtl", IV, false, 0, INT_FIXED, 0 },
+    { "NMIPass", IV | INT_CTL(1), false, 0, INT_NMI, 0 },
+    { "IntTabLen", IV | INT_CTL(2) | 1 << 1, true, 1, 2, 0 },
+    { "RemapEn", IV | INT_CTL(2) | 1 << 1, true, 0, 1, 0 },
+    { "IntType", IV | INT_CTL(2) | 1 << 1, true, 1 | 2 << 2, 1,
+      FLAG_PR | FLAG_RZ },
+    { "GuestMode", IV | INT_CTL(2) | 1 << 1, true, 1 | 1 << 7, 1,
+      FLAG_PR | FLAG_RZ },
+};
+
+static void blocked_interrupt(Fixture *f, uint64_t quad2, uint32_t data)
+{
+    const uint64_t dte[4] = { 0, DOMAIN, quad2 };
+
+    qamdvi_set_dte(&f->iommu, DEVICE, dte);
+    qtest_writel(f->qts, f->dev.data, data);
+    blocked_write(f, AMDVI_INT_ADDR_FIRST);
+}
+
+static void check_blocked_interrupt(Fixture *f, const BlockedInterrupt *c,
+                                    uint64_t table, unsigned entry_size)
+{
+    uint64_t quad2 = c->quad2 | (c->table ? table : 0);
+    uint64_t entry = table + entry_size;
+
+    g_test_message("%s", c->name);
+    qtest_writel(f->qts, entry, c->entry);
+    blocked_interrupt(f, quad2, c->data);
+    qamdvi_expect_event(&f->iommu, PAGE_FAULT | FLAG_I | c->flags,
+                        AMDVI_INT_ADDR_FIRST);
+    blocked_interrupt(f, quad2 | IG, c->data);
+    qamdvi_expect_no_event(&f->iommu);
+    if (c->table && c->data == 1) {
+        qtest_writel(f->qts, entry, c->entry | SUP_IOPF);
+        blocked_interrupt(f, quad2, c->data);
+        qamdvi_expect_no_event(&f->iommu);
+    }
+}
+
+/*
+ * 2.5.3: interrupts that the device table entry or the entry of the interrupt
+ * remapping table blocks.  IG of the former, and SupIOPF of the latter,
+ * suppress the event.
+ */
+static void test_blocked_interrupts(void)
+{
+    static const struct {
+        uint64_t control;
+        unsigned entry_size;
+    } formats[] = { { 0, 4 }, { AMDVI_MMIO_CONTROL_GAEN, 16 } };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(formats); i++) {
+        uint64_t table;
+        Fixture f;
+
+        fixture_start(&f);
+        table = guest_alloc_zeroed(&f.alloc, f.qts, AMDVI_PAGE_SIZE);
+        qamdvi_enable(&f.iommu, formats[i].control);
+        for (unsigned n = 0; n < ARRAY_SIZE(blocked_interrupts); n++) {
+            check_blocked_interrupt(&f, &blocked_interrupts[n], table,
+                                    formats[i].entry_size);
+        }
+        fixture_stop(&f);
+    }
+}
+
+/* 2.5.5: the interrupt remapping table is not in memory, which is an error */
+static void test_interrupt_table_error(void)
+{
+    const uint64_t quad2 = IV | INT_CTL(2) | 3 << 1 | NOWHERE;
+    Fixture f;
+
+    fixture_start(&f);
+    blocked_interrupt(&f, quad2, 5);
+    qamdvi_expect_event(&f.iommu, CODE(4) | DOMAIN_FIELD | DEVICE | FLAG_I |
+                        MASTER_ABORT, NOWHERE + 5 * 4);
+    blocked_interrupt(&f, quad2 | IG, 5);
+    qamdvi_expect_event(&f.iommu, CODE(4) | DOMAIN_FIELD | DEVICE | FLAG_I |
+                        MASTER_ABORT, NOWHERE + 5 * 4);
+    fixture_stop(&f);
+}
+
 /* MMIO 0018h, 2020h: EventLogInt, and an interrupt only with EventIntEn */
 static void test_interrupt(void)
 {
@@ -637,6 +740,10 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/event/wrap", test_wrap);
     qtest_add_func("/amd-iommu/event/overflow", test_overflow);
     qtest_add_func("/amd-iommu/event/overflow-linux", test_overflow_linux);
+    qtest_add_func("/amd-iommu/event/blocked-interrupts",
+                   test_blocked_interrupts);
+    qtest_add_func("/amd-iommu/event/interrupt-table-error",
+                   test_interrupt_table_error);
     qtest_add_func("/amd-iommu/event/interrupt", test_interrupt);
     qtest_add_func("/amd-iommu/event/interrupt-register",
                    test_interrupt_register);
