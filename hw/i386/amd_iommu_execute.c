@@ -145,13 +145,13 @@ void amdvi_cmdbuf_process(AMDVIState *s)
 {
     while (s->cmdbuf_enabled && amdvi_cmdbuf_next(s)) {
         trace_amdvi_command_exec(s->cmdbuf_head, s->cmdbuf_tail, s->cmdbuf);
-        if (!execute(s, s->cmdbuf + s->cmdbuf_head)) {
+        if (execute(s, s->cmdbuf + s->cmdbuf_head)) {
+            s->cmdbuf_head = (s->cmdbuf_head + AMDVI_COMMAND_SIZE) %
+                             (s->cmdbuf_len * AMDVI_COMMAND_SIZE);
+            amdvi_writeq_raw(s, AMDVI_MMIO_COMMAND_HEAD, s->cmdbuf_head);
+        } else {
             /* The head pointer stays at the command. */
             amdvi_cmdbuf_stop(s);
-            break;
         }
-        s->cmdbuf_head = (s->cmdbuf_head + AMDVI_COMMAND_SIZE) %
-                         (s->cmdbuf_len * AMDVI_COMMAND_SIZE);
-        amdvi_writeq_raw(s, AMDVI_MMIO_COMMAND_HEAD, s->cmdbuf_head);
     }
 }
