@@ -490,6 +490,33 @@ static void test_invalid_request(void)
     aats_stop(&t);
 }
 
+/*
+ * 2.1.2: special addresses cannot be translated in advance, unless IoCtl lets
+ * the IOMMU translate them, or the request has a PASID
+ */
+static void test_special(void)
+{
+    const uint64_t port_io = 0xfdfc000000, io_ctl_translate = 2ULL << 35;
+    static const uint64_t addrs[] = {
+        0xfd00000000, 0xfdf8000000, 0xfdf9100000, 0xfdfc000000,
+    };
+    AATSTest t;
+
+    aats_start_guest(&t);
+    aats_map_guest(&t, aats_add_pasid(&t, AATS_PASID), port_io, 1,
+                   0x5000 | GUEST);
+    for (unsigned i = 0; i < ARRAY_SIZE(addrs); i++) {
+        aats_translate(&t, NONE, addrs[i], KIB4, 0, 1, 1);
+        g_assert_cmphex(t.r[0].perm, ==, 0);
+        aats_event(&t, EV_INVALID_REQUEST, EV_TYPE(1) | EV_TR, NONE, addrs[i]);
+    }
+    aats_translate_page(&t, AATS_PASID, port_io, 0, 0x5000, KIB4, RW);
+    t.dte.hi |= io_ctl_translate;
+    aats_attach(&t);
+    aats_translate_page(&t, NONE, port_io, 0, port_io, 16 * MIB2, RW);
+    aats_stop(&t);
+}
+
 /* MMIO 0018h: without GTEn, GV, GIoV and GLX are ignored */
 static void test_guest_disabled(void)
 {
@@ -693,6 +720,7 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/ats/nested", test_nested);
     qtest_add_func("/amd-iommu/ats/nested-tables", test_nested_tables);
     qtest_add_func("/amd-iommu/ats/invalid-request", test_invalid_request);
+    qtest_add_func("/amd-iommu/ats/special", test_special);
     qtest_add_func("/amd-iommu/ats/guest-disabled", test_guest_disabled);
     qtest_add_func("/amd-iommu/ats/disabled", test_disabled);
     qtest_add_func("/amd-iommu/ats/device-id", test_device_id);

@@ -299,6 +299,8 @@ static void test_conflict(void)
           "-device AMDVI-PCI,id=function,bus=bridge,addr=1 "
           "-device amd-iommu,pci-id=function",
           "pci-id=function: the device must be on the bus pcie.0" },
+        { "-device pci-testdev,addr=14.0 -device amd-iommu,svm=on",
+          "svm=on needs 00:14.0" },
     };
 
     for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {

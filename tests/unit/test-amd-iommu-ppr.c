@@ -420,6 +420,15 @@ static void test_migrate_hostile(void **state)
     /* The log does not run after an overflow. */
     assert_int_equal(status(), OVERFLOW | INT);
     assert_int_equal(put(1, 2), AMDVI_PPR_OVERFLOW);
+
+    /* An interrupt needs a cause. */
+    start();
+    save();
+    *(bool *)saved_field(5) = true;
+    load();
+    interrupts = 0;
+    vm_changed(vm_changed_opaque, true, RUN_STATE_RUNNING);
+    assert_int_equal(interrupts, 0);
 }
 
 /* ---- A plain model, with registers as in the specification ---- */

@@ -404,10 +404,16 @@ static void check_dropped(User *user, IOMMUPRIResponseCode code, int error,
     assert_int_equal(user->answers[code], before + 1);
     assert_int_equal(pcie_pri_outstanding(user->dev), 0);
     assert_int_equal(events, 2 * n);
+    /* A request for write permission alone is no Stop Marker. */
+    g_assert_false(qatomic_xchg(&user->open[3], true));
+    assert_int_equal(pci_pri_request_page(user->dev, user->pasid, false, false,
+                                          0x5678, true, 3, false, true), 0);
+    assert_int_equal(user->answers[code], before + 2);
+    assert_int_equal(pcie_pri_outstanding(user->dev), 0);
     /* A Stop Marker has no response (PCIe 5.0, 10.4.1.2). */
     assert_int_equal(pci_pri_request_page(user->dev, user->pasid, false, false,
                                           0, true, 3, false, false), error);
-    assert_int_equal(user_answers(user), before + 1);
+    assert_int_equal(user_answers(user), before + 2);
     assert_int_equal(read_reg(AMDVI_MMIO_PPR_TAIL), 0);
 }
 

@@ -334,6 +334,123 @@ static void test_no_ats(void **state)
     assert_true(last_event.translation);
 }
 
+/* ---- Translated requests (2.1.3) ---- */
+
+#define TRANSLATED  0x1234000ull
+
+static bool translated_request(bool ats_enabled, hwaddr addr)
+{
+    hwaddr len = 4;
+
+    return amdvi_translated_request(&fake_bus, iommu, DEVID, ats_enabled, addr,
+                                    &len, false);
+}
+
+static bool translated_in_region(hwaddr addr)
+{
+    IOMMUTLBEntry entry;
+
+    amdvi_translate_translated(iommu, &fake_bus, DEVID, addr, false, &entry);
+    if (entry.perm != IOMMU_NONE) {
+        g_assert_cmphex(entry.translated_addr, ==, entry.iova);
+    }
+    return entry.perm != IOMMU_NONE;
+}
+
+/* 2.5.9: I = 1, and ATS is enabled in the function (PCIe 5.0, 10.5.1.3) */
+static void test_translated(void **state)
+{
+    PCIDevice *dev = g_new0(PCIDevice, 1);
+
+    assert_true(translated_request(true, TRANSLATED));
+    assert_int_equal(events, 0);
+    assert_false(translated_request(false, TRANSLATED));
+    assert_int_equal(events, 1);
+    assert_false(last_event.translation);
+    assert_int_equal(last_event.addr, TRANSLATED);
+
+    /* No function, a function without ATS, and a function behind a bridge */
+    assert_false(translated_in_region(TRANSLATED));
+    fake_bus.devices[DEVID] = dev;
+    assert_true(translated_in_region(TRANSLATED));
+    fake_ats_enabled = false;
+    assert_false(translated_in_region(TRANSLATED));
+    fake_ats_enabled = true;
+    fake_bus_express = false;
+    assert_false(translated_in_region(TRANSLATED));
+    fake_bus_express = true;
+    assert_int_equal(events, 4);
+
+    assert_false(translated_request(true, AMDVI_INT_ADDR_FIRST));
+    assert_false(translated_in_region(AMDVI_INT_ADDR_LAST));
+    assert_int_equal(events, 6);
+    set_dte(1, DOMAIN);
+    amdvi_resolver_invalidate(iommu->resolver);
+    assert_false(translated_in_region(TRANSLATED));
+    set_dte(0, V | RESERVED);
+    amdvi_resolver_invalidate(iommu->resolver);
+    assert_false(translated_in_region(TRANSLATED));
+    assert_int_equal(events, 8);
+    /* Unsupported Request, without an event */
+    update(0);
+    assert_false(translated_in_region(TRANSLATED));
+    assert_int_equal(events, 8);
+    fake_bus.devices[DEVID] = NULL;
+    g_free(dev);
+}
+
+/* One check is for a part of a request, which never reaches interrupts */
+static void test_translated_length(void **state)
+{
+    hwaddr len = 2 * AMDVI_INT_ADDR_SIZE;
+
+    assert_true(amdvi_translated_request(&fake_bus, iommu, DEVID, true,
+                                         AMDVI_INT_ADDR_FIRST - 16, &len,
+                                         true));
+    assert_int_equal(len, 16);
+    assert_true(amdvi_translated_request(&fake_bus, iommu, DEVID, true,
+                                         AMDVI_INT_ADDR_FIRST - 16, &len,
+                                         true));
+    assert_int_equal(len, 16);
+    assert_false(amdvi_translated_request(&fake_bus, iommu, DEVID, true,
+                                          AMDVI_INT_ADDR_FIRST, &len, true));
+    assert_true(last_event.write);
+}
+
+/* ---- Cache ---- */
+
+/* Devices and PASIDs that share a place in the cache */
+static void test_collisions(void **state)
+{
+    enum { IDS = PAGE / AMDVI_DEVTAB_ENTRY_SIZE, PASIDS = 64 };
+
+    for (unsigned pasid = 0; pasid < PASIDS; pasid++) {
+        store(GCR3, pasid, (pasid % 2 ? OLD : NEW) * PAGE | GCR3_V);
+    }
+    for (unsigned id = 0; id < IDS; id++) {
+        uint64_t entry = V | TV | RW | GV | (uint64_t)GCR3 << 58;
+
+        /* Every other device has no guest tables. */
+        store(DEVTAB, id * AMDVI_DTE_QUADS, id % 2 ? entry : V | TV | RW);
+    }
+    amdvi_resolver_invalidate(iommu->resolver);
+    for (unsigned i = 0; i < 2 * IDS * PASIDS; i++) {
+        unsigned id = i % IDS, pasid = i / IDS % PASIDS;
+        AMDVITarget scratch;
+        const AMDVITarget *t;
+
+        RCU_READ_LOCK_GUARD();
+        t = amdvi_resolve(iommu->resolver, id, id % 2 ? pasid : PCI_NO_PASID,
+                          &scratch);
+        assert_int_equal(t->fault, AMDVI_FAULT_NONE);
+        assert_int_equal(t->devid, id);
+        assert_int_equal(t->walk.guest_root, !(id % 2) ? 0 :
+                         (pasid % 2 ? OLD : NEW) * PAGE);
+    }
+}
+
+/* ---- Lookups ---- */
+
 /* A lookup without side effects: no flags, no events, and no permission */
 static void test_peek(void **state)
 {
@@ -368,6 +485,29 @@ static void test_peek_write_only(void **state)
     assert_int_equal(entry.perm, IOMMU_WO);
     assert_int_equal(entry.translated_addr, target(OLD));
     assert_false(amdvi_peek(iommu, &fake_bus, DEVID, IOVA + PAGE, &entry));
+    assert_int_equal(events, 0);
+}
+
+/*
+ * There is no translation for an entry that blocks requests, for port I/O that
+ * passes (2.1.2), and while the IOMMU is disabled.
+ */
+static void test_peek_nothing(void **state)
+{
+    const uint64_t io_ctl_pass = 1ull << 35, port_io = 0xfdfc000000;
+    IOMMUTLBEntry entry;
+
+    set_dte(0, V | TV | RW);
+    set_dte(1, DOMAIN | io_ctl_pass);
+    amdvi_resolver_invalidate(iommu->resolver);
+    assert_true(amdvi_peek(iommu, &fake_bus, DEVID, IOVA, &entry));
+    assert_false(amdvi_peek(iommu, &fake_bus, DEVID, port_io, &entry));
+    set_dte(0, V | RW);
+    amdvi_resolver_invalidate(iommu->resolver);
+    assert_false(amdvi_peek(iommu, &fake_bus, DEVID, IOVA, &entry));
+    set_dte(0, V | TV | RW);
+    update(0);
+    assert_false(amdvi_peek(iommu, &fake_bus, DEVID, IOVA, &entry));
     assert_int_equal(events, 0);
 }
 
@@ -445,8 +585,12 @@ int main(int argc, char **argv)
         TEST(not_cached),
         TEST(answers),
         TEST(no_ats),
+        TEST(translated),
+        TEST(translated_length),
+        TEST(collisions),
         TEST(peek),
         TEST(peek_write_only),
+        TEST(peek_nothing),
         TEST(threads),
     };
 

@@ -519,6 +519,18 @@ static void test_width(void **state)
         assert_int_equal(walk(m, &cfg, &req), IOMMU_WALK_DONE);
         assert_int_equal(req.num_results, 2);
         assert_result(1, end, 0, end, IOMMU_NONE);
+
+        /* The device table entry grants no permission. */
+        cfg.perm = IOMMU_NONE;
+        req = ask(end - PAGE, 2);
+        assert_int_equal(walk(m, &cfg, &req), IOMMU_WALK_DONE);
+        walk_check_shape(&req, IOMMU_WALK_DONE);
+        assert_int_equal(req.num_results, 1);
+        assert_int_equal(res[0].perm, IOMMU_NONE);
+        assert_int_equal(touch(m, &cfg, end - PAGE, IOMMU_RO),
+                         AMDVI_FAULT_HOST_NO_READ);
+        assert_int_equal(touch(m, &cfg, end, IOMMU_RO),
+                         AMDVI_FAULT_HOST_TOO_WIDE);
     }
 }
 
@@ -791,6 +803,13 @@ static void test_unreachable(void **state)
     req = ask(3 * PAGE, 1);
     amdvi_walk(&m->mem, &cfg, &req, &unreachable);
     assert_int_equal(unreachable, gone + PAGE);
+    /* A table of level 6 is for all addresses. */
+    cfg = host_config(6);
+    cfg.host_root = gone;
+    req = ask(1ull << 63, 1);
+    amdvi_walk(&m->mem, &cfg, &req, &unreachable);
+    assert_int_equal(unreachable, gone + 64 * 8);
+    assert_int_equal(res[0].perm, IOMMU_NONE);
     cfg = guest_config(0, 4);
     cfg.guest_root = gone;
     req = ask(0, 1);
