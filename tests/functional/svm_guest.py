@@ -244,7 +244,7 @@ class SvmGuestTest(QemuSystemTest):
         guest = _Guest(self, name, self.get_vm(name=name), image)
         self._guests.append(guest)
         guest.write_script(script)
-        guest.vm.add_args(
+        guest.add_arguments(
             *firmware_arguments(),
             *machine_arguments(accel, memory, cpus, iommu, cpu),
             *boot_arguments(image, f'loglevel=5 {append}'),
@@ -307,6 +307,22 @@ class SvmGuestTest(QemuSystemTest):
 
         return {'save': save, 'load': load}
 
+    def migration_questions(self, guest):
+        """Questions for run_script: "migrate" saves the machine, which may
+        run, and goes on with it in a second emulator."""
+        stream = f'file:{self.scratch_file("stream")}'
+
+        def migrate():
+            guest.vm.cmd('migrate', uri=stream)
+            _finish_migration(guest.vm)
+            guest.vm.shutdown()
+            guest.restart_in(self.get_vm())
+            guest.vm.cmd('migrate-incoming', uri=stream)
+            _finish_migration(guest.vm)
+            guest.vm.event_wait('RESUME', 30)
+
+        return {'migrate': migrate}
+
     @staticmethod
     def boot_questions(guest):
         """Questions for run_script: the reply to "boot" is the number of the
@@ -353,6 +369,15 @@ def _create_qcow2(vm, path):
            node_name='snapshots')
 
 
+def _finish_migration(vm):
+    """Wait for the end of a migration."""
+    deadline = time.monotonic() + 60
+    while (status := vm.cmd('query-migrate').get('status')) != 'completed':
+        if status == 'failed' or time.monotonic() > deadline:
+            raise GuestError(f'the migration does not succeed: {status}')
+        time.sleep(0.05)
+
+
 class _Guest:
     """A virtual machine, its script, and its output."""
 
@@ -360,19 +385,35 @@ class _Guest:
         self.vm = vm
         self.image = image
         self.boots = 0
+        self._arguments = []
         self._script = test.scratch_file(f'{name}-script')
         self._console = test.log_file(f'{name}-kernel.log')
         Path(self._console).unlink(missing_ok=True)
         self._said = test.log_file(f'{name}-script.log')
         self._socket = os.path.join(test.socket_dir().name, f'{name}.sock')
-        self.channel = GuestChannel(self._socket, vm.is_running)
+        self.channel = GuestChannel(self._socket, lambda: self.vm.is_running())
 
     def write_script(self, script):
         Path(self._script).write_text(script, encoding='utf-8')
 
+    def add_arguments(self, *arguments):
+        """Add arguments of the emulator, for all that run the machine."""
+        self._arguments += arguments
+        self.vm.add_args(*arguments)
+
     def serial_arguments(self):
-        return ['-serial', f'file:{self._console}',
+        return ['-chardev', f'file,id=console,path={self._console},append=on',
+                '-serial', 'chardev:console',
                 *script_arguments(self._socket, self._script)]
+
+    def restart_in(self, vm):
+        """Launch another virtual machine with the same arguments, which waits
+        for an incoming migration."""
+        vm.add_args(*self._arguments, '-incoming', 'defer')
+        vm.launch()
+        self.vm = vm
+        self.channel.close()
+        self.channel.connect(time.monotonic() + 30)
 
     def kernel_log(self):
         try:

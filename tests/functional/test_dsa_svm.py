@@ -223,6 +223,18 @@ class DsaSvm(SvmGuestTest):
                    if line.startswith('answer=')]
         self.assertEqual(answers, ['answer=saved', 'answer=loaded'])
 
+    def test_migration(self):
+        """Migration to a second emulator, where outstanding descriptors
+        complete."""
+        guest = self.start_dsa(f'''
+            {BUSY}
+            enable_queues && busy || exit 1
+            ask migrate
+            end_all && works
+            ''', append='nosoftlockup')
+        self.run_script(guest, self.migration_questions(guest))
+        self.check_cases(guest, 4)
+
     def test_event_log(self):
         """Queues without page requests: Linux gets completion records that the
         device cannot write from the event log.  Otherwise they behave like

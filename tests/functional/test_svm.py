@@ -295,6 +295,26 @@ class Svm(SvmGuestTest):
                    if line.startswith('answer=')]
         self.assertEqual(answers, ['answer=saved', 'answer=loaded'])
 
+    def test_migration(self):
+        """Migration to a second emulator, three times, while the device is
+        busy.  The program takes pages back after each operation, so that page
+        requests are outstanding."""
+        guest = self.start_svm('''
+            svm busy 64 > /tmp/busy &
+            wait_until 60 grep -q busy /tmp/busy || exit 1
+            for i in 1 2 3; do
+                ask migrate
+                kill -0 $! || { cat /tmp/busy; exit 1; }
+            done
+            provoke begin killed
+            kill $!; wait $!
+            provoke end killed
+            svm test malloc unmap fork swap exit
+            ''', append='nosoftlockup')
+        self.run_script(guest, self.migration_questions(guest),
+                        provoked_in=self.provoked)
+        self.check_cases(guest)
+
     @staticmethod
     def injections(guest, *settings):
         """Questions for run_script: "PROPERTY=VALUE" sets a property of the
