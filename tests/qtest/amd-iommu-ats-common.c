@@ -45,7 +45,14 @@ void aats_start_host(AATSTest *t)
 
 void aats_start_guest(AATSTest *t)
 {
-    aats_start(t, "svm=on", AMDVI_MMIO_CONTROL_GTEN);
+    aats_start_guest_with(t, "");
+}
+
+void aats_start_guest_with(AATSTest *t, const char *args)
+{
+    g_autofree char *iommu = g_strdup_printf("svm=on %s", args);
+
+    aats_start(t, iommu, AMDVI_MMIO_CONTROL_GTEN);
     t->dte = (QAMDVIDTE) {
         .lo = QAMDVI_DTE_ON | QAMDVI_DTE_GV,
         .hi = QAMDVI_DTE_I,

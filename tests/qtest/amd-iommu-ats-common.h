@@ -102,6 +102,9 @@ void aats_start_host(AATSTest *t);
  */
 void aats_start_guest(AATSTest *t);
 
+/* The same, with further arguments of the emulator */
+void aats_start_guest_with(AATSTest *t, const char *args);
+
 /* Quit the emulator and free the test */
 void aats_stop(AATSTest *t);
 

@@ -701,6 +701,45 @@ static void test_no_svm(void)
     aats_stop(&t);
 }
 
+/* The steps of requests have trace events */
+static void test_trace(void)
+{
+    static const char *const events[] = {
+        "amdvi_ats_request ", "amdvi_ats_result ", "amdvi_pasid_request ",
+        "amdvi_translated_request ", "amdvi_page_fault ",
+    };
+    g_autofree char *path = NULL, *args = NULL, *log = NULL;
+    int fd = g_file_open_tmp("amd-iommu-ats-test-XXXXXX", &path, NULL);
+    AATSTest t;
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    args = g_strdup_printf("-D %s -trace amdvi_*", path);
+    aats_start_guest_with(&t, args);
+    aats_map_guest(&t, aats_add_pasid(&t, AATS_PASID), AATS_IOVA, 1,
+                   0x5000 | GUEST);
+    aats_translate_page(&t, AATS_PASID, AATS_IOVA, 0, 0x5000, KIB4, RW);
+    g_assert_true(aats_dma(&t, ATD_CMD_DMA_READ, AATS_PASID, AATS_IOVA, 0));
+    g_assert_true(aats_dma(&t, ATD_CMD_DMA_READ, NONE, 0x5000,
+                           ATD_FLAG_TRANSLATED));
+    /* A page that is not present */
+    g_assert_false(aats_dma(&t, ATD_CMD_DMA_READ, AATS_PASID, 0, 0));
+    aats_event(&t, EV_PAGE_FAULT, EV_US, AATS_PASID, 0);
+    aats_stop(&t);
+
+    g_assert_true(g_file_get_contents(path, &log, NULL, NULL));
+    unlink(path);
+    if (!log[0]) {
+        g_test_skip("this build does not write traces to the log");
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(events); i++) {
+        if (!strstr(log, events[i])) {
+            g_error("trace event %s is missing: %s", events[i], log);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -729,5 +768,6 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-iommu/ats/nested-no-memory", test_nested_no_memory);
     qtest_add_func("/amd-iommu/ats/info", test_info);
     qtest_add_func("/amd-iommu/ats/no-svm", test_no_svm);
+    qtest_add_func("/amd-iommu/ats/trace", test_trace);
     return g_test_run();
 }

@@ -854,6 +854,15 @@ static void test_result_full(void **state)
         req = ask(511 * PAGE, 2);
         req.max_results = 1;
         assert_int_equal(walk(m, &cfg, &req), IOMMU_WALK_FULL);
+
+        /* Behind the interrupt range, without permissions */
+        cfg = host_config(3);
+        cfg.perm = IOMMU_NONE;
+        req = ask(0xfeeff000, 2);
+        req.interrupt_input = true;
+        req.max_results = 1;
+        assert_int_equal(walk(m, &cfg, &req), IOMMU_WALK_FULL);
+        assert_int_equal(req.num_results, 1);
     }
 }
 
