@@ -74,16 +74,14 @@ static void expect_no_msi(LogTest *t, unsigned vector)
     g_assert_cmphex(qtest_readl(t->qts, t->dsa.msi + 8 * vector), ==, 0);
 }
 
-static void request_handle(LogTest *t)
+/* Permit LOG_HANDLE for the PASID of the WQ, or forbid it */
+static void permit_handle(LogTest *t, bool permit)
 {
-    QDSA *d = &t->dsa;
+    bool pasid_en = permit == !!t->root;
 
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_REQUEST_INT_HANDLE, LOG_HANDLE), ==,
-                    LOG_HANDLE << R_DSA_CMDSTATUS_RESULT_SHIFT);
-    if (t->root) {
-        qdsa_writel(d, qdsa_msixperm(LOG_HANDLE), R_DSA_MSIXPERM_PASID_EN_MASK |
-                    LOG_PROCESS << R_DSA_MSIXPERM_PASID_SHIFT);
-    }
+    qdsa_writel(&t->dsa, qdsa_msixperm(LOG_HANDLE),
+                pasid_en ? R_DSA_MSIXPERM_PASID_EN_MASK |
+                           LOG_PROCESS << R_DSA_MSIXPERM_PASID_SHIFT : 0);
 }
 
 static uint32_t event_info(const LogEvent *e)
@@ -297,6 +295,7 @@ static void test_int_handle(void)
     LogTest t;
 
     log_start(&t);
+    permit_handle(&t, false);
     log_submit_noop(&t, DSA_FLAG_REQUEST_INT, t.cr);
     g_assert_cmphex(log_wait_record(&t, 0), ==, DSA_STATUS_INT_HANDLE);
     e = log_expect_event(&t, 0, DSA_STATUS_INT_HANDLE, DSA_OP_NOOP);
@@ -324,7 +323,7 @@ static void test_record_fault(void)
     LogTest t;
 
     start_iommu(&t, LOG_PRS_DISABLE);
-    request_handle(&t);
+    permit_handle(&t, true);
     qdsa_desc(&desc, DSA_OP_FILL, LOG_CR, fault);
     qdsa_desc_data(&desc, 0x5a5a5a5a5a5a5a5aULL, IOVA_DATA + PAGE - 16, 64);
     qdsa_submit(&t.dsa, &desc);
@@ -369,19 +368,17 @@ static void test_record_invalid_request(void)
     log_stop(&t);
 }
 
-/* Table 5-2: the handle is released while the record waits for its page */
-static void test_handle_released(void)
+/* Table 5-2: the handle is forbidden while the record waits for its page */
+static void test_handle_forbidden(void)
 {
     QVtdPageReq rq;
     LogTest t;
 
     start_iommu(&t, 0);
-    request_handle(&t);
+    permit_handle(&t, true);
     log_submit_noop(&t, DSA_FLAG_REQUEST_INT, IOVA_CR + PAGE);
     qvtd_prq_wait(&t.prq, 10, &rq);
-    g_assert_cmphex(qdsa_command(&t.dsa, DSA_CMD_RELEASE_INT_HANDLE,
-                                 LOG_HANDLE),
-                    ==, 0);
+    permit_handle(&t, false);
     map(&t, t.root, IOVA_CR + PAGE, t.cr);
     qvtd_prq_respond(&t.prq, &rq, VTD_PAGE_RESP_SUCCESS);
     g_assert_cmphex(log_wait_record(&t, 0), ==, DSA_STATUS_SUCCESS);
@@ -459,7 +456,7 @@ static void test_batch(void)
     LogTest t;
 
     start_iommu(&t, LOG_PRS_DISABLE);
-    request_handle(&t);
+    permit_handle(&t, true);
     put_noop(&t, 0, LOG_CR, IOVA_CR + DSA_CR_SIZE);
     put_noop(&t, 1, LOG_CR, IOVA_CR + PAGE);
     put_noop(&t, 2, LOG_CR, IOVA_CR + PAGE);
@@ -516,7 +513,7 @@ static void test_batch_list_fault(void)
     LogTest t;
 
     start_iommu(&t, LOG_PRS_DISABLE);
-    request_handle(&t);
+    permit_handle(&t, true);
     put_noop(&t, 0, LOG_CR, IOVA_CR + PAGE);
     for (int i = 1; i < MEMBERS; i++) {
         put_noop(&t, i, 0, 0);
@@ -656,7 +653,7 @@ static void test_migrate(void)
     log_set_head(&t, 3);
     put_noop(&t, 0, LOG_CR, IOVA_CR + PAGE);
     put_noop(&t, 1, LOG_CR, IOVA_CR + PAGE);
-    /* There is no such handle: the device first writes the record */
+    /* The handle is not permitted: the device first writes the record */
     qdsa_desc(&desc, DSA_OP_NOOP, LOG_CR | DSA_FLAG_REQUEST_INT,
               IOVA_CR + DSA_CR_SIZE);
     log_desc_handle(&desc, LOG_HANDLE);
@@ -757,7 +754,7 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/event-log/completion-record-fault", test_record_fault);
     qtest_add_func("/dsa/event-log/completion-record-invalid-request",
                    test_record_invalid_request);
-    qtest_add_func("/dsa/event-log/handle-released", test_handle_released);
+    qtest_add_func("/dsa/event-log/handle-forbidden", test_handle_forbidden);
     qtest_add_func("/dsa/event-log/prs-disable", test_prs_disable);
     qtest_add_func("/dsa/event-log/batch", test_batch);
     qtest_add_func("/dsa/event-log/batch-list-fault", test_batch_list_fault);

@@ -108,7 +108,7 @@ static void test_descriptor_checks(void)
         { DSA_OP_BATCH, 0, 1, 0, 0, DSA_STATUS_DESC_COUNT },
         { DSA_OP_BATCH, 0, 1025, 0, 0, DSA_STATUS_DESC_COUNT },
         { DSA_OP_BATCH, 0, 2, 16, 32, DSA_STATUS_LIST_ALIGN },
-        { DSA_OP_MEMORY_MOVE, DSA_FLAG_REQUEST_INT, 8, 36, 1,
+        { DSA_OP_MEMORY_MOVE, DSA_FLAG_REQUEST_INT, 8, 36, 9,
           DSA_STATUS_INT_HANDLE },
         { DSA_OP_MEMORY_MOVE, DSA_FLAG_REQUEST_INT, 8, 37, 1,
           DSA_STATUS_INT_HANDLE },
@@ -321,19 +321,30 @@ static void test_drain(void)
     dsa_stop(&t);
 }
 
-/* 3.7, Table 5-2: interrupt handle, permissions and Ignore */
+/*
+ * 3.7, Table 5-2: interrupt handle, permissions and Ignore.  A handle is the
+ * index of a vector: CMDCAP has no Request Interrupt Handle.
+ */
 static void test_completion_interrupt(void)
 {
+    static const uint16_t handles[] = { 0, 1, 8, 2 };
     QDSADesc desc;
     DSATest t;
     QDSA *d = &t.dsa;
+    unsigned i;
 
     dsa_start(&t);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_REQUEST_INT_HANDLE, 2), ==, 2 << 8);
     qdsa_desc(&desc, DSA_OP_NOOP, DSA_CR | DSA_FLAG_REQUEST_INT, t.cr);
+    for (i = 0; i < ARRAY_SIZE(handles); i++) {
+        stw_le_p(desc.raw + DSA_DESC_INT_HANDLE, handles[i]);
+        dsa_run(&t, &desc, DSA_STATUS_SUCCESS);
+        qdsa_wait_msi(d, handles[i]);
+    }
+    /* The default device has 9 vectors */
+    stw_le_p(desc.raw + DSA_DESC_INT_HANDLE, 9);
+    dsa_run(&t, &desc, DSA_STATUS_INT_HANDLE);
+    qdsa_wait_swerror(&t.dsa, DSA_STATUS_INT_HANDLE);
     stw_le_p(desc.raw + DSA_DESC_INT_HANDLE, 2);
-    dsa_run(&t, &desc, DSA_STATUS_SUCCESS);
-    qdsa_wait_msi(d, 2);
 
     /* An entry for a PASID does not permit a WQ without PASID */
     qdsa_writel(d, qdsa_msixperm(2), R_DSA_MSIXPERM_PASID_EN_MASK);
@@ -356,7 +367,6 @@ static void test_occupancy_interrupt(void)
                             1ULL << R_DSA_WQCFG2_OCC_LIMIT_SHIFT | 1;
 
     dsa_start_with(&t, "-device dsa,addr=4");
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_REQUEST_INT_HANDLE, 1), ==, 1 << 8);
     qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
     qdsa_writeq(d, qdsa_wqcfg(0, 2), enable);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);
@@ -379,7 +389,6 @@ static void test_interrupt_causes(void)
 
     dsa_start_with(&t, "-device dsa,addr=4");
     qdsa_writel(d, A_DSA_GENCTRL, R_DSA_GENCTRL_HALT_INT_MASK);
-    g_assert_cmphex(qdsa_command(d, DSA_CMD_REQUEST_INT_HANDLE, 0), ==, 0);
     qdsa_configure_wq(d, 0, 16, DSA_WQ_DEDICATED);
     qdsa_writeq(d, qdsa_wqcfg(0, 2), R_DSA_WQCFG2_OCC_INT_EN_MASK);
     g_assert_cmphex(qdsa_command(d, DSA_CMD_ENABLE_DEVICE, 0), ==, 0);

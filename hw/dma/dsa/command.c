@@ -17,9 +17,9 @@
 
 #define OPERAND(cmd) FIELD_EX32((cmd)->reg, DSA_CMD, OPERAND)
 
-static void command_end(DSAState *s, DSACommandError error, uint16_t result)
+static void command_end(DSAState *s, DSACommandError error)
 {
-    s->cmdstatus = error | result << R_DSA_CMDSTATUS_RESULT_SHIFT;
+    s->cmdstatus = error;
     s->cmd.waits = s->cmd.done = false;
     if (FIELD_EX32(s->cmd.reg, DSA_CMD, INT)) {
         dsa_raise_cause(s, R_DSA_INTCAUSE_CMD_MASK);
@@ -75,7 +75,7 @@ static void command_enable_device(DSAState *s)
         dsa_enable_assign_groups(s);
         dsa_event_log_start(s);
     }
-    command_end(s, error, 0);
+    command_end(s, error);
 }
 
 static void command_enable_wq(DSAState *s)
@@ -90,27 +90,7 @@ static void command_enable_wq(DSAState *s)
         s->wqs[wq].state = DSA_ENABLED;
         dsa_wq_check_occupancy_int(s, wq);
     }
-    command_end(s, error, 0);
-}
-
-static void command_int_handle(DSAState *s, bool request)
-{
-    uint32_t operand = OPERAND(&s->cmd);
-    unsigned index = FIELD_EX32(operand, DSA_CMD_INT_HANDLE, INDEX);
-
-    if (FIELD_EX32(operand, DSA_CMD_INT_HANDLE, RESERVED)) {
-        command_end(s, DSA_CMDERR_RESERVED, 0);
-    } else if (FIELD_EX32(operand, DSA_CMD_INT_HANDLE, IMS) ||
-               index >= dsa_num_vectors(s) ||
-               (!request && !dsa_int_handle_valid(s, index))) {
-        command_end(s, DSA_CMDERR_INVALID_INT_INDEX, 0);
-    } else if (request) {
-        s->int_handles[index] = true;
-        command_end(s, DSA_CMDERR_SUCCESS, index);
-    } else {
-        s->int_handles[index] = false;
-        command_end(s, DSA_CMDERR_SUCCESS, 0);
-    }
+    command_end(s, error);
 }
 
 /* ---- Commands that wait ---- */
@@ -140,7 +120,7 @@ static void command_wait(DSAState *s, uint64_t wqs, bool abort)
 static void command_disable_device(DSAState *s, bool reset)
 {
     if (!reset && s->state != DSA_ENABLED) {
-        command_end(s, DSA_CMDERR_DISABLE_NOT_ENABLED, 0);
+        command_end(s, DSA_CMDERR_DISABLE_NOT_ENABLED);
         return;
     }
     s->state = DSA_DRAINING;
@@ -161,11 +141,11 @@ static void command_some_wqs(DSAState *s, DSACommandCode code)
     uint64_t wqs;
 
     if (!command_wqs(s, &wqs)) {
-        command_end(s, DSA_CMDERR_INVALID_WQ, 0);
+        command_end(s, DSA_CMDERR_INVALID_WQ);
         return;
     }
     if (code != DSA_CMD_RESET_WQ && !all_wqs_enabled(s, wqs)) {
-        command_end(s, DSA_CMDERR_WQ_NOT_ENABLED, 0);
+        command_end(s, DSA_CMDERR_WQ_NOT_ENABLED);
         return;
     }
     if (code == DSA_CMD_DISABLE_WQ || code == DSA_CMD_RESET_WQ) {
@@ -200,12 +180,8 @@ static void command_start(DSAState *s, DSACommandCode code)
     case DSA_CMD_ABORT_PASID:
         command_pasid(s, code == DSA_CMD_ABORT_PASID);
         break;
-    case DSA_CMD_REQUEST_INT_HANDLE:
-    case DSA_CMD_RELEASE_INT_HANDLE:
-        command_int_handle(s, code == DSA_CMD_REQUEST_INT_HANDLE);
-        break;
     default:
-        command_end(s, DSA_CMDERR_INVALID_COMMAND, 0);
+        command_end(s, DSA_CMDERR_INVALID_COMMAND);
         break;
     }
 }
@@ -219,9 +195,9 @@ void dsa_command_submit(DSAState *s, uint32_t val)
     s->cmd = (DSACommand) { .reg = val };
     s->cmdstatus = R_DSA_CMDSTATUS_ACTIVE_MASK;
     if (FIELD_EX32(val, DSA_CMD, RESERVED)) {
-        command_end(s, DSA_CMDERR_RESERVED, 0);
+        command_end(s, DSA_CMDERR_RESERVED);
     } else if (s->state == DSA_HALTED) {
-        command_end(s, DSA_CMDERR_HALTED, 0);
+        command_end(s, DSA_CMDERR_HALTED);
     } else {
         command_start(s, FIELD_EX32(val, DSA_CMD, CODE));
     }
@@ -253,7 +229,7 @@ void dsa_command_finish(DSAState *s)
     DSACommandCode code = FIELD_EX32(s->cmd.reg, DSA_CMD, CODE);
 
     if (s->state == DSA_HALTED) {
-        command_end(s, DSA_CMDERR_HALTED, 0);
+        command_end(s, DSA_CMDERR_HALTED);
         return;
     }
     switch (code) {
@@ -272,5 +248,5 @@ void dsa_command_finish(DSAState *s)
     default:
         break;
     }
-    command_end(s, DSA_CMDERR_SUCCESS, 0);
+    command_end(s, DSA_CMDERR_SUCCESS);
 }

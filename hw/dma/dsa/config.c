@@ -44,13 +44,10 @@ unsigned dsa_num_vectors(const DSAState *s)
     return s->num_wqs + 1;
 }
 
-/*
- * Request Interrupt Handle returns the index of the vector.  The handle is
- * valid until it is released.
- */
+/* Without Request Interrupt Handle, a handle is the index of a vector (3.7) */
 bool dsa_int_handle_valid(const DSAState *s, uint32_t handle)
 {
-    return handle < dsa_num_vectors(s) && s->int_handles[handle];
+    return handle < dsa_num_vectors(s);
 }
 
 /* ---- Initial values ---- */
@@ -73,7 +70,6 @@ void dsa_config_reset(DSAState *s)
     s->intcause = 0;
     dsa_event_log_reset_config(s);
     memset(s->msixperm, 0, sizeof(s->msixperm));
-    memset(s->int_handles, 0, sizeof(s->int_handles));
     for (i = 0; i < s->num_groups; i++) {
         s->groups[i] = (DSAGroup) {
             .flags = (uint64_t)DSA_READ_BUFFERS <<
@@ -207,8 +203,7 @@ uint64_t dsa_config_read(DSAState *s, hwaddr addr)
     case A_DSA_CMDSTATUS:
         return s->cmdstatus;
     case A_DSA_CMDCAP:
-        return MAKE_64BIT_MASK(DSA_CMD_ENABLE_DEVICE,
-                               DSA_CMD_RELEASE_INT_HANDLE);
+        return MAKE_64BIT_MASK(DSA_CMD_ENABLE_DEVICE, DSA_CMD_ABORT_PASID);
     case A_DSA_SWERROR ... A_DSA_SWERROR + 8 * DSA_SWERROR_QWORDS - 1:
         return s->swerror[(addr - A_DSA_SWERROR) / 8];
     case A_DSA_EVLCFG ... A_DSA_EVLSTATUS:

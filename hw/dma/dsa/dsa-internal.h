@@ -244,7 +244,6 @@ struct DSAState {
     uint64_t swerror[DSA_SWERROR_QWORDS];
     DSAEventLog event_log;
     uint32_t msixperm[DSA_MAX_VECTORS];
-    bool int_handles[DSA_MAX_VECTORS];  /* requested handles */
     bool raised[DSA_MAX_VECTORS];       /* vectors that @bh has to send */
     DSACommand cmd;
     uint64_t next_seq;

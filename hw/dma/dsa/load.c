@@ -292,7 +292,6 @@ static void commit_registers(DSAState *s, const DSAState *image)
     memcpy(s->swerror, image->swerror, sizeof(s->swerror));
     s->event_log = image->event_log;
     memcpy(s->msixperm, image->msixperm, sizeof(s->msixperm));
-    memcpy(s->int_handles, image->int_handles, sizeof(s->int_handles));
     memcpy(s->raised, image->raised, sizeof(s->raised));
     s->cmd = image->cmd;
     s->next_seq = image->next_seq;

@@ -215,7 +215,7 @@ static const VMStateDescription vmstate_dsa_image = {
         VMSTATE_UINT32(cmdstatus, DSAState),
         VMSTATE_UINT64_ARRAY(swerror, DSAState, DSA_SWERROR_QWORDS),
         VMSTATE_UINT32_ARRAY(msixperm, DSAState, DSA_MAX_VECTORS),
-        VMSTATE_BOOL_ARRAY(int_handles, DSAState, DSA_MAX_VECTORS),
+        VMSTATE_UNUSED(DSA_MAX_VECTORS),
         VMSTATE_BOOL_ARRAY(raised, DSAState, DSA_MAX_VECTORS),
         VMSTATE_STRUCT(cmd, DSAState, 1, vmstate_dsa_command, DSACommand),
         VMSTATE_UINT64(next_seq, DSAState),

@@ -236,10 +236,6 @@ typedef enum DSACommandCode {
 /* Operand of the commands on several WQs */
     FIELD(DSA_CMD_WQS, MASK, 0, 16)
     FIELD(DSA_CMD_WQS, GROUP, 16, 4)
-/* Operand of the commands on interrupt handles */
-    FIELD(DSA_CMD_INT_HANDLE, INDEX, 0, 16)
-    FIELD(DSA_CMD_INT_HANDLE, IMS, 16, 1)
-    FIELD(DSA_CMD_INT_HANDLE, RESERVED, 17, 3)
 
 /* Administrative Command Error Codes (5.8.3) */
 typedef enum DSACommandError {
@@ -272,7 +268,6 @@ typedef enum DSACommandError {
     DSA_CMDERR_WQ_PRS               = 0x2e,
     DSA_CMDERR_DISABLE_NOT_ENABLED  = 0x31,
     DSA_CMDERR_WQ_NOT_ENABLED       = 0x32,
-    DSA_CMDERR_INVALID_INT_INDEX    = 0x41,
 } DSACommandError;
 
 /* ---- Descriptors (8.1) ---- */

@@ -228,7 +228,7 @@ def dsa_command(g):
         return
     code = g.rng.choice((DRAIN_ALL, ABORT_ALL, DRAIN_WQ, ABORT_WQ, RESET_WQ,
                          DRAIN_PASID, ABORT_PASID, DISABLE_WQ, DISABLE, RESET,
-                         13, 14, g.rng.randrange(32)))
+                         g.rng.randrange(32)))
     if code in (DRAIN_WQ, ABORT_WQ, RESET_WQ, DISABLE_WQ):
         operand = g.rng.randrange(1, 16)
     elif code in (DRAIN_PASID, ABORT_PASID):
