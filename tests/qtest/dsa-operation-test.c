@@ -180,12 +180,17 @@ static void test_delta(void)
     create_delta(&t, check, a, b, size, delta, 989, 3,
                  DSA_STATUS_FALSE_PREDICATE);
 
-    /* An offset beyond the buffer, and an offset that does not increase */
+    /* An offset beyond the buffer, and an offset that decreases */
     apply_delta(&t, delta, 30, a, 16, DSA_STATUS_DELTA_OFFSET);
     g_assert_cmpuint(dsa_bytes_completed(&t), ==, 10);
-    qtest_writew(t.qts, delta + 20, qtest_readw(t.qts, delta + 10));
+    qtest_writew(t.qts, delta + 20, qtest_readw(t.qts, delta + 10) - 1);
     apply_delta(&t, delta, 30, a, size, DSA_STATUS_DELTA_ORDER);
     g_assert_cmpuint(dsa_bytes_completed(&t), ==, 20);
+
+    /* Deltas for the same offset, as in a record that the guest has cleared */
+    qtest_memset(t.qts, delta, 0, 40);
+    apply_delta(&t, delta, 40, a, size, DSA_STATUS_SUCCESS);
+    g_assert_cmphex(qtest_readq(t.qts, a), ==, 0);
     dsa_stop(&t);
 }
 

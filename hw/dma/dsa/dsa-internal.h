@@ -115,7 +115,7 @@ typedef struct DSAJob {
     bool interrupted;           /* by a pause or an abort */
     /* State of the operation between two steps */
     uint32_t crc;
-    uint32_t delta;             /* record size, or lowest allowed offset */
+    uint32_t delta;             /* record size, or end of the last delta */
     bool batch_failed;          /* a member has failed */
     uint32_t prefetch_at;       /* Bytes Completed at the next prefetch */
     /* The completion record */

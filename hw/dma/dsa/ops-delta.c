@@ -106,13 +106,13 @@ const DSAOperationType dsa_op_create_delta = {
     .finish = create_finish,
 };
 
-/* The offsets of the deltas must increase */
+/* No offset may be lower than the one before; equal ones are valid (8.3.9) */
 static bool apply_one(DSAJob *job, const uint8_t *delta)
 {
     uint32_t offset = dsa_delta_offset(delta);
     size_t moved;
 
-    if (offset < job->delta) {
+    if (offset + DSA_DELTA_UNIT < job->delta) {
         job->status = DSA_STATUS_DELTA_ORDER;
         return false;
     }
