@@ -147,6 +147,8 @@ class Dsa(SvmGuestTest):
         self.assertEqual(idle['dev'], 'dsa0')
         self.assertEqual(idle['state'], 'disabled')
         self.assertEqual(idle['pasid_enabled'], 1)
+        # Programs select the device by its node
+        self.assertEqual(idle['numa_node'], 0)
         self.assertEqual(len(idle['groups']), 4)
         self.assertEqual(len(idle['ungrouped workqueues']), 8)
         self.assertEqual(len(idle['ungrouped_engines']), 4)

@@ -154,6 +154,40 @@ static void test_event_pending_queue_error(void)
     stop(&t);
 }
 
+/*
+ * 7.2.1: faults that are not recorded, and events that are not sent, are a part
+ * of normal operation, and no error of the emulator
+ */
+static void test_event_quiet(void)
+{
+    g_autofree char *errors = NULL;
+    g_autofree char *path = NULL;
+    g_autofree char *args = NULL;
+    int fd = g_file_open_tmp("intel-iommu-fault-XXXXXX", &path, NULL);
+    QATD peer;
+    Test t;
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    args = g_strdup_printf(WITH_PEER " 2>%s", path);
+    start_legacy(&t, args);
+    qatd_init(&peer, t.qts, PEER, 1);
+    cause_fault(&t);
+    cause_fault(&t);
+    g_assert_cmphex(fault_status(&t) & VTD_FSTS_PFO, ==, 0);
+    for (int i = 0; i < 2; i++) {
+        g_assert_cmpint(qatd_command(&peer, ATD_CMD_DMA_READ, QATD_NO_PASID,
+                                     IOVA, 4, 0), !=, 0);
+        g_assert_cmphex(fault_status(&t) & VTD_FSTS_PFO, ==, VTD_FSTS_PFO);
+    }
+    stop(&t);
+
+    g_assert_true(g_file_get_contents(path, &errors, NULL, NULL));
+    g_assert_null(strstr(errors, "is not recorded"));
+    g_assert_null(strstr(errors, "is not generated"));
+    unlink(path);
+}
+
 /* 11.4.7.3, 11.4.9.6, 11.4.11.6: message data has 16 bits, the rest is 0 */
 static void test_event_data(void)
 {
@@ -698,6 +732,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-fault/event/pending", test_event_pending);
     qtest_add_func("/vtd-fault/event/queue-error",
                    test_event_pending_queue_error);
+    qtest_add_func("/vtd-fault/event/quiet", test_event_quiet);
     qtest_add_func("/vtd-fault/event/data", test_event_data);
     qtest_add_func("/vtd-fault/pass-through/legacy", test_pass_legacy);
     qtest_add_func("/vtd-fault/pass-through/context", test_pass_context);
