@@ -28,6 +28,8 @@
 #define MAX_TRANSLATIONS    256
 /* Maximum distance of prefetch ahead of the data, in bytes */
 #define WINDOW              (4 * MiB)
+/* Length of the first translation request of a transfer without PRI */
+#define FIRST_REQUEST       (64 * KiB)
 /* Maximum number of pages in a group, which costs one response only */
 #define GROUP_PAGES         32
 /* Maximum length of an access, for which an invalidation has to wait */
@@ -785,6 +787,18 @@ static DMAStep range_fault(DMARange *range)
                                                               : -EFAULT);
 }
 
+/*
+ * Without page requests a missing page ends the transfer, and the walk of the
+ * pages behind it is in vain.  Therefore request no more than has been moved.
+ */
+static size_t transfer_request_length(const DMATransfer *t)
+{
+    size_t limit = t->flags & PCI_ATS_DMA_NO_PRI
+                   ? MIN(WINDOW, MAX(t->moved, FIRST_REQUEST)) : WINDOW;
+
+    return MIN(t->left, limit);
+}
+
 /* Send the translation request for the address at which the range stops */
 static DMAStep range_request(DMARange *range)
 {
@@ -801,7 +815,8 @@ static DMAStep range_request(DMARange *range)
         return transfer_may_wait(t) ? DMA_STEP_DELAYED
                                     : transfer_end(t, -EBUSY);
     }
-    n = range_translate(range, range->addr, MIN(t->left, WINDOW), entries);
+    n = range_translate(range, range->addr, transfer_request_length(t),
+                        entries);
     if (n < 0) {
         return transfer_end(t, n);
     }

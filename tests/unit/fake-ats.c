@@ -237,6 +237,7 @@ ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
                 walk(pasid, addr, length, result, result_length);
 
     qatomic_inc(&fake.translations);
+    qatomic_set(&fake.translation_length, length);
     if (fake.answer_hook) {
         fake.answer_hook();
     }

@@ -62,8 +62,9 @@ typedef struct FakeATS {
     bool blocked;
     /* The notifier that is registered, or NULL */
     IOMMUNotifier *iotlb_notifier;
-    /* Number of translation requests */
+    /* Number of translation requests, and the length of the last one */
     int translations;
+    size_t translation_length;
     /* 0, or the errors that the IOMMU returns */
     int register_error, translation_error;
     /* Called after the page walk, before the translation request returns */

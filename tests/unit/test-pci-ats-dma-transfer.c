@@ -223,6 +223,33 @@ static void test_partial(void **state)
     dma_stop(dma);
 }
 
+/*
+ * Without page requests the length of translation requests grows with the data
+ * that has been moved, so that a missing page at the begin costs little.
+ */
+static void test_request_length(void **state)
+{
+    PCIATSDMA *dma = dma_start();
+    g_autofree uint8_t *buf = g_malloc(60 * PAGE);
+    size_t moved;
+
+    assert_int_equal(read_partial(dma, PCI_ATS_DMA_NO_PRI, buf, 60 * PAGE,
+                                  &moved), -EFAULT);
+    assert_int_equal(moved, 0);
+    assert_int_equal(fake.translations, 1);
+    assert_int_equal(fake.translation_length, 16 * PAGE);
+
+    for (unsigned i = 1; i < NR_PAGES; i++) {
+        map(i, i * PAGE, IOMMU_RO);
+    }
+    fake.translations = 0;
+    assert_int_equal(read_partial(dma, PCI_ATS_DMA_NO_PRI, buf, 60 * PAGE,
+                                  &moved), 0);
+    assert_memory_equal(buf, fake.ram + PAGE + 8, 60 * PAGE);
+    assert_int_equal(fake.translations, 3);
+    dma_stop(dma);
+}
+
 /* A thread with the BQL cannot wait for a response */
 static void test_bql_would_block(void **state)
 {
@@ -277,6 +304,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_suspend),
         cmocka_unit_test(test_iommu_errors),
         cmocka_unit_test(test_partial),
+        cmocka_unit_test(test_request_length),
         cmocka_unit_test(test_bql_would_block),
         cmocka_unit_test(test_async),
     };
