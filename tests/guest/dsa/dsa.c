@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cases.h"
+#include "faults.h"
 #include "queue.h"
 #include "show.h"
 
@@ -28,6 +29,8 @@ static int usage(void)
           "           test with a process for each, all at the same time\n"
           "       dsa show QUEUE MIB\n"
           "           the program of scripts/demo-dsa\n"
+          "       dsa faults QUEUE\n"
+          "           measure the cost of missing pages\n"
           "       dsa busy QUEUE\n"
           "           keep it busy and print that, until SIGTERM\n", stderr);
     return 2;
@@ -135,6 +138,9 @@ int main(int argc, char **argv)
     }
     if (argc == 4 && !strcmp(argv[1], "show")) {
         return !show(argv[2], strtoul(argv[3], NULL, 10) << 20);
+    }
+    if (argc == 3 && !strcmp(argv[1], "faults")) {
+        return !faults(argv[2]);
     }
     if (argc == 3 && !strcmp(argv[1], "busy")) {
         return busy(argv[2]);
