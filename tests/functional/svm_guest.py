@@ -25,6 +25,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from qemu_test import QemuSystemTest
@@ -322,6 +323,27 @@ class SvmGuestTest(QemuSystemTest):
             guest.vm.event_wait('RESUME', 30)
 
         return {'migrate': migrate}
+
+    # A guest copies a kernel, an initramfs and kexec.c to /tmp
+    copy_kernel = '''
+            head -c $(ask size-of-kernel) /dev/vda > /tmp/kernel
+            head -c $(ask size-of-initrd) /dev/vdb > /tmp/initrd
+            head -c $(ask size-of-kexec) /dev/vdc > /tmp/kexec
+            chmod +x /tmp/kexec
+            '''
+
+    def kernel_questions(self, guest):
+        """Add disks to a guest that has not been launched, for copy_kernel.
+        Return questions for run_script, with those of boot_questions."""
+        questions = self.boot_questions(guest)
+        for name, path in (('kernel', guest.image.kernel),
+                           ('initrd', guest.image.initramfs),
+                           ('kexec', Path(self.compile_program('kexec.c')))):
+            guest.vm.add_args('-drive', f'if=none,id={name},format=raw,'
+                              f'readonly=on,file={path}',
+                              '-device', f'virtio-blk-pci,drive={name}')
+            questions[f'size-of-{name}'] = partial(str, path.stat().st_size)
+        return questions
 
     @staticmethod
     def boot_questions(guest):

@@ -26,6 +26,8 @@ class DsaSvmAmd(test_dsa_svm.DsaSvm):
 
     iommu = 'amd'
     provoked = None
+    # The options are those of another IOMMU
+    test_crash_without_iommu = None
     # Linux 7.3 frees the GCR3 table, then clears the entries of the processes
     test_reset = None
 

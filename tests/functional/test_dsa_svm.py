@@ -88,8 +88,8 @@ class DsaSvm(SvmGuestTest):
             {script}
             ''', iommu_arguments(self.iommu, svm=True, extra=extra)
             + (dsa_arguments() if devices is None else devices),
-                                compiled=('dsa',), iommu=self.iommu,
-                                **options)
+                                iommu=self.iommu,
+                                **{'compiled': ('dsa',), **options})
 
     def check_cases(self, guest, expected):
         lines = guest.channel.lines
@@ -206,6 +206,50 @@ class DsaSvm(SvmGuestTest):
         self.run_script(guest, self.boot_questions(guest))
         self.check_cases(guest, 4 * 4)
         self.assertEqual(guest.boots, 4)
+
+    def run_crash(self, append):
+        """Linux panics while the device is busy, and a crash kernel starts.
+
+        The device is still enabled then. If the crash kernel uses the IOMMU,
+        it changes the ATS, PASID and Page Request capabilities, and the device
+        halts (DSA 9.1.3), as GENSTS says until a reset of the function.  Linux
+        7.3 does not load its driver for a halted device.
+        """
+        guest = self.start_dsa(f'''
+            {BUSY}
+            if [ $(ask boot) = 2 ]; then
+                echo 1 > {DEVICE}/reset || exit 1
+                modprobe idxd || exit 1
+                dsa_queue 0.0 dedicated kernel && dsa_enable 0 0.0 || exit 1
+                modprobe dmatest iterations=10 timeout=60000 run=1
+                wait_until 60 sh -c 'dmesg | grep -q summary'
+                dmesg | grep dmatest:
+                exit
+            fi
+            {self.copy_kernel}
+            enable_queues && busy || exit 1
+            line=$(sed 's/crashkernel=[^ ]*//' /proc/cmdline)
+            /tmp/kexec -p /tmp/kernel /tmp/initrd \\
+                "$line drivers=later {append}" || exit 1
+            echo c > /proc/sysrq-trigger
+            ''', append='crashkernel=320M', memory='1G', launch=False,
+                               compiled=('dsa', 'dmatest'))
+        questions = self.kernel_questions(guest)
+        guest.vm.launch()
+        lines = self.run_script(guest, questions, provoked=self.crash)
+        self.assertEqual(guest.boots, 2)
+        self.assertTrue(any('10 tests, 0 failures' in line for line in lines),
+                        guest.tail())
+
+    # Kernel messages of a panic, and of a crash kernel that has not yet
+    # replaced the tables of the IOMMU
+    crash = r'panic|Call Trace|DMAR:|handling fault status'
+
+    def test_crash(self):
+        self.run_crash('')
+
+    def test_crash_without_iommu(self):
+        self.run_crash('intel_iommu=off')
 
     def test_snapshot(self):
         """savevm and loadvm; outstanding descriptors complete both times."""

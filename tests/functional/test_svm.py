@@ -10,8 +10,6 @@ machine changes."""
 
 import json
 import re
-from functools import partial
-from pathlib import Path
 
 from svm_guest import SvmGuestTest, TestpmdBackend, alone
 from guest_machine import iommu_arguments, network_arguments, svm_arguments
@@ -215,31 +213,20 @@ class Svm(SvmGuestTest):
     def test_kexec(self):
         """Another kernel is booted while the device is busy: the driver stops
         the device before, and it works with the new kernel."""
-        program = Path(self.compile_program('kexec.c'))
-        guest = self.start_svm('''
+        guest = self.start_svm(f'''
             boot=$(ask boot)
             if [ $boot = 2 ]; then
                 svm test
                 exit
             fi
             svm test malloc unmap fork || exit 1
-            head -c $(ask size-of-kernel) /dev/vda > /tmp/kernel
-            head -c $(ask size-of-initrd) /dev/vdb > /tmp/initrd
-            head -c $(ask size-of-kexec) /dev/vdc > /tmp/kexec
-            chmod +x /tmp/kexec
+            {self.copy_kernel}
             svm busy 16 > /tmp/busy &
             wait_until 60 grep -q busy /tmp/busy || exit 1
             /tmp/kexec /tmp/kernel /tmp/initrd "$(cat /proc/cmdline)"
             exit 1
             ''', launch=False)
-        questions = self.boot_questions(guest)
-        for name, path in (('kernel', guest.image.kernel),
-                           ('initrd', guest.image.initramfs),
-                           ('kexec', program)):
-            guest.vm.add_args('-drive', f'if=none,id={name},format=raw,'
-                              f'readonly=on,file={path}',
-                              '-device', f'virtio-blk-pci,drive={name}')
-            questions[f'size-of-{name}'] = partial(str, path.stat().st_size)
+        questions = self.kernel_questions(guest)
         trace = self.log_file('kexec-trace.log')
         guest.vm.add_args('-D', trace)
         for event in ('svm_*', 'pci_cfg_write', 'pci_ats_request_translation',
