@@ -9,9 +9,9 @@ Everything comes from Debian packages: the kernel and its modules unmodified,
 busybox as the only program.  On request more is added: the programs that Debian
 has for the DSA (guest_userland.py), and, compiled with that Debian's compiler
 (guest_toolchain.py), the svm device's driver and program, a program that uses a
-DSA, and Linux's dmatest, which Debian leaves out.  A guest lies in its own
-directory of the cache, named after the kernel and a hash of everything that
-went into it, so a directory that exists is complete and right.
+DSA, and Linux's dmatest and tests of VFIO, which Debian leaves out.  A guest
+lies in its own directory of the cache, named after the kernel and a hash of
+everything that went into it, so a directory that exists is complete and right.
 """
 
 import contextlib
@@ -29,19 +29,32 @@ import tempfile
 from pathlib import Path
 
 from debian_archive import Archive, ArchiveError, extract, work_directory
-from guest_toolchain import (Toolchain, newest_headers, source_files,
-                             toolchain_packages)
+from guest_toolchain import (TOOLS_DIGEST, Toolchain, newest_headers,
+                             source_files, toolchain_packages)
 from guest_userland import unpack_userland, userland_packages
-from kernel_source import source_file, source_package
+from kernel_source import source_file, source_package, source_tree
 from report import Failure, say
 
 GUEST_FILES = Path(__file__).resolve().parent.parent / 'tests' / 'guest'
-# What can be compiled for a guest: a directory of tests/guest, and which files
-# of Linux's own source it takes.
+# What can be compiled for a guest: a directory of tests/guest, and files of
+# Linux's own source that are copied there.
 COMPILED = {
     'svm': (),
     'dsa': (),
     'dmatest': ('drivers/dma/dmatest.c',),
+    'vfio': (),
+}
+# Folders and files of Linux's source that are needed at their places
+TREES = {
+    'vfio': ('tools/testing/selftests/vfio',
+             'tools/testing/selftests/kselftest.h',
+             'tools/testing/selftests/kselftest_harness.h',
+             'tools/arch/x86/include', 'tools/include', 'include/uapi',
+             'include/linux/pci_ids.h',
+             # Registers of the devices for which the tests have drivers
+             'drivers/dma/idxd/registers.h', 'drivers/dma/ioat/hw.h',
+             'drivers/dma/ioat/registers.h',
+             'drivers/net/ethernet/intel/igb'),
 }
 LIBRARY = ('svm.sh', 'udhcpc.sh')
 HOTPLUG = GUEST_FILES / 'mdev.conf'
@@ -122,9 +135,9 @@ def _resolve(archive, choice, dsa, compiled, look_again):
     result['compiled'] = compiled
     if compiled:
         result['toolchain'] = _remember(
-            remembered / f'{release}-toolchain.json',
+            remembered / f'{release}-toolchain-{TOOLS_DIGEST}.json',
             lambda: toolchain_packages(archive, release, version), look_again)
-    if any(COMPILED[name] for name in compiled):
+    if any(COMPILED[name] or name in TREES for name in compiled):
         result['source'] = _remember(
             remembered / f'{release}-source.json',
             lambda: source_package(archive, release, version), look_again)
@@ -244,6 +257,9 @@ def _add_compiled(archive, resolved, tree):
     for name in resolved['compiled']:
         added = [source_file(archive, resolved['source'], path)
                  for path in COMPILED[name]]
+        if name in TREES:
+            added.append(source_tree(archive, resolved['source'],
+                                     f'tree-{name}', TREES[name]))
         with tempfile.TemporaryDirectory() as built:
             toolchain.make(GUEST_FILES / name, built, added=added)
             for path in Path(built).iterdir():
@@ -351,8 +367,8 @@ def kernel_toolchain(choice):
             archive, release, version)}
 
     with contextlib.redirect_stdout(sys.stderr):
-        found = _remember(archive.cache / 'guest' / f'{choice}-headers.json',
-                          find, False)
+        found = _remember(archive.cache / 'guest' /
+                          f'{choice}-headers-{TOOLS_DIGEST}.json', find, False)
         return Toolchain(archive, found['release'], found['packages'])
 
 

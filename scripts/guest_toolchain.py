@@ -26,7 +26,9 @@ from report import Failure, last_lines, say
 # The compiler, the programs of a kernel's build, and libraries of its tools.
 TOOLS = ('base-files', 'bash', 'coreutils', 'dash', 'diffutils', 'findutils',
          'gcc', 'grep', 'libc6-dev', 'libdw1t64', 'libelf1t64', 'make', 'mawk',
-         'perl-base', 'sed')
+         'perl-base', 'sed', 'uuid-dev')
+# Names the remembered versions of these packages
+TOOLS_DIGEST = hashlib.sha256(' '.join(TOOLS).encode()).hexdigest()[:8]
 ENTER = '''
 mount --rbind /dev "$0/dev" && mount --rbind /proc "$0/proc" || exit 125
 exec chroot "$0" /usr/bin/env -i PATH=/usr/bin:/usr/sbin LC_ALL=C "$@"
@@ -129,7 +131,7 @@ class Toolchain:
         """Run "make install" of a source directory and copy the result.
 
         variables are additional variables for make; added are additional
-        files for the directory.
+        files and trees for the directory.
         """
         with work_directory(self.root / 'tmp') as work:
             for path in source_files(source):
@@ -137,7 +139,11 @@ class Toolchain:
                 inside.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, inside)
             for path in added:
-                shutil.copy(path, Path(work, 'source'))
+                if path.is_dir():
+                    shutil.copytree(path, Path(work, 'source', path.name),
+                                    symlinks=True)
+                else:
+                    shutil.copy(path, Path(work, 'source'))
             Path(work, 'out').mkdir()
             there = Path('/tmp', work.name)
             result = subprocess.run(
