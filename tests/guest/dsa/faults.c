@@ -49,6 +49,7 @@ static uint8_t *map(size_t size)
 
 static void touch(const struct dsa_completion_record *record)
 {
+    /* The access itself is the purpose */
     volatile uint8_t *byte = (volatile uint8_t *)record->fault_addr;
 
     if (record->status & DSA_COMP_STATUS_WRITE) {
@@ -62,6 +63,7 @@ static void touch(const struct dsa_completion_record *record)
 static bool move(struct queue *queue, uint8_t *src, uint8_t *dst, size_t size,
                  struct cost *cost)
 {
+    unsigned flags = queue->block ? IDXD_OP_FLAG_BOF : 0;
     static struct work work;
     size_t done = 0;
 
@@ -69,8 +71,8 @@ static bool move(struct queue *queue, uint8_t *src, uint8_t *dst, size_t size,
         double begin = now(), end;
         int status;
 
-        work_init(&work, DSA_OPCODE_MEMMOVE, queue->block ? IDXD_OP_FLAG_BOF : 0,
-                  src + done, dst + done, size - done);
+        work_init(&work, DSA_OPCODE_MEMMOVE, flags, src + done, dst + done,
+                  size - done);
         status = queue_do(queue, &work);
         end = now();
         cost->submissions++;
