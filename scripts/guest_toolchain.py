@@ -13,12 +13,12 @@ packages, and nothing is installed on the host.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+from chroot import Chroot
 from debian_archive import (ArchiveError, extract, need_space,
                             work_directory)
 from report import Failure, last_lines, say
@@ -29,10 +29,6 @@ TOOLS = ('base-files', 'bash', 'coreutils', 'dash', 'diffutils', 'findutils',
          'perl-base', 'sed', 'uuid-dev')
 # Names the remembered versions of these packages
 TOOLS_DIGEST = hashlib.sha256(' '.join(TOOLS).encode()).hexdigest()[:8]
-ENTER = '''
-mount --rbind /dev "$0/dev" && mount --rbind /proc "$0/proc" || exit 125
-exec chroot "$0" /usr/bin/env -i PATH=/usr/bin:/usr/sbin LC_ALL=C "$@"
-'''
 
 
 def toolchain_packages(archive, release, version):
@@ -83,7 +79,8 @@ class Toolchain:
         self.root = archive.cache / 'toolchain' / digest
         with archive.lock('toolchain.lock'):
             self._unpack(archive, packages)
-        self._namespace = self._find_namespace()
+        self._chroot = Chroot(self.root, 'the driver and the program for the '
+                              'guest')
 
     def _unpack(self, archive, packages):
         """Unpack missing packages; kernels share one compiler."""
@@ -105,28 +102,6 @@ class Toolchain:
         if not awk.is_symlink():
             awk.symlink_to('mawk')
 
-    def _command(self, namespace, *command):
-        return ['unshare', '--mount', *namespace, 'sh', '-c', ENTER,
-                str(self.root), *command]
-
-    def _find_namespace(self):
-        """Root needs no user namespace, except in some containers."""
-        ways = [['--map-root-user']]
-        if os.geteuid() == 0:
-            ways.insert(0, [])
-        for way in ways:
-            result = subprocess.run(self._command(way, 'true'), check=False,
-                                    capture_output=True, text=True)
-            if result.returncode == 0:
-                return way
-        raise ArchiveError(
-            'the driver and the program for the guest cannot be built: this '
-            'user may not mount anything in a namespace of its own ("unshare '
-            '--mount --map-root-user" fails).  Run this as root, in a '
-            'container with CAP_SYS_ADMIN, or allow user namespaces (sysctl '
-            'kernel.unprivileged_userns_clone=1).\n'
-            + last_lines(result.stderr))
-
     def make(self, source, output, *variables, added=()):
         """Run "make install" of a source directory and copy the result.
 
@@ -147,9 +122,10 @@ class Toolchain:
             Path(work, 'out').mkdir()
             there = Path('/tmp', work.name)
             result = subprocess.run(
-                self._command(self._namespace, 'make', '-C', there / 'source',
-                              f'KDIR=/usr/src/linux-headers-{self.release}',
-                              f'DESTDIR={there}/out', *variables, 'install'),
+                self._chroot.command(
+                    'make', '-C', there / 'source',
+                    f'KDIR=/usr/src/linux-headers-{self.release}',
+                    f'DESTDIR={there}/out', *variables, 'install'),
                 check=False, capture_output=True, text=True)
             if result.returncode:
                 raise Failure(
