@@ -44,6 +44,10 @@ build: packages
 	@./configure
 	@echo "==> Build: build/qemu-system-x86_64 and the tests"
 	@ninja -C build
+## deb: build a package for Debian 13 with all of Debian's features, build/deb
+deb: packages
+	@./configure --assemble-only
+	@scripts/build-deb
 ## mails: write the series as mails into build/mails
 mails: packages
 	@./configure --assemble-only
@@ -56,4 +60,4 @@ help:
 	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
 
 .PHONY: all demo demo-dsa demo-ats check check-slow check-unit check-qtest \
-	check-functional check-series bench fuzz check-sanitize coverage packages build mails clean help
+	check-functional check-series bench fuzz check-sanitize coverage packages build deb mails clean help

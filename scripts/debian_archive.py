@@ -141,19 +141,18 @@ class Archive:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _write_sources(self):
+    @staticmethod
+    def source_list(suites, kinds=('deb',)):
+        """The lines of a sources.list for suites of Debian."""
         ordinary, security = _machine_mirrors()
-        suites = [*TRIXIE, *BOOKWORM]
-        lines = []
-        for suite in suites:
-            uri = security if suite.endswith('-security') else ordinary
-            if uri:
-                for kind in ('deb', 'deb-src'):
-                    if kind == 'deb-src' and suite.startswith('bookworm'):
-                        continue
-                    lines.append(f'{kind} [signed-by={KEYRING}] '
-                                 f'{uri} {suite} main\n')
-        text = ''.join(lines)
+        uris = [(security if suite.endswith('-security') else ordinary, suite)
+                for suite in suites]
+        return ''.join(f'{kind} [signed-by={KEYRING}] {uri} {suite} main\n'
+                       for uri, suite in uris if uri for kind in kinds)
+
+    def _write_sources(self):
+        text = (self.source_list(TRIXIE, ('deb', 'deb-src'))
+                + self.source_list(BOOKWORM))
         path = self.apt / 'sources.list'
         if not path.exists() or path.read_text(encoding='utf-8') != text:
             path.write_text(text, encoding='utf-8')
