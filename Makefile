@@ -21,8 +21,9 @@ demo demo-dsa demo-ats:
 check: build
 	scripts/run-tests
 ## check-slow: the same with the tests that take long and rarely find anything
+## check-package: build the Debian package, and install and use it in a Debian 13
 ## check-unit, check-qtest, check-functional, check-series: one suite
-check-slow check-unit check-qtest check-functional check-series: check-%: build
+check-slow check-package check-unit check-qtest check-functional check-series: check-%: build
 	scripts/run-tests $*
 ## bench: install packages, build, and measure; plots are in build/bench
 bench: build
@@ -59,5 +60,5 @@ clean:
 help:
 	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo demo-dsa demo-ats check check-slow check-unit check-qtest \
+.PHONY: all demo demo-dsa demo-ats check check-slow check-package check-unit check-qtest \
 	check-functional check-series bench fuzz check-sanitize coverage packages build deb mails clean help
