@@ -314,6 +314,10 @@ class SvmGuestTest(QemuSystemTest):
         stream = f'file:{self.scratch_file("stream")}'
 
         def migrate():
+            # Whatever the devices write in the meantime, the machine stops
+            # after a round.
+            guest.vm.cmd('migrate-set-parameters', max_bandwidth=1 << 40,
+                         downtime_limit=60000)
             guest.vm.cmd('migrate', uri=stream)
             _finish_migration(guest.vm)
             guest.vm.shutdown()
