@@ -532,7 +532,6 @@ static void test_svm_plain(void)
 {
     const uint64_t size = 3 * KIB4, msi_iova = 0x5000;
     uint64_t data, msi;
-    uint8_t cap;
     AATSTest t;
 
     start_plain(&t, "device-iotlb=on -device svm,addr=5", SVM);
@@ -547,10 +546,7 @@ static void test_svm_plain(void)
                  PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
     qecam_writew(t.qts, SVM, qecam_ext_cap(t.qts, SVM, PCI_EXT_CAP_ID_ATS) +
                  PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
-    cap = qecam_cap(t.qts, SVM, PCI_CAP_ID_MSI);
-    qecam_writel(t.qts, SVM, cap + PCI_MSI_ADDRESS_LO, msi_iova);
-    qecam_writew(t.qts, SVM, cap + PCI_MSI_DATA_64, 0x4321);
-    qecam_writew(t.qts, SVM, cap + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+    qecam_enable_msi(t.qts, SVM, msi_iova, 0x4321);
 
     qtest_writel(t.qts, SVM_REGS + SVM_DEMO_REG_PASID, SVM_DEMO_PASID_NONE);
     qtest_writeq(t.qts, SVM_REGS + SVM_DEMO_REG_ADDR, AATS_IOVA);

@@ -708,12 +708,10 @@ static void test_trace(void)
         "amdvi_ats_request ", "amdvi_ats_result ", "amdvi_pasid_request ",
         "amdvi_translated_request ", "amdvi_page_fault ",
     };
-    g_autofree char *path = NULL, *args = NULL, *log = NULL;
-    int fd = g_file_open_tmp("amd-iommu-ats-test-XXXXXX", &path, NULL);
+    g_autofree char *path = qatd_temporary_file();
+    g_autofree char *args = NULL, *log = NULL;
     AATSTest t;
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
     args = g_strdup_printf("-D %s -trace amdvi_*", path);
     aats_start_guest_with(&t, args);
     aats_map_guest(&t, aats_add_pasid(&t, AATS_PASID), AATS_IOVA, 1,

@@ -634,13 +634,10 @@ static void test_stopped_by_errors(void)
 /* Older groups are outstanding again, and newer ones have ended */
 static void test_snapshot(void)
 {
-    g_autofree char *path = NULL;
-    int fd = g_file_open_tmp("qtest-snapshot-XXXXXX", &path, NULL);
+    g_autofree char *path = qatd_temporary_file();
     unsigned tail;
     Fixture f;
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
     start_testdevs(&f);
     qatd_add_snapshot_disk(f.qts, path);
     request(&f.dev, PASID, 1, LAST_READ);
@@ -671,12 +668,9 @@ static void test_snapshot(void)
  */
 static void test_features(void)
 {
-    g_autofree char *path = NULL;
-    int fd = g_file_open_tmp("qtest-snapshot-XXXXXX", &path, NULL);
+    g_autofree char *path = qatd_temporary_file();
     Fixture f;
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
     start_testdevs(&f);
     qatd_add_snapshot_disk(f.qts, path);
     request(&f.dev, PASID, 1, LAST_READ);
@@ -793,23 +787,11 @@ static void svm_write(Fixture *f, unsigned offset, uint64_t val)
 /* Enable the device; its MSI is a write to MSI_IOVA */
 static void svm_enable(Fixture *f)
 {
-    uint8_t msi = qecam_cap(f->qts, DEVICE, PCI_CAP_ID_MSI);
-    uint16_t ats = qecam_ext_cap(f->qts, DEVICE, PCI_EXT_CAP_ID_ATS);
-    uint16_t pasid = qecam_ext_cap(f->qts, DEVICE, PCI_EXT_CAP_ID_PASID);
-    uint16_t pri = qecam_ext_cap(f->qts, DEVICE, PCI_EXT_CAP_ID_PRI);
-
     qecam_writel(f->qts, DEVICE, PCI_BASE_ADDRESS_0, SVM_REGS);
     qecam_writew(f->qts, DEVICE, PCI_COMMAND,
                  PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-    qecam_writew(f->qts, DEVICE, pasid + PCI_PASID_CTRL,
-                 PCI_PASID_CTRL_ENABLE);
-    qecam_writel(f->qts, DEVICE, pri + PCI_PRI_ALLOC_REQ, 32);
-    qecam_writew(f->qts, DEVICE, pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
-    qecam_writew(f->qts, DEVICE, ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
-    qecam_writel(f->qts, DEVICE, msi + PCI_MSI_ADDRESS_LO, MSI_IOVA);
-    qecam_writel(f->qts, DEVICE, msi + PCI_MSI_ADDRESS_HI, 0);
-    qecam_writew(f->qts, DEVICE, msi + PCI_MSI_DATA_64, MSI_DATA);
-    qecam_writew(f->qts, DEVICE, msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+    qecam_enable_ats(f->qts, DEVICE, 0, 32);
+    qecam_enable_msi(f->qts, DEVICE, MSI_IOVA, MSI_DATA);
     qtest_writel(f->qts, SVM_REGS + SVM_DEMO_REG_PASID, PASID);
 }
 

@@ -131,22 +131,11 @@ static uint64_t map(Fixture *f, uint64_t root, uint64_t page)
 /* Enable the demo device, whose MSI goes to the first processor */
 static void start_svm(Fixture *f)
 {
-    uint8_t msi = qecam_cap(f->qts, SVM, PCI_CAP_ID_MSI);
-    uint16_t ats = qecam_ext_cap(f->qts, SVM, PCI_EXT_CAP_ID_ATS);
-    uint16_t pasid = qecam_ext_cap(f->qts, SVM, PCI_EXT_CAP_ID_PASID);
-    uint16_t pri = qecam_ext_cap(f->qts, SVM, PCI_EXT_CAP_ID_PRI);
-
     qecam_writel(f->qts, SVM, PCI_BASE_ADDRESS_0, SVM_REGS);
     qecam_writew(f->qts, SVM, PCI_COMMAND,
                  PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-    qecam_writew(f->qts, SVM, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
-    qecam_writel(f->qts, SVM, pri + PCI_PRI_ALLOC_REQ, 32);
-    qecam_writew(f->qts, SVM, pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
-    qecam_writew(f->qts, SVM, ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
-    qecam_writel(f->qts, SVM, msi + PCI_MSI_ADDRESS_LO, AMDVI_INT_ADDR_FIRST);
-    qecam_writel(f->qts, SVM, msi + PCI_MSI_ADDRESS_HI, 0);
-    qecam_writew(f->qts, SVM, msi + PCI_MSI_DATA_64, VECTOR);
-    qecam_writew(f->qts, SVM, msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+    qecam_enable_ats(f->qts, SVM, 0, 32);
+    qecam_enable_msi(f->qts, SVM, AMDVI_INT_ADDR_FIRST, VECTOR);
 }
 
 /* Whether the interrupt request register of the processor has the vector */
@@ -299,11 +288,8 @@ static void empty_log_until_migrated(Fixture *f)
 static void migrate(Fixture *f)
 {
     g_autofree char *uri = NULL;
-    g_autofree char *path = NULL;
-    int fd = g_file_open_tmp("qtest-migrate-XXXXXX", &path, NULL);
+    g_autofree char *path = qatd_temporary_file();
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
     uri = g_strdup_printf("file:%s", path);
     qtest_qmp_assert_success(f->qts, "{ 'execute': 'migrate', "
                              "'arguments': { 'uri': %s } }", uri);

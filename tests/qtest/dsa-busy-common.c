@@ -193,6 +193,22 @@ void busy_submit(BusyTest *t, unsigned n, DSAOperation op, uint32_t flags,
     qdsa_submit(&t->dsa, &desc);
 }
 
+/* ---- Operands ---- */
+
+void busy_fill_pattern(uint8_t *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        p[i] = BUSY_PATTERN >> i % 8 * 8;
+    }
+}
+
+void busy_fill_delta_offsets(uint8_t *record, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        stw_le_p(record + i * 10, i * 2);
+    }
+}
+
 /* ---- Block on Fault ---- */
 
 void busy_start_block(BusyBlockTest *b, bool block)

@@ -195,6 +195,14 @@ void busy_expect_record(BusyTest *t, unsigned n, uint8_t status, uint32_t bytes,
 /* Check that completion record @n has not been written */
 void busy_expect_no_record(BusyTest *t, unsigned n);
 
+/* ---- Operands ---- */
+
+/* Fill a buffer with BUSY_PATTERN, which Compare Pattern finds there */
+void busy_fill_pattern(uint8_t *p, size_t len);
+
+/* Set the offsets of @n deltas in a record: every other unit */
+void busy_fill_delta_offsets(uint8_t *record, unsigned n);
+
 /* ---- Block on Fault ---- */
 
 /**

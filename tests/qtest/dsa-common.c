@@ -60,18 +60,11 @@ uint32_t dsa_bytes_completed(DSATest *t)
     return ldl_le_p(t->record + DSA_CR_BYTES_COMPLETED);
 }
 
-void dsa_fill_pattern(uint8_t *p, size_t len, unsigned seed)
-{
-    for (size_t i = 0; i < len; i++) {
-        p[i] = (i * 131 + seed) >> (i % 3);
-    }
-}
-
 void dsa_put_pattern(DSATest *t, uint64_t addr, size_t len, unsigned seed)
 {
     g_autofree uint8_t *p = g_malloc(len);
 
-    dsa_fill_pattern(p, len, seed);
+    qdsa_fill_pattern(p, len, seed);
     qtest_memwrite(t->qts, addr, p, len);
 }
 
@@ -87,6 +80,6 @@ void dsa_expect_pattern(DSATest *t, uint64_t addr, size_t len, unsigned seed)
 {
     g_autofree uint8_t *p = g_malloc(len);
 
-    dsa_fill_pattern(p, len, seed);
+    qdsa_fill_pattern(p, len, seed);
     dsa_expect_memory(t, addr, p, len);
 }

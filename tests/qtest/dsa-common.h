@@ -79,15 +79,7 @@ void dsa_submit_data(DSATest *t, DSAOperation op, uint32_t flags, uint64_t src,
 /* Returns Bytes Completed of the last completion record */
 uint32_t dsa_bytes_completed(DSATest *t);
 
-/**
- * dsa_fill_pattern() - fill a buffer with a pattern
- * @p: the buffer
- * @len: its length, in bytes
- * @seed: the bytes depend on their position and on @seed
- */
-void dsa_fill_pattern(uint8_t *p, size_t len, unsigned seed);
-
-/* The same for guest memory */
+/* Write the pattern of qdsa_fill_pattern() to guest memory */
 void dsa_put_pattern(DSATest *t, uint64_t addr, size_t len, unsigned seed);
 
 /* Check that guest memory holds @len bytes of @data */

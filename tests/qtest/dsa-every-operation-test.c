@@ -84,22 +84,16 @@ static void every_fill_area(uint8_t *p, int i)
 {
     const Case *c = &cases[i];
 
-    for (int j = 0; j < AREA_SIZE; j++) {
-        p[j] = (j * 131 + i) >> (j % 3);
-    }
+    qdsa_fill_pattern(p, AREA_SIZE, i);
     switch (c->op) {
     case DSA_OP_COMPARE:
         memcpy(p + c->dst, p + c->src, c->size);
         break;
     case DSA_OP_COMPARE_PATTERN:
-        for (int j = 0; j < c->size; j++) {
-            p[c->src + j] = BUSY_PATTERN >> j % 8 * 8;
-        }
+        busy_fill_pattern(p + c->src, c->size);
         break;
     case DSA_OP_APPLY_DELTA:
-        for (int j = 0; j < 600; j++) {
-            stw_le_p(p + c->src + j * 10, j * 2);
-        }
+        busy_fill_delta_offsets(p + c->src, 600);
         break;
     case DSA_OP_BATCH:
         put_batch(p, AREA(i));
@@ -184,10 +178,7 @@ static void every_submit(EveryTest *e, int i)
     }
     if (c->op == DSA_OP_DIF_CHECK || c->op == DSA_OP_DIF_STRIP ||
         c->op == DSA_OP_DIF_UPDATE) {
-        /* Disable all checks, as the data has no DIFs */
-        desc.raw[DSA_DESC_SRC_DIF_FLAGS] = R_DSA_SRC_DIF_NO_GUARD_CHECK_MASK |
-                                           R_DSA_SRC_DIF_NO_REF_CHECK_MASK;
-        stw_le_p(desc.raw + DSA_DESC_SRC_DIF_TAGS + 4, 0xffff);
+        qdsa_desc_no_dif_checks(&desc);
     }
     qdsa_desc_data(&desc, src, dst, c->size);
     qdsa_submit(&e->t.dsa, &desc);

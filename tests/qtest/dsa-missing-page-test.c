@@ -117,18 +117,14 @@ static void fill_operands(MissingTest *m, const Operation *o)
     uint8_t *src = m->before[0] + OFFSET, *dst = m->before[1] + OFFSET;
 
     for (int i = 0; i < OPERANDS; i++) {
-        for (int j = 0; j < OPERAND_SIZE; j++) {
-            m->before[i][j] = (j * 131 + i) >> (j % 3);
-        }
+        qdsa_fill_pattern(m->before[i], OPERAND_SIZE, i);
     }
     switch (o->op) {
     case DSA_OP_COMPARE:
         memcpy(dst, src, o->size);
         break;
     case DSA_OP_COMPARE_PATTERN:
-        for (int i = 0; i < o->size; i++) {
-            src[i] = BUSY_PATTERN >> i % 8 * 8;
-        }
+        busy_fill_pattern(src, o->size);
         break;
     case DSA_OP_CREATE_DELTA:
         for (int i = 0; i < UNITS; i++) {
@@ -136,9 +132,7 @@ static void fill_operands(MissingTest *m, const Operation *o)
         }
         break;
     case DSA_OP_APPLY_DELTA:
-        for (int i = 0; i < DELTAS; i++) {
-            stw_le_p(src + i * 10, i * 2);
-        }
+        busy_fill_delta_offsets(src, DELTAS);
         break;
     default:
         break;
@@ -207,10 +201,7 @@ static void describe(const Case *c, QDSADesc *desc)
     case DSA_OP_DIF_CHECK:
     case DSA_OP_DIF_STRIP:
     case DSA_OP_DIF_UPDATE:
-        /* Disable all checks, as the data has no DIFs */
-        desc->raw[DSA_DESC_SRC_DIF_FLAGS] = R_DSA_SRC_DIF_NO_GUARD_CHECK_MASK |
-                                            R_DSA_SRC_DIF_NO_REF_CHECK_MASK;
-        stw_le_p(desc->raw + DSA_DESC_SRC_DIF_TAGS + 4, 0xffff);
+        qdsa_desc_no_dif_checks(desc);
         dst = o->op == DSA_OP_DIF_CHECK ? 0 : dst;
         break;
     case DSA_OP_CACHE_FLUSH:

@@ -259,7 +259,7 @@ static void test_crc(void)
     dsa_start(&t);
     src = guest_alloc_zeroed(&t.alloc, t.qts, sizeof(data));
     dst = guest_alloc_zeroed(&t.alloc, t.qts, sizeof(data));
-    dsa_fill_pattern(data, sizeof(data), 3);
+    qdsa_fill_pattern(data, sizeof(data), 3);
     qtest_memwrite(t.qts, src, data, sizeof(data));
     /* The CRC covers exactly the data, for all lengths modulo 4 */
     for (int i = 0; i < 5; i++) {

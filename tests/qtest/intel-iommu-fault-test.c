@@ -161,14 +161,11 @@ static void test_event_pending_queue_error(void)
 static void test_event_quiet(void)
 {
     g_autofree char *errors = NULL;
-    g_autofree char *path = NULL;
+    g_autofree char *path = qatd_temporary_file();
     g_autofree char *args = NULL;
-    int fd = g_file_open_tmp("intel-iommu-fault-XXXXXX", &path, NULL);
     QATD peer;
     Test t;
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
     args = g_strdup_printf(WITH_PEER " 2>%s", path);
     start_legacy(&t, args);
     qatd_init(&peer, t.qts, PEER, 1);

@@ -206,12 +206,9 @@ static void test_migration_overflow(void)
 /* Load a snapshot: older groups are outstanding again, newer ones have ended */
 static void test_snapshot(void)
 {
-    g_autofree char *path = NULL;
-    int fd = g_file_open_tmp("qtest-snapshot-XXXXXX", &path, NULL);
+    g_autofree char *path = qatd_temporary_file();
     PrqTest t;
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
     prq_start(&t);
     qatd_add_snapshot_disk(t.qts, path);
     prq_request(&t.dev, PRQ_PASID, PRQ_ADDR, 1, PRQ_LAST | PRQ_RD);

@@ -870,13 +870,10 @@ static void test_migration(void)
 /* The same with a snapshot: the rest is processed twice */
 static void test_snapshot(void)
 {
-    g_autofree char *path = NULL;
-    int fd = g_file_open_tmp("qtest-snapshot-XXXXXX", &path, NULL);
+    g_autofree char *path = qatd_temporary_file();
     unsigned at;
     Long t;
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
     long_start(&t, PASIDS);
     qatd_add_snapshot_disk(t.qts, path);
     at = first_slice(&t);

@@ -140,33 +140,16 @@ static void respond(Test *t, const QVtdPageReq *rq)
 
 /* ---- svm ---- */
 
-static void svm_enable_ats(Test *t)
-{
-    uint16_t ats = qecam_ext_cap(t->qts, DEV, PCI_EXT_CAP_ID_ATS);
-    uint16_t pasid = qecam_ext_cap(t->qts, DEV, PCI_EXT_CAP_ID_PASID);
-    uint16_t pri = qecam_ext_cap(t->qts, DEV, PCI_EXT_CAP_ID_PRI);
-
-    qecam_writew(t->qts, DEV, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
-    qecam_writel(t->qts, DEV, pri + PCI_PRI_ALLOC_REQ, 32);
-    qecam_writew(t->qts, DEV, pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
-    qecam_writew(t->qts, DEV, ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
-}
-
 /*
  * Direct the MSI to Slot Control of the port, whose configuration space is
  * @page
  */
 static void svm_enable(Test *t, uint64_t page)
 {
-    uint8_t msi = qecam_cap(t->qts, DEV, PCI_CAP_ID_MSI);
-
     qecam_writel(t->qts, DEV, PCI_BASE_ADDRESS_0, REGS);
     qecam_writew(t->qts, DEV, PCI_COMMAND,
                  PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-    qecam_writel(t->qts, DEV, msi + PCI_MSI_ADDRESS_LO,
-                 page + t->slot_control);
-    qecam_writew(t->qts, DEV, msi + PCI_MSI_DATA_64, SLOT_OFF);
-    qecam_writew(t->qts, DEV, msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+    qecam_enable_msi(t->qts, DEV, page + t->slot_control, SLOT_OFF);
 }
 
 static void svm_begin(Test *t, uint32_t pasid, uint64_t addr, uint64_t size)
@@ -196,7 +179,7 @@ static void svm_begin_and_fault(Test *t, uint64_t size, QVtdPageReq *rq)
 {
     start_iommu(t, NATIVE "-device svm,bus=rp,id=dev");
     svm_enable(t, MSI_IOVA);
-    svm_enable_ats(t);
+    qecam_enable_ats(t->qts, DEV, 0, 32);
     map(t, ADDR + KIB4);
     svm_begin(t, PASID, ADDR, size);
     qvtd_prq_wait(&t->prq, SECONDS, rq);

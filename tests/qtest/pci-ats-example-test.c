@@ -59,17 +59,10 @@ static uint16_t ext_cap(Test *t, uint16_t id)
 /* Program the registers of the function as a driver does */
 static void enable_device(Test *t)
 {
-    uint16_t pri = ext_cap(t, PCI_EXT_CAP_ID_PRI);
-
     qecam_writel(t->qts, DEV, PCI_BASE_ADDRESS_0, REGS);
     qecam_writew(t->qts, DEV, PCI_COMMAND,
                  PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-    qecam_writew(t->qts, DEV, ext_cap(t, PCI_EXT_CAP_ID_PASID) + PCI_PASID_CTRL,
-                 PCI_PASID_CTRL_ENABLE);
-    qecam_writel(t->qts, DEV, pri + PCI_PRI_ALLOC_REQ, 32);
-    qecam_writew(t->qts, DEV, pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
-    qecam_writew(t->qts, DEV, ext_cap(t, PCI_EXT_CAP_ID_ATS) + PCI_ATS_CTRL,
-                 PCI_ATS_CTRL_ENABLE);
+    qecam_enable_ats(t->qts, DEV, 0, 32);
 }
 
 static void init_guest(Test *t)

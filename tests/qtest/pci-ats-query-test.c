@@ -607,14 +607,11 @@ static void test_trace(void)
         "vtd_pasid_request ", "vtd_translated_request ", "vtd_dmar_fault ",
         "vtd_fault_request ",
     };
-    g_autofree char *path = NULL;
+    g_autofree char *path = qatd_temporary_file();
     g_autofree char *device = NULL;
     g_autofree char *log = NULL;
-    int fd = g_file_open_tmp("pci-ats-query-test-XXXXXX", &path, NULL);
     Test t;
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
     device = g_strdup_printf(DEVICE " -D %s -trace pci_ats_* "
                              "-trace pci_pasid_* -trace pci_pri_* "
                              "-trace vtd_ats_* -trace vtd_pasid_* "

@@ -46,16 +46,6 @@ void svm_conf_writew(SvmTest *t, uint16_t reg, uint16_t val)
     qecam_writew(t->qts, t->bdf, reg, val);
 }
 
-static void conf_enable_msi(SvmTest *t)
-{
-    uint8_t msi = qecam_cap(t->qts, t->bdf, PCI_CAP_ID_MSI);
-
-    qecam_writel(t->qts, t->bdf, msi + PCI_MSI_ADDRESS_LO, SVM_MSI_IOVA);
-    qecam_writel(t->qts, t->bdf, msi + PCI_MSI_ADDRESS_HI, 0);
-    svm_conf_writew(t, msi + PCI_MSI_DATA_64, MSI_DATA);
-    svm_conf_writew(t, msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
-}
-
 void svm_conf_enable(SvmTest *t, uint32_t pri_alloc)
 {
     qecam_writel(t->qts, t->bdf, PCI_BASE_ADDRESS_0, SVM_REGS);
@@ -63,12 +53,8 @@ void svm_conf_enable(SvmTest *t, uint32_t pri_alloc)
     t->ats = qecam_ext_cap(t->qts, t->bdf, PCI_EXT_CAP_ID_ATS);
     t->pasid = qecam_ext_cap(t->qts, t->bdf, PCI_EXT_CAP_ID_PASID);
     t->pri = qecam_ext_cap(t->qts, t->bdf, PCI_EXT_CAP_ID_PRI);
-    svm_conf_writew(t, t->pasid + PCI_PASID_CTRL,
-                    PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_PRIV);
-    qecam_writel(t->qts, t->bdf, t->pri + PCI_PRI_ALLOC_REQ, pri_alloc);
-    svm_conf_writew(t, t->pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
-    svm_conf_writew(t, t->ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
-    conf_enable_msi(t);
+    qecam_enable_ats(t->qts, t->bdf, PCI_PASID_CTRL_PRIV, pri_alloc);
+    qecam_enable_msi(t->qts, t->bdf, SVM_MSI_IOVA, MSI_DATA);
     svm_write(t, SVM_DEMO_REG_PASID, SVM_PASID);
 }
 

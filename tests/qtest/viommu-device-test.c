@@ -80,11 +80,7 @@ static void svm_write(Fixture *f, unsigned reg, uint64_t val)
 
 static void svm_enable_msi(Fixture *f)
 {
-    uint8_t msi = qecam_cap(f->qts, SVM, PCI_CAP_ID_MSI);
-
-    qecam_writel(f->qts, SVM, msi + PCI_MSI_ADDRESS_LO, f->msi);
-    qecam_writew(f->qts, SVM, msi + PCI_MSI_DATA_64, 1);
-    qecam_writew(f->qts, SVM, msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+    qecam_enable_msi(f->qts, SVM, f->msi, 1);
 }
 
 static void fixture_start(Fixture *f)

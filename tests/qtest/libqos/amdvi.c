@@ -81,12 +81,7 @@ void qamdvi_enable(QAMDVI *a, uint64_t control)
 
 void qamdvi_enable_msi(QAMDVI *a)
 {
-    uint8_t cap = qecam_cap(a->qts, a->bdf, PCI_CAP_ID_MSI);
-
-    qecam_writel(a->qts, a->bdf, cap + PCI_MSI_ADDRESS_LO, a->message);
-    qecam_writel(a->qts, a->bdf, cap + PCI_MSI_ADDRESS_HI, a->message >> 32);
-    qecam_writew(a->qts, a->bdf, cap + PCI_MSI_DATA_64, MESSAGE);
-    qecam_writew(a->qts, a->bdf, cap + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+    qecam_enable_msi(a->qts, a->bdf, a->message, MESSAGE);
 }
 
 bool qamdvi_take_msi(QAMDVI *a)

@@ -65,14 +65,7 @@ void qdsa_init(QDSA *d, QTestState *qts, uint16_t bdf, uint64_t msi)
 
 void qdsa_enable_ats(QDSA *d)
 {
-    uint16_t ats = qecam_ext_cap(d->qts, d->bdf, PCI_EXT_CAP_ID_ATS);
-    uint16_t pasid = qecam_ext_cap(d->qts, d->bdf, PCI_EXT_CAP_ID_PASID);
-    uint16_t pri = qecam_ext_cap(d->qts, d->bdf, PCI_EXT_CAP_ID_PRI);
-
-    qecam_writew(d->qts, d->bdf, pasid + PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
-    qecam_writel(d->qts, d->bdf, pri + PCI_PRI_ALLOC_REQ, 32);
-    qecam_writew(d->qts, d->bdf, pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
-    qecam_writew(d->qts, d->bdf, ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+    qecam_enable_ats(d->qts, d->bdf, 0, 32);
 }
 
 uint32_t qdsa_readl(QDSA *d, unsigned reg)
@@ -188,6 +181,20 @@ void qdsa_desc_data(QDSADesc *desc, uint64_t src, uint64_t dst, uint32_t size)
     stq_le_p(desc->raw + DSA_DESC_SRC, src);
     stq_le_p(desc->raw + DSA_DESC_DST, dst);
     stl_le_p(desc->raw + DSA_DESC_TRANSFER_SIZE, size);
+}
+
+void qdsa_desc_no_dif_checks(QDSADesc *desc)
+{
+    desc->raw[DSA_DESC_SRC_DIF_FLAGS] = R_DSA_SRC_DIF_NO_GUARD_CHECK_MASK |
+                                        R_DSA_SRC_DIF_NO_REF_CHECK_MASK;
+    stw_le_p(desc->raw + DSA_DESC_SRC_DIF_TAGS + 4, 0xffff);
+}
+
+void qdsa_fill_pattern(uint8_t *p, size_t len, unsigned seed)
+{
+    for (size_t i = 0; i < len; i++) {
+        p[i] = (i * 131 + seed) >> (i % 3);
+    }
 }
 
 void qdsa_submit(QDSA *d, const QDSADesc *desc)

@@ -130,6 +130,17 @@ uint64_t qdsa_portal(QDSA *d, unsigned wq, unsigned kind);
 void qdsa_desc(QDSADesc *desc, DSAOperation op, uint32_t flags, uint64_t cr);
 void qdsa_desc_data(QDSADesc *desc, uint64_t src, uint64_t dst, uint32_t size);
 
+/* Disable all checks of a source with DIFs, which then need not be right */
+void qdsa_desc_no_dif_checks(QDSADesc *desc);
+
+/**
+ * qdsa_fill_pattern() - fill a buffer with a pattern
+ * @p: the buffer
+ * @len: its length, in bytes
+ * @seed: the bytes depend on their position and on @seed
+ */
+void qdsa_fill_pattern(uint8_t *p, size_t len, unsigned seed);
+
 /**
  * qdsa_submit() - submit a descriptor to WQ 0, which is dedicated
  * @d: the driver

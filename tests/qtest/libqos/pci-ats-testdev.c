@@ -118,6 +118,35 @@ uint16_t qecam_ext_cap(QTestState *qts, uint16_t bdf, uint16_t id)
     return 0;
 }
 
+void qecam_enable_ats(QTestState *qts, uint16_t bdf, uint16_t pasid_ctrl,
+                      uint32_t pri_alloc)
+{
+    uint16_t ats = qecam_ext_cap(qts, bdf, PCI_EXT_CAP_ID_ATS);
+    uint16_t pasid = qecam_ext_cap(qts, bdf, PCI_EXT_CAP_ID_PASID);
+    uint16_t pri = qecam_ext_cap(qts, bdf, PCI_EXT_CAP_ID_PRI);
+
+    g_assert_cmphex(ats, !=, 0);
+    g_assert_cmphex(pasid, !=, 0);
+    g_assert_cmphex(pri, !=, 0);
+    /* PASID must not be changed while ATS is enabled (PCIe 5.0, 7.8.8.3) */
+    qecam_writew(qts, bdf, pasid + PCI_PASID_CTRL,
+                 PCI_PASID_CTRL_ENABLE | pasid_ctrl);
+    qecam_writel(qts, bdf, pri + PCI_PRI_ALLOC_REQ, pri_alloc);
+    qecam_writew(qts, bdf, pri + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
+    qecam_writew(qts, bdf, ats + PCI_ATS_CTRL, PCI_ATS_CTRL_ENABLE);
+}
+
+void qecam_enable_msi(QTestState *qts, uint16_t bdf, uint64_t addr,
+                      uint16_t data)
+{
+    uint8_t msi = qecam_cap(qts, bdf, PCI_CAP_ID_MSI);
+
+    qecam_writel(qts, bdf, msi + PCI_MSI_ADDRESS_LO, addr);
+    qecam_writel(qts, bdf, msi + PCI_MSI_ADDRESS_HI, addr >> 32);
+    qecam_writew(qts, bdf, msi + PCI_MSI_DATA_64, data);
+    qecam_writew(qts, bdf, msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+}
+
 void qecam_setup_bridge(QTestState *qts, uint16_t bdf, uint8_t secondary,
                         uint8_t subordinate)
 {
@@ -256,15 +285,22 @@ static char *migration_end(QTestState *qts)
     return end;
 }
 
-char *qatd_save_machine(QTestState *qts)
+char *qatd_temporary_file(void)
 {
     char *path = NULL;
-    int fd = g_file_open_tmp("qtest-migrate-XXXXXX", &path, NULL);
-    g_autofree char *uri = g_strdup_printf("file:%s", path);
-    g_autofree char *end = NULL;
+    int fd = g_file_open_tmp("qtest-XXXXXX", &path, NULL);
 
     g_assert_cmpint(fd, >=, 0);
     close(fd);
+    return path;
+}
+
+char *qatd_save_machine(QTestState *qts)
+{
+    char *path = qatd_temporary_file();
+    g_autofree char *uri = g_strdup_printf("file:%s", path);
+    g_autofree char *end = NULL;
+
     qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', "
                              "'arguments': { 'uri': %s } }", uri);
     end = migration_end(qts);

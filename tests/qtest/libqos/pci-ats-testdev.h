@@ -85,6 +85,28 @@ uint8_t qecam_cap(QTestState *qts, uint16_t bdf, uint8_t id);
 uint16_t qecam_ext_cap(QTestState *qts, uint16_t bdf, uint16_t id);
 
 /**
+ * qecam_enable_ats() - enable the PASID, PRI and ATS capabilities of a function
+ * @qts: the emulator
+ * @bdf: bus, device and function number
+ * @pasid_ctrl: further bits of the PASID Control register, PCI_PASID_CTRL_*
+ * @pri_alloc: Outstanding Page Request Allocation
+ *
+ * The test fails if one of them is missing.
+ */
+void qecam_enable_ats(QTestState *qts, uint16_t bdf, uint16_t pasid_ctrl,
+                      uint32_t pri_alloc);
+
+/**
+ * qecam_enable_msi() - enable the MSI of a function
+ * @qts: the emulator
+ * @bdf: bus, device and function number; the capability has 64-bit addresses
+ * @addr: guest physical address, or I/O virtual address, of the message
+ * @data: the message
+ */
+void qecam_enable_msi(QTestState *qts, uint16_t bdf, uint64_t addr,
+                      uint16_t data);
+
+/**
  * qecam_suspend() - suspend a q35 machine (ACPI S3), as a guest does
  * @qts: the emulator
  */
@@ -206,6 +228,13 @@ int64_t qatd_translate(QATD *d, uint32_t pasid, uint64_t addr, uint64_t length,
  */
 int64_t qatd_page_request(QATD *d, uint32_t pasid, uint64_t addr,
                           uint16_t prgi, uint64_t flags);
+
+/**
+ * qatd_temporary_file() - create an empty file
+ *
+ * Returns: its path; unlink the file, and free the path with g_free().
+ */
+char *qatd_temporary_file(void);
 
 /**
  * qatd_save_machine() - migrate a machine into a file and quit the emulator

@@ -226,19 +226,10 @@ void qstream_add_subsection(QStream *s, const char *device, const char *path,
 
 /* ---- Loading ---- */
 
-static char *temporary_file(void)
-{
-    char *path = NULL;
-    int fd = g_file_open_tmp("qtest-stream-XXXXXX", &path, NULL);
-
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    return path;
-}
-
 void qstream_expect(QStream *s, const char *args, const char *error)
 {
-    g_autofree char *path = temporary_file(), *log = temporary_file();
+    g_autofree char *path = qatd_temporary_file();
+    g_autofree char *log = qatd_temporary_file();
     g_autofree char *end = NULL, *text = NULL;
     QTestState *qts = qtest_initf("%s -incoming defer 2>%s", args, log);
 
