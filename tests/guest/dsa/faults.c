@@ -8,12 +8,11 @@
 
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "faults.h"
+#include "measure.h"
 #include "queue.h"
 
 #define PAGE    4096
@@ -25,27 +24,6 @@ struct cost {
     double touch;               /* page faults of the processor */
     unsigned submissions;
 };
-
-static double now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec + time.tv_nsec / 1e9;
-}
-
-/* Map small pages */
-static uint8_t *map(size_t size)
-{
-    uint8_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (memory == MAP_FAILED || madvise(memory, size, MADV_NOHUGEPAGE)) {
-        perror("memory");
-        exit(2);
-    }
-    return memory;
-}
 
 static void touch(const struct dsa_completion_record *record)
 {
@@ -115,7 +93,7 @@ static bool pass(struct queue *queue, uint8_t *src, uint8_t *dst, size_t size,
 bool faults(const char *path)
 {
     static const size_t sizes[] = { PAGE, 64 << 10, 1 << 20 };
-    uint8_t *src = map(TOTAL), *dst = map(TOTAL);
+    uint8_t *src = map_small_pages(TOTAL), *dst = map_small_pages(TOTAL);
     struct queue queue;
     bool right = true;
 

@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "measure.h"
 #include "queue.h"
 #include "show.h"
 
@@ -31,27 +31,6 @@ static void tell_host(void)
     if (!fgets(answer, sizeof(answer), stdin)) {
         exit(2);
     }
-}
-
-static double now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec + time.tv_nsec / 1e9;
-}
-
-/* Map small pages, for a large number of faults */
-static uint8_t *map(size_t size)
-{
-    uint8_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (memory == MAP_FAILED || madvise(memory, size, MADV_NOHUGEPAGE)) {
-        perror("memory");
-        exit(2);
-    }
-    return memory;
 }
 
 static void take_half_back(uint8_t *memory, size_t size)
@@ -102,8 +81,8 @@ static bool pass(struct queue *queue, uint64_t *src, struct target *dst,
 
 bool show(const char *path, size_t size)
 {
-    struct target dst = { map(size), map(size) };
-    uint64_t *src = (uint64_t *)map(size);
+    struct target dst = { map_small_pages(size), map_small_pages(size) };
+    uint64_t *src = (uint64_t *)map_small_pages(size);
     struct queue queue;
     bool right;
 
