@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from child_process import run_program
 from debian_archive import TRIXIE, ArchiveError, need_space
 from report import last_lines
 
@@ -27,12 +28,11 @@ def install_debian(archive, target, log, *options, suites=RELEASED):
         sources.write(archive.source_list(suites))
         sources.flush()
         with open(log, 'w', encoding='utf-8') as output:
-            result = subprocess.run(
+            status = run_program(
                 ['mmdebstrap', f'--mode={mode}', *options, 'trixie', target,
-                 sources.name], check=False, stdout=output,
-                stderr=subprocess.STDOUT,
+                 sources.name], stdout=output, stderr=subprocess.STDOUT,
                 env={**os.environ, 'TMPDIR': str(WORK)})
-    if result.returncode:
+    if status:
         text = Path(log).read_text(encoding='utf-8', errors='replace')
         raise ArchiveError(
             'mmdebstrap could not install a Debian 13; its whole output is '

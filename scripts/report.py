@@ -7,6 +7,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -72,6 +73,19 @@ class Progress:
 def last_lines(text, count=4):
     """The last lines of the output of a program, indented."""
     return '\n'.join(f'    {line}' for line in text.splitlines()[-count:])
+
+
+def failed_log(what, log):
+    """The failure of a program whose output is in a log."""
+    text = Path(log).read_text(encoding='utf-8', errors='replace')
+    return Failure(f'{what} failed; the whole log is {log}\n'
+                   + last_lines(text, 15))
+
+
+def ninja_step(line):
+    """How far ninja is, if a line of its output says that."""
+    step = re.match(r'\[(\d+)/(\d+)\] ', line)
+    return f'step {int(step[1]):,} of {int(step[2]):,}' if step else ''
 
 
 def failed_program(err):
