@@ -343,9 +343,9 @@ class SvmGuestTest(QemuSystemTest):
         for name, path in (('kernel', guest.image.kernel),
                            ('initrd', guest.image.initramfs),
                            ('kexec', Path(self.compile_program('kexec.c')))):
-            guest.vm.add_args('-drive', f'if=none,id={name},format=raw,'
-                              f'readonly=on,file={path}',
-                              '-device', f'virtio-blk-pci,drive={name}')
+            guest.add_arguments('-drive', f'if=none,id={name},format=raw,'
+                                f'readonly=on,file={path}',
+                                '-device', f'virtio-blk-pci,drive={name}')
             questions[f'size-of-{name}'] = partial(str, path.stat().st_size)
         return questions
 
