@@ -42,7 +42,7 @@
 typedef enum Progress {
     EACH_BYTE,
     NOTHING,
-    DIF_SOURCE,                 /* blocks of 520 bytes, source and destination */
+    DIF_SOURCE,                 /* blocks of 520 bytes, both operands */
     DIF_INSERTED,               /* the destination of DIF Insert */
     DIF_STRIPPED,               /* the destination of DIF Strip */
     DELTA_CREATED,              /* a record in which each unit differs */
