@@ -48,7 +48,7 @@ typedef enum Progress {
     DELTA_CREATED,              /* a record in which each unit differs */
     DELTA_READ,
     DELTA_APPLIED,              /* every other unit of the destination */
-    BACKWARD,                   /* the destination is a page behind the source */
+    BACKWARD,                   /* the destination is a page after the source */
 } Progress;
 
 /* In the order src, dst, third address */
@@ -451,7 +451,7 @@ int main(int argc, char **argv)
         return 0;
     }
     for (int i = 0; i < ARRAY_SIZE(operations); i++) {
-        g_autofree char *name = g_strdup_printf("/dsa/missing-page/%d-%#x", i,
+        g_autofree char *name = g_strdup_printf("/dsa/missing-page/%d-0x%x", i,
                                                 operations[i].op);
 
         qtest_add_data_func(name, &operations[i], test_missing_page);
