@@ -68,8 +68,11 @@ def machine_arguments(accel='tcg', memory='512M', cpus=2, iommu='intel',
 def boot_arguments(guest, append=''):
     """Kernel, initramfs and kernel command line of a guest_image.Guest."""
     # A busy host delivers the first timer interrupts late; Linux would give up.
-    command_line = ('console=ttyS0 panic=-1 no_timer_check intel_iommu=on '
-                    + append).strip()
+    # The watchdog of the TSC in Linux 7.3 waits for another processor, with
+    # interrupts disabled and for a limited time.  At boot, jiffies measure the
+    # time: it stands still, and the guest hangs unless the other one responds.
+    command_line = ('console=ttyS0 panic=-1 no_timer_check tsc=nowatchdog '
+                    'intel_iommu=on ' + append).strip()
     return ['-kernel', str(guest.kernel), '-initrd', str(guest.initramfs),
             '-append', command_line]
 
