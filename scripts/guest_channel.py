@@ -9,6 +9,7 @@ tests/guest/init describes the protocol: lines of text, "svm: ask WORD" for a
 question to the host, "svm: done N" at the end.
 """
 
+import math
 import re
 import select
 import socket
@@ -17,6 +18,10 @@ import time
 
 class GuestError(Exception):
     """A failure in the guest, described in a sentence."""
+
+
+class GuestSilent(GuestError):
+    """The guest runs and sends no output."""
 
 
 class GuestChannel:
@@ -52,12 +57,17 @@ class GuestChannel:
     def answer(self, text):
         self._socket.sendall(text.encode() + b'\n')
 
-    def read_line(self, deadline):
-        """The next line without its end; GuestError when none comes."""
+    def read_line(self, deadline, silence=math.inf):
+        """The next line without its end; GuestError when none comes before
+        the deadline, or for `silence` seconds."""
+        silent = time.monotonic() + silence
         while b'\n' not in self._buffer:
-            left = deadline - time.monotonic()
+            left = min(deadline, silent) - time.monotonic()
             if left <= 0:
-                raise GuestError('the guest sends no further output: timeout')
+                raise GuestSilent(
+                    'the guest sends no further output: '
+                    + (f'none for {silence} s' if silent < deadline
+                       else 'timeout'))
             ready, _, _ = select.select([self._socket], [], [], left)
             data = self._socket.recv(65536) if ready else b''
             if ready and not data:
@@ -68,9 +78,11 @@ class GuestChannel:
         self.lines.append(text)
         return text
 
-    def run(self, timeout, questions=None, on_line=None):
+    def run(self, timeout, questions=None, on_line=None, silence=math.inf):
         """Follow the script to its end and return its exit status.
 
+        It has to end within `timeout` seconds, and print at least one line in
+        each `silence` seconds.
         questions maps the WORD of an "svm: ask WORD" to a function that
         returns the answer; on_line is called with every other line.
         """
@@ -78,7 +90,7 @@ class GuestChannel:
         if not self._socket:
             self.connect(deadline)
         while True:
-            line = self.read_line(deadline)
+            line = self.read_line(deadline, silence)
             ask = re.fullmatch(r'svm: ask (\S+)', line)
             done = re.fullmatch(r'svm: done (\d+)', line)
             if done:

@@ -16,6 +16,7 @@ A test fails at the end of the script if the kernel log of the guest contains
 an IOMMU fault or a warning, unless the test declares that it provokes them.
 """
 
+import asyncio
 import hashlib
 import os
 import re
@@ -28,6 +29,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from qemu.qmp import QMPError
 from qemu_test import QemuSystemTest
 
 REPO = Path(__file__).resolve().parent.parent.parent
@@ -35,7 +37,8 @@ sys.path.insert(0, str(REPO / 'scripts'))
 
 # pylint: disable=wrong-import-position
 from debian_archive import ArchiveError  # noqa: E402
-from guest_channel import GuestChannel, GuestError  # noqa: E402
+from guest_channel import (GuestChannel, GuestError,  # noqa: E402
+                           GuestSilent)
 from guest_image import guest_image  # noqa: E402
 from guest_machine import (boot_arguments, firmware_arguments,  # noqa: E402
                            machine_arguments, script_arguments)
@@ -201,7 +204,10 @@ class SvmGuestTest(QemuSystemTest):
     "alone", "slow" and "alone-slow".  It sets SVM_TEST_GROUP to a group, and
     SVM_TEST_GROUPS to all that it runs."""
 
+    # Limits in seconds for a script, and for the time without output: a guest
+    # prints something more often even on a busy machine, unless it is stuck.
     timeout = 240
+    silence = 240
     # Test -> "alone" and "slow" (see the decorators)
     marks = {}
 
@@ -248,7 +254,8 @@ class SvmGuestTest(QemuSystemTest):
         guest.add_arguments(
             *firmware_arguments(),
             *machine_arguments(accel, memory, cpus, iommu, cpu),
-            *boot_arguments(image, f'loglevel=5 {append}'),
+            *boot_arguments(image,
+                            f'loglevel=5 sysrq_always_enabled {append}'),
             *guest.serial_arguments(), *devices)
         if launch:
             guest.vm.launch()
@@ -279,7 +286,10 @@ class SvmGuestTest(QemuSystemTest):
         Return the lines that the script has printed.
         """
         try:
-            status = guest.channel.run(self.timeout, questions, on_line)
+            status = guest.channel.run(self.timeout, questions, on_line,
+                                       self.silence)
+        except GuestSilent as error:
+            self.fail(f'{error}\n{guest.tail()}\n{guest.state()}')
         except GuestError as error:
             self.fail(f'{error}\n{guest.tail()}')
         self.assertEqual(status, 0, f'the script failed\n{guest.tail()}')
@@ -461,3 +471,33 @@ class _Guest:
         return (f'last lines of the script:\n{last(self.channel.lines)}\n'
                 f'last lines of the kernel ({self._console}):\n'
                 f'{last(self.kernel_log().splitlines())}')
+
+    def state(self):
+        """Return what a guest that is stuck does, to explain why."""
+        known = len(self.kernel_log())
+        try:
+            # SysRq: log everything; the tasks that are blocked; the stacks of
+            # all processors
+            for key in '8wl':
+                self._monitor(f'sendkey alt-sysrq-{key}')
+                time.sleep(2)
+            parts = [self._monitor('info status'),
+                     self._monitor('info pci-ats'),
+                     *re.findall(r'^(?:CPU#|RIP=).*',
+                                 self._monitor('info registers -a'), re.M)]
+        except (QMPError, asyncio.TimeoutError) as error:
+            parts = [f'the monitor does not answer: {error!r}',
+                     self._host_stacks()]
+        return '\n'.join([self.kernel_log()[known:], *parts])
+
+    def _monitor(self, command):
+        return self.vm.cmd('human-monitor-command', command_line=command)
+
+    def _host_stacks(self):
+        """The stacks of the emulator's threads, if there is a debugger."""
+        if not shutil.which('gdb'):
+            return 'gdb is missing'
+        return subprocess.run(
+            ['gdb', '--batch', f'--pid={self.vm.get_pid()}', '-ex',
+             'thread apply all backtrace'], capture_output=True, text=True,
+            check=False).stdout

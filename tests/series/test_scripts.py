@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ sys.path.insert(0, str(REPO / 'scripts'))
 import debian_archive  # noqa: E402
 import precompiled  # noqa: E402
 import svm_timeline  # noqa: E402
+from guest_channel import GuestChannel, GuestSilent  # noqa: E402
 
 SECONDS = 60
 # Not a script for users: it passes all arguments to the compiler
@@ -412,6 +414,36 @@ class PrecompiledTest(ScriptTest):
                 # gcc marks a precompiled header that it uses like this
                 self.assertRegex(found[2], r'(?m)^! .*/qemu/first\.h\.gch/')
         self.assertEqual(list(self.folder.rglob('*.gch')), [])
+
+
+class GuestChannelTest(ScriptTest):
+
+    def follow(self, said, timeout, silence):
+        """Follow a guest that has said something, and says nothing more."""
+        path = self.folder / 'guest'
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            channel = GuestChannel(str(path))
+            self.addCleanup(channel.close)
+            channel.connect(time.monotonic() + SECONDS)
+            guest, _ = listener.accept()
+        with guest:
+            guest.sendall(said)
+            return channel.run(timeout, silence=silence)
+
+    def test_end(self):
+        self.assertEqual(self.follow(b'works\nsvm: done 3\n', SECONDS,
+                                     SECONDS), 3)
+
+    def test_silent(self):
+        """A guest that is stuck is reported before the time is up."""
+        with self.assertRaisesRegex(GuestSilent, 'none for 0.1 s'):
+            self.follow(b'works\nunfinished', SECONDS, 0.1)
+
+    def test_timeout(self):
+        with self.assertRaisesRegex(GuestSilent, 'timeout'):
+            self.follow(b'works\n', 0.1, SECONDS)
 
 
 class PictureTest(ScriptTest):
