@@ -47,7 +47,7 @@ from guest_machine import (boot_arguments, firmware_arguments,  # noqa: E402
 KERNEL_TROUBLE = re.compile(
     r'DMAR:.*(fault|error|time-?out)|'
     r'dmar\d+: .*(page request|not canonical)|PRQ overflow|'
-    r'AMD-Vi:.*(Event logged|timeout)|'
+    r'AMD-Vi:.*(Event logged|time-?out|timed out)|'
     r'virtio_iommu.*(fault|error)|'
     r'WARNING:|BUG:|Oops|Kernel panic|Call Trace|'
     r'NETDEV WATCHDOG|blocked for more than', re.I)
