@@ -475,6 +475,8 @@ class _Guest:
     def state(self):
         """Return what a guest that is stuck does, to explain why."""
         known = len(self.kernel_log())
+        # pylint: disable=protected-access
+        self.vm._qmp.settimeout(30)
         try:
             # SysRq: log everything; the tasks that are blocked; the stacks of
             # all processors
