@@ -52,7 +52,6 @@ typedef struct ATDRequest {
     uint64_t max_results;
     uint64_t repeat;
     uint64_t step;
-    uint32_t resets;            /* PCIATSTestDev.resets at the start */
 } ATDRequest;
 
 /* Records the invalidations or responses of a PASID */
@@ -120,7 +119,12 @@ struct PCIATSTestDev {
     ATDListener listeners[ATD_LISTENERS];
     PCIATSDMA *dma;
     Drain *accesses;            /* of the thread that do not use @dma */
-    uint32_t resets;            /* written with the BQL held */
+    /*
+     * A reset has ended the command.  The thread may start a transfer for it
+     * afterwards, when the guest has enabled the function again: the transfer
+     * checks this, too.  Written with the BQL held.
+     */
+    bool cancelled;
 
     QemuThread thread;
     QemuCond cond;
@@ -388,7 +392,7 @@ static int64_t atd_dma_in_thread(PCIATSTestDev *d, const ATDRequest *req,
     unsigned untranslated = pci_untranslated_begin(pci);
     int64_t ret;
 
-    if (qatomic_read(&d->resets) != req->resets) {
+    if (qatomic_read(&d->cancelled)) {
         ret = -ECANCELED;
     } else if (!pci_iommu_is_thread_safe(pci)) {
         ret = -ENODEV;
@@ -432,6 +436,7 @@ static PCIATSDMATransfer atd_svm_transfer(PCIATSTestDev *d,
         },
         .len = req->length,
         .buf = d->data,
+        .cancel = &d->cancelled,
     };
 }
 
@@ -512,8 +517,7 @@ static int64_t atd_run_repeatedly(PCIATSTestDev *d, ATDRequest req)
     for (;;) {
         ret = atd_run(d, &req);
         if (atd_has_failed(&req, ret) || req.repeat <= 1 ||
-            qatomic_read(&d->stopping) ||
-            qatomic_read(&d->resets) != req.resets) {
+            qatomic_read(&d->stopping) || qatomic_read(&d->cancelled)) {
             break;
         }
         req.repeat--;
@@ -572,7 +576,6 @@ static void atd_start(PCIATSTestDev *d)
     ATDRequest once;
     const ATDRequest *req = &d->req;
 
-    d->req.resets = d->resets;
     WITH_QEMU_LOCK_GUARD(&d->lock) {
         if (d->busy) {
             qemu_log_mask(LOG_GUEST_ERROR, "%s: command while busy\n",
@@ -580,6 +583,7 @@ static void atd_start(PCIATSTestDev *d)
             return;
         }
         d->busy = true;
+        qatomic_set(&d->cancelled, false);
         if (req->flags & ATD_FLAG_THREAD) {
             d->thread_req = *req;
             d->thread_has_req = true;
@@ -903,7 +907,7 @@ static void atd_reset(DeviceState *qdev)
     PCIATSTestDev *d = PCI_ATS_TESTDEV(qdev);
 
     /* The control registers are reset afterwards */
-    qatomic_inc(&d->resets);
+    qatomic_set(&d->cancelled, true);
     pci_ats_dma_cancel(d->dma);
     atd_wait_for_accesses(d);
 

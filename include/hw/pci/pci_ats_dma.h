@@ -337,6 +337,10 @@ void pci_ats_dma_recheck(PCIATSDMA *dma);
  * when the guest has responded to their page requests, or has disabled page
  * requests.
  *
+ * The call does not cancel a transfer that a thread starts later, even if the
+ * thread executes a command that the device received earlier.  A device model
+ * with such threads sets PCIATSDMATransfer.cancel as well.
+ *
  * Called with the BQL held.
  *
  * @dma: from pci_ats_dma_new()
