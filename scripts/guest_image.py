@@ -6,8 +6,8 @@
 """Build the guest that the tests, the demo and the launcher boot.
 
 Everything comes from Debian packages: the kernel and its modules unmodified,
-busybox as the only program.  On request more is added: the programs that Debian
-has for the DSA (guest_userland.py), and, compiled with that Debian's compiler
+busybox as the only program.  On request more is added: programs of Debian that
+use the DSA (guest_userland.py), and, compiled with that Debian's compiler
 (guest_toolchain.py), the svm device's driver and program, a program that uses a
 DSA, and Linux's dmatest and tests of VFIO, which Debian leaves out.  A guest
 lies in its own directory of the cache, named after the kernel and a hash of
@@ -117,7 +117,7 @@ def _remember(path, find, look_again):
     return result
 
 
-def _resolve(archive, choice, dsa, compiled, look_again):
+def _resolve(archive, choice, userland, compiled, look_again):
     """Which packages make this guest."""
     def find():
         archive.update()
@@ -141,10 +141,11 @@ def _resolve(archive, choice, dsa, compiled, look_again):
         result['source'] = _remember(
             remembered / f'{release}-source.json',
             lambda: source_package(archive, release, version), look_again)
-    if dsa:
+    if userland:
         result['userland'] = _remember(
-            remembered / 'dsa-userland.json',
-            lambda: userland_packages(archive), look_again)
+            remembered / f'{"-".join(userland)}-userland.json',
+            lambda: userland_packages(archive, 'dsa' in userland,
+                                      'dpdk' in userland), look_again)
     return result
 
 
@@ -306,23 +307,24 @@ def _build(archive, resolved, work):
 
 
 def guest_image(choice='trixie', output=None, look_again=False, svm=False,
-                dsa=False, compiled=()):
+                dsa=False, dpdk=False, compiled=()):
     """Build a guest unless it is there; returns a Guest.
 
     choice is 'trixie', 'backports' or the version of a linux-image-amd64
     package; svm adds the svm device's driver and program, dsa adds accel-config
-    and its tests; compiled names more of COMPILED; look_again asks the mirror
-    for newer packages.  Progress goes to standard error, which leaves standard
+    and its tests, dpdk adds DPDK's tests of DMA devices; compiled names more of
+    COMPILED; look_again asks the mirror for newer packages.  Progress goes to standard error, which leaves standard
     output to results (TAP, paths).
     """
     compiled = (['svm'] if svm else []) + list(compiled)
+    userland = (['dsa'] if dsa else []) + (['dpdk'] if dpdk else [])
     with contextlib.redirect_stdout(sys.stderr):
-        return _guest_image(choice, output, look_again, dsa, compiled)
+        return _guest_image(choice, output, look_again, userland, compiled)
 
 
-def _guest_image(choice, output, look_again, dsa, compiled):
+def _guest_image(choice, output, look_again, userland, compiled):
     archive = Archive()
-    resolved = _resolve(archive, choice, dsa, compiled, look_again)
+    resolved = _resolve(archive, choice, userland, compiled, look_again)
     release = resolved['release']
     final = Path(output) if output else (
         archive.cache / 'guest' / f'{release}-{_input_hash(resolved)}')

@@ -11,20 +11,52 @@ does with path-exclude.  busybox is added afterwards and provides the other
 programs, from sh to modprobe.
 """
 
+import re
 import shutil
 
-from debian_archive import extract
+from debian_archive import ArchiveError, extract
 
 # Programs that configure and test the Data Streaming Accelerator.
 DSA = ('accel-config', 'accel-config-test', 'bash', 'coreutils', 'grep', 'sed')
+# DPDK's tests of DMA devices, and the drivers that they load.
+DPDK = 'dpdk-dev'
+DPDK_PROGRAMS = ('dpdk-test', 'dpdk-test-dma-perf')
+DPDK_DRIVERS = ('dma-idxd', 'dma-skeleton', 'mempool-ring')
+# What only other programs of the package use: headers, Python, RDMA, drivers of
+# hardware
+DPDK_OTHERS = re.compile(r'libdpdk-dev|python3|ibverbs-providers|libibverbs1|'
+                         r'librte-(baseband|bus-dpaa|common|mempool-dpaa)-?.*|'
+                         r'librte-net-(bnxt|dpaa|i40e|iavf|ice|ixgbe|mlx5).*')
 LEFT_OUT = ('usr/share/doc', 'usr/share/info', 'usr/share/locale',
             'usr/share/man')
 
 
-def userland_packages(archive, wanted=DSA):
-    """The packages with their dependencies: [[name, version]]."""
+def _dpdk_packages(archive):
+    """The version of the package with DPDK's programs, and packages of the
+    libraries that these load."""
+    fields = archive.newest(DPDK, r'.*')
+    names = re.findall(r'(?:^|, )([^\s,]+)', fields['Depends'] if fields else '')
+    abi = [name.removeprefix('librte-dmadev') for name in names
+           if name.startswith('librte-dmadev')]
+    if not abi:
+        raise ArchiveError(f'the package lists have no {DPDK} with DMA '
+                           "devices: check the Debian mirror in apt's "
+                           'configuration')
+    return fields['Version'], [
+        *(name for name in names if not DPDK_OTHERS.fullmatch(name)),
+        *(f'librte-{name}{abi[0]}' for name in DPDK_DRIVERS)]
+
+
+def userland_packages(archive, dsa, dpdk):
+    """The packages for what is asked for, with their dependencies:
+    [[name, version]]."""
     archive.update()
-    return archive.closure(('base-files', *wanted))
+    wanted, alone = ['base-files', *(DSA if dsa else ())], []
+    if dpdk:
+        version, libraries = _dpdk_packages(archive)
+        wanted += libraries
+        alone.append([DPDK, version])
+    return archive.closure(wanted) + alone
 
 
 def unpack_userland(archive, packages, tree):
@@ -36,3 +68,6 @@ def unpack_userland(archive, packages, tree):
         extract(debs[name], tree)
     for folder in LEFT_OUT:
         shutil.rmtree(tree / folder, ignore_errors=True)
+    for path in (tree / 'usr/bin').glob('dpdk-*'):
+        if path.name not in DPDK_PROGRAMS:
+            path.unlink()

@@ -240,12 +240,14 @@ class SvmGuestTest(QemuSystemTest):
 
     def start_guest(self, kernel, script, devices, append='', name='default',
                     accel='tcg', memory='512M', iommu='intel', cpus=2,
-                    cpu='max', svm=False, dsa=False, compiled=(), launch=True):
+                    cpu='max', svm=False, dsa=False, dpdk=False, compiled=(),
+                    launch=True):
         """Start a guest, and return it.  Skip the test if a package of the
         guest cannot be fetched, or if programs cannot be built for it (svm,
-        dsa, compiled: see guest_image)."""
+        dsa, dpdk, compiled: see guest_image)."""
         try:
-            image = guest_image(kernel, svm=svm, dsa=dsa, compiled=compiled)
+            image = guest_image(kernel, svm=svm, dsa=dsa, dpdk=dpdk,
+                                compiled=compiled)
         except ArchiveError as error:
             self.skipTest(str(error))
         guest = _Guest(self, name, self.get_vm(name=name), image)
