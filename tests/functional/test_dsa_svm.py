@@ -214,6 +214,12 @@ class DsaSvm(SvmGuestTest):
         it changes the ATS, PASID and Page Request capabilities, and the device
         halts (DSA 9.1.3), as GENSTS says until a reset of the function.  Linux
         7.3 does not load its driver for a halted device.
+
+        If the crash kernel does not use the IOMMU, the device does not halt.
+        However, no kernel responds to the page requests of the previous one.
+        The command Reset Device waits for the responses, and Linux 7.3 waits
+        for the command, both without end.  A reset of the function ends this,
+        too.
         """
         guest = self.start_dsa(f'''
             {BUSY}
