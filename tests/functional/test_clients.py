@@ -5,7 +5,10 @@
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """The tests of Linux's VFIO drive the device from a program, with a driver of
-their own.  They come from the source of the guest's kernel."""
+their own.  They come from the source of the guest's kernel.
+
+DPDK's tests of DMA devices are programs of Debian.  They use the device through
+a queue of Linux's idxd, or drive it themselves."""
 
 import re
 
@@ -20,8 +23,11 @@ VARIANTS_OF_MAPPINGS = ' '.join(
     f'-v {mode}{pages}' for mode in MODES
     for pages in ('', '_anonymous', '_anonymous_hugetlb_2mb',
                   '_anonymous_hugetlb_1gb'))
-# Cases of vfio_pci_driver_test.  The others take minutes.
-CASES = ('init_remove', 'memcpy_success', 'send_msi')
+# Cases of vfio_pci_driver_test; the last one copies 250 GiB.
+CASES = ('init_remove', 'memcpy_success', 'send_msi', 'memcpy_storm')
+# Each case clears 1 GiB of pages.  Without these features Linux does that in
+# steps of eight bytes instead of one, which matters with TCG.
+LONG_STORES = 'max,erms=off,fsrm=off'
 TOTALS = re.compile(r'# Totals: pass:(\d+) fail:(\d+) xfail:(\d+) '
                     r'xpass:(\d+) skip:(\d+) error:(\d+)')
 # The DSA is on the driver's list of devices with errata.
@@ -32,21 +38,50 @@ SETUP = f'''
     echo {DEVICE} > /sys/bus/pci/drivers/vfio-pci/bind || exit 1
     '''
 
+# A queue of Linux's idxd for DPDK, which uses those with this prefix
+QUEUE = '''
+    wait_until 20 test -e /sys/bus/dsa/devices/dsa0 || exit 1
+    dsa_queue 0.0 dedicated user name=dpdk_test size=64 || exit 1
+    dsa_enable 0 0.0 || exit 1
+    '''
+EAL = '--in-memory --no-telemetry --lcores=0,1'
+# The program compares data after the copies of each size.
+SIZES = (2048, 8192, 32768)
+DMA_PERF = f'''
+    cat > /tmp/copies.ini << end
+[case1]
+type=DMA_MEM_COPY
+mem_size=8
+buf_size={SIZES[0]},{SIZES[-1]},4,MUL
+dma_ring_size=512
+kick_batch=32
+src_numa_node=0
+dst_numa_node=0
+cache_flush=0
+test_seconds=1
+lcore_dma0=lcore=1,dev=%s,dir=mem2mem
+eal_args={EAL}
+end
+    dpdk-test-dma-perf --config /tmp/copies.ini --result /tmp/copies.csv
+    cat /tmp/copies.csv
+    '''
+
 
 @slow('test_vfio_driver')
 class Clients(SvmGuestTest):
-    """The device is behind -device intel-iommu,svm=on."""
+    """The device is behind -device intel-iommu, with svm=on unless a test is
+    about a machine without it."""
 
     timeout = 1500
 
-    def run_vfio(self, script, provoked=None):
+    def run_vfio(self, script, svm=True, **options):
         """Run tests that use the device; return how many passed, failed and
         were skipped in each run."""
         guest = self.start_guest(
             'backports', SETUP + script,
-            iommu_arguments(svm=True) + dsa_arguments(), memory='3G',
-            compiled=('vfio',))
-        lines = self.run_script(guest, provoked=provoked)
+            iommu_arguments(svm=svm, device_iotlb=False) + dsa_arguments(),
+            memory='3G', compiled=('vfio',), **options)
+        lines = self.run_script(guest)
         totals = [tuple(int(found[i]) for i in (1, 2, 5)) for line in lines
                   if (found := TOTALS.match(line))]
         self.assertTrue(totals, guest.tail())
@@ -59,7 +94,7 @@ class Clients(SvmGuestTest):
         self.assertGreater(passed, 0)
         self.assertEqual(failed, 0)
 
-    def test_vfio_mappings(self):
+    def check_vfio_mappings(self, **options):
         """Maps of pages of each size, of BARs, and at the limit of addresses.
         Those with huge pages of 1 GiB are skipped."""
         modes = len(MODES)
@@ -68,9 +103,15 @@ class Clients(SvmGuestTest):
             vfio_dma_mapping_test {VARIANTS_OF_MAPPINGS} {DEVICE}
             vfio_dma_mapping_mmio_test {VARIANTS} {DEVICE}
             true
-            ''')
+            ''', **options)
         self.assertEqual(mappings, (5 * modes, 0, modes))
         self.assertEqual(bars, (3 * modes, 0, 0))
+
+    def test_vfio_mappings(self):
+        self.check_vfio_mappings()
+
+    def test_vfio_mappings_without_svm(self):
+        self.check_vfio_mappings(svm=False)
 
     def test_vfio_driver(self):
         """Copies and interrupts, each case in a process of its own"""
@@ -80,8 +121,42 @@ class Clients(SvmGuestTest):
                     -r vfio_pci_driver_test.{MODES[1]}.$case {DEVICE}
             done
             true
-            ''')
+            ''', cpu=LONG_STORES)
         self.assertEqual(totals, [(1, 0, 0)] * len(CASES))
+
+    def run_dpdk(self, setup, *devices, options=''):
+        """Run DPDK's tests of DMA devices, which it finds by itself, and copy
+        with the first one."""
+        guest = self.start_guest('backports', f'''
+            {setup}
+            # DPDK loads no drivers if others may write to one of their folders
+            chmod 755 /
+            echo 128 > /proc/sys/vm/nr_hugepages
+            export DPDK_TEST=dmadev_autotest
+            dpdk-test {EAL} {options} < /dev/null || exit 1
+            {DMA_PERF % devices[0]}
+            ''', iommu_arguments(svm=True) + dsa_arguments(), memory='1G',
+                                 dpdk=True)
+        lines = self.run_script(guest)
+        tested = {line.split()[-1] for line in lines
+                  if line.startswith('### Test dmadev instance')}
+        # The last one is a model in software, which shows how devices behave.
+        self.assertEqual(tested, {f'[{name}]' for name in
+                                  (*devices, 'dma_skeleton')}, guest.tail())
+        self.assertIn('Test OK', lines)
+        copied = [line for line in lines
+                  if re.match(r'Scenario \d+ Summary', line)]
+        self.assertEqual(len(copied), len(SIZES), guest.tail())
+        wrong = [line for line in lines if 'validation fails' in line]
+        self.assertEqual(wrong, [])
+
+    def test_dpdk_queue(self):
+        self.run_dpdk(QUEUE, 'wq0.0')
+
+    def test_dpdk_vfio(self):
+        """DPDK makes a DMA device of each queue; two suffice."""
+        self.run_dpdk(SETUP, f'{DEVICE}-q0', f'{DEVICE}-q1',
+                      options=f'-a {DEVICE},max_queues=2')
 
 
 if __name__ == '__main__':
