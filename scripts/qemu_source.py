@@ -5,6 +5,8 @@
 # Copyright (c) 2026 QEMU SVM contributors
 """Find, check and unpack QEMU 10.0.x: Debian's source package or another."""
 
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +15,8 @@ from pathlib import Path
 from debian_archive import Archive, ArchiveError
 
 VERSION = r'10\.0\.\d+'
+# The source of firmware, which Debian packages: two thirds of all files
+NOT_NEEDED = 'roms'
 
 
 def debian_dsc():
@@ -37,33 +41,71 @@ def source_id(source):
     return f'{source.name} {stat.st_size} {stat.st_mtime_ns}'
 
 
+def _extract(tarball, dest, *options):
+    return subprocess.run(
+        ['tar', '-xf', tarball, '-C', dest, '--no-same-owner', *options],
+        capture_output=True, text=True, check=False)
+
+
+def _extract_source(tarball, dest):
+    """Unpack the folder at the top of a tarball, which becomes dest."""
+    dest.mkdir()
+    return _extract(tarball, dest, '--strip-components=1', '--anchored',
+                    '--no-wildcards-match-slash', f'--exclude=*/{NOT_NEEDED}')
+
+
+def _parts(dsc):
+    """The tarballs of a source package, "orig" and "debian"."""
+    text = dsc.read_text(encoding='utf-8')
+    listed = text.partition('\nChecksums-Sha256:\n')[2]
+    parts = {}
+    for digest, name in re.findall(r'^ ([0-9a-f]{64}) \d+ (\S+)$', listed,
+                                   re.M):
+        kind = re.search(r'\.(orig|debian)\.tar\.\w+$', name)
+        path = dsc.with_name(name)
+        with open(path, 'rb') as file:
+            if hashlib.file_digest(file, 'sha256').hexdigest() != digest:
+                raise ArchiveError(f'{path} is not complete; delete its '
+                                   'folder and run this again')
+        parts[kind[1] if kind else name] = path
+    if parts.keys() != {'orig', 'debian'}:
+        raise ArchiveError(f'{dsc} is no source package of QEMU in the format '
+                           '3.0 (quilt)')
+    return parts
+
+
+def _apply_debian_patches(tree):
+    """Apply Debian's patches, but to NOT_NEEDED."""
+    tree = tree.absolute()
+    series = (tree / 'debian/patches/series').read_text(encoding='utf-8')
+    patches = re.findall(r'^([^#\s]+)', series, re.M)
+    return subprocess.run(
+        ['git', 'apply', '--whitespace=nowarn', f'--exclude={NOT_NEEDED}/*',
+         *(f'debian/patches/{name}' for name in patches)],
+        # Not those of a repository around the tree
+        env={**os.environ, 'GIT_CEILING_DIRECTORIES': str(tree.parent)},
+        cwd=tree, capture_output=True, text=True, check=False)
+
+
 def unpack_dsc(dsc, dest):
-    result = subprocess.run(['dpkg-source', '--no-copy', '-x', dsc, dest],
-                            capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise ArchiveError(f'{dsc} does not unpack; delete its folder and run '
-                           'this again:\n' + result.stderr.strip())
+    """Unpack a source package as dpkg-source does."""
+    parts = _parts(dsc)
+    for step, *args in ((_extract_source, parts['orig'], dest),
+                        (_extract, parts['debian'], dest),
+                        (_apply_debian_patches, dest)):
+        result = step(*args)
+        if result.returncode:
+            raise ArchiveError(f'{dsc} does not unpack; delete its folder and '
+                               'run this again:\n' + result.stderr.strip())
 
 
 def unpack_tarball(tarball, dest):
     """Unpack a release tarball: one folder at the top, which becomes dest."""
-    partial = dest.with_name(dest.name + '.tar')
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    result = subprocess.run(['tar', '-xf', tarball, '-C', partial],
-                            capture_output=True, text=True, check=False)
+    result = _extract_source(tarball, dest)
     if result.returncode:
-        shutil.rmtree(partial)
         raise ArchiveError(f'{tarball} does not unpack: it is truncated or no '
                            'tarball; fetch it again.\n'
                            + result.stderr.strip())
-    tops = list(partial.iterdir())
-    if len(tops) != 1 or not tops[0].is_dir():
-        shutil.rmtree(partial)
-        raise ArchiveError(f'{tarball} is no QEMU source: it must hold one '
-                           'folder, qemu-10.0.x')
-    tops[0].rename(dest)
-    partial.rmdir()
 
 
 def check_version(tree):
@@ -77,7 +119,7 @@ def check_version(tree):
         raise ArchiveError(f'this is QEMU {version}, but the hooks are made '
                            'for 10.0.*: give a source of that version with '
                            '--qemu-source=DIR|TARBALL')
-    stripped = not (tree / 'roms/seabios/Makefile').exists()
+    stripped = not (tree / 'pc-bios/bios.bin').exists()
     if stripped and not (tree / 'debian/patches/series').exists():
         raise ArchiveError('this is the +ds tarball without the patches of '
                            'Debian, which does not configure: give the .dsc '
@@ -97,6 +139,17 @@ def find(argument):
     return source
 
 
+def _not_copied(source):
+    """For shutil.copytree()."""
+    def ignore(folder, names):
+        ignored = {'.git', '.pc'}
+        if Path(folder) == source:
+            ignored.add(NOT_NEEDED)
+        return ignored.intersection(names)
+
+    return ignore
+
+
 def unpack(source, dest):
     """Unpack a source into dest, which appears only when it is complete."""
     partial = dest.with_name(dest.name + '.partial')
@@ -109,7 +162,7 @@ def unpack(source, dest):
     try:
         if source.is_dir():
             shutil.copytree(source, partial, symlinks=True,
-                            ignore=shutil.ignore_patterns('.git', '.pc'))
+                            ignore=_not_copied(source))
         elif source.suffix == '.dsc':
             unpack_dsc(source, partial)
         else:
