@@ -13,11 +13,13 @@ when there is no network.
 
 import contextlib
 import fcntl
+import math
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from child_process import child
@@ -28,6 +30,10 @@ KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
 BOOKWORM = ('bookworm', 'bookworm-updates', 'bookworm-security',
             'bookworm-backports')
 TRIXIE = ('trixie', 'trixie-updates', 'trixie-security', 'trixie-backports')
+
+
+# Seconds for which package lists are used without asking for newer ones
+RECENT = 600
 
 
 class ArchiveError(Failure):
@@ -116,6 +122,16 @@ def _size_of(folder):
     return size
 
 
+def _age(path):
+    """The seconds since a file was written, without end if it never was."""
+    try:
+        age = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+    # The clock has been set back
+    return age if age >= 0 else math.inf
+
+
 def _mb(size):
     return f'{size / 1e6:,.0f}'
 
@@ -151,17 +167,24 @@ class Archive:
                        for uri, suite in uris if uri for kind in kinds)
 
     def _write_sources(self):
+        """Write sources.list; return whether it was right already."""
         text = (self.source_list(TRIXIE, ('deb', 'deb-src'))
                 + self.source_list(BOOKWORM))
         path = self.apt / 'sources.list'
-        if not path.exists() or path.read_text(encoding='utf-8') != text:
-            path.write_text(text, encoding='utf-8')
+        if path.exists() and path.read_text(encoding='utf-8') == text:
+            return True
+        path.write_text(text, encoding='utf-8')
+        return False
 
     def command(self, program, *args):
         """The argument list that runs an apt program on the private state."""
         return [program,
                 '-o', f'Dir::State={self.apt}/state',
                 '-o', f'Dir::Cache={self.apt}/cache',
+                # Images of containers disable these, and each apt-cache then
+                # reads the package lists for seconds
+                '-o', 'Dir::Cache::pkgcache=pkgcache.bin',
+                '-o', 'Dir::Cache::srcpkgcache=srcpkgcache.bin',
                 '-o', f'Dir::Etc::SourceList={self.apt}/sources.list',
                 '-o', 'Dir::Etc::SourceParts=/dev/null',
                 '-o', 'Dir::Etc::Preferences=/dev/null',
@@ -206,14 +229,20 @@ class Archive:
             return last_lines(said.read()) or '    apt-get failed'
 
     def update(self):
-        """Refresh the package lists once; without network use old lists."""
+        """Refresh the package lists unless they are recent; without network
+        use old lists."""
         if self._updated:
             return
+        stamp = self.apt / 'updated'
         with self.lock():
-            self._write_sources()
+            if self._write_sources() and _age(stamp) < RECENT:
+                self._updated = True
+                return
             need_space(self.cache, 300, 'the package lists')
             result = self._run('apt-get', 'update', '-o',
                                'APT::Update::Error-Mode=any')
+            if not result.returncode:
+                stamp.touch()
         if result.returncode:
             have = any((self.apt / 'state/lists').glob('*_Packages*'))
             if not have:
