@@ -114,14 +114,14 @@ def split_message(message):
 def parse_patch(path):
     """Read one patch file."""
     text = path.read_text(encoding='utf-8')
-    match = re.match(r'From: (.*)\nDate: (.*)\nSubject: (.*)\n(.*?)^---\n(.*)',
-                     text, re.S | re.M)
-    if not match:
+    mail, line, hunks = text.partition('\n---\n')
+    match = re.match(r'From: (.*)\nDate: (.*)\nSubject: ', mail)
+    if not match or not line:
         raise SeriesError(f'{path.name} is not a patch of a series: it must '
                           'begin with From:, Date: and Subject: lines and '
                           'hold a line with --- before the hunks')
-    author, date, subject, message, hunks = match.groups()
-    subject, body, trailers, _, adds = split_message(subject + '\n' + message)
+    author, date = match.groups()
+    subject, body, trailers, _, adds = split_message(mail[match.end():])
     return Patch(author, date, subject, body, trailers, adds, hunks,
                  path.parent.name, path.name)
 
