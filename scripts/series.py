@@ -17,7 +17,6 @@ build/qemu a ``Series:`` trailer keeps the name of the folder.
 
 import collections
 import contextlib
-import email.utils
 import fcntl
 import hashlib
 import itertools
@@ -26,10 +25,10 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from patch_commits import commit_patches
 from report import Failure
 
 REPO = Path(__file__).resolve().parent.parent
@@ -189,24 +188,16 @@ class Tree:
     def __init__(self, path):
         self.path = Path(path).absolute()
 
-    @staticmethod
-    def _index_options(env):
-        """Options for a temporary index: git writes only what changes, as
-        each patch changes few of its many thousand entries."""
-        if not env or 'GIT_INDEX_FILE' not in env:
-            return ()
-        return ('-c', 'core.splitIndex=true',
-                '-c', 'splitIndex.maxPercentChange=100',
-                '-c', 'splitIndex.sharedIndexExpire=now')
-
-    def git(self, *args, text_in=None, env=None, check=True, strip=True):
-        """Run git in the tree and return what it printed."""
+    def git(self, *args, env=None, check=True, strip=True, **options):
+        """Run git in the tree, or with cwd=FOLDER elsewhere, and return what
+        it printed."""
+        text_in = options.pop('text_in', None)
         result = subprocess.run(
             ['git', '-c', 'core.hooksPath=/dev/null', '-c', 'gc.auto=0',
-             '-c', 'commit.gpgSign=false', '-c', 'core.autocrlf=false',
-             *self._index_options(env), *args],
-            cwd=self.path, input=text_in, capture_output=True, text=True,
-            env={**os.environ, **COMMITTER, **(env or {})}, check=False)
+             '-c', 'commit.gpgSign=false', '-c', 'core.autocrlf=false', *args],
+            input=text_in, capture_output=True, text=True, check=False,
+            env={**os.environ, **COMMITTER, **(env or {})},
+            **{'cwd': self.path, **options})
         if check and result.returncode:
             raise SeriesError(f'git {args[0]} in {self.path} failed:\n'
                               + result.stderr.strip())
@@ -245,7 +236,9 @@ class Tree:
         tree = Tree(unpacked)
         shutil.rmtree(tree.path / '.git', ignore_errors=True)
         tree.git('init', '-q', '-b', BRANCH)
-        tree.git('add', '-A', '-f')
+        # With this, git writes a pack and not thousands of files
+        tree.git('-c', 'core.bigFileThreshold=1', '-c', 'core.compression=1',
+                 'add', '-A', '-f')
         stamp = {'GIT_AUTHOR_NAME': 'QEMU', 'GIT_AUTHOR_EMAIL': 'upstream',
                  'GIT_AUTHOR_DATE': '@0 +0000',
                  'GIT_COMMITTER_DATE': '@0 +0000'}
@@ -257,47 +250,10 @@ class Tree:
         tree.path.rename(self.path)
         self._set_state(source=source_id)
 
-    def commit(self, index, parent, patch, message):
-        """Commit an index as one patch on top of a parent commit."""
-        tree = self.git('write-tree', env=index)
-        name, address = email.utils.parseaddr(patch.author)
-        stamp = {'GIT_AUTHOR_NAME': name, 'GIT_AUTHOR_EMAIL': address,
-                 'GIT_AUTHOR_DATE': patch.date,
-                 'GIT_COMMITTER_DATE': patch.date}
-        return self.git('commit-tree', tree, '-p', parent, '-F', '-',
-                        text_in=message, env=stamp)
-
-    @contextlib.contextmanager
-    def index_at(self, commit):
-        """A temporary index that holds a commit's tree."""
-        with tempfile.TemporaryDirectory() as folder:
-            index = {'GIT_INDEX_FILE': f'{folder}/index'}
-            self.git('read-tree', commit, env=index)
-            yield index
-
-    def _apply(self, patch, index):
-        if not patch.hunks.strip():
-            return
-        try:
-            self.git('apply', '--cached', '--whitespace=nowarn', '-',
-                     text_in=patch.hunks, env=index)
-        except SeriesError as err:
-            raise SeriesError(
-                f'{patch.path} does not apply to this QEMU:\n'
-                + str(err).partition('\n')[2]
-                + '\nAdapt the patch, or take a QEMU that it fits '
-                '(docs/devel/fork.rst, "Moving to the next 10.0.x").') from err
-
-    def _link(self, paths, index):
-        """Add links to new files to an index."""
-        entries = ''
-        for path in paths:
-            target = os.path.relpath(REPO / path, (self.path / path).parent)
-            blob = self.git('hash-object', '-w', '--stdin', text_in=target)
-            entries += f'{LINK_MODE} {blob}\t{path}\n'
-        if entries:
-            self.git('update-index', '--add', '--index-info', text_in=entries,
-                     env=index)
+    def _link(self, path):
+        """The mode and the content of a link to a new file."""
+        target = os.path.relpath(REPO / path, (self.path / path).parent)
+        return LINK_MODE, os.fsencode(target)
 
     def _digests(self, patches):
         """What the commit of each patch depends on, as a list of digests."""
@@ -324,13 +280,9 @@ class Tree:
         digests = self._digests(patches)
         commits = self._commits_to_keep(digests)
         base = commits[-1] if commits else UPSTREAM
-        head = self.git('rev-parse', base)
-        with self.index_at(base) as index:
-            for patch in patches[len(commits):]:
-                self._apply(patch, index)
-                self._link(patch.adds, index)
-                head = self.commit(index, head, patch, patch.tree_message)
-                commits.append(head)
+        commits += commit_patches(
+            self, self.git('rev-parse', base), patches[len(commits):],
+            lambda patch: patch.tree_message, self._link)
         return list(zip(digests, commits))
 
     def assemble(self, patches, source_id, digest):
