@@ -24,7 +24,9 @@ VARIANTS_OF_MAPPINGS = ' '.join(
     for pages in ('', '_anonymous', '_anonymous_hugetlb_2mb',
                   '_anonymous_hugetlb_1gb'))
 # Cases of vfio_pci_driver_test; the last one copies 250 GiB.
-CASES = ('init_remove', 'memcpy_success', 'send_msi', 'memcpy_storm')
+CASES = ('init_remove', 'memcpy_success', 'memcpy_from_unmapped_iova',
+         'memcpy_to_unmapped_iova', 'send_msi', 'mix_and_match',
+         'memcpy_storm')
 # Each case clears 1 GiB of pages.  Without these features Linux does that in
 # steps of eight bytes instead of one, which matters with TCG.
 LONG_STORES = 'max,erms=off,fsrm=off'
