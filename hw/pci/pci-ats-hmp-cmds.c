@@ -104,8 +104,9 @@ static void print_vhost(Monitor *mon, const PciAtsAtcInfo *info)
                    PRIu64 " updates\n", info->entries, info->capacity,
                    s->misses, s->faults, s->updates);
     monitor_printf(mon, "    %" PRIu64 " invalidations dropped %" PRIu64
-                   ", kept %" PRIu64 "\n", s->invalidations, s->dropped,
-                   s->kept);
+                   ", kept %" PRIu64 "; %" PRIu64 " round trips, %" PRIu64
+                   " us\n", s->invalidations, s->dropped, s->kept,
+                   s->round_trips, s->wait_ns / 1000);
 }
 
 static void print_atcs(Monitor *mon, const PciAtsAtcInfoList *atcs)

@@ -18,6 +18,7 @@
 #include "qemu/interval-tree.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
+#include "qemu/timer.h"
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
 #include "hw/virtio/vhost.h"
@@ -189,14 +190,19 @@ static void iotlb_queue_invalidate(struct vhost_iotlb *t, uint64_t first,
 
 static int iotlb_send(struct vhost_iotlb *t)
 {
-    int ret = 0;
+    int64_t begin;
+    int ret;
 
-    if (t->msgs->len) {
-        ret = vhost_backend_send_device_iotlb_msgs(t->dev,
+    if (!t->msgs->len) {
+        return 0;
+    }
+    begin = get_clock();
+    ret = vhost_backend_send_device_iotlb_msgs(t->dev,
                                      (struct vhost_iotlb_msg *)t->msgs->data,
                                      t->msgs->len);
-        g_array_set_size(t->msgs, 0);
-    }
+    g_array_set_size(t->msgs, 0);
+    t->stats.round_trips++;
+    t->stats.wait_ns += get_clock() - begin;
     return ret;
 }
 
@@ -734,6 +740,7 @@ int vhost_device_iotlb_miss(struct vhost_dev *dev, uint64_t iova, int write)
     }
 
     t->stats.misses++;
+    t->stats.write_misses += !!write;
     if (!t->invalidating) {
         t->lookups = IOTLB_MAX_LOOKUPS;
     }

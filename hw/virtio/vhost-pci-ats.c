@@ -29,11 +29,14 @@ static PciAtsAtcInfo *describe(PCIATSInfoATC *atc)
     info->capacity = stats.capacity;
     info->entries = stats.entries;
     u->misses = stats.misses;
+    u->write_misses = stats.write_misses;
     u->faults = stats.faults;
     u->updates = stats.updates;
     u->invalidations = stats.invalidations;
     u->kept = stats.kept;
     u->dropped = stats.dropped;
+    u->round_trips = stats.round_trips;
+    u->wait_ns = stats.wait_ns;
     return info;
 }
 

@@ -27,6 +27,15 @@ move() {
 }
 listening() { $1 netstat -lnt | grep -q :4000; }
 
+# packets WHEN: print the packets that each card has sent and received.
+packets() {
+    echo "packets $1 $(card_packets "$one" first_net)" \
+         "$(card_packets "$two" second_net)"
+}
+card_packets() {
+    "$2" awk -v card="$1:" '$1 == card { print $11, $3 }' /proc/net/dev
+}
+
 unshared() {
     [ "$(readlink /proc/$second/ns/net)" != "$(readlink /proc/$$/ns/net)" ]
 }
@@ -46,8 +55,10 @@ demo() {
     # Address resolution comes first, before the measurement.
     wait_until 20 ping -c 1 -W 1 192.0.2.2 || return 1
     dd if=/dev/urandom of=/tmp/data bs=1M count="$1" 2> /dev/null
+    packets begin
     ask begin
     move first_net second_net 192.0.2.2 || return 1
     move second_net first_net 192.0.2.1 || return 1
     ask end
+    packets end
 }

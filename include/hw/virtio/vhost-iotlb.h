@@ -80,21 +80,27 @@ int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last);
  * @capacity: number of translations that the record can hold
  * @entries: number of translations that it holds
  * @misses: misses that the backend has sent
+ * @write_misses: those of them that request write permission
  * @faults: misses that failed
  * @updates: translations that QEMU has sent to the backend
  * @invalidations: calls of vhost_iotlb_invalidate()
  * @kept: translations that these calls have found still valid
  * @dropped: translations that were dropped, for any reason
+ * @round_trips: times that QEMU has waited for the backend
+ * @wait_ns: total duration of these waits, with the BQL held
  */
 typedef struct VhostIotlbStats {
     uint64_t capacity;
     uint64_t entries;
     uint64_t misses;
+    uint64_t write_misses;
     uint64_t faults;
     uint64_t updates;
     uint64_t invalidations;
     uint64_t kept;
     uint64_t dropped;
+    uint64_t round_trips;
+    uint64_t wait_ns;
 } VhostIotlbStats;
 
 /**
