@@ -12,8 +12,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/atomic.h"
-#include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/interval-tree.h"
 #include "qemu/main-loop.h"
@@ -24,9 +22,9 @@
 #include "hw/virtio/vhost.h"
 #include "hw/virtio/vhost-backend.h"
 #include "hw/virtio/vhost-iotlb.h"
+#include "hw/virtio/vhost-iotlb-rings.h"
 #include "hw/virtio/virtio.h"
 #include "standard-headers/linux/vhost_types.h"
-#include "standard-headers/linux/virtio_ring.h"
 #include "trace.h"
 
 #define IOTLB_PAGE_SIZE     4096ULL
@@ -52,6 +50,21 @@
  * one iteration of the main loop.  A guest may queue thousands of them.
  */
 #define IOTLB_TURN_LOOKUPS  (IOTLB_MAX_LOOKUPS * 2)
+
+/*
+ * Share of the lookups of an invalidation that may prefetch.  The others are
+ * for the invalidations that follow, which drop valid entries without lookups.
+ */
+#define IOTLB_INV_PREFETCH  1024
+
+/*
+ * Largest range, in bytes, whose invalidation may announce a mapping.  Drivers
+ * map buffers; larger ranges are those of domains.
+ */
+#define IOTLB_MAX_MAPPING   (64 * IOTLB_PAGE_SIZE)
+
+/* Pages of rings and tables that one scan looks up only once */
+#define IOTLB_SEEN          4
 
 /**
  * struct IOTLBEntry - a translation that the backend may have cached
@@ -80,7 +93,9 @@ typedef struct IOTLBEntry {
  *         of an earlier epoch again
  * @msgs: messages (struct vhost_iotlb_msg) to be sent, in this order
  * @stats: statistics; vhost_iotlb_get_stats() sets @capacity and @entries
- * @queues: for each virtqueue, the part of its avail ring to be prefetched
+ * @seen: the latest lookups of vhost_iotlb_read() in this scan
+ * @n_seen: number of these lookups, including those that later ones replaced
+ * @rings: for each virtqueue, the part of its ring to be prefetched
  */
 struct vhost_iotlb {
     struct vhost_dev *dev;
@@ -91,11 +106,9 @@ struct vhost_iotlb {
     uint32_t epoch;
     GArray *msgs;
     VhostIotlbStats stats;
-    struct {
-        bool valid;         /* @next and @end are valid */
-        uint16_t next[2];   /* next avail index: [0] readable, [1] writable */
-        uint16_t end;       /* the avail index as last read */
-    } queues[VIRTIO_QUEUE_MAX];
+    IOTLBEntry seen[IOTLB_SEEN];
+    unsigned int n_seen;
+    VhostIotlbRing rings[VIRTIO_QUEUE_MAX];
 };
 
 /* Remaining lookups in this iteration of the main loop; protected by the BQL */
@@ -114,19 +127,22 @@ static void iotlb_next_turn(void *opaque)
  */
 static void iotlb_begin_invalidation(struct vhost_iotlb *t)
 {
-    if (!turn_bh) {
-        turn_bh = qemu_bh_new(iotlb_next_turn, NULL);
-    }
-    qemu_bh_schedule(turn_bh);
     t->invalidating = true;
     t->lookups = MIN(turn_lookups, IOTLB_MAX_LOOKUPS);
     turn_lookups -= t->lookups;
 }
 
+/* Waking the main loop is expensive, so it must be worth it. */
 static void iotlb_end_invalidation(struct vhost_iotlb *t)
 {
     turn_lookups += t->lookups;
     t->invalidating = false;
+    if (turn_lookups < IOTLB_TURN_LOOKUPS / 2) {
+        if (!turn_bh) {
+            turn_bh = qemu_bh_new(iotlb_next_turn, NULL);
+        }
+        qemu_bh_schedule(turn_bh);
+    }
 }
 
 static IOTLBEntry *iotlb_find(struct vhost_iotlb *t, uint64_t first,
@@ -188,8 +204,23 @@ static void iotlb_queue_invalidate(struct vhost_iotlb *t, uint64_t first,
     g_array_append_val(t->msgs, msg);
 }
 
+static bool iotlb_must_wait(struct vhost_iotlb *t)
+{
+    unsigned int i;
+
+    for (i = 0; i < t->msgs->len; i++) {
+        if (g_array_index(t->msgs, struct vhost_iotlb_msg, i).type !=
+            VHOST_IOTLB_UPDATE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Wait for the backend only if there are invalidations among the messages. */
 static int iotlb_send(struct vhost_iotlb *t)
 {
+    bool wait = iotlb_must_wait(t);
     int64_t begin;
     int ret;
 
@@ -201,8 +232,10 @@ static int iotlb_send(struct vhost_iotlb *t)
                                      (struct vhost_iotlb_msg *)t->msgs->data,
                                      t->msgs->len);
     g_array_set_size(t->msgs, 0);
-    t->stats.round_trips++;
-    t->stats.wait_ns += get_clock() - begin;
+    if (wait) {
+        t->stats.round_trips++;
+        t->stats.wait_ns += get_clock() - begin;
+    }
     return ret;
 }
 
@@ -220,7 +253,7 @@ static void iotlb_clear(struct vhost_iotlb *t)
     while ((e = iotlb_find(t, 0, UINT64_MAX))) {
         iotlb_remove(t, e);
     }
-    memset(t->queues, 0, sizeof(t->queues));
+    memset(t->rings, 0, sizeof(t->rings));
 }
 
 /* Drop all entries that overlap with the range, with one message. */
@@ -255,7 +288,7 @@ static IOTLBEntry *iotlb_add(struct vhost_iotlb *t, const IOTLBEntry *new)
         iotlb_drop(t, new->node.start, new->node.last);
         if (t->n_entries >= IOTLB_MAX_ENTRIES) {
             iotlb_drop(t, 0, UINT64_MAX);
-            memset(t->queues, 0, sizeof(t->queues));
+            memset(t->rings, 0, sizeof(t->rings));
         }
         e = g_new(IOTLBEntry, 1);
         *e = (IOTLBEntry) {
@@ -382,6 +415,276 @@ static bool iotlb_still_valid(struct vhost_iotlb *t, const IOTLBEntry *e,
     return false;
 }
 
+int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last)
+{
+    if (!dev->iotlb) {
+        return 0;
+    }
+    iotlb_drop(dev->iotlb, iova, last);
+    return iotlb_send(dev->iotlb);
+}
+
+VirtIODevice *vhost_iotlb_vdev(struct vhost_iotlb *t)
+{
+    return t->dev->vdev;
+}
+
+bool vhost_iotlb_has_room(struct vhost_iotlb *t)
+{
+    return t->n_entries < IOTLB_MAX_PREFETCH && t->lookups;
+}
+
+/* Find an entry for @iova that the backend still has. */
+static IOTLBEntry *iotlb_find_sent(struct vhost_iotlb *t, uint64_t iova)
+{
+    IOTLBEntry *e = iotlb_find(t, iova, iova);
+
+    return e && e->epoch == t->epoch ? e : NULL;
+}
+
+/*
+ * Append @cur to the range @e that is to be sent, or send that and begin with
+ * @cur.  Pages that are contiguous in QEMU's memory, too, become one entry;
+ * guests map and unmap such a range as a whole.
+ */
+static void iotlb_prefetch_page(struct vhost_iotlb *t, IOTLBEntry *e,
+                                const IOTLBEntry *cur)
+{
+    if (e->perm && cur->node.start == e->node.last + 1 &&
+        cur->perm == e->perm &&
+        cur->uaddr == e->uaddr + (cur->node.start - e->node.start)) {
+        e->node.last = cur->node.last;
+        return;
+    }
+    if (e->perm) {
+        iotlb_add(t, e);
+    }
+    *e = *cur;
+}
+
+void vhost_iotlb_prefetch(struct vhost_iotlb *t, uint64_t iova, uint64_t size)
+{
+    uint64_t pos = iova & IOTLB_PAGE_MASK;
+    uint64_t last = iova + (size - 1);
+    IOTLBEntry e = { .perm = IOMMU_NONE }, cur, *old;
+    uint64_t end;
+
+    if (!size || last < iova) {
+        return;
+    }
+    while (vhost_iotlb_has_room(t)) {
+        old = iotlb_find_sent(t, pos);
+        if (old) {
+            t->lookups--;
+            end = old->node.last;
+        } else if (iotlb_lookup(t, pos, &cur)) {
+            end = cur.node.last;
+            iotlb_prefetch_page(t, &e, &cur);
+        } else {
+            break;
+        }
+        if (end >= last) {
+            break;
+        }
+        pos = end + 1;
+    }
+    if (e.perm) {
+        iotlb_add(t, &e);
+    }
+}
+
+/* Look up a page of a ring or a table, which a scan reads many times. */
+static const IOTLBEntry *iotlb_see(struct vhost_iotlb *t, uint64_t iova)
+{
+    IOTLBEntry *e;
+    unsigned int i;
+
+    for (i = 0; i < MIN(t->n_seen, IOTLB_SEEN); i++) {
+        e = &t->seen[i];
+        if (iova >= e->node.start && iova <= e->node.last) {
+            /* A read is work, too: there may be no end of it */
+            return t->lookups && t->lookups-- ? e : NULL;
+        }
+    }
+    e = &t->seen[t->n_seen % IOTLB_SEEN];
+    if (!iotlb_lookup(t, iova & IOTLB_PAGE_MASK, e) || e->node.last < iova) {
+        e->node.start = 1;
+        e->node.last = 0;
+        return NULL;
+    }
+    t->n_seen++;
+    return e;
+}
+
+bool vhost_iotlb_read(struct vhost_iotlb *t, uint64_t iova, void *buf,
+                      size_t size)
+{
+    uint8_t *p = buf;
+    const IOTLBEntry *e;
+    size_t n;
+
+    while (size) {
+        e = iotlb_see(t, iova);
+        if (!e) {
+            return false;
+        }
+        n = MIN(size - 1, e->node.last - iova) + 1;
+        memcpy(p, (void *)(uintptr_t)(e->uaddr + (iova - e->node.start)), n);
+        p += n;
+        iova += n;
+        size -= n;
+    }
+    return true;
+}
+
+static bool iotlb_queue_ready(struct vhost_iotlb *t, int n)
+{
+    return virtio_queue_get_desc_addr(t->dev->vdev, n) &&
+           virtio_queue_get_num(t->dev->vdev, n);
+}
+
+static void iotlb_prefetch_rings(struct vhost_iotlb *t, int n)
+{
+    VirtIODevice *vdev = t->dev->vdev;
+
+    vhost_iotlb_prefetch(t, virtio_queue_get_desc_addr(vdev, n),
+                         virtio_queue_get_desc_size(vdev, n));
+    vhost_iotlb_prefetch(t, virtio_queue_get_avail_addr(vdev, n),
+                         virtio_queue_get_avail_size(vdev, n));
+    vhost_iotlb_prefetch(t, virtio_queue_get_used_addr(vdev, n),
+                         virtio_queue_get_used_size(vdev, n));
+}
+
+/* With an identity mapping, each memory region becomes one entry. */
+static void iotlb_prefetch_identity(struct vhost_iotlb *t)
+{
+    struct vhost_memory *mem = t->dev->mem;
+    IOTLBEntry e;
+    int i;
+
+    for (i = 0; i < mem->nregions; i++) {
+        uint64_t gpa = mem->regions[i].guest_phys_addr;
+
+        if (iotlb_lookup(t, gpa, &e) &&
+            e.node.last - gpa == mem->regions[i].memory_size - 1) {
+            vhost_iotlb_prefetch(t, gpa, mem->regions[i].memory_size);
+        }
+    }
+}
+
+/*
+ * Returns the end of the virtqueues to be prefetched, from @first on.  The
+ * first device of a vhost-user backend receives the misses of all virtqueues.
+ */
+static int iotlb_queues(struct vhost_iotlb *t, int *first)
+{
+    struct vhost_dev *dev = t->dev;
+
+    *first = dev->vq_index;
+    if (dev->vhost_ops->backend_type == VHOST_BACKEND_TYPE_KERNEL) {
+        return dev->vq_index + dev->nvqs;
+    }
+    return dev->vq_index ? 0 : MAX(dev->nvqs, dev->vq_index_end);
+}
+
+/*
+ * Queue the translations of buffers.  Buffers that the backend writes come
+ * before buffers that it reads, since a packet that the backend reads can cause
+ * a reply that needs a receive buffer.
+ */
+static void iotlb_prefetch_buffers(struct vhost_iotlb *t, bool resync)
+{
+    int first, end = iotlb_queues(t, &first);
+    int n;
+
+    t->n_seen = 0;
+    for (n = first; n < end; n++) {
+        if (iotlb_queue_ready(t, n)) {
+            vhost_iotlb_ring_update(t, &t->rings[n], n, resync);
+            vhost_iotlb_ring_scan(t, &t->rings[n], n, true);
+        }
+    }
+    for (n = first; n < end; n++) {
+        if (iotlb_queue_ready(t, n)) {
+            vhost_iotlb_ring_scan(t, &t->rings[n], n, false);
+        }
+    }
+}
+
+/* Queue the translations that the backend will need next. */
+static void iotlb_prefetch_all(struct vhost_iotlb *t)
+{
+    int first, end = iotlb_queues(t, &first);
+    int n;
+
+    iotlb_prefetch_identity(t);
+    for (n = first; n < end; n++) {
+        if (iotlb_queue_ready(t, n)) {
+            iotlb_prefetch_rings(t, n);
+        }
+    }
+    iotlb_prefetch_buffers(t, true);
+}
+
+/*
+ * An invalidation gives QEMU the chance to send what the driver has posted in
+ * the meantime.  With VT-d's caching mode (CAP.CM, 11.4.2), an invalidation may
+ * also announce a mapping, before its buffer is posted.  A record that is empty
+ * belongs to a backend that translates nothing.
+ */
+static void iotlb_prefetch_after(struct vhost_iotlb *t, uint64_t iova,
+                                 uint64_t last)
+{
+    unsigned int rest = t->lookups - MIN(t->lookups, IOTLB_INV_PREFETCH);
+
+    if (!t->n_entries) {
+        return;
+    }
+    t->lookups -= rest;
+    if (last - iova < IOTLB_MAX_MAPPING) {
+        vhost_iotlb_prefetch(t, iova, last - iova + 1);
+    }
+    iotlb_prefetch_buffers(t, false);
+    t->lookups += rest;
+}
+
+/* Translate for a miss of the backend, and report faults to the guest. */
+static int iotlb_translate(struct vhost_dev *dev, uint64_t iova, bool write,
+                           IOTLBEntry *e)
+{
+    IOMMUTLBEntry iotlb;
+
+    iotlb = address_space_get_iotlb_entry(dev->vdev->dma_as, iova, write,
+                                          MEMTXATTRS_UNSPECIFIED);
+    if (!iotlb.target_as) {
+        return -EFAULT;
+    }
+    iova &= IOTLB_PAGE_MASK;
+    if (!iotlb_find_memory(dev, iova, &iotlb, iova & iotlb.addr_mask, e)) {
+        error_report_once("vhost: no memory for the device at 0x%" PRIx64,
+                          iotlb.translated_addr + (iova & iotlb.addr_mask));
+        return -EFAULT;
+    }
+    e->perm = iotlb.perm;
+    return 0;
+}
+
+/*
+ * The backend sends a miss for a translation that is on record.  Either it sent
+ * the miss before it received the translation; the guest may have unmapped the
+ * buffer since, so that the miss must not report a fault.  Or it has evicted
+ * the translation, and may have evicted others.  In both cases the translation
+ * is valid until the guest invalidates it, and the backend waits for it.
+ */
+static void iotlb_repeat(struct vhost_iotlb *t, IOTLBEntry *e)
+{
+    if (e->requested) {
+        t->epoch++;
+        memset(t->rings, 0, sizeof(t->rings));
+        iotlb_prefetch_all(t);
+    }
+}
+
 int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
 {
     struct vhost_iotlb *t = dev->iotlb;
@@ -427,301 +730,13 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
         iotlb_remove(t, e);
         dropped++;
     }
+    iotlb_prefetch_after(t, iova, last);
     iotlb_end_invalidation(t);
     t->stats.invalidations++;
     t->stats.kept += kept;
     t->stats.dropped += dropped;
     trace_vhost_iotlb_invalidate(dev, iova, last, kept, dropped);
     return iotlb_send(t);
-}
-
-int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last)
-{
-    if (!dev->iotlb) {
-        return 0;
-    }
-    iotlb_drop(dev->iotlb, iova, last);
-    return iotlb_send(dev->iotlb);
-}
-
-/*
- * Prefetch the translations of one range of I/O virtual addresses.  Pages that
- * are contiguous in QEMU's memory, too, become one entry; guests map and unmap
- * such a range as a whole.
- */
-static void iotlb_prefetch(struct vhost_iotlb *t, uint64_t iova, uint64_t size)
-{
-    uint64_t pos = iova & IOTLB_PAGE_MASK;
-    uint64_t last = iova + (size - 1);
-    IOTLBEntry e = {}, cur;
-    bool pending = false;
-    IOTLBEntry *old;
-
-    if (!size || last < iova) {
-        return;
-    }
-    while (t->n_entries < IOTLB_MAX_PREFETCH) {
-        if (!iotlb_lookup(t, pos, &cur)) {
-            break;
-        }
-        old = iotlb_find_same(t, &cur);
-        if (!old || old->epoch != t->epoch) {
-            if (pending && cur.node.start == e.node.last + 1 &&
-                cur.perm == e.perm &&
-                cur.uaddr == e.uaddr + (cur.node.start - e.node.start)) {
-                e.node.last = cur.node.last;
-            } else {
-                if (pending) {
-                    iotlb_add(t, &e);
-                }
-                e = cur;
-                pending = true;
-            }
-        }
-        if (cur.node.last >= last) {
-            break;
-        }
-        pos = cur.node.last + 1;
-    }
-    if (pending) {
-        iotlb_add(t, &e);
-    }
-}
-
-/* Read guest memory that the backend is about to read. */
-static bool iotlb_read(struct vhost_iotlb *t, uint64_t iova, void *buf,
-                       size_t size)
-{
-    uint8_t *p = buf;
-    IOTLBEntry e;
-
-    while (size) {
-        uint64_t page = iova & IOTLB_PAGE_MASK;
-        size_t n;
-
-        if (!iotlb_lookup(t, page, &e) || e.node.last < iova) {
-            return false;
-        }
-        n = MIN(size, e.node.last - iova + 1);
-        memcpy(p, (void *)(uintptr_t)(e.uaddr + (iova - e.node.start)), n);
-        p += n;
-        iova += n;
-        size -= n;
-    }
-    return true;
-}
-
-/*
- * VIRTIO 1.3 section 2.7.5: follow a chain of the descriptor table at @table.
- * The limit of lookups also ends a chain that is a loop.  Devices behind an
- * IOMMU have no legacy interface (VIRTIO_F_ACCESS_PLATFORM), so that all fields
- * are little endian.
- */
-static void iotlb_scan_chain(struct vhost_iotlb *t, uint64_t table,
-                             uint32_t num, uint16_t idx, bool writable,
-                             bool indirect)
-{
-    struct vring_desc d;
-    uint64_t addr;
-    uint32_t len;
-    uint16_t flags;
-
-    while (idx < num &&
-           iotlb_read(t, table + idx * sizeof(d), &d, sizeof(d))) {
-        addr = le64_to_cpu(d.addr);
-        len = le32_to_cpu(d.len);
-        flags = le16_to_cpu(d.flags);
-
-        if (flags & VRING_DESC_F_INDIRECT) {
-            if (indirect) {
-                return;
-            }
-            if (!writable) {
-                iotlb_prefetch(t, addr, len);
-            }
-            iotlb_scan_chain(t, addr, len / sizeof(d), 0, writable, true);
-        } else if (!!(flags & VRING_DESC_F_WRITE) == writable) {
-            iotlb_prefetch(t, addr, len);
-        }
-        if (!(flags & VRING_DESC_F_NEXT)) {
-            return;
-        }
-        idx = le16_to_cpu(d.next);
-    }
-}
-
-static bool iotlb_read16(struct vhost_iotlb *t, uint64_t iova, uint16_t *val)
-{
-    if (!iotlb_read(t, iova, val, sizeof(*val))) {
-        return false;
-    }
-    *val = le16_to_cpu(*val);
-    return true;
-}
-
-/* Find the buffers of virtqueue @n that are available since the last scan. */
-static void iotlb_scan_begin(struct vhost_iotlb *t, int n)
-{
-    VirtIODevice *vdev = t->dev->vdev;
-    uint64_t avail = virtio_queue_get_avail_addr(vdev, n);
-    uint64_t used = virtio_queue_get_used_addr(vdev, n);
-    uint16_t num = virtio_queue_get_num(vdev, n);
-    uint16_t *next = t->queues[n].next;
-    uint16_t end;
-    int i;
-
-    if (!t->queues[n].valid) {
-        if (!iotlb_read16(t, used + offsetof(struct vring_used, idx), next)) {
-            return;
-        }
-        next[1] = next[0];
-        t->queues[n].end = next[0];
-        t->queues[n].valid = true;
-    }
-    if (!iotlb_read16(t, avail + offsetof(struct vring_avail, idx), &end)) {
-        return;
-    }
-    for (i = 0; i < 2; i++) {
-        if ((uint16_t)(end - next[i]) > num) {
-            next[i] = end - num;
-        }
-    }
-    t->queues[n].end = end;
-    /*
-     * VIRTIO 1.3 section 2.7.13.3: the driver writes the ring entries before
-     * the index.
-     */
-    smp_rmb();
-}
-
-/*
- * Prefetch the buffers that iotlb_scan_begin() has found: the buffers that the
- * device may write if @writable, otherwise the others.
- */
-static void iotlb_scan_queue(struct vhost_iotlb *t, int n, bool writable)
-{
-    VirtIODevice *vdev = t->dev->vdev;
-    uint64_t ring = virtio_queue_get_avail_addr(vdev, n) +
-                    offsetof(struct vring_avail, ring);
-    uint64_t desc = virtio_queue_get_desc_addr(vdev, n);
-    uint16_t num = virtio_queue_get_num(vdev, n);
-    uint16_t *next = &t->queues[n].next[writable];
-    uint16_t head;
-
-    while (*next != t->queues[n].end &&
-           iotlb_read16(t, ring + (*next % num) * sizeof(head), &head)) {
-        iotlb_scan_chain(t, desc, num, head, writable, false);
-        if (t->n_entries >= IOTLB_MAX_PREFETCH) {
-            return; /* a later scan continues here */
-        }
-        (*next)++;
-    }
-}
-
-static bool iotlb_queue_ready(struct vhost_iotlb *t, int n)
-{
-    return virtio_queue_get_desc_addr(t->dev->vdev, n) &&
-           virtio_queue_get_num(t->dev->vdev, n);
-}
-
-static void iotlb_prefetch_rings(struct vhost_iotlb *t, int n)
-{
-    VirtIODevice *vdev = t->dev->vdev;
-
-    iotlb_prefetch(t, virtio_queue_get_desc_addr(vdev, n),
-                   virtio_queue_get_desc_size(vdev, n));
-    iotlb_prefetch(t, virtio_queue_get_avail_addr(vdev, n),
-                   virtio_queue_get_avail_size(vdev, n));
-    iotlb_prefetch(t, virtio_queue_get_used_addr(vdev, n),
-                   virtio_queue_get_used_size(vdev, n));
-}
-
-/* With an identity mapping, each memory region becomes one entry. */
-static void iotlb_prefetch_identity(struct vhost_iotlb *t)
-{
-    struct vhost_memory *mem = t->dev->mem;
-    IOTLBEntry e;
-    int i;
-
-    for (i = 0; i < mem->nregions; i++) {
-        uint64_t gpa = mem->regions[i].guest_phys_addr;
-
-        if (iotlb_lookup(t, gpa, &e) &&
-            e.node.last - gpa == mem->regions[i].memory_size - 1) {
-            iotlb_prefetch(t, gpa, mem->regions[i].memory_size);
-        }
-    }
-}
-
-/*
- * Queue the translations that the backend will need next: rings and buffers.
- * Buffers that the backend writes come before buffers that it reads, since a
- * packet that the backend reads can cause a reply that needs a receive buffer.
- */
-static void iotlb_prefetch_all(struct vhost_iotlb *t)
-{
-    struct vhost_dev *dev = t->dev;
-    VirtIODevice *vdev = dev->vdev;
-    int end = MAX(dev->vq_index + dev->nvqs, dev->vq_index_end);
-    int n;
-
-    iotlb_prefetch_identity(t);
-    for (n = 0; n < end; n++) {
-        if (iotlb_queue_ready(t, n)) {
-            iotlb_prefetch_rings(t, n);
-        }
-    }
-    if (virtio_vdev_has_feature(vdev, VIRTIO_F_RING_PACKED)) {
-        return;
-    }
-    for (n = 0; n < end; n++) {
-        if (iotlb_queue_ready(t, n)) {
-            iotlb_scan_begin(t, n);
-            iotlb_scan_queue(t, n, true);
-        }
-    }
-    for (n = 0; n < end; n++) {
-        if (iotlb_queue_ready(t, n)) {
-            iotlb_scan_queue(t, n, false);
-        }
-    }
-}
-
-/* Translate for a miss of the backend, and report faults to the guest. */
-static int iotlb_translate(struct vhost_dev *dev, uint64_t iova, bool write,
-                           IOTLBEntry *e)
-{
-    IOMMUTLBEntry iotlb;
-
-    iotlb = address_space_get_iotlb_entry(dev->vdev->dma_as, iova, write,
-                                          MEMTXATTRS_UNSPECIFIED);
-    if (!iotlb.target_as) {
-        return -EFAULT;
-    }
-    iova &= IOTLB_PAGE_MASK;
-    if (!iotlb_find_memory(dev, iova, &iotlb, iova & iotlb.addr_mask, e)) {
-        error_report_once("vhost: no memory for the device at 0x%" PRIx64,
-                          iotlb.translated_addr + (iova & iotlb.addr_mask));
-        return -EFAULT;
-    }
-    e->perm = iotlb.perm;
-    return 0;
-}
-
-/*
- * The backend sends a miss for a translation that is on record.  Either it sent
- * the miss before it received the translation; the guest may have unmapped the
- * buffer since, so that the miss must not report a fault.  Or it has evicted
- * the translation, and may have evicted others.  In both cases the translation
- * is valid until the guest invalidates it, and the backend waits for it.
- */
-static void iotlb_repeat(struct vhost_iotlb *t, IOTLBEntry *e)
-{
-    if (e->requested) {
-        t->epoch++;
-        memset(t->queues, 0, sizeof(t->queues));
-        iotlb_prefetch_all(t);
-    }
 }
 
 int vhost_device_iotlb_miss(struct vhost_dev *dev, uint64_t iova, int write)

@@ -256,8 +256,12 @@ static void check_amdvi(AtsGuest *g, AmdVi *vi)
     ats_fetch(g);
     amdvi_inval_pages(g, vi, ATS_DOMAIN, ATS_IOVA, 0);
     g_assert_true(qvhost_user_iotlb_has(g->be, ATS_IOVA));
-    /* Another page takes its place */
+    /* Another page takes its place; the back-end never keeps the old one */
     amdvi_map(g, vi, ATS_IOVA, g->page + SIZE_4K, 1);
+    amdvi_inval_pages(g, vi, ATS_DOMAIN, ATS_IOVA, 0);
+    g_assert_cmphex(qvhost_user_iotlb_fetch(g->be, ATS_IOVA), ==,
+                    g->page + SIZE_4K);
+    amdvi_set_entry(g, vi, ATS_IOVA, 0, 1);
     amdvi_inval_pages(g, vi, ATS_DOMAIN, ATS_IOVA, 0);
     g_assert_false(qvhost_user_iotlb_has(g->be, ATS_IOVA));
 }

@@ -96,6 +96,60 @@ static void test_prefetch(void)
     ats_guest_free(g);
 }
 
+/*
+ * An invalidation gives QEMU the chance to send the translations of what has
+ * been posted since. The back-end need not ask.
+ */
+static void test_prefetch_invalidation(void)
+{
+    AtsGuest *g = ats_guest_new(ATS_VTD, 1);
+    QVirtQueue *rx, *tx;
+    uint32_t head;
+
+    ats_guest_setup_vtd(g, true);
+    map_buffers(g);
+    ats_driver_start(g);
+    rx = g->vqs->pdata[0];
+    tx = g->vqs->pdata[1];
+    ats_fetch(g);
+    qvtd_inv_domain(&g->vtd, ATS_DOMAIN);
+    qvhost_user_iotlb_updates(g->be);
+
+    head = add_buffer(g, rx, 0, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, rx, head);
+    head = add_buffer(g, tx, 1, false, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, tx, head);
+    qvtd_inv_domain(&g->vtd, ATS_DOMAIN);
+    qvhost_user_iotlb_sync(g->be, buffer(1));
+    check_fetched(g, 0, true);
+    check_fetched(g, 1, true);
+    check_fetched(g, 2, false);
+    g_assert_cmpuint(qvhost_user_iotlb_updates(g->be), ==, 2);
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
+
+    /* What the back-end has is not sent again */
+    qvtd_inv_domain(&g->vtd, ATS_DOMAIN);
+    qvhost_user_iotlb_fetch(g->be, buffer(7));
+    g_assert_cmpuint(qvhost_user_iotlb_updates(g->be), ==, 1);
+    ats_guest_free(g);
+}
+
+/* VT-d 11.4.2, CAP.CM: the guest invalidates after it has mapped a page */
+static void test_prefetch_caching_mode(void)
+{
+    AtsGuest *g = ats_guest_new("-device intel-iommu,caching-mode=on ", 1);
+
+    ats_guest_setup_vtd(g, false);
+    ats_driver_start(g);
+    ats_fetch(g);
+    map_buffers(g);
+    qvtd_inv_pages(&g->vtd, ATS_DOMAIN, buffer(0), 1);
+    qvhost_user_iotlb_sync(g->be, buffer(0));
+    check_fetched(g, 0, true);
+    check_fetched(g, 1, false);
+    ats_guest_free(g);
+}
+
 /* query-pci-ats: the IOTLB of the back-end, as QEMU knows it */
 
 /* Call @check with the caches of the function, one per back-end */
@@ -212,6 +266,10 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 
     qtest_add_func("/virtio-pci-ats/prefetch", test_prefetch);
+    qtest_add_func("/virtio-pci-ats/prefetch/invalidation",
+                   test_prefetch_invalidation);
+    qtest_add_func("/virtio-pci-ats/prefetch/caching-mode",
+                   test_prefetch_caching_mode);
     qtest_add_func("/virtio-pci-ats/query/cache", test_query);
     qtest_add_func("/virtio-pci-ats/query/multiqueue", test_query_multiqueue);
 

@@ -252,6 +252,30 @@ void post(int n, uint16_t head, uint64_t addr, uint32_t len, uint16_t flags)
     make_available(n, head);
 }
 
+void post_packed(int n, uint64_t addr, uint32_t len, uint16_t flags)
+{
+    uint16_t pos = fake.queues[n].next++;
+    struct vring_packed_desc *d = (void *)&descs(n)[pos % QUEUE_SIZE];
+
+    flags |= pos / QUEUE_SIZE % 2 ? 1 << VRING_PACKED_DESC_F_USED :
+                                    1 << VRING_PACKED_DESC_F_AVAIL;
+    d->addr = cpu_to_le64(addr);
+    d->len = cpu_to_le32(len);
+    d->id = cpu_to_le16(pos % QUEUE_SIZE);
+    d->flags = cpu_to_le16(flags);
+}
+
+void use_packed(int n, unsigned pos)
+{
+    struct vring_packed_desc *d = (void *)&descs(n)[pos % QUEUE_SIZE];
+
+    d->addr = 0;
+    d->len = 0;
+    d->flags = cpu_to_le16(pos / QUEUE_SIZE % 2 ? 0 :
+                           1 << VRING_PACKED_DESC_F_AVAIL |
+                           1 << VRING_PACKED_DESC_F_USED);
+}
+
 /* ---- The back-end ---- */
 
 Cached *find_cached(uint64_t first, uint64_t last)

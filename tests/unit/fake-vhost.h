@@ -156,6 +156,15 @@ void set_desc(struct vring_desc *d, uint64_t addr, uint32_t len,
 /* Makes the chain from descriptor @head on available */
 void make_available(int n, uint16_t head);
 
+/*
+ * Writes the next descriptor of packed queue @n, and makes it available.  The
+ * device must have used the descriptor that it replaces.
+ */
+void post_packed(int n, uint64_t addr, uint32_t len, uint16_t flags);
+
+/* The device has used the buffer at position @pos of packed queue @n (2.8.1) */
+void use_packed(int n, unsigned pos);
+
 /* Makes a buffer of one descriptor available */
 void post(int n, uint16_t head, uint64_t addr, uint32_t len, uint16_t flags);
 

@@ -63,7 +63,79 @@ static void test_invalidate_merged(void **state)
     assert_int_equal(invalidate(11, 2), 0);
     assert_non_null(find_cached(IOVA_OF(10), IOVA_OF(10)));
     assert_int_equal(invalidate(12, 2), 0);
-    assert_null(find_cached(IOVA_OF(10), IOVA_OF(14) - 1));
+    assert_int_equal(cached_perm(10), 0);
+    assert_int_equal(cached_perm(13), 0);
+    /* This page is fetched again: its mapping may be new */
+    assert_int_equal(cached_perm(12), VHOST_ACCESS_RW);
+}
+
+/*
+ * VT-d 11.4.2, CAP.CM: an invalidation announces a mapping, also of a buffer
+ * that is not posted yet
+ */
+static void test_invalidate_announces(void **state)
+{
+    fill(0, 1);
+    map(10, 10, IOMMU_RW);
+    map(11, 11, IOMMU_RW);
+    map_apart(12, IOMMU_RO);
+    map_apart(14, IOMMU_RW);
+    forget_sent();
+    assert_int_equal(invalidate(10, 8), 0);
+    assert_int_equal(fake.sent->len, 2);
+    expect_sent(0, VHOST_IOTLB_UPDATE, IOVA_OF(10), 2 * PAGE);
+    expect_sent(1, VHOST_IOTLB_UPDATE, IOVA_OF(12), PAGE);
+    assert_int_equal(stats().round_trips, 0);
+
+    /* The back-end has them */
+    forget_sent();
+    assert_int_equal(invalidate(10, 8), 0);
+    assert_int_equal(fake.sent->len, 0);
+
+    /* The range of a domain announces nothing */
+    for (unsigned page = 100; page < 400; page++) {
+        map_apart(page, IOMMU_RW);
+    }
+    assert_int_equal(invalidate(100, 300), 0);
+    assert_int_equal(fake.sent->len, 0);
+
+    /* A back-end that translates nothing needs nothing */
+    unmap(0);
+    vhost_iotlb_reset(&fake.dev);
+    assert_int_equal(invalidate(100, 8), 0);
+    assert_int_equal(fake.sent->len, 0);
+}
+
+/* Translations follow the invalidations, which alone are worth waiting for */
+static void test_invalidate_and_prefetch(void **state)
+{
+    start_queue(0);
+    fill(0, 2);
+    map_apart(3, IOMMU_RW);
+    post(0, 1, IOVA_OF(3), PAGE, VRING_DESC_F_WRITE);
+    unmap(0);
+    forget_sent();
+    assert_int_equal(invalidate(0, 1), 0);
+    assert_int_equal(fake.sent->len, 2);
+    expect_sent(0, VHOST_IOTLB_INVALIDATE, IOVA_OF(0), PAGE - 1);
+    expect_sent(1, VHOST_IOTLB_UPDATE, IOVA_OF(3), PAGE);
+    assert_int_equal(stats().round_trips, 1);
+
+    /* The back-end does not have the range, but gets what has been posted */
+    map_apart(4, IOMMU_RO);
+    post(0, 2, IOVA_OF(4), PAGE, 0);
+    forget_sent();
+    assert_int_equal(invalidate(0, 1), 0);
+    assert_int_equal(fake.sent->len, 1);
+    expect_sent(0, VHOST_IOTLB_UPDATE, IOVA_OF(4), PAGE);
+    assert_int_equal(stats().round_trips, 1);
+    assert_int_equal(stats().misses, 2);
+    assert_int_equal(stats().write_misses, 2);
+
+    /* Nothing new: nothing is sent */
+    forget_sent();
+    assert_int_equal(invalidate(0, 1), 0);
+    assert_int_equal(fake.sent->len, 0);
 }
 
 static void test_invalidate_nothing(void **state)
@@ -210,6 +282,8 @@ int main(int argc, char **argv)
     static const struct CMUnitTest tests[] = {
         TEST(invalidate),
         TEST(invalidate_merged),
+        TEST(invalidate_announces),
+        TEST(invalidate_and_prefetch),
         TEST(invalidate_nothing),
         TEST(invalidate_no_misses),
         TEST(drop),

@@ -137,16 +137,50 @@ static void test_prefetch_index_jumps(void **state)
     assert_in_range(fake.peeks, 1, 100);
 }
 
-/* VIRTIO_F_RING_PACKED (2.8): only the rings themselves are prefetched */
-static void test_prefetch_packed(void **state)
+static const VhostOps user_backend = {
+    .backend_type = VHOST_BACKEND_TYPE_USER,
+};
+static const VhostOps kernel_backend = {
+    .backend_type = VHOST_BACKEND_TYPE_KERNEL,
+};
+
+/*
+ * The vhost devices of a vhost-user device share a back-end, whose misses the
+ * first of them receives.  Those of the kernel have one each.
+ */
+static void test_prefetch_own_queues(void **state)
 {
-    fake.vdev.guest_features = BIT_ULL(VIRTIO_F_RING_PACKED);
     start_queue(0);
-    map_apart(3, IOMMU_RW);
-    post(0, 1, IOVA_OF(3), PAGE, VRING_DESC_F_WRITE);
-    assert_int_equal(miss(DESC_PAGE(0), false), 0);
-    assert_int_equal(cached_perm(USED_PAGE(0)), VHOST_ACCESS_RW);
-    assert_int_equal(cached_perm(3), 0);
+    start_queue(1);
+    fake.dev.vq_index = 1;
+    fake.dev.nvqs = 1;
+    fake.dev.vhost_ops = &user_backend;
+    assert_int_equal(miss(DESC_PAGE(1), false), 0);
+    assert_int_equal(cached_perm(USED_PAGE(0)), 0);
+    assert_int_equal(cached_perm(USED_PAGE(1)), 0);
+    fake.dev.vhost_ops = &kernel_backend;
+    assert_int_equal(miss(AVAIL_PAGE(1), false), 0);
+    assert_int_equal(cached_perm(USED_PAGE(0)), 0);
+    assert_int_equal(cached_perm(USED_PAGE(1)), VHOST_ACCESS_RW);
+}
+
+/* record: prefetching leaves lookups for later invalidations */
+static void test_prefetch_leaves_lookups(void **state)
+{
+    start_queue(0);
+    fill(0, 1);
+    for (unsigned page = 100; page < NR_PAGES - 8; page++) {
+        map(page, page, IOMMU_RW);
+    }
+    post(0, 0, IOVA_OF(100), 3900 * PAGE, VRING_DESC_F_WRITE);
+    fake.peeks = 0;
+    assert_int_equal(invalidate(2, 1), 0);
+    assert_in_range(fake.peeks, 1, 1024);
+    /* A later scan continues */
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(invalidate(2, 1), 0);
+    }
+    assert_int_equal(cached_perm(3999), VHOST_ACCESS_RW);
 }
 
 int main(int argc, char **argv)
@@ -158,7 +192,8 @@ int main(int argc, char **argv)
         TEST(prefetch_from_used),
         TEST(prefetch_rings_gone),
         TEST(prefetch_index_jumps),
-        TEST(prefetch_packed),
+        TEST(prefetch_own_queues),
+        TEST(prefetch_leaves_lookups),
     };
 
     return cmocka_run_group_tests_name("vhost-iotlb-prefetch", tests, NULL,

@@ -7,8 +7,10 @@
 
 #include "qemu/osdep.h"
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include "qemu/atomic.h"
 #include "qemu/host-utils.h"
 #include "standard-headers/linux/vhost_types.h"
 #include "standard-headers/linux/virtio_config.h"
@@ -49,10 +51,13 @@ enum {
     PROTOCOL_F_CONFIG = 9,
 };
 
+#define PAGE_SIZE_4K 0x1000
+
 #define MAX_FDS     8
 #define MAX_REGIONS 8
 #define MAX_PAYLOAD 1024
 #define TIMEOUT_US  (10 * G_USEC_PER_SEC)
+#define WATCH_US    (20 * 1000)
 
 typedef struct Header {
     uint32_t request;
@@ -87,6 +92,7 @@ struct QVhostUserIotlb {
     char *path;
     unsigned queue_pairs;
     bool has_config;
+    uint64_t more_features;
     int listen_fd;
     int stop_fds[2];
     GThread *thread;
@@ -97,8 +103,12 @@ struct QVhostUserIotlb {
     int backend_fd;
     uint64_t rings;
     MemTable mem;
+    void *maps[MAX_REGIONS];
     GArray *tlb;
     unsigned invalidations;
+    unsigned updates;
+    uint64_t watched;
+    GArray *watch_values;
 };
 
 static void reply(int fd, Message *msg, uint32_t size)
@@ -130,7 +140,8 @@ static void tlb_drop(QVhostUserIotlb *be, uint64_t iova, uint64_t size)
     }
 }
 
-static struct vhost_iotlb_msg *tlb_find(QVhostUserIotlb *be, uint64_t iova)
+static struct vhost_iotlb_msg *tlb_overlaps(QVhostUserIotlb *be,
+                                            uint64_t iova, uint64_t size)
 {
     unsigned i;
 
@@ -138,23 +149,98 @@ static struct vhost_iotlb_msg *tlb_find(QVhostUserIotlb *be, uint64_t iova)
         struct vhost_iotlb_msg *e = &g_array_index(be->tlb,
                                                    struct vhost_iotlb_msg, i);
 
-        if (iova - e->iova < e->size) {
+        if (iova - e->iova < e->size || e->iova - iova < size) {
             return e;
         }
     }
     return NULL;
 }
 
+static struct vhost_iotlb_msg *tlb_find(QVhostUserIotlb *be, uint64_t iova)
+{
+    return tlb_overlaps(be, iova, 1);
+}
+
+static void unmap_memory(QVhostUserIotlb *be)
+{
+    unsigned i;
+
+    for (i = 0; i < be->mem.nregions; i++) {
+        munmap(be->maps[i], be->mem.region[i].mmap_offset +
+               be->mem.region[i].size);
+    }
+    be->mem.nregions = 0;
+}
+
+static void map_memory(QVhostUserIotlb *be, const MemTable *mem,
+                       const int *fds, int nfds)
+{
+    unsigned i;
+
+    g_assert_cmpuint(mem->nregions, <=, MAX_REGIONS);
+    g_assert_cmpuint(mem->nregions, ==, nfds);
+    unmap_memory(be);
+    be->mem = *mem;
+    for (i = 0; i < mem->nregions; i++) {
+        be->maps[i] = mmap(NULL, mem->region[i].mmap_offset +
+                           mem->region[i].size, PROT_READ | PROT_WRITE,
+                           MAP_SHARED, fds[i], 0);
+        g_assert(be->maps[i] != MAP_FAILED);
+    }
+}
+
+static void *gpa_to_host(QVhostUserIotlb *be, uint64_t gpa)
+{
+    unsigned i;
+
+    for (i = 0; i < be->mem.nregions; i++) {
+        if (gpa - be->mem.region[i].gpa < be->mem.region[i].size) {
+            return (char *)be->maps[i] + be->mem.region[i].mmap_offset +
+                   (gpa - be->mem.region[i].gpa);
+        }
+    }
+    g_assert_not_reached();
+}
+
+/*
+ * Like DPDK, which takes an update of a cached address for a repetition: it
+ * keeps the old entry.  The front-end must have invalidated it.
+ */
+static void tlb_add(QVhostUserIotlb *be, struct vhost_iotlb_msg iotlb)
+{
+    g_assert_cmphex(iotlb.size, !=, 0);
+    g_assert_cmphex(iotlb.iova + iotlb.size - 1, >=, iotlb.iova);
+    if (!tlb_overlaps(be, iotlb.iova, iotlb.size)) {
+        g_array_append_val(be->tlb, iotlb);
+    }
+    be->updates++;
+}
+
+/*
+ * Give the emulator time to break the rule that an invalidation is complete
+ * only when it is acknowledged.
+ */
+static void watch(QVhostUserIotlb *be)
+{
+    uint32_t value;
+
+    if (be->watched) {
+        g_usleep(WATCH_US);
+        value = qatomic_read((uint32_t *)gpa_to_host(be, be->watched));
+        g_array_append_val(be->watch_values, value);
+    }
+}
+
 static void handle_iotlb(QVhostUserIotlb *be, struct vhost_iotlb_msg iotlb)
 {
     switch (iotlb.type) {
     case VHOST_IOTLB_UPDATE:
-        tlb_drop(be, iotlb.iova, iotlb.size);
-        g_array_append_val(be->tlb, iotlb);
+        tlb_add(be, iotlb);
         break;
     case VHOST_IOTLB_INVALIDATE:
         tlb_drop(be, iotlb.iova, iotlb.size);
         be->invalidations++;
+        watch(be);
         break;
     default:
         g_assert_not_reached();
@@ -165,6 +251,7 @@ static uint64_t features(QVhostUserIotlb *be)
 {
     return 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_F_IOMMU_PLATFORM |
            1ULL << F_PROTOCOL_FEATURES | 1ULL << F_LOG_ALL |
+           be->more_features |
            (be->queue_pairs > 1 ? 1ULL << VIRTIO_NET_F_MQ : 0);
 }
 
@@ -210,8 +297,7 @@ static bool handle(QVhostUserIotlb *be, int fd, Message *msg,
         reply(fd, msg, 0);
         return false;
     case SET_MEM_TABLE:
-        g_assert_cmpuint(msg->payload.mem.nregions, <=, MAX_REGIONS);
-        be->mem = msg->payload.mem;
+        map_memory(be, &msg->payload.mem, fds, nfds);
         break;
     case SET_VRING_ENABLE:
         if (msg->payload.state.num) {
@@ -327,6 +413,7 @@ QVhostUserIotlb *qvhost_user_iotlb_new(unsigned queue_pairs, bool has_config)
     be->has_config = has_config;
     be->backend_fd = -1;
     be->tlb = g_array_new(false, false, sizeof(struct vhost_iotlb_msg));
+    be->watch_values = g_array_new(false, false, sizeof(uint32_t));
     g_mutex_init(&be->lock);
     g_cond_init(&be->cond);
 
@@ -356,12 +443,19 @@ void qvhost_user_iotlb_free(QVhostUserIotlb *be)
     }
     unlink(be->path);
     rmdir(be->dir);
+    unmap_memory(be);
     g_array_unref(be->tlb);
+    g_array_unref(be->watch_values);
     g_mutex_clear(&be->lock);
     g_cond_clear(&be->cond);
     g_free(be->path);
     g_free(be->dir);
     g_free(be);
+}
+
+void qvhost_user_iotlb_add_features(QVhostUserIotlb *be, uint64_t features)
+{
+    be->more_features |= features;
 }
 
 const char *qvhost_user_iotlb_path(QVhostUserIotlb *be)
@@ -394,10 +488,9 @@ static uint64_t uaddr_to_gpa(QVhostUserIotlb *be, uint64_t uaddr)
     g_assert_not_reached();
 }
 
-uint64_t qvhost_user_iotlb_fetch(QVhostUserIotlb *be, uint64_t iova)
+/* Returns false if the emulator takes no more messages at the moment */
+static bool send_miss(int fd, uint64_t iova, bool write)
 {
-    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
-    struct vhost_iotlb_msg *entry;
     Message msg = {
         .hdr = {
             .request = BACKEND_IOTLB_MSG,
@@ -406,22 +499,56 @@ uint64_t qvhost_user_iotlb_fetch(QVhostUserIotlb *be, uint64_t iova)
         },
         .payload.iotlb = {
             .iova = iova,
-            .perm = VHOST_ACCESS_RW,
+            .perm = write ? VHOST_ACCESS_RW : VHOST_ACCESS_RO,
             .type = VHOST_IOTLB_MISS,
         },
     };
     size_t size = sizeof(msg.hdr) + sizeof(msg.payload.iotlb);
+    ssize_t sent = send(fd, &msg, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+    if (sent < 0 && errno == EAGAIN) {
+        return false;
+    }
+    g_assert_cmpint(sent, ==, size);
+    return true;
+}
+
+bool qvhost_user_iotlb_miss(QVhostUserIotlb *be, uint64_t iova, bool write)
+{
+    bool sent;
+
+    g_mutex_lock(&be->lock);
+    sent = be->rings && send_miss(be->backend_fd, iova, write);
+    g_mutex_unlock(&be->lock);
+    return sent;
+}
+
+uint64_t qvhost_user_iotlb_fetch(QVhostUserIotlb *be, uint64_t iova)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+    struct vhost_iotlb_msg *entry;
     uint64_t gpa;
 
     g_mutex_lock(&be->lock);
     g_assert_cmpint(be->backend_fd, >=, 0);
-    g_assert_cmpint(send(be->backend_fd, &msg, size, MSG_NOSIGNAL), ==, size);
+    g_assert_true(send_miss(be->backend_fd, iova, true));
     while (!(entry = tlb_find(be, iova))) {
         g_assert(g_cond_wait_until(&be->cond, &be->lock, end));
     }
     gpa = uaddr_to_gpa(be, entry->uaddr + (iova - entry->iova));
     g_mutex_unlock(&be->lock);
     return gpa;
+}
+
+void qvhost_user_iotlb_sync(QVhostUserIotlb *be, uint64_t iova)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    g_mutex_lock(&be->lock);
+    while (!tlb_find(be, iova)) {
+        g_assert(g_cond_wait_until(&be->cond, &be->lock, end));
+    }
+    g_mutex_unlock(&be->lock);
 }
 
 bool qvhost_user_iotlb_has(QVhostUserIotlb *be, uint64_t iova)
@@ -441,6 +568,58 @@ unsigned qvhost_user_iotlb_invalidations(QVhostUserIotlb *be)
     g_mutex_lock(&be->lock);
     n = be->invalidations;
     be->invalidations = 0;
+    g_mutex_unlock(&be->lock);
+    return n;
+}
+
+unsigned qvhost_user_iotlb_updates(QVhostUserIotlb *be)
+{
+    unsigned n;
+
+    g_mutex_lock(&be->lock);
+    n = be->updates;
+    be->updates = 0;
+    g_mutex_unlock(&be->lock);
+    return n;
+}
+
+void qvhost_user_iotlb_each_page(QVhostUserIotlb *be, uint64_t first,
+                                 uint64_t last, QVhostUserIotlbPage fn,
+                                 void *opaque)
+{
+    unsigned i;
+
+    g_mutex_lock(&be->lock);
+    for (i = 0; i < be->tlb->len; i++) {
+        struct vhost_iotlb_msg *e = &g_array_index(be->tlb,
+                                                   struct vhost_iotlb_msg, i);
+        uint64_t end = MIN(e->iova + (e->size - 1), last);
+        uint64_t iova;
+
+        for (iova = MAX(e->iova, first); iova <= end; iova += PAGE_SIZE_4K) {
+            fn(iova, uaddr_to_gpa(be, e->uaddr + (iova - e->iova)),
+               e->perm != VHOST_ACCESS_RO, opaque);
+        }
+    }
+    g_mutex_unlock(&be->lock);
+}
+
+void qvhost_user_iotlb_watch(QVhostUserIotlb *be, uint64_t gpa)
+{
+    g_mutex_lock(&be->lock);
+    be->watched = gpa;
+    g_array_set_size(be->watch_values, 0);
+    g_mutex_unlock(&be->lock);
+}
+
+unsigned qvhost_user_iotlb_watched(QVhostUserIotlb *be, uint32_t value)
+{
+    unsigned i, n = 0;
+
+    g_mutex_lock(&be->lock);
+    for (i = 0; i < be->watch_values->len; i++) {
+        n += g_array_index(be->watch_values, uint32_t, i) == value;
+    }
     g_mutex_unlock(&be->lock);
     return n;
 }

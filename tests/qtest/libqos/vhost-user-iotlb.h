@@ -79,4 +79,75 @@ bool qvhost_user_iotlb_has(QVhostUserIotlb *be, uint64_t iova);
  */
 unsigned qvhost_user_iotlb_invalidations(QVhostUserIotlb *be);
 
+/**
+ * qvhost_user_iotlb_add_features() - offer more features
+ * @be: the back-end, before a front-end connects
+ * @features: feature bits of the device
+ */
+void qvhost_user_iotlb_add_features(QVhostUserIotlb *be, uint64_t features);
+
+/**
+ * qvhost_user_iotlb_miss() - report a miss, and do not wait
+ * @be: the back-end
+ * @iova: I/O virtual address
+ * @write: request write permission, too
+ *
+ * Returns: false if there is no started ring, or the front-end has too many
+ * messages to read; nothing has been sent then.
+ */
+bool qvhost_user_iotlb_miss(QVhostUserIotlb *be, uint64_t iova, bool write);
+
+/**
+ * qvhost_user_iotlb_sync() - wait for a translation, and do not request it
+ * @be: the back-end
+ * @iova: I/O virtual address
+ *
+ * The test fails if it does not arrive.
+ */
+void qvhost_user_iotlb_sync(QVhostUserIotlb *be, uint64_t iova);
+
+/**
+ * qvhost_user_iotlb_updates() - count the updates that were received
+ * @be: the back-end
+ *
+ * Returns: number of updates since the last call.
+ */
+unsigned qvhost_user_iotlb_updates(QVhostUserIotlb *be);
+
+/* Called for a page of 4 KiB at @iova that is translated to @gpa */
+typedef void (*QVhostUserIotlbPage)(uint64_t iova, uint64_t gpa, bool writable,
+                                    void *opaque);
+
+/**
+ * qvhost_user_iotlb_each_page() - visit what the back-end could access
+ * @be: the back-end
+ * @first: first address of the range to visit, page aligned
+ * @last: its last address
+ * @fn: called for each translated page, with a lock held: it must not call the
+ *      functions of this file
+ * @opaque: passed to @fn
+ */
+void qvhost_user_iotlb_each_page(QVhostUserIotlb *be, uint64_t first,
+                                 uint64_t last, QVhostUserIotlbPage fn,
+                                 void *opaque);
+
+/**
+ * qvhost_user_iotlb_watch() - look at a word before each acknowledgment
+ * @be: the back-end
+ * @gpa: guest physical address of a word of 4 bytes, or 0 to stop
+ *
+ * The back-end is slow while it watches: it waits before it looks at the word
+ * and acknowledges an invalidation.
+ */
+void qvhost_user_iotlb_watch(QVhostUserIotlb *be, uint64_t gpa);
+
+/**
+ * qvhost_user_iotlb_watched() - count what the back-end has seen
+ * @be: the back-end
+ * @value: a value of the word
+ *
+ * Returns: number of invalidations during which the word had this value.
+ */
+unsigned qvhost_user_iotlb_watched(QVhostUserIotlb *be, uint32_t value);
+
 #endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Buffers that a driver has made available to a vhost backend
+ *
+ * Copyright (c) 2026 QEMU SVM contributors
+ *
+ * Section numbers are those of VIRTIO 1.3.  Devices behind an IOMMU have no
+ * legacy interface (VIRTIO_F_ACCESS_PLATFORM), so that all fields are little
+ * endian.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/bswap.h"
+#include "hw/virtio/virtio.h"
+#include "hw/virtio/vhost-iotlb-rings.h"
+#include "standard-headers/linux/virtio_ring.h"
+
+#define PACKED_F_AVAIL  (1 << VRING_PACKED_DESC_F_AVAIL)
+#define PACKED_F_USED   (1 << VRING_PACKED_DESC_F_USED)
+
+static bool is_packed(struct vhost_iotlb *t)
+{
+    return virtio_vdev_has_feature(vhost_iotlb_vdev(t), VIRTIO_F_RING_PACKED);
+}
+
+static bool read16(struct vhost_iotlb *t, uint64_t iova, uint16_t *val)
+{
+    if (!vhost_iotlb_read(t, iova, val, sizeof(*val))) {
+        return false;
+    }
+    *val = le16_to_cpu(*val);
+    return true;
+}
+
+/* ---- Split virtqueues (2.7) ---- */
+
+/*
+ * 2.7.5: follow a chain of the descriptor table at @table.  A chain can be a
+ * loop: the limit of the work ends it.
+ */
+static void split_scan_chain(struct vhost_iotlb *t, uint64_t table,
+                             uint32_t num, uint16_t idx, bool writable,
+                             bool indirect)
+{
+    struct vring_desc d;
+    uint64_t addr;
+    uint32_t len;
+    uint16_t flags;
+
+    while (idx < num &&
+           vhost_iotlb_read(t, table + idx * sizeof(d), &d, sizeof(d))) {
+        addr = le64_to_cpu(d.addr);
+        len = le32_to_cpu(d.len);
+        flags = le16_to_cpu(d.flags);
+
+        if (flags & VRING_DESC_F_INDIRECT) {
+            if (indirect) {
+                return;
+            }
+            if (!writable) {
+                vhost_iotlb_prefetch(t, addr, len);
+            }
+            split_scan_chain(t, addr, len / sizeof(d), 0, writable, true);
+        } else if (!!(flags & VRING_DESC_F_WRITE) == writable) {
+            vhost_iotlb_prefetch(t, addr, len);
+        }
+        if (!(flags & VRING_DESC_F_NEXT)) {
+            return;
+        }
+        idx = le16_to_cpu(d.next);
+    }
+}
+
+static void split_update(struct vhost_iotlb *t, VhostIotlbRing *ring, int n)
+{
+    VirtIODevice *vdev = vhost_iotlb_vdev(t);
+    uint64_t avail = virtio_queue_get_avail_addr(vdev, n);
+    uint64_t used = virtio_queue_get_used_addr(vdev, n);
+    uint16_t num = virtio_queue_get_num(vdev, n);
+    uint16_t end;
+    int i;
+
+    if (!ring->valid) {
+        if (!read16(t, used + offsetof(struct vring_used, idx), ring->next)) {
+            return;
+        }
+        ring->next[1] = ring->end = ring->next[0];
+        ring->valid = true;
+    }
+    if (!read16(t, avail + offsetof(struct vring_avail, idx), &end)) {
+        return;
+    }
+    for (i = 0; i < 2; i++) {
+        if ((uint16_t)(end - ring->next[i]) > num) {
+            ring->next[i] = end - num;
+        }
+    }
+    ring->end = end;
+    /* 2.7.13.3: the driver writes the ring entries before the index */
+    smp_rmb();
+}
+
+static bool split_scan_next(struct vhost_iotlb *t, int n, uint16_t next,
+                            bool writable)
+{
+    VirtIODevice *vdev = vhost_iotlb_vdev(t);
+    uint64_t entries = virtio_queue_get_avail_addr(vdev, n) +
+                       offsetof(struct vring_avail, ring);
+    uint16_t num = virtio_queue_get_num(vdev, n);
+    uint16_t head;
+
+    if (!read16(t, entries + (next % num) * sizeof(head), &head)) {
+        return false;
+    }
+    split_scan_chain(t, virtio_queue_get_desc_addr(vdev, n), num, head,
+                     writable, false);
+    return true;
+}
+
+/* ---- Packed virtqueues (2.8) ---- */
+
+static uint64_t packed_desc(struct vhost_iotlb *t, int n, uint32_t pos)
+{
+    VirtIODevice *vdev = vhost_iotlb_vdev(t);
+
+    return virtio_queue_get_desc_addr(vdev, n) +
+           pos % virtio_queue_get_num(vdev, n) *
+           sizeof(struct vring_packed_desc);
+}
+
+static bool packed_read_flags(struct vhost_iotlb *t, int n, uint32_t pos,
+                              uint16_t *flags)
+{
+    return read16(t, packed_desc(t, n, pos) +
+                  offsetof(struct vring_packed_desc, flags), flags);
+}
+
+/*
+ * 2.8.1: the driver writes the wrap counter of the round to the available bit.
+ * A device that marks a descriptor as used does not change it.
+ */
+static bool packed_is_written(struct vhost_iotlb *t, int n, uint32_t pos)
+{
+    uint32_t num = virtio_queue_get_num(vhost_iotlb_vdev(t), n);
+    uint16_t flags;
+
+    return packed_read_flags(t, n, pos, &flags) &&
+           !!(flags & PACKED_F_AVAIL) == (pos < num);
+}
+
+/*
+ * Find the position at which the driver writes next.  All descriptors ahead of
+ * it in the ring have the same available bit, and the others have the opposite
+ * bit, so that this is a binary search.  It ends with some position, whatever
+ * the ring contains.
+ */
+static bool packed_find_end(struct vhost_iotlb *t, int n, uint16_t *end)
+{
+    uint32_t num = virtio_queue_get_num(vhost_iotlb_vdev(t), n);
+    uint32_t low = 0, high = num, middle;
+    uint16_t first, flags;
+
+    if (!packed_read_flags(t, n, 0, &first)) {
+        return false;
+    }
+    while (high - low > 1) {
+        middle = low + (high - low) / 2;
+        if (!packed_read_flags(t, n, middle, &flags)) {
+            return false;
+        }
+        if ((flags ^ first) & PACKED_F_AVAIL) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    *end = (first & PACKED_F_AVAIL ? high : high + num) % (2 * num);
+    return true;
+}
+
+/* Continue with the whole ring ahead of the position of the driver */
+static void packed_restart(struct vhost_iotlb *t, VhostIotlbRing *ring, int n)
+{
+    uint32_t num = virtio_queue_get_num(vhost_iotlb_vdev(t), n);
+    uint16_t end;
+
+    if (packed_find_end(t, n, &end) && (!ring->valid || end != ring->end)) {
+        ring->valid = true;
+        ring->end = end;
+        ring->next[0] = ring->next[1] = (end + num) % (2 * num);
+    }
+}
+
+static void packed_update(struct vhost_iotlb *t, VhostIotlbRing *ring, int n,
+                          bool resync)
+{
+    uint32_t num = virtio_queue_get_num(vhost_iotlb_vdev(t), n);
+    uint32_t added = 0;
+    int i;
+
+    if (MAX(ring->end, MAX(ring->next[0], ring->next[1])) >= 2 * num) {
+        /* The driver has changed the size of a running queue */
+        ring->valid = false;
+    }
+    if (ring->valid) {
+        while (added < num &&
+               packed_is_written(t, n, (ring->end + added) % (2 * num))) {
+            added++;
+        }
+        for (i = 0; i < 2; i++) {
+            uint32_t old = (ring->end + 2 * num - ring->next[i]) % (2 * num);
+
+            if (old + added > num) {
+                ring->next[i] = (ring->end + added + num) % (2 * num);
+            }
+        }
+        ring->end = (ring->end + added) % (2 * num);
+    }
+    if (!ring->valid || (resync && !added)) {
+        packed_restart(t, ring, n);
+    }
+}
+
+static void packed_scan_indirect(struct vhost_iotlb *t, uint64_t table,
+                                 uint32_t size, bool writable)
+{
+    struct vring_packed_desc d;
+    uint64_t end = table + size / sizeof(d) * sizeof(d);
+
+    for (; table < end && vhost_iotlb_read(t, table, &d, sizeof(d));
+         table += sizeof(d)) {
+        if (!!(le16_to_cpu(d.flags) & VRING_DESC_F_WRITE) == writable) {
+            vhost_iotlb_prefetch(t, le64_to_cpu(d.addr), le32_to_cpu(d.len));
+        }
+    }
+}
+
+/*
+ * 2.8.6: the elements of a chain follow each other.  The device marks only the
+ * first one as used, so that the others of a used chain look available.  They
+ * have been available, and are prefetched only if they are still mapped.
+ */
+static bool packed_scan_next(struct vhost_iotlb *t, int n, uint16_t next,
+                             bool writable)
+{
+    struct vring_packed_desc d;
+    uint64_t addr;
+    uint32_t len;
+    uint16_t flags;
+
+    if (!packed_read_flags(t, n, next, &flags)) {
+        return false;
+    }
+    if (!(flags & PACKED_F_AVAIL) == !(flags & PACKED_F_USED)) {
+        return true;
+    }
+    /* 2.8.21: the driver writes the flags last */
+    smp_rmb();
+    if (!vhost_iotlb_read(t, packed_desc(t, n, next), &d, sizeof(d))) {
+        return false;
+    }
+    addr = le64_to_cpu(d.addr);
+    len = le32_to_cpu(d.len);
+    if (flags & VRING_DESC_F_INDIRECT) {
+        if (!writable) {
+            vhost_iotlb_prefetch(t, addr, len);
+        }
+        packed_scan_indirect(t, addr, len, writable);
+    } else if (!!(flags & VRING_DESC_F_WRITE) == writable) {
+        vhost_iotlb_prefetch(t, addr, len);
+    }
+    return true;
+}
+
+/* ---- Both ---- */
+
+void vhost_iotlb_ring_update(struct vhost_iotlb *t, VhostIotlbRing *ring,
+                             int n, bool resync)
+{
+    if (is_packed(t)) {
+        packed_update(t, ring, n, resync);
+    } else {
+        split_update(t, ring, n);
+    }
+}
+
+void vhost_iotlb_ring_scan(struct vhost_iotlb *t, VhostIotlbRing *ring, int n,
+                           bool writable)
+{
+    uint32_t num = virtio_queue_get_num(vhost_iotlb_vdev(t), n);
+    bool packed = is_packed(t);
+    uint32_t period = packed ? 2 * num : 1 << 16;
+    uint16_t *next = &ring->next[writable];
+
+    while (ring->valid && *next != ring->end) {
+        if (!(packed ? packed_scan_next : split_scan_next)(t, n, *next,
+                                                           writable) ||
+            !vhost_iotlb_has_room(t)) {
+            return;
+        }
+        *next = (*next + 1) % period;
+    }
+}
