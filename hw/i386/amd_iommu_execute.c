@@ -16,6 +16,7 @@
 #include "amd_iommu_cmdbuf.h"
 #include "amd_iommu_command.h"
 #include "amd_iommu_event.h"
+#include "hw/iommu_batch.h"
 #include "trace.h"
 
 /* ---- Commands (2.4) ---- */
@@ -28,6 +29,7 @@ static void completion_wait(AMDVIState *s, const AMDVICommand *command)
 {
     uint64_t data = cpu_to_le64(command->data);
 
+    iommu_batch_flush();
     amdvi_drain(s);
     if (command->store &&
         dma_memory_write(&address_space_memory, command->store_addr, &data,

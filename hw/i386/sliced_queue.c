@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "hw/iommu_batch.h"
 #include "system/runstate.h"
 #include "sliced_queue.h"
 #include "trace.h"
@@ -78,7 +79,9 @@ static void run_slice(SlicedQueue *q)
 {
     q->state = RUNNING;
     q->work = 0;
+    iommu_batch_begin();
     q->ops->process(q->opaque);
+    iommu_batch_end();
     if (has_work(q)) {
         trace_sliced_queue_pause(q->opaque, q->work);
         q->state = PENDING;

@@ -11,6 +11,9 @@
  * when the write returns.  The main loop runs the others, and releases the BQL
  * between them.
  *
+ * Invalidations in a slice take effect together (hw/iommu_batch.h).  The user
+ * calls iommu_batch_flush() before an entry reports that they are complete.
+ *
  * The user of a sliced queue owns the entries and the registers.  These alone
  * determine the remaining work: a sliced queue has no state to migrate.
  */

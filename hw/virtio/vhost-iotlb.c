@@ -19,6 +19,7 @@
 #include "qemu/timer.h"
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
+#include "hw/iommu_batch.h"
 #include "hw/virtio/vhost.h"
 #include "hw/virtio/vhost-backend.h"
 #include "hw/virtio/vhost-iotlb.h"
@@ -89,6 +90,7 @@ typedef struct IOTLBEntry {
  * @n_entries: number of entries in @entries
  * @lookups: number of lookups that iotlb_lookup() may still do
  * @invalidating: @lookups have been taken from turn_lookups
+ * @batch: the IOMMU processes a queue, and some of @msgs wait for its end
  * @epoch: incremented when the backend has lost entries; prefetch sends entries
  *         of an earlier epoch again
  * @msgs: messages (struct vhost_iotlb_msg) to be sent, in this order
@@ -103,6 +105,7 @@ struct vhost_iotlb {
     unsigned int n_entries;
     unsigned int lookups;
     bool invalidating;
+    IOMMUBatchUser batch;
     uint32_t epoch;
     GArray *msgs;
     VhostIotlbStats stats;
@@ -143,6 +146,15 @@ static void iotlb_end_invalidation(struct vhost_iotlb *t)
         }
         qemu_bh_schedule(turn_bh);
     }
+}
+
+/* Leave few lookups for prefetching.  Returns the others. */
+static unsigned int iotlb_reserve(struct vhost_iotlb *t)
+{
+    unsigned int rest = t->lookups - MIN(t->lookups, IOTLB_INV_PREFETCH);
+
+    t->lookups -= rest;
+    return rest;
 }
 
 static IOTLBEntry *iotlb_find(struct vhost_iotlb *t, uint64_t first,
@@ -254,6 +266,8 @@ static void iotlb_clear(struct vhost_iotlb *t)
         iotlb_remove(t, e);
     }
     memset(t->rings, 0, sizeof(t->rings));
+    iommu_batch_cancel(&t->batch);
+    g_array_set_size(t->msgs, 0);
 }
 
 /* Drop all entries that overlap with the range, with one message. */
@@ -627,25 +641,45 @@ static void iotlb_prefetch_all(struct vhost_iotlb *t)
 }
 
 /*
- * An invalidation gives QEMU the chance to send what the driver has posted in
- * the meantime.  With VT-d's caching mode (CAP.CM, 11.4.2), an invalidation may
- * also announce a mapping, before its buffer is posted.  A record that is empty
- * belongs to a backend that translates nothing.
+ * With VT-d's caching mode (CAP.CM, 11.4.2), an invalidation may announce a
+ * mapping, before its buffer is posted.  A record that is empty belongs to a
+ * backend that translates nothing.
  */
-static void iotlb_prefetch_after(struct vhost_iotlb *t, uint64_t iova,
-                                 uint64_t last)
+static void iotlb_prefetch_mapping(struct vhost_iotlb *t, uint64_t iova,
+                                   uint64_t last)
 {
-    unsigned int rest = t->lookups - MIN(t->lookups, IOTLB_INV_PREFETCH);
+    unsigned int rest = iotlb_reserve(t);
 
-    if (!t->n_entries) {
-        return;
-    }
-    t->lookups -= rest;
-    if (last - iova < IOTLB_MAX_MAPPING) {
+    if (t->n_entries && last - iova < IOTLB_MAX_MAPPING) {
         vhost_iotlb_prefetch(t, iova, last - iova + 1);
     }
-    iotlb_prefetch_buffers(t, false);
     t->lookups += rest;
+}
+
+/*
+ * Complete the invalidations that have been queued.  They give QEMU the chance
+ * to send what the driver has posted in the meantime, too.
+ */
+static int iotlb_complete(struct vhost_iotlb *t)
+{
+    unsigned int rest = iotlb_reserve(t);
+
+    if (t->n_entries) {
+        iotlb_prefetch_buffers(t, false);
+    }
+    t->lookups += rest;
+    return iotlb_send(t);
+}
+
+static void iotlb_flush(IOMMUBatchUser *user)
+{
+    struct vhost_iotlb *t = container_of(user, struct vhost_iotlb, batch);
+
+    iotlb_begin_invalidation(t);
+    if (iotlb_complete(t)) {
+        error_report_once("Fail to invalidate device iotlb");
+    }
+    iotlb_end_invalidation(t);
 }
 
 /* Translate for a miss of the backend, and report faults to the guest. */
@@ -691,6 +725,7 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
     IntervalTreeNode *node, *next;
     struct vhost_iotlb_msg *run = NULL;
     unsigned int kept = 0, dropped = 0;
+    int ret = 0;
 
     if (!t) {
         return 0;
@@ -702,7 +737,8 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
      * on record.
      */
     iotlb_begin_invalidation(t);
-    if (dev->vhost_ops->vhost_handle_iotlb_misses) {
+    if (iotlb_find(t, iova, last) &&
+        dev->vhost_ops->vhost_handle_iotlb_misses) {
         dev->vhost_ops->vhost_handle_iotlb_misses(dev);
     }
 
@@ -730,13 +766,16 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
         iotlb_remove(t, e);
         dropped++;
     }
-    iotlb_prefetch_after(t, iova, last);
+    iotlb_prefetch_mapping(t, iova, last);
+    if (!iommu_batch_defer(&t->batch)) {
+        ret = iotlb_complete(t);
+    }
     iotlb_end_invalidation(t);
     t->stats.invalidations++;
     t->stats.kept += kept;
     t->stats.dropped += dropped;
     trace_vhost_iotlb_invalidate(dev, iova, last, kept, dropped);
-    return iotlb_send(t);
+    return ret;
 }
 
 int vhost_device_iotlb_miss(struct vhost_dev *dev, uint64_t iova, int write)
@@ -793,6 +832,7 @@ void vhost_iotlb_reset(struct vhost_dev *dev)
     if (!dev->iotlb) {
         dev->iotlb = g_new0(struct vhost_iotlb, 1);
         dev->iotlb->dev = dev;
+        dev->iotlb->batch.flush = iotlb_flush;
         dev->iotlb->msgs = g_array_new(false, false,
                                        sizeof(struct vhost_iotlb_msg));
     }

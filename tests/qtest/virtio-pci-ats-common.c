@@ -7,6 +7,8 @@
  */
 
 #include "qemu/osdep.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
 #include "hw/pci/pci_regs.h"
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_net.h"
@@ -47,7 +49,7 @@ void ats_driver_start(AtsGuest *g)
 {
     QPCIAddress addr = { .devfn = ATS_DEVICE };
     uint64_t features = 1ULL << VIRTIO_F_VERSION_1 |
-                        1ULL << VIRTIO_F_IOMMU_PLATFORM;
+                        1ULL << VIRTIO_F_IOMMU_PLATFORM | g->features;
     QVirtioDevice *vdev;
     unsigned i;
 
@@ -167,6 +169,21 @@ void ats_guest_free(AtsGuest *g)
     qtest_quit(g->qts);
     qvhost_user_iotlb_free(g->be);
     g_free(g);
+}
+
+/* Statistics */
+
+int64_t ats_round_trips(AtsGuest *g)
+{
+    QDict *reply = qtest_qmp(g->qts, "{ 'execute': 'query-pci-ats' }");
+    QList *functions = qdict_get_qlist(reply, "return");
+    QDict *function = qobject_to(QDict, qlist_peek(functions));
+    QList *caches = qdict_get_qlist(function, "caches");
+    QDict *cache = qobject_to(QDict, qlist_peek(caches));
+    int64_t n = qdict_get_int(cache, "round-trips");
+
+    qobject_unref(reply);
+    return n;
 }
 
 /* Invalidations that reach the back-end */

@@ -55,6 +55,7 @@
  * @vqs: its virtqueues
  * @num_vqs: how many it sets up
  * @num_rings: how many of these the back-end starts
+ * @features: further features that the driver requires
  * @ats: offset of the ATS capability
  */
 typedef struct AtsGuest {
@@ -69,6 +70,7 @@ typedef struct AtsGuest {
     GPtrArray *vqs;
     unsigned num_vqs;
     unsigned num_rings;
+    uint64_t features;
     uint16_t ats;
 } AtsGuest;
 
@@ -143,6 +145,9 @@ AtsGuest *ats_guest_new_vtd(unsigned queue_pairs);
 
 /* Quit the emulator and free the guest */
 void ats_guest_free(AtsGuest *g);
+
+/* Returns how often QEMU has waited for the back-end (query-pci-ats) */
+int64_t ats_round_trips(AtsGuest *g);
 
 /* Let the back-end cache the translation of ATS_IOVA */
 void ats_fetch(AtsGuest *g);

@@ -23,6 +23,9 @@
 /* BARs on the root bus, and in the window of the root port */
 #define ROOT_BARS   0xe0000000
 
+/* Pages that are not adjacent, for invalidations that travel together */
+#define BATCH(i)    (ATS_IOVA + (2 + 2 * (i)) * SIZE_4K)
+
 /* IOMMUs without device-TLBs */
 
 /* Table 28: device-selective invalidation of the context cache */
@@ -330,6 +333,50 @@ static void test_fallback_amdvi_slices(void)
     ats_guest_free(g);
 }
 
+/*
+ * 2.4.1 COMPLETION_WAIT: the commands ahead of it are complete.  Those that
+ * reach the back-end travel together.
+ */
+static void test_batch_amdvi(void)
+{
+    AtsGuest *g;
+    int64_t before;
+    AmdVi vi;
+
+    if (!qtest_has_device("amd-iommu")) {
+        g_test_skip("amd-iommu is not built in");
+        return;
+    }
+    g = ats_guest_new("-device amd-iommu ", 1);
+    amdvi_setup(g, &vi);
+    amdvi_map(g, &vi, BATCH(0), g->page, 1);
+    amdvi_map(g, &vi, BATCH(1), g->page, 1);
+    ats_driver_start(g);
+    for (unsigned i = 0; i < 2; i++) {
+        qvhost_user_iotlb_fetch(g->be, BATCH(i));
+        amdvi_set_entry(g, &vi, BATCH(i), 0, 1);
+        amdvi_put(g, &vi, (uint64_t)AMDVI_CMD_INVAL_AMDVI_PAGES << 60 |
+                  (uint64_t)ATS_DOMAIN << 32, BATCH(i));
+    }
+    qtest_writeq(g->qts, g->page, 0);
+    amdvi_put(g, &vi, (uint64_t)AMDVI_CMD_COMPLETION_WAIT << 60 |
+              g->page | 1, 0x5555);
+    before = ats_round_trips(g);
+    qvhost_user_iotlb_invalidations(g->be);
+    qvhost_user_iotlb_watch(g->be, g->page);
+    amdvi_ring(g, &vi);
+    while (!amdvi_empty(g, &vi)) {
+        g_usleep(100);
+    }
+    g_assert_cmphex(qtest_readq(g->qts, g->page), ==, 0x5555);
+    g_assert_false(qvhost_user_iotlb_has(g->be, BATCH(0)));
+    g_assert_false(qvhost_user_iotlb_has(g->be, BATCH(1)));
+    g_assert_cmpuint(qvhost_user_iotlb_watched(g->be, 0), ==, 2);
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 2);
+    g_assert_cmpint(ats_round_trips(g), ==, before + 1);
+    ats_guest_free(g);
+}
+
 /* virtio-iommu: virtio 1.3, 5.13 */
 
 typedef struct VirtioIommu {
@@ -455,6 +502,36 @@ static void test_fallback_viommu(void)
     ats_guest_free(g);
 }
 
+/* 5.13.6.6: an unmap request may cover several mappings */
+static void test_batch_viommu(void)
+{
+    AtsGuest *g;
+    VirtioIommu vi;
+    int64_t before;
+
+    if (skip_viommu()) {
+        return;
+    }
+
+    g = ats_guest_new("-device virtio-iommu-pci,addr=5.0 ", 1);
+    viommu_setup(g, &vi);
+    viommu_map(g, &vi, 0, 0, ATS_RAM_SIZE);
+    viommu_map(g, &vi, BATCH(0), g->page, SIZE_4K);
+    viommu_map(g, &vi, BATCH(1), g->page, SIZE_4K);
+    ats_driver_start(g);
+    qvhost_user_iotlb_fetch(g->be, BATCH(0));
+    qvhost_user_iotlb_fetch(g->be, BATCH(1));
+    before = ats_round_trips(g);
+    qvhost_user_iotlb_invalidations(g->be);
+    viommu_unmap(g, &vi, BATCH(0), BATCH(2) - BATCH(0));
+    g_assert_false(qvhost_user_iotlb_has(g->be, BATCH(0)));
+    g_assert_false(qvhost_user_iotlb_has(g->be, BATCH(1)));
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 2);
+    g_assert_cmpint(ats_round_trips(g), ==, before + 1);
+    viommu_free(g, &vi);
+    ats_guest_free(g);
+}
+
 /*
  * 5.13.6.6: an unmap request may cover the whole 64-bit space, whose size does
  * not fit into an IOTLB message
@@ -550,8 +627,10 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/fallback/amd-iommu", test_fallback_amdvi);
     qtest_add_func("/virtio-pci-ats/fallback/amd-iommu-slices",
                    test_fallback_amdvi_slices);
+    qtest_add_func("/virtio-pci-ats/batch/amd-iommu", test_batch_amdvi);
     qtest_add_func("/virtio-pci-ats/fallback/virtio-iommu",
                    test_fallback_viommu);
+    qtest_add_func("/virtio-pci-ats/batch/virtio-iommu", test_batch_viommu);
     qtest_add_func("/virtio-pci-ats/prefetch/virtio-iommu",
                    test_prefetch_viommu);
     qtest_add_func("/virtio-pci-ats/fallback/none", test_fallback_none);

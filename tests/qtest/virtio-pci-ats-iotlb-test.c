@@ -12,6 +12,7 @@
 #include "qemu/osdep.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
+#include "hw/i386/intel_iommu_internal.h"
 #include "virtio-pci-ats-common.h"
 
 /*
@@ -261,6 +262,65 @@ static void test_query_multiqueue(void)
     ats_guest_free(g);
 }
 
+/*
+ * VT-d 6.5.2.9: a wait descriptor completes when the back-end has acknowledged
+ * all invalidations ahead of it. These travel together.
+ */
+static void check_batch(bool ats)
+{
+    AtsGuest *g = ats_guest_new(ATS_VTD, 1);
+    int64_t before;
+    uint32_t seq;
+
+    ats_guest_setup_vtd(g, true);
+    map_buffers(g);
+    ats_driver_start(g);
+    ats_set(g, ats);
+    for (unsigned i = 0; i < NUM_BUFFERS; i++) {
+        qvhost_user_iotlb_fetch(g->be, buffer(i));
+    }
+    qvhost_user_iotlb_invalidations(g->be);
+    before = ats_round_trips(g);
+    seq = g->vtd.seq;
+    qvhost_user_iotlb_watch(g->be, g->vtd.status);
+    for (unsigned i = 0; i < NUM_BUFFERS; i++) {
+        qvtd_unmap(&g->vtd, g->sspt, buffer(i));
+        qvtd_queue(&g->vtd, VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_PAGE |
+                   ATS_DOMAIN << 16, buffer(i));
+        if (ats) {
+            qvtd_queue(&g->vtd, VTD_INV_DESC_DEVICE |
+                       (uint64_t)ATS_DEVICE << 32, buffer(i));
+        }
+    }
+    qvtd_wait(&g->vtd);
+    for (unsigned i = 0; i < NUM_BUFFERS; i++) {
+        g_assert_false(qvhost_user_iotlb_has(g->be, buffer(i)));
+    }
+    g_assert_cmpuint(qvhost_user_iotlb_watched(g->be, seq), ==, NUM_BUFFERS);
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, NUM_BUFFERS);
+    g_assert_cmpint(ats_round_trips(g), ==, before + 1);
+
+    /* What the back-end does not have is not sent */
+    qvhost_user_iotlb_watch(g->be, 0);
+    for (unsigned i = 0; i < NUM_BUFFERS; i++) {
+        qvtd_inv_pages(&g->vtd, ATS_DOMAIN, buffer(i), 0);
+        qvtd_inv_device_tlb(&g->vtd, ATS_DEVICE, buffer(i), false);
+    }
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(g->be), ==, 0);
+    g_assert_cmpint(ats_round_trips(g), ==, before + 1);
+    ats_guest_free(g);
+}
+
+static void test_batch(void)
+{
+    check_batch(false);
+}
+
+static void test_batch_ats(void)
+{
+    check_batch(true);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -270,6 +330,8 @@ int main(int argc, char **argv)
                    test_prefetch_invalidation);
     qtest_add_func("/virtio-pci-ats/prefetch/caching-mode",
                    test_prefetch_caching_mode);
+    qtest_add_func("/virtio-pci-ats/batch/unmap", test_batch);
+    qtest_add_func("/virtio-pci-ats/batch/ats", test_batch_ats);
     qtest_add_func("/virtio-pci-ats/query/cache", test_query);
     qtest_add_func("/virtio-pci-ats/query/multiqueue", test_query_multiqueue);
 

@@ -13,6 +13,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "hw/iommu_batch.h"
 #include "fake-vhost.h"
 
 /* Unchanged translations are kept, and changed ones are dropped once */
@@ -136,6 +137,86 @@ static void test_invalidate_and_prefetch(void **state)
     forget_sent();
     assert_int_equal(invalidate(0, 1), 0);
     assert_int_equal(fake.sent->len, 0);
+}
+
+/*
+ * VT-d 6.5.2.9: a wait descriptor completes after the invalidations ahead of
+ * it, which share one round trip, and the translations that follow them.
+ */
+static void test_invalidate_batch(void **state)
+{
+    start_queue(0);
+    fill(0, 8);
+    map_apart(20, IOMMU_RW);
+    post(0, 1, IOVA_OF(20), PAGE, VRING_DESC_F_WRITE);
+    unmap(1);
+    unmap(5);
+    forget_sent();
+    iommu_batch_begin();
+    assert_int_equal(invalidate(1, 1), 0);
+    assert_int_equal(invalidate(5, 1), 0);
+    assert_int_equal(invalidate(6, 1), 0);
+    assert_int_equal(fake.sent->len, 0);
+    iommu_batch_flush();
+    assert_int_equal(fake.sent->len, 3);
+    expect_sent(0, VHOST_IOTLB_INVALIDATE, IOVA_OF(1), PAGE - 1);
+    expect_sent(1, VHOST_IOTLB_INVALIDATE, IOVA_OF(5), PAGE - 1);
+    expect_sent(2, VHOST_IOTLB_UPDATE, IOVA_OF(20), PAGE);
+    assert_int_equal(stats().round_trips, 1);
+
+    /* No round trip for what the back-end does not have */
+    forget_sent();
+    assert_int_equal(invalidate(1, 1), 0);
+    assert_int_equal(invalidate(5, 1), 0);
+    iommu_batch_end();
+    assert_int_equal(fake.sent->len, 0);
+    assert_int_equal(stats().round_trips, 1);
+}
+
+/* Messages of a miss come after the invalidations that have been put off */
+static void test_invalidate_batch_order(void **state)
+{
+    fill(0, 2);
+    unmap(0);
+    forget_sent();
+    iommu_batch_begin();
+    assert_int_equal(invalidate(0, 1), 0);
+    map(0, 50, IOMMU_RW);
+    assert_int_equal(miss(0, true), 0);
+    assert_int_equal(fake.sent->len, 2);
+    expect_sent(0, VHOST_IOTLB_INVALIDATE, IOVA_OF(0), PAGE - 1);
+    expect_sent(1, VHOST_IOTLB_UPDATE, IOVA_OF(0), PAGE);
+    iommu_batch_end();
+    assert_int_equal(cached_perm(0), VHOST_ACCESS_RW);
+}
+
+/* The device stops in the middle */
+static void test_invalidate_batch_reset(void **state)
+{
+    fill(0, 2);
+    unmap(0);
+    forget_sent();
+    iommu_batch_begin();
+    assert_int_equal(invalidate(0, 1), 0);
+    vhost_iotlb_reset(&fake.dev);
+    iommu_batch_end();
+    assert_int_equal(fake.sent->len, 0);
+}
+
+/* An error is not lost, and nothing is sent twice */
+static void test_invalidate_batch_refused(void **state)
+{
+    fill(0, 2);
+    unmap(0);
+    forget_sent();
+    fake.status = -EIO;
+    iommu_batch_begin();
+    assert_int_equal(invalidate(0, 1), 0);
+    iommu_batch_end();
+    assert_int_equal(fake.sent->len, 1);
+    iommu_batch_begin();
+    iommu_batch_end();
+    assert_int_equal(fake.sent->len, 1);
 }
 
 static void test_invalidate_nothing(void **state)
@@ -283,6 +364,10 @@ int main(int argc, char **argv)
         TEST(invalidate),
         TEST(invalidate_merged),
         TEST(invalidate_announces),
+        TEST(invalidate_batch),
+        TEST(invalidate_batch_order),
+        TEST(invalidate_batch_reset),
+        TEST(invalidate_batch_refused),
         TEST(invalidate_and_prefetch),
         TEST(invalidate_nothing),
         TEST(invalidate_no_misses),

@@ -13,6 +13,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "hw/iommu_batch.h"
 #include "fake-vhost.h"
 #include "test-random.h"
 
@@ -38,6 +39,7 @@ static void test_random(void **state)
 {
     uint64_t seed = env_seed("IOTLB_TEST_SEED");
     uint64_t steps = env_number("IOTLB_TEST_STEPS", 20000);
+    bool batch = false;
 
     start_queue(0);
     while (steps--) {
@@ -78,8 +80,23 @@ static void test_random(void **state)
             assert_int_equal(invalidate(page, n), 0);
             break;
         }
-        check_backend();
+        /* The guest does not know what is complete during a batch */
+        if (!(r >> 44 & 7)) {
+            if (batch) {
+                iommu_batch_end();
+            } else {
+                iommu_batch_begin();
+            }
+            batch = !batch;
+        }
+        if (!batch) {
+            check_backend();
+        }
     }
+    if (batch) {
+        iommu_batch_end();
+    }
+    check_backend();
 }
 
 int main(int argc, char **argv)

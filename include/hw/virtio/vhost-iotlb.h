@@ -10,7 +10,8 @@
  * backend.  With this record they
  *
  * - send the translations that the backend will need next, together with the
- *   reply to the first miss, instead of one page per miss;
+ *   reply to the first miss or when the guest invalidates others, instead of one
+ *   page per miss;
  * - invalidate only translations that the IOMMU no longer translates to the
  *   same memory, so that a domain-wide invalidation does not remove the rings
  *   and the posted buffers from the IOTLB of the backend.
@@ -50,9 +51,13 @@ void vhost_iotlb_cleanup(struct vhost_dev *dev);
  * Sends invalidations for the translations in the range that the backend has
  * cached, and that the IOMMU no longer translates to the same memory with the
  * same permissions.  When it returns successfully, the backend has
- * acknowledged them.  It drops all translations in the range if the IOMMU has
- * no lookup without side effects, or if invalidations have used up the lookups
- * of this iteration of the main loop.
+ * acknowledged them.  While the IOMMU processes a queue, it has acknowledged
+ * them only after iommu_batch_flush().  The function drops all translations in
+ * the range if the IOMMU has no lookup without side effects, or if
+ * invalidations have used up the lookups of this iteration of the main loop.
+ *
+ * Prefetches the buffers that the driver has posted since the last call or
+ * miss, and a small range that has been mapped.
  *
  * Returns: 0, or a negative errno when QEMU could not send the invalidations or
  * the backend rejected them.

@@ -206,6 +206,16 @@ static void run_and_wait(QVtd *vtd)
     g_assert_cmpuint(qtest_readl(vtd->qts, vtd->status), ==, vtd->seq);
 }
 
+void qvtd_queue(QVtd *vtd, uint64_t lo, uint64_t hi)
+{
+    put_desc(vtd, lo, hi);
+}
+
+void qvtd_wait(QVtd *vtd)
+{
+    run_and_wait(vtd);
+}
+
 void qvtd_submit(QVtd *vtd, uint64_t lo, uint64_t hi)
 {
     put_desc(vtd, lo, hi);

@@ -213,6 +213,24 @@ void qvtd_inv_device_tlb(QVtd *vtd, uint16_t bdf, uint64_t addr, bool s);
 void qvtd_submit(QVtd *vtd, uint64_t lo, uint64_t hi);
 
 /**
+ * qvtd_queue() - add a descriptor (6.5.2) to the queue, and do not submit it
+ * @vtd: the driver
+ * @lo: first quadword
+ * @hi: second quadword
+ *
+ * qvtd_wait(), or the next function that submits a descriptor, submits this one
+ * as well.
+ */
+void qvtd_queue(QVtd *vtd, uint64_t lo, uint64_t hi);
+
+/**
+ * qvtd_wait() - submit the descriptors in the queue and wait for their
+ * completion
+ * @vtd: the driver
+ */
+void qvtd_wait(QVtd *vtd);
+
+/**
  * qvtd_submit_nowait() - submit a descriptor without a wait descriptor
  * @vtd: the driver
  * @lo: first quadword
