@@ -204,16 +204,38 @@ static uint64_t iotlb_invalidate_size(uint64_t first, uint64_t last)
     return last - first;
 }
 
+/* The latest message, if it invalidates the addresses that end at @first */
+static struct vhost_iotlb_msg *iotlb_previous(struct vhost_iotlb *t,
+                                              uint64_t first)
+{
+    struct vhost_iotlb_msg *msg;
+
+    if (!t->msgs->len) {
+        return NULL;
+    }
+    msg = &g_array_index(t->msgs, struct vhost_iotlb_msg, t->msgs->len - 1);
+    if (msg->type != VHOST_IOTLB_INVALIDATE || msg->iova >= first ||
+        msg->size != iotlb_invalidate_size(msg->iova, first - 1)) {
+        return NULL;
+    }
+    return msg;
+}
+
 static void iotlb_queue_invalidate(struct vhost_iotlb *t, uint64_t first,
                                    uint64_t last)
 {
+    struct vhost_iotlb_msg *previous = iotlb_previous(t, first);
     struct vhost_iotlb_msg msg = {
         .type = VHOST_IOTLB_INVALIDATE,
         .iova = first,
         .size = iotlb_invalidate_size(first, last),
     };
 
-    g_array_append_val(t->msgs, msg);
+    if (previous) {
+        previous->size = iotlb_invalidate_size(previous->iova, last);
+    } else {
+        g_array_append_val(t->msgs, msg);
+    }
 }
 
 static bool iotlb_must_wait(struct vhost_iotlb *t)

@@ -173,6 +173,46 @@ static void test_invalidate_batch(void **state)
     assert_int_equal(stats().round_trips, 1);
 }
 
+/* Pages that are invalidated one after the other become one range */
+static void test_invalidate_batch_merges(void **state)
+{
+    fill(0, 8);
+    for (unsigned page = 1; page < 7; page++) {
+        unmap(page);
+    }
+    forget_sent();
+    iommu_batch_begin();
+    for (unsigned page = 1; page < 4; page++) {
+        assert_int_equal(invalidate(page, 1), 0);
+    }
+    assert_int_equal(invalidate(6, 1), 0);
+    assert_int_equal(invalidate(5, 1), 0);
+    iommu_batch_end();
+    assert_int_equal(fake.sent->len, 3);
+    expect_sent(0, VHOST_IOTLB_INVALIDATE, IOVA_OF(1), 3 * PAGE - 1);
+    expect_sent(1, VHOST_IOTLB_INVALIDATE, IOVA_OF(6), PAGE - 1);
+    expect_sent(2, VHOST_IOTLB_INVALIDATE, IOVA_OF(5), PAGE - 1);
+    assert_int_equal(cached_perm(0), VHOST_ACCESS_RW);
+    assert_int_equal(cached_perm(4), VHOST_ACCESS_RW);
+    assert_int_equal(cached_perm(7), VHOST_ACCESS_RW);
+
+    /* The last page and the first are not adjacent */
+    assert_int_equal(vhost_device_iotlb_miss(&fake.dev, UINT64_MAX, true), 0);
+    map_large(0, 0, PAGE);
+    assert_int_equal(vhost_device_iotlb_miss(&fake.dev, 0, true), 0);
+    map_large(0, 0, 0);
+    forget_sent();
+    iommu_batch_begin();
+    fake.can_peek = false;
+    assert_int_equal(vhost_iotlb_invalidate(&fake.dev, LAST_PAGE, UINT64_MAX),
+                     0);
+    assert_int_equal(vhost_iotlb_invalidate(&fake.dev, 0, PAGE - 1), 0);
+    iommu_batch_end();
+    assert_int_equal(fake.sent->len, 2);
+    expect_sent(0, VHOST_IOTLB_INVALIDATE, LAST_PAGE, PAGE - 1);
+    expect_sent(1, VHOST_IOTLB_INVALIDATE, 0, PAGE - 1);
+}
+
 /* Messages of a miss come after the invalidations that have been put off */
 static void test_invalidate_batch_order(void **state)
 {
@@ -365,6 +405,7 @@ int main(int argc, char **argv)
         TEST(invalidate_merged),
         TEST(invalidate_announces),
         TEST(invalidate_batch),
+        TEST(invalidate_batch_merges),
         TEST(invalidate_batch_order),
         TEST(invalidate_batch_reset),
         TEST(invalidate_batch_refused),
