@@ -573,10 +573,13 @@ bool vhost_iotlb_read(struct vhost_iotlb *t, uint64_t iova, void *buf,
     return true;
 }
 
+/* A migration stream may hold a size that no driver can set */
 static bool iotlb_queue_ready(struct vhost_iotlb *t, int n)
 {
+    int num = virtio_queue_get_num(t->dev->vdev, n);
+
     return virtio_queue_get_desc_addr(t->dev->vdev, n) &&
-           virtio_queue_get_num(t->dev->vdev, n);
+           num > 0 && num <= VIRTQUEUE_MAX_SIZE;
 }
 
 static void iotlb_prefetch_rings(struct vhost_iotlb *t, int n)
@@ -686,7 +689,7 @@ static int iotlb_complete(struct vhost_iotlb *t)
 {
     unsigned int rest = iotlb_reserve(t);
 
-    if (t->n_entries) {
+    if (t->n_entries && t->lookups) {
         iotlb_prefetch_buffers(t, false);
     }
     t->lookups += rest;
