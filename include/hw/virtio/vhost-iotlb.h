@@ -10,8 +10,8 @@
  * backend.  With this record they
  *
  * - send the translations that the backend will need next, together with the
- *   reply to the first miss or when the guest invalidates others, instead of one
- *   page per miss;
+ *   reply to the first miss or when the guest invalidates others, instead of
+ *   one page per miss;
  * - invalidate only translations that the IOMMU no longer translates to the
  *   same memory, so that a domain-wide invalidation does not remove the rings
  *   and the posted buffers from the IOTLB of the backend.
