@@ -479,6 +479,14 @@ static bool skip_viommu(void)
     return true;
 }
 
+static AtsGuest *viommu_guest(VirtioIommu *vi)
+{
+    AtsGuest *g = ats_guest_new("-device virtio-iommu-pci,addr=5.0 ", 1);
+
+    viommu_setup(g, vi);
+    return g;
+}
+
 static void test_fallback_viommu(void)
 {
     AtsGuest *g;
@@ -488,8 +496,7 @@ static void test_fallback_viommu(void)
         return;
     }
 
-    g = ats_guest_new("-device virtio-iommu-pci,addr=5.0 ", 1);
-    viommu_setup(g, &vi);
+    g = viommu_guest(&vi);
     viommu_map(g, &vi, 0, 0, ATS_RAM_SIZE);
     viommu_map(g, &vi, ATS_IOVA, g->page, SIZE_4K);
     ats_driver_start(g);
@@ -513,8 +520,7 @@ static void test_batch_viommu(void)
         return;
     }
 
-    g = ats_guest_new("-device virtio-iommu-pci,addr=5.0 ", 1);
-    viommu_setup(g, &vi);
+    g = viommu_guest(&vi);
     viommu_map(g, &vi, 0, 0, ATS_RAM_SIZE);
     viommu_map(g, &vi, BATCH(0), g->page, SIZE_4K);
     viommu_map(g, &vi, BATCH(1), g->page, SIZE_4K);
@@ -545,8 +551,7 @@ static void test_range_viommu_all(void)
         return;
     }
 
-    g = ats_guest_new("-device virtio-iommu-pci,addr=5.0 ", 1);
-    viommu_setup(g, &vi);
+    g = viommu_guest(&vi);
     viommu_map(g, &vi, 0, 0, 0);
     ats_driver_start(g);
     g_assert_cmphex(qvhost_user_iotlb_fetch(g->be, g->page), ==, g->page);
@@ -571,8 +576,7 @@ static void test_prefetch_viommu(void)
         return;
     }
 
-    g = ats_guest_new("-device virtio-iommu-pci,addr=5.0 ", 1);
-    viommu_setup(g, &vi);
+    g = viommu_guest(&vi);
     viommu_map(g, &vi, 0, 0, ATS_RAM_SIZE);
     viommu_map(g, &vi, ATS_IOVA, g->page, SIZE_4K);
     viommu_map(g, &vi, other, g->page, SIZE_4K);

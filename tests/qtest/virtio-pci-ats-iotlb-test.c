@@ -55,19 +55,24 @@ static void check_fetched(AtsGuest *g, unsigned i, bool fetched)
                     fetched);
 }
 
-static void test_prefetch(void)
+/* The rings are in the first large page, above the hole below 1 MiB */
+static AtsGuest *guest_with_buffers(void)
 {
     AtsGuest *g = ats_guest_new(ATS_VTD, 1);
-    QVRingIndirectDesc *indirect;
-    QVirtQueue *rx, *tx;
-    uint32_t head;
 
     ats_guest_setup_vtd(g, true);
-    /* The rings are in the first large page, above the hole below 1 MiB */
     map_buffers(g);
     ats_driver_start(g);
-    rx = g->vqs->pdata[0];
-    tx = g->vqs->pdata[1];
+    return g;
+}
+
+static void test_prefetch(void)
+{
+    AtsGuest *g = guest_with_buffers();
+    QVirtQueue *rx = g->vqs->pdata[0], *tx = g->vqs->pdata[1];
+    QVRingIndirectDesc *indirect;
+    uint32_t head;
+
     head = add_buffer(g, rx, 0, true, false);
     qvirtqueue_kick(g->qts, &g->dev->vdev, rx, head);
     head = add_buffer(g, rx, 1, true, true);
@@ -103,15 +108,10 @@ static void test_prefetch(void)
  */
 static void test_prefetch_invalidation(void)
 {
-    AtsGuest *g = ats_guest_new(ATS_VTD, 1);
-    QVirtQueue *rx, *tx;
+    AtsGuest *g = guest_with_buffers();
+    QVirtQueue *rx = g->vqs->pdata[0], *tx = g->vqs->pdata[1];
     uint32_t head;
 
-    ats_guest_setup_vtd(g, true);
-    map_buffers(g);
-    ats_driver_start(g);
-    rx = g->vqs->pdata[0];
-    tx = g->vqs->pdata[1];
     ats_fetch(g);
     qvtd_inv_domain(&g->vtd, ATS_DOMAIN);
     qvhost_user_iotlb_updates(g->be);
@@ -268,13 +268,10 @@ static void test_query_multiqueue(void)
  */
 static void check_batch(bool ats)
 {
-    AtsGuest *g = ats_guest_new(ATS_VTD, 1);
+    AtsGuest *g = guest_with_buffers();
     int64_t before;
     uint32_t seq;
 
-    ats_guest_setup_vtd(g, true);
-    map_buffers(g);
-    ats_driver_start(g);
     ats_set(g, ats);
     for (unsigned i = 0; i < NUM_BUFFERS; i++) {
         qvhost_user_iotlb_fetch(g->be, buffer(i));

@@ -561,26 +561,26 @@ bool qvhost_user_iotlb_has(QVhostUserIotlb *be, uint64_t iova)
     return has;
 }
 
-unsigned qvhost_user_iotlb_invalidations(QVhostUserIotlb *be)
+/* Returns a counter, which starts again from 0 */
+static unsigned take_count(QVhostUserIotlb *be, unsigned *counter)
 {
     unsigned n;
 
     g_mutex_lock(&be->lock);
-    n = be->invalidations;
-    be->invalidations = 0;
+    n = *counter;
+    *counter = 0;
     g_mutex_unlock(&be->lock);
     return n;
 }
 
+unsigned qvhost_user_iotlb_invalidations(QVhostUserIotlb *be)
+{
+    return take_count(be, &be->invalidations);
+}
+
 unsigned qvhost_user_iotlb_updates(QVhostUserIotlb *be)
 {
-    unsigned n;
-
-    g_mutex_lock(&be->lock);
-    n = be->updates;
-    be->updates = 0;
-    g_mutex_unlock(&be->lock);
-    return n;
+    return take_count(be, &be->updates);
 }
 
 void qvhost_user_iotlb_each_page(QVhostUserIotlb *be, uint64_t first,

@@ -179,7 +179,7 @@ static unsigned desc_size(QVtd *vtd)
     return vtd->scalable ? 32 : 16;
 }
 
-static uint64_t put_desc(QVtd *vtd, uint64_t lo, uint64_t hi)
+uint64_t qvtd_queue(QVtd *vtd, uint64_t lo, uint64_t hi)
 {
     uint64_t addr = vtd->iq + vtd->iq_tail * desc_size(vtd);
 
@@ -196,35 +196,25 @@ static void ring(QVtd *vtd)
 }
 
 /* Append a wait descriptor (6.5.2.9) and process the queue */
-static void run_and_wait(QVtd *vtd)
+void qvtd_wait(QVtd *vtd)
 {
     vtd->seq++;
-    put_desc(vtd, VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_SW |
-             ((uint64_t)vtd->seq << VTD_INV_DESC_WAIT_DATA_SHIFT),
-             vtd->status);
+    qvtd_queue(vtd, VTD_INV_DESC_WAIT | VTD_INV_DESC_WAIT_SW |
+               ((uint64_t)vtd->seq << VTD_INV_DESC_WAIT_DATA_SHIFT),
+               vtd->status);
     ring(vtd);
     g_assert_cmpuint(qtest_readl(vtd->qts, vtd->status), ==, vtd->seq);
 }
 
-void qvtd_queue(QVtd *vtd, uint64_t lo, uint64_t hi)
-{
-    put_desc(vtd, lo, hi);
-}
-
-void qvtd_wait(QVtd *vtd)
-{
-    run_and_wait(vtd);
-}
-
 void qvtd_submit(QVtd *vtd, uint64_t lo, uint64_t hi)
 {
-    put_desc(vtd, lo, hi);
-    run_and_wait(vtd);
+    qvtd_queue(vtd, lo, hi);
+    qvtd_wait(vtd);
 }
 
 uint64_t qvtd_submit_nowait(QVtd *vtd, uint64_t lo, uint64_t hi)
 {
-    uint64_t addr = put_desc(vtd, lo, hi);
+    uint64_t addr = qvtd_queue(vtd, lo, hi);
 
     ring(vtd);
     return addr;
@@ -232,7 +222,7 @@ uint64_t qvtd_submit_nowait(QVtd *vtd, uint64_t lo, uint64_t hi)
 
 uint64_t qvtd_submit_all_nowait(QVtd *vtd, const uint64_t val[4])
 {
-    uint64_t addr = put_desc(vtd, val[0], val[1]);
+    uint64_t addr = qvtd_queue(vtd, val[0], val[1]);
 
     g_assert(vtd->scalable);
     qtest_writeq(vtd->qts, addr + 16, val[2]);
@@ -243,26 +233,26 @@ uint64_t qvtd_submit_all_nowait(QVtd *vtd, const uint64_t val[4])
 
 void qvtd_inv_global(QVtd *vtd)
 {
-    put_desc(vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL, 0);
+    qvtd_queue(vtd, VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL, 0);
     if (vtd->scalable) {
-        put_desc(vtd, VTD_INV_DESC_PC | PC_GLOBAL, 0);
+        qvtd_queue(vtd, VTD_INV_DESC_PC | PC_GLOBAL, 0);
     }
-    put_desc(vtd, VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_GLOBAL, 0);
-    run_and_wait(vtd);
+    qvtd_queue(vtd, VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_GLOBAL, 0);
+    qvtd_wait(vtd);
 }
 
 void qvtd_inv_domain(QVtd *vtd, uint16_t did)
 {
-    put_desc(vtd, VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_DOMAIN |
-             ((uint64_t)did << 16), 0);
-    run_and_wait(vtd);
+    qvtd_queue(vtd, VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_DOMAIN |
+               ((uint64_t)did << 16), 0);
+    qvtd_wait(vtd);
 }
 
 void qvtd_inv_pages(QVtd *vtd, uint16_t did, uint64_t iova, unsigned am)
 {
-    put_desc(vtd, VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_PAGE |
-             ((uint64_t)did << 16), iova | am);
-    run_and_wait(vtd);
+    qvtd_queue(vtd, VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_PAGE |
+               ((uint64_t)did << 16), iova | am);
+    qvtd_wait(vtd);
 }
 
 static uint64_t piotlb_desc(uint16_t did, uint32_t pasid, uint64_t granularity)
@@ -273,22 +263,23 @@ static uint64_t piotlb_desc(uint16_t did, uint32_t pasid, uint64_t granularity)
 
 void qvtd_inv_pasid(QVtd *vtd, uint16_t did, uint32_t pasid)
 {
-    put_desc(vtd, piotlb_desc(did, pasid, VTD_INV_DESC_PIOTLB_ALL_IN_PASID), 0);
-    run_and_wait(vtd);
+    qvtd_queue(vtd, piotlb_desc(did, pasid, VTD_INV_DESC_PIOTLB_ALL_IN_PASID),
+               0);
+    qvtd_wait(vtd);
 }
 
 void qvtd_inv_pasid_pages(QVtd *vtd, uint16_t did, uint32_t pasid,
                           uint64_t iova, unsigned am)
 {
-    put_desc(vtd, piotlb_desc(did, pasid, VTD_INV_DESC_PIOTLB_PSI_IN_PASID),
-             iova | am);
-    run_and_wait(vtd);
+    qvtd_queue(vtd, piotlb_desc(did, pasid, VTD_INV_DESC_PIOTLB_PSI_IN_PASID),
+               iova | am);
+    qvtd_wait(vtd);
 }
 
 void qvtd_inv_device_tlb(QVtd *vtd, uint16_t bdf, uint64_t addr, bool s)
 {
-    put_desc(vtd, VTD_INV_DESC_DEVICE | ((uint64_t)bdf << 32), addr | s);
-    run_and_wait(vtd);
+    qvtd_queue(vtd, VTD_INV_DESC_DEVICE | ((uint64_t)bdf << 32), addr | s);
+    qvtd_wait(vtd);
 }
 
 uint64_t qvtd_map_entry(QVtd *vtd, uint64_t root, unsigned levels,

@@ -220,8 +220,10 @@ void qvtd_submit(QVtd *vtd, uint64_t lo, uint64_t hi);
  *
  * qvtd_wait(), or the next function that submits a descriptor, submits this one
  * as well.
+ *
+ * Returns: the guest physical address of the descriptor.
  */
-void qvtd_queue(QVtd *vtd, uint64_t lo, uint64_t hi);
+uint64_t qvtd_queue(QVtd *vtd, uint64_t lo, uint64_t hi);
 
 /**
  * qvtd_wait() - submit the descriptors in the queue and wait for their
