@@ -313,8 +313,8 @@ def guest_image(choice='trixie', output=None, look_again=False, svm=False,
     choice is 'trixie', 'backports' or the version of a linux-image-amd64
     package; svm adds the svm device's driver and program, dsa adds accel-config
     and its tests, dpdk adds DPDK's tests of DMA devices; compiled names more of
-    COMPILED; look_again asks the mirror for newer packages.  Progress goes to standard error, which leaves standard
-    output to results (TAP, paths).
+    COMPILED; look_again asks the mirror for newer packages.  Progress goes to
+    standard error, which leaves standard output to results (TAP, paths).
     """
     compiled = (['svm'] if svm else []) + list(compiled)
     userland = (['dsa'] if dsa else []) + (['dpdk'] if dpdk else [])

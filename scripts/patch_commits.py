@@ -69,13 +69,18 @@ def _file(path, mode, content):
                                     _data(content))
 
 
+def whole_file(file):
+    """The mode and the content of a file, as git stores it."""
+    mode = '100755' if file.stat().st_mode & 0o100 else '100644'
+    return mode, file.read_bytes()
+
+
 def _changes(folder, paths):
     """The commands of fast-import for files in a folder."""
     for path in paths:
         file = folder / path
         if file.exists():
-            mode = '100755' if file.stat().st_mode & 0o100 else '100644'
-            yield _file(path, mode, file.read_bytes())
+            yield _file(path, *whole_file(file))
         else:
             yield b'D %b\n' % path.encode()
 
