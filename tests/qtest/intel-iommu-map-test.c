@@ -393,6 +393,61 @@ static void test_interrupt_range(void)
     map_stop(&t);
 }
 
+/*
+ * 6.5.2.2: the entry of the PASID table is changed to other second-stage
+ * tables, to first-stage tables, of which there is no shadow, and to an entry
+ * that is not present.  The device loses the mappings of the old tables.
+ */
+static void test_pasid_cache(void)
+{
+    const uint64_t second = VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_SLT | 2 << 2;
+    const uint64_t first = VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT;
+    const uint64_t present = VTD_FL_P | VTD_FL_RW | VTD_FL_US;
+    const uint64_t invalidation = VTD_INV_DESC_PC |
+                                  VTD_INV_DESC_PASIDC_PASID_SI;
+    uint64_t dir, other, first_stage;
+    Map t = { .qts = qtest_init("-M q35 -m 128 -nodefaults -device intel-iommu,"
+                                "caching-mode=on,svm=on "
+                                "-device pci-ats-testdev,addr=4") };
+
+    qecam_enable(t.qts);
+    pc_alloc_init(&t.alloc, t.qts, 0);
+    qvtd_init(&t.vtd, t.qts, &t.alloc);
+    t.vtd.scalable = true;
+    t.tables = qvtd_new_table(&t.vtd);
+    other = qvtd_new_table(&t.vtd);
+    first_stage = qvtd_new_table(&t.vtd);
+    qvtd_map(&t.vtd, t.tables, IOVA, 0x200000, PAGE);
+    qvtd_map(&t.vtd, t.tables, 2 * IOVA, 0x200000, PAGE);
+    qvtd_map(&t.vtd, other, IOVA, 0x300000, PAGE);
+    qvtd_map_entry(&t.vtd, first_stage, 4, IOVA, PAGE, 0x400000 | present,
+                   present);
+    dir = qvtd_sm_attach(&t.vtd, DEV, 0, 0);
+    qvtd_sm_pasid(&t.vtd, dir, 0, t.tables | second, DOMAIN, 0);
+    qatd_init(&t.dev, t.qts, DEV, 0);
+    qvtd_enable(&t.vtd);
+    map_register(&t);
+    expect_mappings(&t, 2);
+
+    qvtd_sm_pasid(&t.vtd, dir, 0, other | second, DOMAIN + 1, 0);
+    invalidate(&t, invalidation | DOMAIN << 16, 0);
+    g_assert_cmphex(translated(&t, IOVA), ==, 0x300000);
+    expect_mappings(&t, 1);
+
+    qvtd_sm_pasid(&t.vtd, dir, 0, first, DOMAIN, first_stage);
+    invalidate(&t, invalidation | (DOMAIN + 1) << 16, 0);
+    expect_mappings(&t, 0);
+
+    qvtd_sm_pasid(&t.vtd, dir, 0, t.tables | second, DOMAIN, 0);
+    invalidate(&t, invalidation | DOMAIN << 16, 0);
+    expect_mappings(&t, 2);
+
+    qvtd_sm_pasid(&t.vtd, dir, 0, 0, 0, 0);
+    invalidate(&t, invalidation | DOMAIN << 16, 0);
+    expect_mappings(&t, 0);
+    map_stop(&t);
+}
+
 /* 6.1: without caching mode nobody tells the IOMMU what is mapped */
 static void test_no_caching_mode(void)
 {
@@ -422,6 +477,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-map/wait", test_wait);
     qtest_add_func("/vtd-map/registers", test_registers);
     qtest_add_func("/vtd-map/interrupt-range", test_interrupt_range);
+    qtest_add_func("/vtd-map/pasid-cache", test_pasid_cache);
     qtest_add_func("/vtd-map/no-caching-mode", test_no_caching_mode);
     return g_test_run();
 }
