@@ -627,6 +627,40 @@ static int iotlb_queues(struct vhost_iotlb *t, int *first)
 }
 
 /*
+ * Reverse the order of the updates that have been queued since there were
+ * @begin messages, but not their order with respect to invalidations.  A backend
+ * that polls goes on as soon as it has the translation of its next buffer.  If
+ * this came first, the backend would report a miss for each of the others, as
+ * it needs them before it has read them from its socket.
+ */
+static void iotlb_reverse_updates(struct vhost_iotlb *t, unsigned int begin)
+{
+    struct vhost_iotlb_msg *msgs = (struct vhost_iotlb_msg *)t->msgs->data;
+    unsigned int first, last, end;
+
+    for (; begin < t->msgs->len; begin = end + 1) {
+        end = begin;
+        while (end < t->msgs->len && msgs[end].type == VHOST_IOTLB_UPDATE) {
+            end++;
+        }
+        for (first = begin, last = end; first + 1 < last; first++) {
+            struct vhost_iotlb_msg tmp = msgs[first];
+
+            msgs[first] = msgs[--last];
+            msgs[last] = tmp;
+        }
+    }
+}
+
+static void iotlb_prefetch_ring(struct vhost_iotlb *t, int n, bool writable)
+{
+    unsigned int begin = t->msgs->len;
+
+    vhost_iotlb_ring_scan(t, &t->rings[n], n, writable);
+    iotlb_reverse_updates(t, begin);
+}
+
+/*
  * Queue the translations of buffers.  Buffers that the backend writes come
  * before buffers that it reads, since a packet that the backend reads can cause
  * a reply that needs a receive buffer.
@@ -640,12 +674,12 @@ static void iotlb_prefetch_buffers(struct vhost_iotlb *t, bool resync)
     for (n = first; n < end; n++) {
         if (iotlb_queue_ready(t, n)) {
             vhost_iotlb_ring_update(t, &t->rings[n], n, resync);
-            vhost_iotlb_ring_scan(t, &t->rings[n], n, true);
+            iotlb_prefetch_ring(t, n, true);
         }
     }
     for (n = first; n < end; n++) {
         if (iotlb_queue_ready(t, n)) {
-            vhost_iotlb_ring_scan(t, &t->rings[n], n, false);
+            iotlb_prefetch_ring(t, n, false);
         }
     }
 }
@@ -803,6 +837,29 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
     return ret;
 }
 
+/*
+ * Queue the translation that the backend waits for, behind all others: see
+ * iotlb_reverse_updates().
+ */
+static void iotlb_answer(struct vhost_iotlb *t, const IOTLBEntry *new)
+{
+    struct vhost_iotlb_msg *msgs, *answer;
+    IOTLBEntry *e = iotlb_add(t, new);
+    unsigned int i;
+
+    e->requested = true;
+    msgs = (struct vhost_iotlb_msg *)t->msgs->data;
+    answer = &msgs[t->msgs->len - 1];
+    for (i = 0; &msgs[i] < answer; i++) {
+        if (msgs[i].type == VHOST_IOTLB_UPDATE &&
+            msgs[i].iova == answer->iova && msgs[i].size == answer->size) {
+            g_array_remove_index(t->msgs, i);
+            t->stats.updates--;
+            break;
+        }
+    }
+}
+
 int vhost_device_iotlb_miss(struct vhost_dev *dev, uint64_t iova, int write)
 {
     struct vhost_iotlb *t = dev->iotlb;
@@ -840,7 +897,7 @@ int vhost_device_iotlb_miss(struct vhost_dev *dev, uint64_t iova, int write)
             iotlb_prefetch_all(t);
         }
     }
-    iotlb_add(t, &e)->requested = true;
+    iotlb_answer(t, &e);
 
     ret = iotlb_send(t);
     if (ret) {

@@ -23,8 +23,6 @@
 #define BUFFERS     0x50000000ULL
 #define NUM_BUFFERS 8
 
-/* Scalable mode: another function uses PASIDs at the same time */
-
 static uint64_t buffer(unsigned i)
 {
     return BUFFERS + i * SIZE_2M;
@@ -99,6 +97,39 @@ static void test_prefetch(void)
     /* This buffer is in no ring */
     check_fetched(g, 7, false);
     g_free(indirect);
+    ats_guest_free(g);
+}
+
+/*
+ * A back-end goes on as soon as it has the translation that it misses, so that
+ * this one must be the last: the others would be missed, too. For the same
+ * reason the translations of a ring arrive in reverse order.
+ */
+static void test_prefetch_order(void)
+{
+    AtsGuest *g = guest_with_buffers();
+    QVirtQueue *rx = g->vqs->pdata[0], *tx = g->vqs->pdata[1];
+    uint32_t head;
+
+    ats_fetch(g);
+    head = add_buffer(g, rx, 0, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, rx, head);
+    head = add_buffer(g, rx, 1, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, rx, head);
+    head = add_buffer(g, tx, 2, false, true);
+    add_buffer(g, tx, 3, false, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, tx, head);
+    head = add_buffer(g, tx, 4, false, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, tx, head);
+    qvhost_user_iotlb_updates(g->be);
+
+    qvhost_user_iotlb_fetch(g->be, buffer(2));
+    g_assert_cmpuint(qvhost_user_iotlb_later(g->be, buffer(2)), ==, 0);
+    g_assert_cmpuint(qvhost_user_iotlb_later(g->be, buffer(3)), ==, 1);
+    g_assert_cmpuint(qvhost_user_iotlb_later(g->be, buffer(4)), ==, 2);
+    g_assert_cmpuint(qvhost_user_iotlb_later(g->be, buffer(0)), ==, 3);
+    g_assert_cmpuint(qvhost_user_iotlb_later(g->be, buffer(1)), ==, 4);
+    g_assert_cmpuint(qvhost_user_iotlb_updates(g->be), ==, 5);
     ats_guest_free(g);
 }
 
@@ -318,11 +349,129 @@ static void test_batch_ats(void)
     check_batch(true);
 }
 
+/*
+ * VT-d 6.5.2.2: the guest changes the PASID-table entry for the requests of the
+ * device, and invalidates the PASID cache. Without ATS, the back-end must drop
+ * the translations of the old tables. The guest's invalidations name the domain
+ * of the old entry, which QEMU does not know any more. With ATS, the guest
+ * invalidates the device-TLB (6.5.3.3).
+ */
+
+#define VTD_SCALABLE    "-device intel-iommu,device-iotlb=on,x-scalable-mode=on "
+#define RID_PASID       0
+#define OTHER_DOMAIN    (ATS_DOMAIN + 1)
+#define PASID_CACHE(granularity, did, pasid) \
+    (VTD_INV_DESC_PC | (granularity) | (uint64_t)(did) << 16 | \
+     (uint64_t)(pasid) << 32)
+
+typedef struct ScalableGuest {
+    AtsGuest *g;
+    uint64_t dir;
+    uint64_t other_page;
+    uint64_t other_sspt;
+} ScalableGuest;
+
+static void write_pasid_entry(ScalableGuest *sg, uint64_t sspt, uint16_t did)
+{
+    qvtd_sm_pasid(&sg->g->vtd, sg->dir, RID_PASID,
+                  sspt | VTD_SM_PASID_ENTRY_SLT | VTD_PASID_ENTRY_P | 2 << 2,
+                  did, 0);
+}
+
+static void scalable_guest_start(ScalableGuest *sg, bool ats)
+{
+    AtsGuest *g = sg->g = ats_guest_new(VTD_SCALABLE, 1);
+
+    ats_guest_map_vtd(g);
+    sg->other_page = guest_alloc(&g->alloc, SIZE_4K);
+    sg->other_sspt = qvtd_new_table(&g->vtd);
+    qvtd_map(&g->vtd, sg->other_sspt, 0, 0, SIZE_2M);
+    qvtd_map(&g->vtd, sg->other_sspt, ATS_IOVA, sg->other_page, SIZE_4K);
+    g->vtd.scalable = true;
+    sg->dir = qvtd_sm_attach(&g->vtd, ATS_DEVICE, VTD_SM_CONTEXT_ENTRY_DTE,
+                             RID_PASID);
+    write_pasid_entry(sg, g->sspt, ATS_DOMAIN);
+    qvtd_enable(&g->vtd);
+    ats_driver_start(g);
+    ats_set(g, ats);
+}
+
+static void switch_tables(ScalableGuest *sg, uint64_t sspt, uint16_t did,
+                          uint64_t invalidation, bool ats)
+{
+    AtsGuest *g = sg->g;
+
+    write_pasid_entry(sg, sspt, did);
+    qvtd_submit(&g->vtd, invalidation, 0);
+    g_assert_cmpint(qvhost_user_iotlb_has(g->be, ATS_IOVA), ==, ats);
+    qvtd_inv_device_tlb(&g->vtd, ATS_DEVICE, ATS_IOVA, false);
+    g_assert_cmphex(qvhost_user_iotlb_fetch(g->be, ATS_IOVA), ==,
+                    sspt == g->sspt ? g->page : sg->other_page);
+}
+
+static void check_switched_tables(bool ats)
+{
+    static const uint64_t invalidations[] = {
+        PASID_CACHE(VTD_INV_DESC_PASIDC_GLOBAL, 0, 0),
+        PASID_CACHE(VTD_INV_DESC_PASIDC_DSI, ATS_DOMAIN, 0),
+        PASID_CACHE(VTD_INV_DESC_PASIDC_PASID_SI, ATS_DOMAIN, RID_PASID),
+    };
+    ScalableGuest sg;
+
+    scalable_guest_start(&sg, ats);
+    ats_fetch(sg.g);
+    for (unsigned i = 0; i < ARRAY_SIZE(invalidations); i++) {
+        switch_tables(&sg, sg.other_sspt, OTHER_DOMAIN, invalidations[i], ats);
+        switch_tables(&sg, sg.g->sspt, ATS_DOMAIN, invalidations[0], ats);
+    }
+    ats_guest_free(sg.g);
+}
+
+static void test_pasid_cache_tables(void)
+{
+    check_switched_tables(false);
+}
+
+static void test_pasid_cache_tables_ats(void)
+{
+    check_switched_tables(true);
+}
+
+static void test_pasid_cache_teardown(void)
+{
+    ScalableGuest sg;
+
+    scalable_guest_start(&sg, false);
+    ats_fetch(sg.g);
+    qvtd_sm_pasid(&sg.g->vtd, sg.dir, RID_PASID, 0, 0, 0);
+    qvtd_submit(&sg.g->vtd, PASID_CACHE(VTD_INV_DESC_PASIDC_PASID_SI,
+                                        ATS_DOMAIN, RID_PASID), 0);
+    g_assert_false(qvhost_user_iotlb_has(sg.g->be, ATS_IOVA));
+    ats_guest_free(sg.g);
+}
+
+/* The PASID of another function does not concern the back-end */
+static void test_pasid_cache_other_pasid(void)
+{
+    ScalableGuest sg;
+
+    scalable_guest_start(&sg, false);
+    ats_fetch(sg.g);
+    qvhost_user_iotlb_invalidations(sg.g->be);
+    ats_unmap_pages(sg.g);
+    qvtd_submit(&sg.g->vtd, PASID_CACHE(VTD_INV_DESC_PASIDC_PASID_SI,
+                                        ATS_DOMAIN, RID_PASID + 1), 0);
+    g_assert_true(qvhost_user_iotlb_has(sg.g->be, ATS_IOVA));
+    g_assert_cmpuint(qvhost_user_iotlb_invalidations(sg.g->be), ==, 0);
+    ats_guest_free(sg.g);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 
     qtest_add_func("/virtio-pci-ats/prefetch", test_prefetch);
+    qtest_add_func("/virtio-pci-ats/prefetch/order", test_prefetch_order);
     qtest_add_func("/virtio-pci-ats/prefetch/invalidation",
                    test_prefetch_invalidation);
     qtest_add_func("/virtio-pci-ats/prefetch/caching-mode",
@@ -331,6 +480,14 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/batch/ats", test_batch_ats);
     qtest_add_func("/virtio-pci-ats/query/cache", test_query);
     qtest_add_func("/virtio-pci-ats/query/multiqueue", test_query_multiqueue);
+    qtest_add_func("/virtio-pci-ats/pasid-cache/tables",
+                   test_pasid_cache_tables);
+    qtest_add_func("/virtio-pci-ats/pasid-cache/tables-ats",
+                   test_pasid_cache_tables_ats);
+    qtest_add_func("/virtio-pci-ats/pasid-cache/teardown",
+                   test_pasid_cache_teardown);
+    qtest_add_func("/virtio-pci-ats/pasid-cache/other-pasid",
+                   test_pasid_cache_other_pasid);
 
     return g_test_run();
 }

@@ -104,7 +104,7 @@ struct QVhostUserIotlb {
     uint64_t rings;
     MemTable mem;
     void *maps[MAX_REGIONS];
-    GArray *tlb;
+    GArray *tlb;            /* in the order of arrival */
     unsigned invalidations;
     unsigned updates;
     uint64_t watched;
@@ -133,7 +133,7 @@ static void tlb_drop(QVhostUserIotlb *be, uint64_t iova, uint64_t size)
                                                    struct vhost_iotlb_msg, i);
 
         if (e->iova < iova + size && iova < e->iova + e->size) {
-            g_array_remove_index_fast(be->tlb, i);
+            g_array_remove_index(be->tlb, i);
         } else {
             i++;
         }
@@ -559,6 +559,19 @@ bool qvhost_user_iotlb_has(QVhostUserIotlb *be, uint64_t iova)
     has = tlb_find(be, iova) != NULL;
     g_mutex_unlock(&be->lock);
     return has;
+}
+
+unsigned qvhost_user_iotlb_later(QVhostUserIotlb *be, uint64_t iova)
+{
+    const struct vhost_iotlb_msg *e;
+    unsigned later;
+
+    g_mutex_lock(&be->lock);
+    e = tlb_find(be, iova);
+    g_assert_nonnull(e);
+    later = (struct vhost_iotlb_msg *)be->tlb->data + be->tlb->len - 1 - e;
+    g_mutex_unlock(&be->lock);
+    return later;
 }
 
 /* Returns a counter, which starts again from 0 */

@@ -72,6 +72,15 @@ uint64_t qvhost_user_iotlb_fetch(QVhostUserIotlb *be, uint64_t iova);
 bool qvhost_user_iotlb_has(QVhostUserIotlb *be, uint64_t iova);
 
 /**
+ * qvhost_user_iotlb_later() - count the translations that arrived later
+ * @be: the back-end
+ * @iova: an address that the IOTLB contains
+ *
+ * Returns: number of entries that arrived after the entry for @iova.
+ */
+unsigned qvhost_user_iotlb_later(QVhostUserIotlb *be, uint64_t iova);
+
+/**
  * qvhost_user_iotlb_invalidations() - count invalidations
  * @be: the back-end
  *
