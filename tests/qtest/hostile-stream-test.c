@@ -373,6 +373,26 @@ static void test_port(void)
     qstream_free(s);
 }
 
+/* ---- pcie-root-port ---- */
+
+/* PCIe 5.0, 7.5.3.10: the driver toggles the interlock of the slot */
+static void test_interlock(void)
+{
+    const char *args = MACHINE "-device pcie-root-port,addr=4,chassis=1";
+    QTestState *qts = qtest_init(args);
+    uint64_t exp;
+    QStream *s;
+
+    qecam_enable(qts);
+    exp = qecam_address(DEV, qecam_cap(qts, DEV, PCI_CAP_ID_EXP));
+    qtest_writew(qts, exp + PCI_EXP_SLTCTL, PCI_EXP_SLTCTL_EIC);
+    g_assert_cmphex(qtest_readw(qts, exp + PCI_EXP_SLTSTA) &
+                    PCI_EXP_SLTSTA_EIS, ==, PCI_EXP_SLTSTA_EIS);
+    s = qstream_save(qts);
+    qstream_expect(s, args, NULL);
+    qstream_free(s);
+}
+
 /* ---- pci-ats-testdev, and the Page Request capability ---- */
 
 #define ATS_ARGS MACHINE "-device intel-iommu,svm=on "                     \
@@ -493,6 +513,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/hostile-stream/svm", test_svm);
     qtest_add_func("/hostile-stream/port", test_port);
+    qtest_add_func("/hostile-stream/interlock", test_interlock);
     qtest_add_func("/hostile-stream/ats", test_ats);
     qtest_add_func("/hostile-stream/groups", test_groups);
     if (qtest_has_accel("tcg")) {
