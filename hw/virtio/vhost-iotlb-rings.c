@@ -19,6 +19,9 @@
 #define PACKED_F_AVAIL  (1 << VRING_PACKED_DESC_F_AVAIL)
 #define PACKED_F_USED   (1 << VRING_PACKED_DESC_F_USED)
 
+/* Used elements whose translations one pass of invalidations may drop */
+#define MAX_USED        64
+
 static bool is_packed(struct vhost_iotlb *t)
 {
     return virtio_vdev_has_feature(vhost_iotlb_vdev(t), VIRTIO_F_RING_PACKED);
@@ -35,13 +38,17 @@ static bool read16(struct vhost_iotlb *t, uint64_t iova, uint16_t *val)
 
 /* ---- Split virtqueues (2.7) ---- */
 
+/* What a scan does with a buffer of @size bytes at @iova */
+typedef void BufferFn(struct vhost_iotlb *t, uint64_t iova, uint64_t size);
+
 /*
- * 2.7.5: follow a chain of the descriptor table at @table.  A chain can be a
- * loop: the limit of the work ends it.
+ * 2.7.5: follow a chain of the descriptor table at @table, and call @fn for its
+ * buffers that the device writes or for the others.  A chain can be a loop: the
+ * limit of the work ends it.
  */
 static void split_scan_chain(struct vhost_iotlb *t, uint64_t table,
                              uint32_t num, uint16_t idx, bool writable,
-                             bool indirect)
+                             bool indirect, BufferFn *fn)
 {
     struct vring_desc d;
     uint64_t addr;
@@ -59,11 +66,11 @@ static void split_scan_chain(struct vhost_iotlb *t, uint64_t table,
                 return;
             }
             if (!writable) {
-                vhost_iotlb_prefetch(t, addr, len);
+                fn(t, addr, len);
             }
-            split_scan_chain(t, addr, len / sizeof(d), 0, writable, true);
+            split_scan_chain(t, addr, len / sizeof(d), 0, writable, true, fn);
         } else if (!!(flags & VRING_DESC_F_WRITE) == writable) {
-            vhost_iotlb_prefetch(t, addr, len);
+            fn(t, addr, len);
         }
         if (!(flags & VRING_DESC_F_NEXT)) {
             return;
@@ -86,6 +93,7 @@ static void split_update(struct vhost_iotlb *t, VhostIotlbRing *ring, int n)
             return;
         }
         ring->next[1] = ring->end = ring->next[0];
+        ring->used = ring->used_end = ring->next[0];
         ring->valid = true;
     }
     if (!read16(t, avail + offsetof(struct vring_avail, idx), &end)) {
@@ -114,8 +122,50 @@ static bool split_scan_next(struct vhost_iotlb *t, int n, uint16_t next,
         return false;
     }
     split_scan_chain(t, virtio_queue_get_desc_addr(vdev, n), num, head,
-                     writable, false);
+                     writable, false, vhost_iotlb_prefetch);
     return true;
+}
+
+/* 2.7.8: read an element of the used ring */
+static bool split_read_used(struct vhost_iotlb *t, int n, uint16_t pos,
+                            uint16_t *head)
+{
+    VirtIODevice *vdev = vhost_iotlb_vdev(t);
+    uint64_t elements = virtio_queue_get_used_addr(vdev, n) +
+                        offsetof(struct vring_used, ring);
+    uint16_t num = virtio_queue_get_num(vdev, n);
+    struct vring_used_elem e;
+
+    if (!vhost_iotlb_read(t, elements + (pos % num) * sizeof(e), &e,
+                          sizeof(e))) {
+        return false;
+    }
+    *head = MIN(le32_to_cpu(e.id), UINT16_MAX);
+    return true;
+}
+
+/* Check whether the driver has just unmapped the first buffer of a chain */
+static bool split_is_unmapped(struct vhost_iotlb *t, int n, uint16_t head)
+{
+    VirtIODevice *vdev = vhost_iotlb_vdev(t);
+    uint64_t table = virtio_queue_get_desc_addr(vdev, n);
+    struct vring_desc d;
+
+    return head < virtio_queue_get_num(vdev, n) &&
+           vhost_iotlb_read(t, table + head * sizeof(d), &d, sizeof(d)) &&
+           vhost_iotlb_is_dropped(t, le64_to_cpu(d.addr));
+}
+
+static void split_retire_chain(struct vhost_iotlb *t, int n, uint16_t head)
+{
+    VirtIODevice *vdev = vhost_iotlb_vdev(t);
+    uint64_t table = virtio_queue_get_desc_addr(vdev, n);
+    uint16_t num = virtio_queue_get_num(vdev, n);
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        split_scan_chain(t, table, num, head, i, false, vhost_iotlb_retire);
+    }
 }
 
 /* ---- Packed virtqueues (2.8) ---- */
@@ -300,5 +350,39 @@ void vhost_iotlb_ring_scan(struct vhost_iotlb *t, VhostIotlbRing *ring, int n,
             return;
         }
         *next = (*next + 1) % period;
+    }
+}
+
+bool vhost_iotlb_ring_find_used(struct vhost_iotlb *t, VhostIotlbRing *ring,
+                                int n)
+{
+    VirtIODevice *vdev = vhost_iotlb_vdev(t);
+    uint64_t used = virtio_queue_get_used_addr(vdev, n);
+    uint16_t head;
+
+    if (!ring->valid || is_packed(t) ||
+        !read16(t, used + offsetof(struct vring_used, idx), &ring->used_end)) {
+        return false;
+    }
+    /* 2.7.14: the device writes the elements before the index */
+    smp_rmb();
+    if ((uint16_t)(ring->used_end - ring->used) > MAX_USED) {
+        /* The driver does not unmap what has been used, or not in this way */
+        ring->used = ring->used_end;
+    }
+    return ring->used != ring->used_end &&
+           split_read_used(t, n, ring->used, &head) &&
+           split_is_unmapped(t, n, head);
+}
+
+void vhost_iotlb_ring_retire(struct vhost_iotlb *t, VhostIotlbRing *ring, int n)
+{
+    uint16_t head;
+
+    for (; ring->used != ring->used_end; ring->used++) {
+        if (!split_read_used(t, n, ring->used, &head)) {
+            return;
+        }
+        split_retire_chain(t, n, head);
     }
 }

@@ -64,6 +64,12 @@
  */
 #define IOTLB_MAX_MAPPING   (64 * IOTLB_PAGE_SIZE)
 
+/*
+ * Messages of a pass of invalidations in which a driver unmaps single buffers,
+ * and not all those of the last milliseconds.
+ */
+#define IOTLB_MAX_UNMAPS    16
+
 /* Pages of rings and tables that one scan looks up only once */
 #define IOTLB_SEEN          4
 
@@ -715,6 +721,76 @@ static void iotlb_prefetch_mapping(struct vhost_iotlb *t, uint64_t iova,
     t->lookups += rest;
 }
 
+bool vhost_iotlb_is_dropped(struct vhost_iotlb *t, uint64_t iova)
+{
+    const struct vhost_iotlb_msg *msg;
+    unsigned int i;
+
+    for (i = 0; i < t->msgs->len; i++) {
+        msg = &g_array_index(t->msgs, struct vhost_iotlb_msg, i);
+        if (msg->type == VHOST_IOTLB_INVALIDATE &&
+            iova - msg->iova <= msg->size) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void vhost_iotlb_retire(struct vhost_iotlb *t, uint64_t iova, uint64_t size)
+{
+    uint64_t first = iova & IOTLB_PAGE_MASK;
+    uint64_t last = (iova + (size - 1)) | ~IOTLB_PAGE_MASK;
+    IOTLBEntry *e;
+
+    if (!size || last < iova) {
+        return;
+    }
+    while ((e = iotlb_find(t, first, last)) && e->node.start >= first &&
+           e->node.last <= last) {
+        iotlb_drop(t, e->node.start, e->node.last);
+    }
+}
+
+/*
+ * A driver that unmaps each used buffer on its own invalidates once for each.
+ * With the first of them, drop the translations of the others, too, so that
+ * they cause no further round trips.  An IOMMU may drop a translation at any
+ * time.
+ *
+ * The backend may have sent misses for translations that it received and used
+ * in the meantime.  Handle these misses before their translations are dropped,
+ * but after the used index has been read.
+ */
+static void iotlb_retire_used(struct vhost_iotlb *t)
+{
+    int first, end = iotlb_queues(t, &first);
+    unsigned long retire[BITS_TO_LONGS(VIRTIO_QUEUE_MAX)] = { };
+    int n;
+
+    if (!t->msgs->len || t->msgs->len > IOTLB_MAX_UNMAPS) {
+        return;
+    }
+    t->n_seen = 0;
+    for (n = first; n < end; n++) {
+        if (iotlb_queue_ready(t, n) &&
+            vhost_iotlb_ring_find_used(t, &t->rings[n], n)) {
+            set_bit(n, retire);
+        }
+    }
+    if (find_first_bit(retire, end) >= end) {
+        return;
+    }
+    if (t->dev->vhost_ops->vhost_handle_iotlb_misses) {
+        t->dev->vhost_ops->vhost_handle_iotlb_misses(t->dev);
+    }
+    t->n_seen = 0;
+    for (n = first; n < end; n++) {
+        if (test_bit(n, retire)) {
+            vhost_iotlb_ring_retire(t, &t->rings[n], n);
+        }
+    }
+}
+
 /*
  * Complete the invalidations that have been queued.  They give QEMU the chance
  * to send what the driver has posted in the meantime, too.
@@ -724,6 +800,7 @@ static int iotlb_complete(struct vhost_iotlb *t)
     unsigned int rest = iotlb_reserve(t);
 
     if (t->n_entries && t->lookups) {
+        iotlb_retire_used(t);
         iotlb_prefetch_buffers(t, false);
     }
     t->lookups += rest;

@@ -21,8 +21,11 @@
  * @next: the next available buffer to scan: [0] for buffers that the device
  *        reads, [1] for those that it writes
  * @end: end of the available buffers, as last read
+ * @used: the next used element whose translations may be dropped; only in a
+ *        split virtqueue
+ * @used_end: end of the used elements, as last read
  *
- * In a split virtqueue these are values of the avail index.  In a packed
+ * In a split virtqueue these are values of the avail or used index.  In a packed
  * virtqueue of N descriptors they are positions from 0 to 2 * N - 1; those from
  * N are positions in rounds whose wrap counter is 0.
  */
@@ -30,6 +33,8 @@ typedef struct VhostIotlbRing {
     bool valid;
     uint16_t next[2];
     uint16_t end;
+    uint16_t used;
+    uint16_t used_end;
 } VhostIotlbRing;
 
 /**
@@ -57,6 +62,27 @@ void vhost_iotlb_ring_update(struct vhost_iotlb *t, VhostIotlbRing *ring,
  */
 void vhost_iotlb_ring_scan(struct vhost_iotlb *t, VhostIotlbRing *ring, int n,
                            bool writable);
+
+/**
+ * vhost_iotlb_ring_find_used() - check whether used buffers will be unmapped
+ * @t: the record, with invalidations queued
+ * @ring: state of the virtqueue
+ * @n: index of the virtqueue, which is ready
+ *
+ * Returns: true if the driver has just unmapped the first of the buffers that
+ * the device has used since the last call.  It will unmap the others next.
+ */
+bool vhost_iotlb_ring_find_used(struct vhost_iotlb *t, VhostIotlbRing *ring,
+                                int n);
+
+/**
+ * vhost_iotlb_ring_retire() - drop the translations of buffers that are used
+ * @t: the record
+ * @ring: state of the virtqueue, after vhost_iotlb_ring_find_used()
+ * @n: index of the virtqueue
+ */
+void vhost_iotlb_ring_retire(struct vhost_iotlb *t, VhostIotlbRing *ring,
+                             int n);
 
 /* ---- Functions of vhost-iotlb.c for the functions above ---- */
 
@@ -89,5 +115,25 @@ bool vhost_iotlb_read(struct vhost_iotlb *t, uint64_t iova, void *buf,
  * mapped.
  */
 void vhost_iotlb_prefetch(struct vhost_iotlb *t, uint64_t iova, uint64_t size);
+
+/**
+ * vhost_iotlb_is_dropped() - look up an address in the queued invalidations
+ * @t: the record
+ * @iova: I/O virtual address
+ *
+ * Returns: whether an invalidation of its page waits to be sent.
+ */
+bool vhost_iotlb_is_dropped(struct vhost_iotlb *t, uint64_t iova);
+
+/**
+ * vhost_iotlb_retire() - drop the translations of a buffer
+ * @t: the record
+ * @iova: first I/O virtual address of the buffer
+ * @size: size in bytes
+ *
+ * Drops only translations of pages that all belong to the buffer: the others
+ * may be those of a larger mapping that the driver keeps.
+ */
+void vhost_iotlb_retire(struct vhost_iotlb *t, uint64_t iova, uint64_t size);
 
 #endif
