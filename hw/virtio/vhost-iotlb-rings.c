@@ -85,23 +85,25 @@ static void split_update(struct vhost_iotlb *t, VhostIotlbRing *ring, int n)
     uint64_t avail = virtio_queue_get_avail_addr(vdev, n);
     uint64_t used = virtio_queue_get_used_addr(vdev, n);
     uint16_t num = virtio_queue_get_num(vdev, n);
-    uint16_t end;
+    uint16_t start, end;
     int i;
 
-    if (!ring->valid) {
-        if (!read16(t, used + offsetof(struct vring_used, idx), ring->next)) {
-            return;
-        }
-        ring->next[1] = ring->end = ring->next[0];
-        ring->used = ring->used_end = ring->next[0];
-        ring->valid = true;
-    }
-    if (!read16(t, avail + offsetof(struct vring_avail, idx), &end)) {
+    if (!read16(t, used + offsetof(struct vring_used, idx), &start) ||
+        !read16(t, avail + offsetof(struct vring_avail, idx), &end)) {
         return;
     }
+    if ((uint16_t)(end - start) > num) {
+        start = end - num;
+    }
+    if (!ring->valid) {
+        ring->next[0] = ring->next[1] = start;
+        ring->used = ring->used_end = start;
+        ring->valid = true;
+    }
+    /* Most devices use the buffers in order: leave those that they have used */
     for (i = 0; i < 2; i++) {
-        if ((uint16_t)(end - ring->next[i]) > num) {
-            ring->next[i] = end - num;
+        if ((uint16_t)(end - ring->next[i]) > (uint16_t)(end - start)) {
+            ring->next[i] = start;
         }
     }
     ring->end = end;
@@ -144,16 +146,22 @@ static bool split_read_used(struct vhost_iotlb *t, int n, uint16_t pos,
     return true;
 }
 
-/* Check whether the driver has just unmapped the first buffer of a chain */
-static bool split_is_unmapped(struct vhost_iotlb *t, int n, uint16_t head)
+/* Find the address of the first buffer of a chain */
+static bool split_read_first(struct vhost_iotlb *t, int n, uint16_t pos,
+                             uint64_t *addr)
 {
     VirtIODevice *vdev = vhost_iotlb_vdev(t);
     uint64_t table = virtio_queue_get_desc_addr(vdev, n);
     struct vring_desc d;
+    uint16_t head;
 
-    return head < virtio_queue_get_num(vdev, n) &&
-           vhost_iotlb_read(t, table + head * sizeof(d), &d, sizeof(d)) &&
-           vhost_iotlb_is_dropped(t, le64_to_cpu(d.addr));
+    if (!split_read_used(t, n, pos, &head) ||
+        head >= virtio_queue_get_num(vdev, n) ||
+        !vhost_iotlb_read(t, table + head * sizeof(d), &d, sizeof(d))) {
+        return false;
+    }
+    *addr = le64_to_cpu(d.addr);
+    return true;
 }
 
 static void split_retire_chain(struct vhost_iotlb *t, int n, uint16_t head)
@@ -358,7 +366,8 @@ bool vhost_iotlb_ring_find_used(struct vhost_iotlb *t, VhostIotlbRing *ring,
 {
     VirtIODevice *vdev = vhost_iotlb_vdev(t);
     uint64_t used = virtio_queue_get_used_addr(vdev, n);
-    uint16_t head;
+    uint64_t addr;
+    int i;
 
     if (!ring->valid || is_packed(t) ||
         !read16(t, used + offsetof(struct vring_used, idx), &ring->used_end)) {
@@ -366,23 +375,33 @@ bool vhost_iotlb_ring_find_used(struct vhost_iotlb *t, VhostIotlbRing *ring,
     }
     /* 2.7.14: the device writes the elements before the index */
     smp_rmb();
-    if ((uint16_t)(ring->used_end - ring->used) > MAX_USED) {
+    if ((uint16_t)(ring->used_end - ring->used) >
+        virtio_queue_get_num(vdev, n)) {
         /* The driver does not unmap what has been used, or not in this way */
         ring->used = ring->used_end;
     }
-    return ring->used != ring->used_end &&
-           split_read_used(t, n, ring->used, &head) &&
-           split_is_unmapped(t, n, head);
+    /* Elements that the driver has unmapped already have no translations */
+    for (i = 0; i < MAX_USED && ring->used != ring->used_end &&
+         split_read_first(t, n, ring->used, &addr); i++) {
+        if (vhost_iotlb_is_dropped(t, addr)) {
+            return true;
+        }
+        if (vhost_iotlb_is_recorded(t, addr)) {
+            return false;
+        }
+        ring->used++;
+    }
+    return false;
 }
 
 void vhost_iotlb_ring_retire(struct vhost_iotlb *t, VhostIotlbRing *ring, int n)
 {
     uint16_t head;
+    int i;
 
-    for (; ring->used != ring->used_end; ring->used++) {
-        if (!split_read_used(t, n, ring->used, &head)) {
-            return;
-        }
+    for (i = 0; i < MAX_USED && ring->used != ring->used_end &&
+         split_read_used(t, n, ring->used, &head); i++) {
         split_retire_chain(t, n, head);
+        ring->used++;
     }
 }

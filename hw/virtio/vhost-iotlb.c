@@ -736,6 +736,11 @@ bool vhost_iotlb_is_dropped(struct vhost_iotlb *t, uint64_t iova)
     return false;
 }
 
+bool vhost_iotlb_is_recorded(struct vhost_iotlb *t, uint64_t iova)
+{
+    return iotlb_find(t, iova, iova);
+}
+
 void vhost_iotlb_retire(struct vhost_iotlb *t, uint64_t iova, uint64_t size)
 {
     uint64_t first = iova & IOTLB_PAGE_MASK;

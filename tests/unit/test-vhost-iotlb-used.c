@@ -17,8 +17,6 @@
 
 #define BUFFERS     5
 #define USED        3
-/* Largest number of used elements in one pass */
-#define MAX_USED    64
 
 /* The device has used the buffer at @head (2.7.8) */
 static void use(int n, uint16_t head)
@@ -203,15 +201,50 @@ static void test_used_late_miss(void **state)
     assert_int_equal(stats().faults, 0);
 }
 
-/* The driver has not unmapped in this way for a while */
+/* More used elements than the queue has: the driver does not unmap them */
 static void test_used_backlog(void **state)
 {
     start_queue(0);
     post_and_fetch(0, 10, 0);
     use(0, 0);
-    used(0)->idx = cpu_to_le16(MAX_USED + 1);
+    used(0)->idx = cpu_to_le16(QUEUE_SIZE + 1);
     unmap_used(10);
     check_cached(10, 1);
+}
+
+/* Elements that have no translation any more do not hold up the others */
+static void test_used_gone(void **state)
+{
+    start_queue(0);
+    post_and_fetch(0, 10, 0);
+    assert_int_equal(vhost_iotlb_drop(&fake.dev, IOVA_OF(10), IOVA_OF(11)), 0);
+    for (unsigned i = 0; i < BUFFERS; i++) {
+        use(0, i);
+    }
+    unmap_used(10);
+    check_cached(10, 2);
+    unmap_used(12);
+    check_cached(10, BUFFERS);
+}
+
+/*
+ * The driver announces a mapping (VT-d 11.4.2, CAP.CM), and the device uses the
+ * buffer before the next pass, which does not send its translation again
+ */
+static void test_used_before_scan(void **state)
+{
+    start_queue(0);
+    post_and_fetch(0, 10, 0);
+    map_apart(20, IOMMU_RO);
+    assert_int_equal(invalidate(20, 1), 0);
+    assert_int_equal(cached_perm(20), VHOST_ACCESS_RO);
+    for (unsigned i = 0; i < BUFFERS; i++) {
+        use(0, i);
+    }
+    post(0, BUFFERS, IOVA_OF(20), PAGE, 0);
+    use(0, BUFFERS);
+    unmap_used(10);
+    assert_int_equal(cached_perm(20), 0);
 }
 
 /* Rings that lie: heads beyond the table, and chains that are loops */
@@ -226,7 +259,7 @@ static void test_used_lies(void **state)
     used(0)->ring[2].id = cpu_to_le32(6);
     set_desc(&descs(0)[6], IOVA_OF(11), UINT32_MAX, VRING_DESC_F_NEXT, 7);
     set_desc(&descs(0)[7], UINT64_MAX - 1, 200, VRING_DESC_F_NEXT, 6);
-    used(0)->idx = cpu_to_le16(MAX_USED);
+    used(0)->idx = cpu_to_le16(QUEUE_SIZE);
     fake.peeks = 0;
     unmap_used(10);
     assert_in_range(fake.peeks, 1, 1024);
@@ -247,6 +280,8 @@ int main(int argc, char **argv)
         TEST(used_kept),
         TEST(used_late_miss),
         TEST(used_backlog),
+        TEST(used_gone),
+        TEST(used_before_scan),
         TEST(used_lies),
     };
 

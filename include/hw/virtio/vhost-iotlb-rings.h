@@ -69,14 +69,14 @@ void vhost_iotlb_ring_scan(struct vhost_iotlb *t, VhostIotlbRing *ring, int n,
  * @ring: state of the virtqueue
  * @n: index of the virtqueue, which is ready
  *
- * Returns: true if the driver has just unmapped the first of the buffers that
- * the device has used since the last call.  It will unmap the others next.
+ * Returns: true if the driver has just unmapped the first of the used buffers
+ * that had a translation.  It will unmap the others next.
  */
 bool vhost_iotlb_ring_find_used(struct vhost_iotlb *t, VhostIotlbRing *ring,
                                 int n);
 
 /**
- * vhost_iotlb_ring_retire() - drop the translations of buffers that are used
+ * vhost_iotlb_ring_retire() - drop the translations of some used buffers
  * @t: the record
  * @ring: state of the virtqueue, after vhost_iotlb_ring_find_used()
  * @n: index of the virtqueue
@@ -124,6 +124,9 @@ void vhost_iotlb_prefetch(struct vhost_iotlb *t, uint64_t iova, uint64_t size);
  * Returns: whether an invalidation of its page waits to be sent.
  */
 bool vhost_iotlb_is_dropped(struct vhost_iotlb *t, uint64_t iova);
+
+/* Returns whether the record has a translation of an address */
+bool vhost_iotlb_is_recorded(struct vhost_iotlb *t, uint64_t iova);
 
 /**
  * vhost_iotlb_retire() - drop the translations of a buffer
