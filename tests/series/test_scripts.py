@@ -319,6 +319,16 @@ class DownloadTest(ScriptTest):
         self.assertFalse(used.exists())
 
 
+# As apt 3 does: the programs that it runs, which print something, do not have
+# the file descriptor of the status.
+STATUS_FD = '''
+    fd=${*##*Status-Fd=}
+    fd=${fd%% *}
+    eval "exec 9>&$fd $fd>&-"
+    echo Unpacking || exit 100
+'''
+
+
 class PackagesTest(ScriptTest):
     """scripts/install-packages, with an apt-get that installs nothing."""
 
@@ -329,7 +339,7 @@ class PackagesTest(ScriptTest):
             esac
             echo installed 99''')
         self.replace('apt-get', apt_get)
-        self.replace('sudo', 'exec "$@"')
+        self.replace('sudo', 'exec 3>&-; exec "$@"')
         return run(REPO / 'scripts/install-packages', *arguments,
                    env=self.environment())
 
@@ -344,12 +354,12 @@ class PackagesTest(ScriptTest):
         done = self.install(f'''
             case "$*" in
             *--print-uris*) echo "{LISTING.format('a', 30000000).strip()}" ;;
-            *Status-Fd=1*)
-                echo dlstatus:1:0:x
-                echo dlstatus:1:50.1:x
-                echo dlstatus:1:51.7:x
-                echo Unpacking
-                echo pmstatus:a:100:x
+            *Status-Fd=*)
+                {STATUS_FD}
+                echo dlstatus:1:0:x >&9
+                echo dlstatus:1:50.1:x >&9
+                echo dlstatus:1:51.7:x >&9
+                echo pmstatus:a:100:x >&9
                 touch {self.folder}/installed ;;
             esac''', 'build', 'demo')
         self.assertEqual(done.returncode, 0, done.stdout)
@@ -360,7 +370,7 @@ class PackagesTest(ScriptTest):
     def test_failed(self):
         done = self.install('''
             case "$*" in
-            *Status-Fd=1*) echo no space >&2; exit 100 ;;
+            *Status-Fd=*) echo no space >&2; exit 100 ;;
             esac''', 'demo')
         self.assertEqual(done.returncode, 1)
         self.assertIn('no space', done.stdout)
