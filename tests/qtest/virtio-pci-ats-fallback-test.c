@@ -538,6 +538,37 @@ static void test_batch_viommu(void)
     ats_guest_free(g);
 }
 
+/* 2.4: a reset of the IOMMU removes all mappings, however many there are */
+static void test_batch_viommu_reset(void)
+{
+    const unsigned pages = 8;
+    AtsGuest *g;
+    VirtioIommu vi;
+    int64_t before;
+
+    if (skip_viommu()) {
+        return;
+    }
+
+    g = viommu_guest(&vi);
+    viommu_map(g, &vi, 0, 0, ATS_RAM_SIZE);
+    for (unsigned i = 0; i < pages; i++) {
+        viommu_map(g, &vi, BATCH(i), g->page, SIZE_4K);
+    }
+    ats_driver_start(g);
+    for (unsigned i = 0; i < pages; i++) {
+        qvhost_user_iotlb_fetch(g->be, BATCH(i));
+    }
+    before = ats_round_trips(g);
+    qvirtio_reset(&vi.dev->vdev);
+    for (unsigned i = 0; i < pages; i++) {
+        g_assert_false(qvhost_user_iotlb_has(g->be, BATCH(i)));
+    }
+    g_assert_cmpint(ats_round_trips(g), ==, before + 1);
+    viommu_free(g, &vi);
+    ats_guest_free(g);
+}
+
 /*
  * 5.13.6.6: an unmap request may cover the whole 64-bit space, whose size does
  * not fit into an IOTLB message
@@ -635,6 +666,8 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/fallback/virtio-iommu",
                    test_fallback_viommu);
     qtest_add_func("/virtio-pci-ats/batch/virtio-iommu", test_batch_viommu);
+    qtest_add_func("/virtio-pci-ats/batch/virtio-iommu-reset",
+                   test_batch_viommu_reset);
     qtest_add_func("/virtio-pci-ats/prefetch/virtio-iommu",
                    test_prefetch_viommu);
     qtest_add_func("/virtio-pci-ats/fallback/none", test_fallback_none);
