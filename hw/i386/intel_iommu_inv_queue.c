@@ -17,6 +17,7 @@
 
 /* Maximum number of calls of each notifier of a region by one descriptor */
 #define NOTIFICATIONS_CONTEXT   3
+#define NOTIFICATIONS_PASID     2
 #define NOTIFICATIONS_IOTLB     2
 
 struct VTDInvQueue {
@@ -60,12 +61,16 @@ void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint64_t lo)
 
     switch (VTD_INV_DESC_TYPE(lo)) {
     case VTD_INV_DESC_CC:
-        work += num_notified(s) * NOTIFICATIONS_CONTEXT *
+        work += g_hash_table_size(s->vtd_address_spaces) *
+                SLICED_WORK_ADDRESS_SPACE +
+                num_notified(s) * NOTIFICATIONS_CONTEXT *
                 SLICED_WORK_REGION;
-        /* fall through */
+        break;
     case VTD_INV_DESC_PC:
         work += g_hash_table_size(s->vtd_address_spaces) *
-                SLICED_WORK_ADDRESS_SPACE;
+                SLICED_WORK_ADDRESS_SPACE +
+                num_notified(s) * NOTIFICATIONS_PASID *
+                SLICED_WORK_REGION;
         break;
     case VTD_INV_DESC_IOTLB:
     case VTD_INV_DESC_PIOTLB:

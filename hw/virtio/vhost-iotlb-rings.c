@@ -88,8 +88,12 @@ static void split_update(struct vhost_iotlb *t, VhostIotlbRing *ring, int n)
     uint16_t start, end;
     int i;
 
-    if (!read16(t, used + offsetof(struct vring_used, idx), &start) ||
-        !read16(t, avail + offsetof(struct vring_avail, idx), &end)) {
+    if (!read16(t, used + offsetof(struct vring_used, idx), &start)) {
+        return;
+    }
+    /* What has been used was available before */
+    smp_rmb();
+    if (!read16(t, avail + offsetof(struct vring_avail, idx), &end)) {
         return;
     }
     if ((uint16_t)(end - start) > num) {
@@ -146,22 +150,17 @@ static bool split_read_used(struct vhost_iotlb *t, int n, uint16_t pos,
     return true;
 }
 
-/* Find the address of the first buffer of a chain */
+/* Read the first descriptor of a used chain */
 static bool split_read_first(struct vhost_iotlb *t, int n, uint16_t pos,
-                             uint64_t *addr)
+                             struct vring_desc *d)
 {
     VirtIODevice *vdev = vhost_iotlb_vdev(t);
     uint64_t table = virtio_queue_get_desc_addr(vdev, n);
-    struct vring_desc d;
     uint16_t head;
 
-    if (!split_read_used(t, n, pos, &head) ||
-        head >= virtio_queue_get_num(vdev, n) ||
-        !vhost_iotlb_read(t, table + head * sizeof(d), &d, sizeof(d))) {
-        return false;
-    }
-    *addr = le64_to_cpu(d.addr);
-    return true;
+    return split_read_used(t, n, pos, &head) &&
+           head < virtio_queue_get_num(vdev, n) &&
+           vhost_iotlb_read(t, table + head * sizeof(*d), d, sizeof(*d));
 }
 
 static void split_retire_chain(struct vhost_iotlb *t, int n, uint16_t head)
@@ -361,15 +360,22 @@ void vhost_iotlb_ring_scan(struct vhost_iotlb *t, VhostIotlbRing *ring, int n,
     }
 }
 
+/* 2.7.8: with VIRTIO_F_IN_ORDER, not each used buffer has a used element */
+static bool has_used_elements(struct vhost_iotlb *t)
+{
+    return !is_packed(t) &&
+           !virtio_vdev_has_feature(vhost_iotlb_vdev(t), VIRTIO_F_IN_ORDER);
+}
+
 bool vhost_iotlb_ring_find_used(struct vhost_iotlb *t, VhostIotlbRing *ring,
                                 int n)
 {
     VirtIODevice *vdev = vhost_iotlb_vdev(t);
     uint64_t used = virtio_queue_get_used_addr(vdev, n);
-    uint64_t addr;
+    struct vring_desc d;
     int i;
 
-    if (!ring->valid || is_packed(t) ||
+    if (!ring->valid || !has_used_elements(t) ||
         !read16(t, used + offsetof(struct vring_used, idx), &ring->used_end)) {
         return false;
     }
@@ -382,11 +388,11 @@ bool vhost_iotlb_ring_find_used(struct vhost_iotlb *t, VhostIotlbRing *ring,
     }
     /* Elements that the driver has unmapped already have no translations */
     for (i = 0; i < MAX_USED && ring->used != ring->used_end &&
-         split_read_first(t, n, ring->used, &addr); i++) {
-        if (vhost_iotlb_is_dropped(t, addr)) {
+         split_read_first(t, n, ring->used, &d); i++) {
+        if (vhost_iotlb_is_dropped(t, le64_to_cpu(d.addr))) {
             return true;
         }
-        if (vhost_iotlb_is_recorded(t, addr)) {
+        if (vhost_iotlb_is_recorded(t, le64_to_cpu(d.addr))) {
             return false;
         }
         ring->used++;
@@ -396,12 +402,20 @@ bool vhost_iotlb_ring_find_used(struct vhost_iotlb *t, VhostIotlbRing *ring,
 
 void vhost_iotlb_ring_retire(struct vhost_iotlb *t, VhostIotlbRing *ring, int n)
 {
+    struct vring_desc first = { };
     uint16_t head;
     int i;
 
+    split_read_first(t, n, ring->used, &first);
     for (i = 0; i < MAX_USED && ring->used != ring->used_end &&
          split_read_used(t, n, ring->used, &head); i++) {
         split_retire_chain(t, n, head);
         ring->used++;
+    }
+    /* Receive buffers that are available may share pages with those */
+    if ((le16_to_cpu(first.flags) & VRING_DESC_F_WRITE) &&
+        (uint16_t)(ring->end - ring->next[1]) <
+        (uint16_t)(ring->end - ring->used_end)) {
+        ring->next[1] = ring->used_end;
     }
 }

@@ -59,15 +59,12 @@
 #define IOTLB_INV_PREFETCH  1024
 
 /*
- * Largest range, in bytes, whose invalidation may announce a mapping.  Drivers
- * map buffers; larger ranges are those of domains.
+ * Largest range, in bytes, of an invalidation for a buffer, which the driver has
+ * mapped or unmapped.  Larger ranges are those of domains.
  */
-#define IOTLB_MAX_MAPPING   (64 * IOTLB_PAGE_SIZE)
+#define IOTLB_MAX_BUFFER    (64 * IOTLB_PAGE_SIZE)
 
-/*
- * Messages of a pass of invalidations in which a driver unmaps single buffers,
- * and not all those of the last milliseconds.
- */
+/* With more messages than these, there are few round trips anyway */
 #define IOTLB_MAX_UNMAPS    16
 
 /* Pages of rings and tables that one scan looks up only once */
@@ -100,6 +97,7 @@ typedef struct IOTLBEntry {
  * @epoch: incremented when the backend has lost entries; prefetch sends entries
  *         of an earlier epoch again
  * @msgs: messages (struct vhost_iotlb_msg) to be sent, in this order
+ * @wide: an invalidation among @msgs was not for a single buffer
  * @stats: statistics; vhost_iotlb_get_stats() sets @capacity and @entries
  * @seen: the latest lookups of vhost_iotlb_read() in this scan
  * @n_seen: number of these lookups, including those that later ones replaced
@@ -114,6 +112,7 @@ struct vhost_iotlb {
     IOMMUBatchUser batch;
     uint32_t epoch;
     GArray *msgs;
+    bool wide;
     VhostIotlbStats stats;
     IOTLBEntry seen[IOTLB_SEEN];
     unsigned int n_seen;
@@ -272,6 +271,7 @@ static int iotlb_send(struct vhost_iotlb *t)
                                      (struct vhost_iotlb_msg *)t->msgs->data,
                                      t->msgs->len);
     g_array_set_size(t->msgs, 0);
+    t->wide = false;
     if (wait) {
         t->stats.round_trips++;
         t->stats.wait_ns += get_clock() - begin;
@@ -296,6 +296,7 @@ static void iotlb_clear(struct vhost_iotlb *t)
     memset(t->rings, 0, sizeof(t->rings));
     iommu_batch_cancel(&t->batch);
     g_array_set_size(t->msgs, 0);
+    t->wide = false;
 }
 
 /* Drop all entries that overlap with the range, with one message. */
@@ -715,7 +716,7 @@ static void iotlb_prefetch_mapping(struct vhost_iotlb *t, uint64_t iova,
 {
     unsigned int rest = iotlb_reserve(t);
 
-    if (t->n_entries && last - iova < IOTLB_MAX_MAPPING) {
+    if (t->n_entries && last - iova < IOTLB_MAX_BUFFER) {
         vhost_iotlb_prefetch(t, iova, last - iova + 1);
     }
     t->lookups += rest;
@@ -745,14 +746,17 @@ void vhost_iotlb_retire(struct vhost_iotlb *t, uint64_t iova, uint64_t size)
 {
     uint64_t first = iova & IOTLB_PAGE_MASK;
     uint64_t last = (iova + (size - 1)) | ~IOTLB_PAGE_MASK;
-    IOTLBEntry *e;
+    IntervalTreeNode *node, *next;
 
     if (!size || last < iova) {
         return;
     }
-    while ((e = iotlb_find(t, first, last)) && e->node.start >= first &&
-           e->node.last <= last) {
-        iotlb_drop(t, e->node.start, e->node.last);
+    for (node = interval_tree_iter_first(&t->entries, first, last); node;
+         node = next) {
+        next = interval_tree_iter_next(node, first, last);
+        if (node->start >= first && node->last <= last) {
+            iotlb_drop(t, node->start, node->last);
+        }
     }
 }
 
@@ -772,7 +776,7 @@ static void iotlb_retire_used(struct vhost_iotlb *t)
     unsigned long retire[BITS_TO_LONGS(VIRTIO_QUEUE_MAX)] = { };
     int n;
 
-    if (!t->msgs->len || t->msgs->len > IOTLB_MAX_UNMAPS) {
+    if (!t->msgs->len || t->msgs->len > IOTLB_MAX_UNMAPS || t->wide) {
         return;
     }
     t->n_seen = 0;
@@ -907,6 +911,7 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
         iotlb_remove(t, e);
         dropped++;
     }
+    t->wide |= dropped && last - iova >= IOTLB_MAX_BUFFER;
     iotlb_prefetch_mapping(t, iova, last);
     if (!iommu_batch_defer(&t->batch)) {
         ret = iotlb_complete(t);

@@ -436,6 +436,9 @@ static void test_fetch_error(void)
 
 #define MACHINE     "-M q35 -m 128 -nodefaults -device intel-iommu," SCALABLE \
                     " -device pci-ats-testdev,addr=4"
+#define MACHINE_CACHING \
+    "-M q35 -m 128 -nodefaults -device intel-iommu,caching-mode=on," SCALABLE \
+    " -device pci-ats-testdev,addr=4"
 #define DEV         QATD_BDF(0, 4, 0)
 #define IOVA        0x40000000ULL
 
@@ -645,6 +648,41 @@ static void test_slices_types(void)
         machine(&t, "cont");
         wait_head(&t, t.q.tail);
         qtest_quit(t.qts);
+    }
+}
+
+/* 6.5.2.1 to 6.5.2.4: notifiers of devices are work, too */
+static void test_slices_notifiers(void)
+{
+    static const uint64_t invalidations[][4] = {
+        { VTD_INV_DESC_CC | VTD_INV_DESC_CC_GLOBAL },
+        { VTD_INV_DESC_PC | VTD_INV_DESC_PASIDC_GLOBAL },
+        { VTD_INV_DESC_IOTLB | VTD_INV_DESC_IOTLB_GLOBAL },
+        { VTD_INV_DESC_PIOTLB | VTD_INV_DESC_PIOTLB_ALL_IN_PASID },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(invalidations); i++) {
+        unsigned slice[2];
+
+        for (unsigned notified = 0; notified < 2; notified++) {
+            Long t = { .qts = qtest_init(MACHINE_CACHING) };
+
+            qecam_enable(t.qts);
+            setup(&t.q, t.qts, ROOT | TTM_SCALABLE, true, LARGEST);
+            global_command(&t.q, VTD_GCMD_TE);
+            qatd_init(&t.dev, t.qts, DEV, 0);
+            if (notified) {
+                g_assert_cmpint(qatd_command(&t.dev, ATD_CMD_REGISTER_MAP,
+                                             QATD_NO_PASID, 0, 0, 0), ==, 0);
+            }
+            machine(&t, "stop");
+            put_many(&t.q, invalidations[i], t.q.entries - 1);
+            ring(&t.q);
+            slice[notified] = head(&t.q);
+            g_assert_cmpuint(slice[notified], >, 0);
+            qtest_quit(t.qts);
+        }
+        g_assert_cmpuint(slice[1], <, slice[0] / 2);
     }
 }
 
@@ -907,6 +945,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-queue/slices", test_slices);
     qtest_add_func("/vtd-queue/slices-legacy", test_slices_legacy);
     qtest_add_func("/vtd-queue/slices-types", test_slices_types);
+    qtest_add_func("/vtd-queue/slices-notifiers", test_slices_notifiers);
     qtest_add_func("/vtd-queue/slices-drains", test_slices_drains);
     qtest_add_func("/vtd-queue/cost-of-pasids", test_cost_of_pasids);
     qtest_add_func("/vtd-queue/short-queue", test_short_queue);

@@ -450,6 +450,20 @@ static void test_pasid_cache_teardown(void)
     ats_guest_free(sg.g);
 }
 
+/* The context entry that named the PASID is gone, too */
+static void test_pasid_cache_no_context(void)
+{
+    ScalableGuest sg;
+
+    scalable_guest_start(&sg, false);
+    ats_fetch(sg.g);
+    qtest_writeq(sg.g->qts, qvtd_sm_context(&sg.g->vtd, ATS_DEVICE), 0);
+    qvtd_submit(&sg.g->vtd, PASID_CACHE(VTD_INV_DESC_PASIDC_PASID_SI,
+                                        ATS_DOMAIN, RID_PASID), 0);
+    g_assert_false(qvhost_user_iotlb_has(sg.g->be, ATS_IOVA));
+    ats_guest_free(sg.g);
+}
+
 /* The PASID of another function does not concern the back-end */
 static void test_pasid_cache_other_pasid(void)
 {
@@ -486,6 +500,8 @@ int main(int argc, char **argv)
                    test_pasid_cache_tables_ats);
     qtest_add_func("/virtio-pci-ats/pasid-cache/teardown",
                    test_pasid_cache_teardown);
+    qtest_add_func("/virtio-pci-ats/pasid-cache/no-context",
+                   test_pasid_cache_no_context);
     qtest_add_func("/virtio-pci-ats/pasid-cache/other-pasid",
                    test_pasid_cache_other_pasid);
 

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Misses, invalidations and new buffers in random order.
+ * Misses, invalidations, new and used buffers in random order.
  *
  * Environment:
  *   IOTLB_TEST_SEED   seed of the random sequence (printed; default: the time)
@@ -14,6 +14,7 @@
 
 #include "qemu/osdep.h"
 #include "hw/iommu_batch.h"
+#include "hw/virtio/vhost-iotlb-rings.h"
 #include "fake-vhost.h"
 #include "test-random.h"
 
@@ -27,6 +28,8 @@ static void check_backend(void)
         int perm = cached_perm(page);
 
         if (perm) {
+            assert_true(vhost_iotlb_is_recorded(fake.dev.iotlb,
+                                                IOVA_OF(page)));
             assert_int_not_equal(fake.table[page].perm, IOMMU_NONE);
         }
         if (perm == VHOST_ACCESS_RW) {
@@ -35,12 +38,37 @@ static void check_backend(void)
     }
 }
 
+static uint64_t seed;
+
+/* Misses that have arrived before an invalidation is processed */
+static void late_miss(void)
+{
+    uint64_t r = random64(&seed);
+
+    if (!(r & 3)) {
+        miss((r >> 8) % RANDOM_PAGES, r >> 24 & 1);
+    }
+}
+
+/* The device uses some of the available buffers, and says that it used others */
+static void use_some(uint64_t r)
+{
+    uint16_t idx = le16_to_cpu(used(0)->idx);
+    uint16_t end = le16_to_cpu(avail(0)->idx);
+
+    for (; idx != end && r & 7; r >>= 3) {
+        used(0)->ring[idx++ % QUEUE_SIZE].id = cpu_to_le32(r >> 3 & 15);
+    }
+    used(0)->idx = cpu_to_le16(idx);
+}
+
 static void test_random(void **state)
 {
-    uint64_t seed = env_seed("IOTLB_TEST_SEED");
     uint64_t steps = env_number("IOTLB_TEST_STEPS", 20000);
     bool batch = false;
 
+    seed = env_seed("IOTLB_TEST_SEED");
+    fake.late_miss = late_miss;
     start_queue(0);
     while (steps--) {
         uint64_t r = random64(&seed);
@@ -64,7 +92,7 @@ static void test_random(void **state)
                 post(0, (r >> 32) % QUEUE_SIZE, IOVA_OF(page) + (r >> 52),
                      n * PAGE / 2, write ? VRING_DESC_F_WRITE : 0);
             }
-            used(0)->idx = avail(0)->idx;
+            use_some(random64(&seed));
             break;
         case 3:
             for (unsigned i = 0; i < n; i++) {
@@ -97,6 +125,7 @@ static void test_random(void **state)
         iommu_batch_end();
     }
     check_backend();
+    fake.late_miss = NULL;
 }
 
 int main(int argc, char **argv)

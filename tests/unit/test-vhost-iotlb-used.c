@@ -247,7 +247,85 @@ static void test_used_before_scan(void **state)
     assert_int_equal(cached_perm(20), 0);
 }
 
-/* Rings that lie: heads beyond the table, and chains that are loops */
+/*
+ * Two receive buffers share a page, which is mapped as a whole: the device has
+ * used one of them, and the other one is available
+ */
+static void test_used_shared_page(void **state)
+{
+    start_queue(0);
+    for (unsigned page = 20; page < 22; page++) {
+        map_apart(page, IOMMU_RW);
+        for (unsigned i = 0; i < 2; i++) {
+            post(0, 2 * (page - 20) + i, IOVA_OF(page) + i * PAGE / 2, PAGE / 2,
+                 VRING_DESC_F_WRITE);
+        }
+    }
+    assert_int_equal(miss(20, true), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        use(0, i);
+    }
+    unmap_used(20);
+    assert_int_equal(cached_perm(20), 0);
+    assert_int_equal(cached_perm(21), VHOST_ACCESS_RW);
+}
+
+/* A buffer whose first pages belong to a larger translation */
+static void test_used_straddles(void **state)
+{
+    start_queue(0);
+    map_apart(10, IOMMU_RW);
+    for (unsigned page = 20; page < 22; page++) {
+        map(page, 200 + page, IOMMU_RW);
+    }
+    map_apart(22, IOMMU_RW);
+    post(0, 1, IOVA_OF(20), 2 * PAGE, VRING_DESC_F_WRITE);
+    assert_int_equal(miss(10, true), 0);
+    used(0)->idx = cpu_to_le16(1);
+    post(0, 0, IOVA_OF(10), PAGE, VRING_DESC_F_WRITE);
+    post(0, 2, IOVA_OF(21), 2 * PAGE, VRING_DESC_F_WRITE);
+    fill(30, 1);
+    use(0, 0);
+    use(0, 2);
+    unmap_used(10);
+    assert_int_equal(cached_perm(20), VHOST_ACCESS_RW);
+    assert_int_equal(cached_perm(22), 0);
+}
+
+/*
+ * Lazy invalidations are those of a domain.  The heads of the used ring belong
+ * to other buffers by then.
+ */
+static void test_used_lazy(void **state)
+{
+    start_queue(0);
+    post_and_fetch(0, 10, VRING_DESC_F_WRITE);
+    use(0, 0);
+    use(0, 1);
+    unmap(10);
+    unmap(11);
+    map_apart(31, IOMMU_RW);
+    post(0, 1, IOVA_OF(31), PAGE, VRING_DESC_F_WRITE);
+    assert_int_equal(miss(31, true), 0);
+    forget_sent();
+    assert_int_equal(invalidate(0, NR_PAGES), 0);
+    assert_int_equal(fake.sent->len, 1);
+    assert_int_equal(cached_perm(31), VHOST_ACCESS_RW);
+}
+
+/* 2.7.8: one used element for a batch of buffers; the others are old */
+static void test_used_in_order(void **state)
+{
+    start_queue(0);
+    fake.vdev.guest_features = BIT_ULL(VIRTIO_F_IN_ORDER);
+    post_and_fetch(0, 10, 0);
+    use(0, 0);
+    use(0, 4);
+    unmap_used(10);
+    check_cached(10, 1);
+}
+
+/* Rings that lie: heads beyond the table, and a chain that is a loop */
 static void test_used_lies(void **state)
 {
     start_queue(0);
@@ -257,16 +335,16 @@ static void test_used_lies(void **state)
         used(0)->ring[i].id = cpu_to_le32(i * 0x11110000 + QUEUE_SIZE + i);
     }
     used(0)->ring[2].id = cpu_to_le32(6);
-    set_desc(&descs(0)[6], IOVA_OF(11), UINT32_MAX, VRING_DESC_F_NEXT, 7);
+    used(0)->ring[3].id = cpu_to_le32(2);
+    set_desc(&descs(0)[6], IOVA_OF(11), 1, VRING_DESC_F_NEXT, 7);
     set_desc(&descs(0)[7], UINT64_MAX - 1, 200, VRING_DESC_F_NEXT, 6);
     used(0)->idx = cpu_to_le16(QUEUE_SIZE);
-    fake.peeks = 0;
     unmap_used(10);
-    assert_in_range(fake.peeks, 1, 1024);
-    for (unsigned i = 1; i < BUFFERS; i++) {
-        assert_int_equal(miss(10 + i, false), 0);
-        assert_int_equal(cached_perm(10 + i), VHOST_ACCESS_RO);
-    }
+    /* The work was at its limit in the loop, so that 12 was not reached */
+    assert_int_equal(cached_perm(11), 0);
+    assert_int_equal(cached_perm(12), VHOST_ACCESS_RO);
+    assert_int_equal(cached_perm(13), VHOST_ACCESS_RO);
+    assert_int_equal(fake.sent->len, 1);
 }
 
 int main(int argc, char **argv)
@@ -282,6 +360,10 @@ int main(int argc, char **argv)
         TEST(used_backlog),
         TEST(used_gone),
         TEST(used_before_scan),
+        TEST(used_shared_page),
+        TEST(used_straddles),
+        TEST(used_lazy),
+        TEST(used_in_order),
         TEST(used_lies),
     };
 

@@ -134,8 +134,8 @@ bool vhost_iotlb_is_recorded(struct vhost_iotlb *t, uint64_t iova);
  * @iova: first I/O virtual address of the buffer
  * @size: size in bytes
  *
- * Drops only translations of pages that all belong to the buffer: the others
- * may be those of a larger mapping that the driver keeps.
+ * Keeps a translation that extends beyond the pages of the buffer, since it may
+ * be that of a larger mapping that the driver keeps.
  */
 void vhost_iotlb_retire(struct vhost_iotlb *t, uint64_t iova, uint64_t size);
 
