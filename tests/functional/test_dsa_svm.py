@@ -207,25 +207,16 @@ class DsaSvm(SvmGuestTest):
         self.check_cases(guest, 4 * 4)
         self.assertEqual(guest.boots, 4)
 
-    def run_crash(self, append):
-        """Linux panics while the device is busy, and a crash kernel starts.
+    def run_crash(self, append, load):
+        """Linux panics while the device is busy, and a crash kernel starts,
+        which loads the driver and uses the device.
 
-        The device is still enabled then. If the crash kernel uses the IOMMU,
-        it changes the ATS, PASID and Page Request capabilities, and the device
-        halts (DSA 9.1.3), as GENSTS says until a reset of the function.  Linux
-        7.3 does not load its driver for a halted device.
-
-        If the crash kernel does not use the IOMMU, the device does not halt.
-        However, no kernel responds to the page requests of the previous one.
-        The command Reset Device waits for the responses, and Linux 7.3 waits
-        for the command, both without end.  A reset of the function ends this,
-        too.
-        """
+        The device is still enabled then, and waits for responses to the page
+        requests of the previous kernel."""
         guest = self.start_dsa(f'''
             {BUSY}
             if [ $(ask boot) = 2 ]; then
-                echo 1 > {DEVICE}/reset || exit 1
-                modprobe idxd || exit 1
+                {load}
                 dsa_queue 0.0 dedicated kernel && dsa_enable 0 0.0 || exit 1
                 modprobe dmatest iterations=10 timeout=60000 run=1
                 wait_until 60 sh -c 'dmesg | grep -q summary'
@@ -252,10 +243,28 @@ class DsaSvm(SvmGuestTest):
     crash = r'panic|Call Trace|DMAR:|handling fault status'
 
     def test_crash(self):
-        self.run_crash('')
+        """The crash kernel uses the IOMMU.  It changes the ATS, PASID and Page
+        Request capabilities, and the device halts (DSA 9.1.3), as GENSTS says
+        until a reset of the function.  Linux 7.3 does not load its driver for
+        a halted device."""
+        self.run_crash('', f'''
+            echo 1 > {DEVICE}/reset || exit 1
+            modprobe idxd || exit 1
+            ''')
 
     def test_crash_without_iommu(self):
-        self.run_crash('intel_iommu=off')
+        """The crash kernel does not use the IOMMU, and the device does not
+        halt.  No kernel responds to the page requests.  When Linux loads its
+        driver, it sends the command Reset Device, which abandons the
+        descriptors that wait for a response (DSA 3.15).
+
+        Linux leaves ATS enabled, although the device must not use it without
+        an IOMMU (DSA 9.1.3.2).  A reset of the function disables it."""
+        self.run_crash('intel_iommu=off', f'''
+            modprobe idxd || exit 1
+            [ "$(cat /sys/bus/dsa/devices/dsa0/state)" = disabled ] || exit 1
+            echo 1 > {DEVICE}/reset || exit 1
+            ''')
 
     def test_snapshot(self):
         """savevm and loadvm; outstanding descriptors complete both times."""

@@ -89,10 +89,15 @@ void busy_cont_machine(BusyTest *t)
     qtest_qmp_assert_success(t->qts, "{ 'execute': 'cont' }");
 }
 
-void busy_load(BusyTest *t, const char *path, const char *args)
+void busy_start_incoming(BusyTest *t, const char *args)
 {
     t->qts = qtest_initf(BUSY_MACHINE "%s -incoming defer", args);
     t->dsa.qts = t->vtd.qts = t->qts;
+}
+
+void busy_load(BusyTest *t, const char *path, const char *args)
+{
+    busy_start_incoming(t, args);
     qatd_load_machine(t->qts, path);
 }
 

@@ -108,6 +108,13 @@ void busy_stop_machine(BusyTest *t);
 void busy_cont_machine(BusyTest *t);
 
 /**
+ * busy_start_incoming() - start the emulator that loads a machine
+ * @t: the test, whose emulator has quit
+ * @args: further arguments of the emulator, as for busy_start_at()
+ */
+void busy_start_incoming(BusyTest *t, const char *args);
+
+/**
  * busy_load() - load a machine that qatd_save_machine() has saved
  * @t: the test, whose emulator has quit
  * @path: path of the file

@@ -78,6 +78,94 @@ static void test_abort_migrate(void)
     abort_and_stop(true);
 }
 
+/* ---- Reset Device while a descriptor waits for a page ---- */
+
+static void write_reset_command(BusyTest *t)
+{
+    qdsa_writel(&t->dsa, A_DSA_CMD,
+                DSA_CMD_RESET_DEVICE << R_DSA_CMD_CODE_SHIFT);
+}
+
+/* After Reset Device, a late response to @rq has no effect */
+static void expect_late_response_ignored(BusyBlockTest *b,
+                                         const QVtdPageReq *rq)
+{
+    BusyTest *t = &b->t;
+    uint16_t pri = qecam_ext_cap(t->qts, BUSY_DEV, PCI_EXT_CAP_ID_PRI);
+    QVtdPageReq next;
+
+    g_assert_cmphex(qdsa_wait_command(&t->dsa), ==, 0);
+    g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_GENSTS), ==, DSA_DISABLED);
+    qdsa_start(&t->dsa, busy_wq_bits(true));
+    busy_submit(t, 1, DSA_OP_FILL, BUSY_BLOCK, BUSY_PATTERN,
+                BUSY_IOVA_DATA + 2 * PAGE, PAGE);
+    busy_expect_request(t, BUSY_IOVA_DATA + 2 * PAGE, true, &next);
+    g_assert_cmpuint(next.prgi, !=, rq->prgi);
+    busy_map(t, BUSY_IOVA_DATA + PAGE, b->data + PAGE, 2 * PAGE);
+    qvtd_prq_respond(&t->prq, rq, VTD_PAGE_RESP_INVALID);
+    busy_expect_no_record(t, 1);
+    qvtd_prq_respond(&t->prq, &next, VTD_PAGE_RESP_SUCCESS);
+    busy_expect_record(t, 1, DSA_STATUS_SUCCESS, 0, 0);
+    busy_expect_filled(t, b->data + 2 * PAGE, BUSY_PATTERN, 0, PAGE);
+
+    /* Nothing happens to the descriptor that was reset */
+    busy_expect_no_record(t, 0);
+    busy_expect_filled(t, b->data + PAGE, 0, 0, PAGE);
+    g_assert_cmphex(qecam_readw(t->qts, BUSY_DEV, pri + PCI_PRI_STATUS) &
+                    (PCI_PRI_STATUS_RF | PCI_PRI_STATUS_UPRGI), ==, 0);
+}
+
+/*
+ * 3.15: Reset Device may abandon a descriptor that has begun.  It abandons one
+ * that waits for the response to a page request: no software may respond, as
+ * in a crash kernel that does not use the IOMMU.
+ */
+static void test_reset_command(void)
+{
+    QVtdPageReq rq;
+    BusyBlockTest b;
+
+    busy_begin_block(&b, &rq);
+    write_reset_command(&b.t);
+    expect_late_response_ignored(&b, &rq);
+    busy_stop(&b.t);
+}
+
+/* The bottom half that ends the command runs only while the machine does */
+static void reset_command_while_stopped(bool migrates)
+{
+    g_autofree char *path = NULL, *result = NULL;
+    QVtdPageReq rq;
+    BusyBlockTest b;
+    BusyTest *t = &b.t;
+
+    busy_begin_block(&b, &rq);
+    busy_stop_machine(t);
+    write_reset_command(t);
+    g_assert_cmphex(qdsa_readl(&t->dsa, A_DSA_CMDSTATUS), ==,
+                    R_DSA_CMDSTATUS_ACTIVE_MASK);
+    if (migrates) {
+        path = qatd_save_machine(t->qts);
+        busy_start_incoming(t, BUSY_IOMMU "-device dsa,addr=4,id=dsa0");
+        result = qatd_try_load_machine(t->qts, path);
+        g_assert_cmpstr(result, ==, "completed");
+        unlink(path);
+    }
+    busy_cont_machine(t);
+    expect_late_response_ignored(&b, &rq);
+    busy_stop(t);
+}
+
+static void test_reset_command_stop(void)
+{
+    reset_command_while_stopped(false);
+}
+
+static void test_reset_command_migrate(void)
+{
+    reset_command_while_stopped(true);
+}
+
 /* ---- Long moves in progress ---- */
 
 #define BIG_SIZE    0x2000000
@@ -346,6 +434,10 @@ int main(int argc, char **argv)
     qtest_add_func("/dsa/busy/abort", test_abort);
     qtest_add_func("/dsa/busy/abort-stop", test_abort_stop);
     qtest_add_func("/dsa/busy/abort-migrate", test_abort_migrate);
+    qtest_add_func("/dsa/busy/reset-command", test_reset_command);
+    qtest_add_func("/dsa/busy/reset-command-stop", test_reset_command_stop);
+    qtest_add_func("/dsa/busy/reset-command-migrate",
+                   test_reset_command_migrate);
     qtest_add_func("/dsa/busy/stop", test_stop);
     qtest_add_func("/dsa/busy/stop-reset", test_stop_reset);
     qtest_add_func("/dsa/busy/reset-or-unplug", test_taken_away);

@@ -251,6 +251,8 @@ static void test_migrate_hostile_command(void)
     BusyTest *t = &b.t;
 
     busy_begin_block(&b, &rq);
+    /* Otherwise the command ends before it is saved */
+    busy_stop_machine(t);
     qdsa_writel(&t->dsa, A_DSA_CMD,
                 DSA_CMD_RESET_DEVICE << R_DSA_CMD_CODE_SHIFT);
     path = qatd_save_machine(t->qts);

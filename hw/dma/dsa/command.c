@@ -7,7 +7,8 @@
  *
  * A command that waits for descriptors stays active until all of them have
  * ended and their interrupts have been sent.  The bottom half then finishes the
- * command.
+ * command.  Reset Device does not wait for the responses to page requests: the
+ * bottom half ends its descriptors first.
  */
 
 #include "qemu/osdep.h"
@@ -101,6 +102,12 @@ static bool interrupts_pending(const DSAState *s)
     return !buffer_is_zero(s->raised, sizeof(s->raised));
 }
 
+bool dsa_command_discards(const DSAState *s)
+{
+    return s->cmd.waits && !s->cmd.done &&
+           FIELD_EX32(s->cmd.reg, DSA_CMD, CODE) == DSA_CMD_RESET_DEVICE;
+}
+
 static void command_wait(DSAState *s, uint64_t wqs, bool abort)
 {
     s->cmd.filter.wqs = wqs;
@@ -110,6 +117,9 @@ static void command_wait(DSAState *s, uint64_t wqs, bool abort)
     }
     if (dsa_wq_outstanding(s, &s->cmd.filter)) {
         s->cmd.waits = true;
+        if (dsa_command_discards(s)) {
+            qemu_bh_schedule(s->bh);
+        }
     } else if (interrupts_pending(s)) {
         s->cmd.waits = s->cmd.done = true;
     } else {

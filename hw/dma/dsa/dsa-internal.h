@@ -336,6 +336,12 @@ void dsa_enable_assign_groups(DSAState *s);
 void dsa_command_submit(DSAState *s, uint32_t val);
 
 /*
+ * Returns whether the active command ends all descriptors without waiting for
+ * the responses to their page requests.  Called with the lock held.
+ */
+bool dsa_command_discards(const DSAState *s);
+
+/*
  * Schedule the bottom half if the active command waits for no more descriptors.
  * Called with the lock held, when a descriptor has ended.
  */

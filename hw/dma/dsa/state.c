@@ -27,6 +27,30 @@ void dsa_raise_cause(DSAState *s, uint32_t cause)
     dsa_raise(s, 0);
 }
 
+/*
+ * End the descriptors that Reset Device has aborted (3.15).  Those that wait
+ * for the response to a page request would end with it only, and a guest that
+ * has not sent the requests does not respond: a crash kernel, for example.  The
+ * Page Request capability keeps account of the requests, so that responses that
+ * arrive later are expected, and have no effect.
+ */
+static void dsa_discard_aborted(DSAState *s)
+{
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        if (!dsa_command_discards(s)) {
+            return;
+        }
+        /* The stream of a command that was active may hold more descriptors */
+        dsa_wq_abort(s, &s->cmd.filter);
+    }
+    dsa_engines_pause(s);
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        dsa_engines_discard(s);
+        dsa_command_poll(s);
+    }
+    dsa_engines_resume(s);
+}
+
 void dsa_bh(void *opaque)
 {
     DSAState *s = opaque;
@@ -38,6 +62,7 @@ void dsa_bh(void *opaque)
     if (!s->running) {
         return;
     }
+    dsa_discard_aborted(s);
     WITH_QEMU_LOCK_GUARD(&s->lock) {
         memcpy(raised, s->raised, sizeof(raised));
         memset(s->raised, 0, sizeof(s->raised));
