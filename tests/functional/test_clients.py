@@ -69,7 +69,8 @@ end
     '''
 
 
-@slow('test_vfio_driver')
+@slow('test_vfio_driver', 'test_vfio_driver_type1',
+      'test_vfio_driver_one_process')
 class Clients(SvmGuestTest):
     """The device is behind -device intel-iommu, with svm=on unless a test is
     about a machine without it."""
@@ -115,16 +116,34 @@ class Clients(SvmGuestTest):
     def test_vfio_mappings_without_svm(self):
         self.check_vfio_mappings(svm=False)
 
-    def test_vfio_driver(self):
-        """Copies and interrupts, each case in a process of its own"""
-        totals = self.run_vfio(f'''
+    def run_vfio_driver(self, tests):
+        """Copies and interrupts.  The last case prints nothing for minutes."""
+        return self.run_vfio(f'''
+            while sleep 60; do echo still running; done &
+            {tests}
+            kill $!
+            ''', cpu=LONG_STORES)
+
+    def check_vfio_driver(self, mode):
+        """Each case in a process of its own"""
+        totals = self.run_vfio_driver(f'''
             for case in {' '.join(CASES)}; do
                 vfio_pci_driver_test \\
-                    -r vfio_pci_driver_test.{MODES[1]}.$case {DEVICE}
+                    -r vfio_pci_driver_test.{mode}.$case {DEVICE}
             done
-            true
-            ''', cpu=LONG_STORES)
+            ''')
         self.assertEqual(totals, [(1, 0, 0)] * len(CASES))
+
+    def test_vfio_driver(self):
+        self.check_vfio_driver(MODES[1])
+
+    def test_vfio_driver_type1(self):
+        self.check_vfio_driver(MODES[0])
+
+    def test_vfio_driver_one_process(self):
+        totals = self.run_vfio_driver(
+            f'vfio_pci_driver_test -v {MODES[1]} {DEVICE}')
+        self.assertEqual(totals, [(len(CASES), 0, 0)])
 
     def run_dpdk(self, setup, *devices, options=''):
         """Run DPDK's tests of DMA devices, which it finds by itself, and copy
