@@ -59,7 +59,7 @@
 #define IOTLB_INV_PREFETCH  1024
 
 /*
- * Largest range, in bytes, of an invalidation for a buffer, which the driver has
+ * Largest range, in bytes, of an invalidation for a buffer that the driver has
  * mapped or unmapped.  Larger ranges are those of domains.
  */
 #define IOTLB_MAX_BUFFER    (64 * IOTLB_PAGE_SIZE)
@@ -635,10 +635,10 @@ static int iotlb_queues(struct vhost_iotlb *t, int *first)
 
 /*
  * Reverse the order of the updates that have been queued since there were
- * @begin messages, but not their order with respect to invalidations.  A backend
- * that polls goes on as soon as it has the translation of its next buffer.  If
- * this came first, the backend would report a miss for each of the others, as
- * it needs them before it has read them from its socket.
+ * @begin messages, but not their order with respect to invalidations.  A
+ * backend that polls goes on as soon as it has the translation of its next
+ * buffer.  If this came first, the backend would report a miss for each of the
+ * others, as it needs them before it has read them from its socket.
  */
 static void iotlb_reverse_updates(struct vhost_iotlb *t, unsigned int begin)
 {

@@ -357,7 +357,8 @@ static void test_batch_ats(void)
  * invalidates the device-TLB (6.5.3.3).
  */
 
-#define VTD_SCALABLE    "-device intel-iommu,device-iotlb=on,x-scalable-mode=on "
+#define VTD_SCALABLE \
+    "-device intel-iommu,device-iotlb=on,x-scalable-mode=on "
 #define RID_PASID       0
 #define OTHER_DOMAIN    (ATS_DOMAIN + 1)
 #define PASID_CACHE(granularity, did, pasid) \

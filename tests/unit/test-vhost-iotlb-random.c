@@ -50,7 +50,7 @@ static void late_miss(void)
     }
 }
 
-/* The device uses some of the available buffers, and says that it used others */
+/* The device uses some of the available buffers, and names random ones */
 static void use_some(uint64_t r)
 {
     uint16_t idx = le16_to_cpu(used(0)->idx);

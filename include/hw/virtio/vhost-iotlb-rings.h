@@ -25,9 +25,9 @@
  *        split virtqueue
  * @used_end: end of the used elements, as last read
  *
- * In a split virtqueue these are values of the avail or used index.  In a packed
- * virtqueue of N descriptors they are positions from 0 to 2 * N - 1; those from
- * N are positions in rounds whose wrap counter is 0.
+ * In a split virtqueue these are values of the avail or used index.  In a
+ * packed virtqueue of N descriptors they are positions from 0 to 2 * N - 1;
+ * those from N are positions in rounds whose wrap counter is 0.
  */
 typedef struct VhostIotlbRing {
     bool valid;
