@@ -12,7 +12,7 @@ a queue of Linux's idxd, or drive it themselves."""
 
 import re
 
-from svm_guest import SvmGuestTest, slow
+from svm_guest import SvmGuestTest, alone, slow
 from guest_machine import dsa_arguments, iommu_arguments
 
 DEVICE = '0000:01:00.0'
@@ -69,8 +69,10 @@ end
     '''
 
 
+@alone('test_vfio_driver', 'test_vfio_driver_type1',
+       'test_vfio_driver_one_process')
 @slow('test_vfio_driver', 'test_vfio_driver_type1',
-      'test_vfio_driver_one_process')
+      'test_vfio_driver_one_process', 'test_dpdk_queue', 'test_dpdk_vfio')
 class Clients(SvmGuestTest):
     """The device is behind -device intel-iommu, with svm=on unless a test is
     about a machine without it."""

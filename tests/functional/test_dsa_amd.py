@@ -14,14 +14,15 @@ import test_dsa_kernel
 import test_dsa_svm
 
 
-@slow('test_list', 'test_user_runner_root_bus', 'test_other_operations')
+@slow('test_list', 'test_user_runner', 'test_user_runner_root_bus',
+      'test_other_operations')
 class DsaAmd(test_dsa.Dsa):
 
     iommu = 'amd'
 
 
-@slow('test_end', 'test_disable', 'test_unbind', 'test_1_processor',
-      'test_event_log')
+@slow('test_end', 'test_disable', 'test_unbind', 'test_restart', 'test_crash',
+      'test_1_processor', 'test_4_levels', 'test_event_log')
 class DsaSvmAmd(test_dsa_svm.DsaSvm):
 
     iommu = 'amd'
@@ -32,7 +33,7 @@ class DsaSvmAmd(test_dsa_svm.DsaSvm):
     test_reset = None
 
 
-@slow('test_pasid', 'test_large')
+@slow('test_pasid', 'test_large', 'test_iommu_without_pasid')
 class DsaKernelAmd(test_dsa_kernel.DsaKernel):
 
     iommu = 'amd'
