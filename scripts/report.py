@@ -133,7 +133,10 @@ def postponed_stop():
 def _run(main):
     """Run main(); return its status, or a message for the user."""
     try:
-        return main()
+        try:
+            return main()
+        finally:
+            sys.stdout.flush()
     except Failure as err:
         return str(err)
     except subprocess.CalledProcessError as err:

@@ -131,8 +131,9 @@ class UsageTest(ScriptTest):
                 self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_closed_output(self):
-        """The reader of the output ends early."""
-        done = run('sh', '-c', f'{REPO}/scripts/run-tests --help | true')
+        """The reader of the output has ended."""
+        done = run('sh', '-c',
+                   f'(sleep 1; {REPO}/scripts/run-tests --help) | true')
         self.assertEqual(done.stdout, '')
 
 

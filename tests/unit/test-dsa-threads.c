@@ -807,7 +807,7 @@ int main(int argc, char **argv)
     const char *from = getenv("DSA_TEST_SEED");
 
     seed = from ? strtoul(from, NULL, 0) : time(NULL);
-    printf("# DSA_TEST_SEED=%" PRIu32 "\n", seed);
+    fprintf(stderr, "# DSA_TEST_SEED=%" PRIu32 "\n", seed);
     module_call_init(MODULE_INIT_QOM);
     type_register_static_array(types, ARRAY_SIZE(types));
     qemu_mutex_init(&bql);

@@ -34,7 +34,8 @@ static inline uint64_t env_number(const char *name, uint64_t otherwise)
  * env_seed: get the seed of a random sequence
  *
  * @name: name of an environment variable that sets the seed; the seed is
- *        printed in that form.
+ *        printed in that form, to stderr: in the TAP output, the version comes
+ *        first.
  *
  * Returns: the value of the variable, or one derived from the time.
  */
@@ -42,8 +43,7 @@ static inline uint64_t env_seed(const char *name)
 {
     uint64_t seed = env_number(name, g_get_real_time());
 
-    printf("# %s=%" PRIu64 "\n", name, seed);
-    fflush(stdout);
+    fprintf(stderr, "# %s=%" PRIu64 "\n", name, seed);
     return seed;
 }
 
