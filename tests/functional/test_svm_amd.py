@@ -17,7 +17,7 @@ CARD = '0000:02:00.0'
        'test_strict')
 # These test the device and its driver, which do not depend on the IOMMU
 @slow('test_denied_and_delayed', 'test_lost_response', 'test_stale_translation',
-      'test_kernel_without_svm', 'test_kexec')
+      'test_kernel_without_svm')
 # These repeat cases on other machines
 @slow('test_root_bus', 'test_switch', 'test_guest_tables_4_levels',
       'test_strict')
