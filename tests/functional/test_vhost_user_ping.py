@@ -9,6 +9,8 @@ receive buffer is missing (docs/devel/vhost-user-iotlb.rst).  The cause of a
 lost ping is a translation that was late, or was removed while it was valid, or
 a packet in a page that the guest had unmapped."""
 
+import os
+
 from svm_guest import SvmGuestTest, TestpmdBackend, alone, slow
 from guest_machine import iommu_arguments, network_arguments
 
@@ -21,8 +23,22 @@ SCRIPT = f'''
     [ ! -e $group ] || echo domain=$(cat $group)
     echo ats=$(ats_control {CARD})
     net_up $card 192.0.2.2/24
-    ping -c {PINGS} -i 0.02 -W 2 192.0.2.1 | tail -n 3
+    pings() {{ ping -c {PINGS} -i 0.02 -W 2 192.0.2.1 | tail -n 3; }}
+    pings > /tmp/pings
+    cat /tmp/pings
+    grep -q ' 0% packet loss' /tmp/pings || pings
     '''
+ALL = (f'{PINGS} packets transmitted, {PINGS} packets received, '
+       '0% packet loss')
+# Time in seconds for which the host of a virtual machine may have stopped its
+# processors.  Back-ends that do not run lose packets, too.
+STOLEN = 0.5
+
+
+def stolen():
+    """The time for which this machine's processors were stopped, in seconds."""
+    with open('/proc/stat', encoding='ascii') as stat:
+        return int(stat.readline().split()[8]) / os.sysconf('SC_CLK_TCK')
 
 
 class VhostUserPing(SvmGuestTest):
@@ -40,9 +56,14 @@ class VhostUserPing(SvmGuestTest):
             + network_arguments(backend='vhost-user,chardev=backend', ats=ats,
                                 iommu=iommu != 'none'),
             append=append, iommu=iommu)
+        before = stolen()
         lines = self.run_script(guest)
-        self.assertIn(f'{PINGS} packets transmitted, {PINGS} packets received,'
-                      ' 0% packet loss', lines, guest.tail())
+        runs = [line for line in lines if 'packets transmitted' in line]
+        if runs[0:1] != [ALL] and stolen() - before > STOLEN:
+            print(f'# {runs}: the host stopped the processors of this machine '
+                  f'for {stolen() - before:.2f} s; the second run counts')
+            runs = runs[1:]
+        self.assertEqual(runs, [ALL], guest.tail())
         if domain:
             self.assertEqual(self.value(guest, 'domain'), domain)
         if ats:
