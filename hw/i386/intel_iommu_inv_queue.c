@@ -43,15 +43,22 @@ void vtd_inv_queue_charge(VTDInvQueue *q, unsigned work)
     sliced_queue_charge(q->slices, work);
 }
 
-static unsigned num_notified(const IntelIOMMUState *s)
+/* Work of @calls calls of each notifier */
+static unsigned notifier_work(const IntelIOMMUState *s, unsigned calls)
 {
     VTDAddressSpace *as;
-    unsigned n = 0;
+    unsigned work = 0;
 
     QLIST_FOREACH(as, &s->vtd_as_with_notifiers, next) {
-        n++;
+        work += calls * SLICED_WORK_REGION;
     }
-    return n;
+    return work;
+}
+
+static unsigned address_space_work(const IntelIOMMUState *s)
+{
+    return g_hash_table_size(s->vtd_address_spaces) *
+           SLICED_WORK_ADDRESS_SPACE;
 }
 
 void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint64_t lo)
@@ -61,22 +68,17 @@ void vtd_inv_queue_charge_desc(VTDInvQueue *q, uint64_t lo)
 
     switch (VTD_INV_DESC_TYPE(lo)) {
     case VTD_INV_DESC_CC:
-        work += g_hash_table_size(s->vtd_address_spaces) *
-                SLICED_WORK_ADDRESS_SPACE +
-                num_notified(s) * NOTIFICATIONS_CONTEXT *
-                SLICED_WORK_REGION;
+        work += address_space_work(s) +
+                notifier_work(s, NOTIFICATIONS_CONTEXT);
         break;
     case VTD_INV_DESC_PC:
-        work += g_hash_table_size(s->vtd_address_spaces) *
-                SLICED_WORK_ADDRESS_SPACE +
-                num_notified(s) * NOTIFICATIONS_PASID *
-                SLICED_WORK_REGION;
+        work += address_space_work(s) +
+                notifier_work(s, NOTIFICATIONS_PASID);
         break;
     case VTD_INV_DESC_IOTLB:
     case VTD_INV_DESC_PIOTLB:
         work += g_hash_table_size(s->iotlb) / IOTLB_ENTRIES_PER_WORK +
-                num_notified(s) * NOTIFICATIONS_IOTLB *
-                SLICED_WORK_REGION;
+                notifier_work(s, NOTIFICATIONS_IOTLB);
         break;
     case VTD_INV_DESC_IEC:
         work += SLICED_WORK_INTERRUPTS;

@@ -79,16 +79,31 @@ static void split_scan_chain(struct vhost_iotlb *t, uint64_t table,
     }
 }
 
+/* Follow the chain of queue @n that begins with descriptor @head */
+static void split_scan_head(struct vhost_iotlb *t, int n, uint16_t head,
+                            bool writable, BufferFn *fn)
+{
+    VirtIODevice *vdev = vhost_iotlb_vdev(t);
+
+    split_scan_chain(t, virtio_queue_get_desc_addr(vdev, n),
+                     virtio_queue_get_num(vdev, n), head, writable, false, fn);
+}
+
+static bool split_read_used_idx(struct vhost_iotlb *t, int n, uint16_t *idx)
+{
+    return read16(t, virtio_queue_get_used_addr(vhost_iotlb_vdev(t), n) +
+                  offsetof(struct vring_used, idx), idx);
+}
+
 static void split_update(struct vhost_iotlb *t, VhostIotlbRing *ring, int n)
 {
     VirtIODevice *vdev = vhost_iotlb_vdev(t);
     uint64_t avail = virtio_queue_get_avail_addr(vdev, n);
-    uint64_t used = virtio_queue_get_used_addr(vdev, n);
     uint16_t num = virtio_queue_get_num(vdev, n);
     uint16_t start, end;
     int i;
 
-    if (!read16(t, used + offsetof(struct vring_used, idx), &start)) {
+    if (!split_read_used_idx(t, n, &start)) {
         return;
     }
     /* What has been used was available before */
@@ -127,8 +142,7 @@ static bool split_scan_next(struct vhost_iotlb *t, int n, uint16_t next,
     if (!read16(t, entries + (next % num) * sizeof(head), &head)) {
         return false;
     }
-    split_scan_chain(t, virtio_queue_get_desc_addr(vdev, n), num, head,
-                     writable, false, vhost_iotlb_prefetch);
+    split_scan_head(t, n, head, writable, vhost_iotlb_prefetch);
     return true;
 }
 
@@ -161,18 +175,6 @@ static bool split_read_first(struct vhost_iotlb *t, int n, uint16_t pos,
     return split_read_used(t, n, pos, &head) &&
            head < virtio_queue_get_num(vdev, n) &&
            vhost_iotlb_read(t, table + head * sizeof(*d), d, sizeof(*d));
-}
-
-static void split_retire_chain(struct vhost_iotlb *t, int n, uint16_t head)
-{
-    VirtIODevice *vdev = vhost_iotlb_vdev(t);
-    uint64_t table = virtio_queue_get_desc_addr(vdev, n);
-    uint16_t num = virtio_queue_get_num(vdev, n);
-    int i;
-
-    for (i = 0; i < 2; i++) {
-        split_scan_chain(t, table, num, head, i, false, vhost_iotlb_retire);
-    }
 }
 
 /* ---- Packed virtqueues (2.8) ---- */
@@ -370,19 +372,17 @@ static bool has_used_elements(struct vhost_iotlb *t)
 bool vhost_iotlb_ring_find_used(struct vhost_iotlb *t, VhostIotlbRing *ring,
                                 int n)
 {
-    VirtIODevice *vdev = vhost_iotlb_vdev(t);
-    uint64_t used = virtio_queue_get_used_addr(vdev, n);
     struct vring_desc d;
     int i;
 
     if (!ring->valid || !has_used_elements(t) ||
-        !read16(t, used + offsetof(struct vring_used, idx), &ring->used_end)) {
+        !split_read_used_idx(t, n, &ring->used_end)) {
         return false;
     }
     /* 2.7.14: the device writes the elements before the index */
     smp_rmb();
     if ((uint16_t)(ring->used_end - ring->used) >
-        virtio_queue_get_num(vdev, n)) {
+        virtio_queue_get_num(vhost_iotlb_vdev(t), n)) {
         /* The driver does not unmap what has been used, or not in this way */
         ring->used = ring->used_end;
     }
@@ -409,7 +409,8 @@ void vhost_iotlb_ring_retire(struct vhost_iotlb *t, VhostIotlbRing *ring, int n)
     split_read_first(t, n, ring->used, &first);
     for (i = 0; i < MAX_USED && ring->used != ring->used_end &&
          split_read_used(t, n, ring->used, &head); i++) {
-        split_retire_chain(t, n, head);
+        split_scan_head(t, n, head, false, vhost_iotlb_retire);
+        split_scan_head(t, n, head, true, vhost_iotlb_retire);
         ring->used++;
     }
     /* Receive buffers that are available may share pages with those */

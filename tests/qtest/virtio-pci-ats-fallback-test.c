@@ -509,6 +509,22 @@ static void test_fallback_viommu(void)
     ats_guest_free(g);
 }
 
+/* Start a guest whose back-end holds the translations of so many pages */
+static AtsGuest *viommu_guest_batch(VirtioIommu *vi, unsigned pages)
+{
+    AtsGuest *g = viommu_guest(vi);
+
+    viommu_map(g, vi, 0, 0, ATS_RAM_SIZE);
+    for (unsigned i = 0; i < pages; i++) {
+        viommu_map(g, vi, BATCH(i), g->page, SIZE_4K);
+    }
+    ats_driver_start(g);
+    for (unsigned i = 0; i < pages; i++) {
+        qvhost_user_iotlb_fetch(g->be, BATCH(i));
+    }
+    return g;
+}
+
 /* 5.13.6.6: an unmap request may cover several mappings */
 static void test_batch_viommu(void)
 {
@@ -520,13 +536,7 @@ static void test_batch_viommu(void)
         return;
     }
 
-    g = viommu_guest(&vi);
-    viommu_map(g, &vi, 0, 0, ATS_RAM_SIZE);
-    viommu_map(g, &vi, BATCH(0), g->page, SIZE_4K);
-    viommu_map(g, &vi, BATCH(1), g->page, SIZE_4K);
-    ats_driver_start(g);
-    qvhost_user_iotlb_fetch(g->be, BATCH(0));
-    qvhost_user_iotlb_fetch(g->be, BATCH(1));
+    g = viommu_guest_batch(&vi, 2);
     before = ats_round_trips(g);
     qvhost_user_iotlb_invalidations(g->be);
     viommu_unmap(g, &vi, BATCH(0), BATCH(2) - BATCH(0));
@@ -550,15 +560,7 @@ static void test_batch_viommu_reset(void)
         return;
     }
 
-    g = viommu_guest(&vi);
-    viommu_map(g, &vi, 0, 0, ATS_RAM_SIZE);
-    for (unsigned i = 0; i < pages; i++) {
-        viommu_map(g, &vi, BATCH(i), g->page, SIZE_4K);
-    }
-    ats_driver_start(g);
-    for (unsigned i = 0; i < pages; i++) {
-        qvhost_user_iotlb_fetch(g->be, BATCH(i));
-    }
+    g = viommu_guest_batch(&vi, pages);
     before = ats_round_trips(g);
     qvirtio_reset(&vi.dev->vdev);
     for (unsigned i = 0; i < pages; i++) {

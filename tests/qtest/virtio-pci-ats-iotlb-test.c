@@ -438,6 +438,12 @@ static void test_pasid_cache_tables_ats(void)
     check_switched_tables(true);
 }
 
+static void invalidate_pasid(ScalableGuest *sg, uint32_t pasid)
+{
+    qvtd_submit(&sg->g->vtd, PASID_CACHE(VTD_INV_DESC_PASIDC_PASID_SI,
+                                         ATS_DOMAIN, pasid), 0);
+}
+
 static void test_pasid_cache_teardown(void)
 {
     ScalableGuest sg;
@@ -445,8 +451,7 @@ static void test_pasid_cache_teardown(void)
     scalable_guest_start(&sg, false);
     ats_fetch(sg.g);
     qvtd_sm_pasid(&sg.g->vtd, sg.dir, RID_PASID, 0, 0, 0);
-    qvtd_submit(&sg.g->vtd, PASID_CACHE(VTD_INV_DESC_PASIDC_PASID_SI,
-                                        ATS_DOMAIN, RID_PASID), 0);
+    invalidate_pasid(&sg, RID_PASID);
     g_assert_false(qvhost_user_iotlb_has(sg.g->be, ATS_IOVA));
     ats_guest_free(sg.g);
 }
@@ -459,8 +464,7 @@ static void test_pasid_cache_no_context(void)
     scalable_guest_start(&sg, false);
     ats_fetch(sg.g);
     qtest_writeq(sg.g->qts, qvtd_sm_context(&sg.g->vtd, ATS_DEVICE), 0);
-    qvtd_submit(&sg.g->vtd, PASID_CACHE(VTD_INV_DESC_PASIDC_PASID_SI,
-                                        ATS_DOMAIN, RID_PASID), 0);
+    invalidate_pasid(&sg, RID_PASID);
     g_assert_false(qvhost_user_iotlb_has(sg.g->be, ATS_IOVA));
     ats_guest_free(sg.g);
 }
@@ -474,8 +478,7 @@ static void test_pasid_cache_other_pasid(void)
     ats_fetch(sg.g);
     qvhost_user_iotlb_invalidations(sg.g->be);
     ats_unmap_pages(sg.g);
-    qvtd_submit(&sg.g->vtd, PASID_CACHE(VTD_INV_DESC_PASIDC_PASID_SI,
-                                        ATS_DOMAIN, RID_PASID + 1), 0);
+    invalidate_pasid(&sg, RID_PASID + 1);
     g_assert_true(qvhost_user_iotlb_has(sg.g->be, ATS_IOVA));
     g_assert_cmpuint(qvhost_user_iotlb_invalidations(sg.g->be), ==, 0);
     ats_guest_free(sg.g);
