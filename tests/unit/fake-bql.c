@@ -4,17 +4,23 @@
  * Copyright (c) 2026 QEMU SVM contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Replaces the functions of qemu/main-loop.h: bql_lock(), bql_unlock() and
+ * bql_locked() have the same effect as in QEMU.
  */
 
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "qemu/thread.h"
-#include "fake-bql.h"
 
 static QemuMutex bql;
 static __thread bool has_bql;
 
-void fake_bql_init(void)
+/*
+ * Before the constructor of util/rcu.c creates a thread that takes the lock:
+ * TSan sees that this thread starts after the initialization.
+ */
+static __attribute__((constructor(101))) void bql_init(void)
 {
     qemu_mutex_init(&bql);
 }

@@ -7,12 +7,10 @@
  */
 
 #include "qemu/osdep.h"
-#include "fake-bql.h"
 #include "pci-ats-dma-steps.h"
 
 void dma_init(void)
 {
-    fake_bql_init();
     fake_ats_init();
     guest_init();
 }

@@ -28,7 +28,6 @@
 #include "qemu/thread.h"
 #include "system/runstate.h"
 #include "hw/i386/amd_iommu_event.h"
-#include "fake-bql.h"
 #include "test-random.h"
 
 #define LOG         0x100000ull
@@ -168,7 +167,6 @@ static bool aborted(void)
 
 static int setup(void **state)
 {
-    fake_bql_init();
     qemu_init_main_loop(&error_abort);
     iommu = g_new0(AMDVIState, 1);
     iommu->pci = g_new0(AMDVIPCIState, 1);

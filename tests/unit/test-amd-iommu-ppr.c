@@ -25,7 +25,6 @@
 #include "system/runstate.h"
 #include "hw/i386/amd_iommu_ppr.h"
 #include "hw/i386/iommu_ram.h"
-#include "fake-bql.h"
 #include "test-random.h"
 
 /* Guest memory: a log of the largest size, and the memory after it */
@@ -751,7 +750,6 @@ int main(int argc, char **argv)
     };
     int ret;
 
-    fake_bql_init();
     bql_lock();
     qemu_init_main_loop(&error_abort);
     rnd = g_rand_new_with_seed(env_seed("PPR_TEST_SEED"));

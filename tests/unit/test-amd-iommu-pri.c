@@ -33,7 +33,6 @@
 #include "hw/i386/amd_iommu_ppr.h"
 #include "hw/i386/amd_iommu_pri.h"
 #include "hw/i386/amd_iommu_resolve.h"
-#include "fake-bql.h"
 #include "fake-pci.h"
 #include "test-random.h"
 
@@ -263,6 +262,9 @@ typedef struct User {
     uint32_t pasid;
     /* Outstanding groups: the user sets an element, the response clears it */
     bool open[PCI_PRGI_MAX + 1];
+    /* For user_wait(); TSan does not see the futex of a QemuEvent */
+    QemuMutex lock;
+    QemuCond answered;
     unsigned answers[3];
 } User;
 
@@ -273,6 +275,9 @@ static void user_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
     qatomic_inc(&user->answers[response->response_code]);
     /* Each group gets one response; waiting threads count the responses. */
     g_assert_true(qatomic_xchg(&user->open[response->prgi], false));
+    qemu_mutex_lock(&user->lock);
+    qemu_cond_signal(&user->answered);
+    qemu_mutex_unlock(&user->lock);
 }
 
 static void user_init(User *user, PCIDevice *dev, uint32_t pasid)
@@ -282,6 +287,8 @@ static void user_init(User *user, PCIDevice *dev, uint32_t pasid)
         .dev = dev,
         .pasid = pasid,
     };
+    qemu_mutex_init(&user->lock);
+    qemu_cond_init(&user->answered);
     g_assert_cmpint(pci_pri_register_notifier(dev, pasid, &user->notifier), ==,
                     0);
 }
@@ -289,6 +296,8 @@ static void user_init(User *user, PCIDevice *dev, uint32_t pasid)
 static void user_exit(User *user)
 {
     pci_pri_unregister_notifier(user->dev, user->pasid);
+    qemu_cond_destroy(&user->answered);
+    qemu_mutex_destroy(&user->lock);
 }
 
 /* Sends a group of one request */
@@ -677,6 +686,15 @@ static void test_pasid_0(void **state)
 
 static unsigned users_running;
 
+static void user_wait(User *user, uint16_t prgi)
+{
+    qemu_mutex_lock(&user->lock);
+    while (qatomic_read(&user->open[prgi])) {
+        qemu_cond_wait(&user->answered, &user->lock);
+    }
+    qemu_mutex_unlock(&user->lock);
+}
+
 static void *user_thread(void *opaque)
 {
     User *user = opaque;
@@ -686,17 +704,13 @@ static void *user_thread(void *opaque)
     while (sent < ROUNDS) {
         uint16_t prgi = sent % GROUPS;
 
-        while (qatomic_read(&user->open[prgi])) {
-            g_usleep(10);
-        }
+        user_wait(user, prgi);
         if (!user_request(user, prgi)) {
             sent++;
         }
     }
     for (int i = 0; i < GROUPS; i++) {
-        while (qatomic_read(&user->open[i])) {
-            g_usleep(10);
-        }
+        user_wait(user, i);
     }
     g_assert_cmpint(user_answers(user), ==, ROUNDS);
     qatomic_dec(&users_running);
@@ -836,7 +850,6 @@ int main(int argc, char **argv)
     static MemReentrancyGuard guard;
 
     module_call_init(MODULE_INIT_QOM);
-    fake_bql_init();
     qemu_init_main_loop(&error_abort);
     bql_lock();
     iommu = g_new0(AMDVIState, 1);

@@ -14,7 +14,6 @@
 #include "qemu/bh-queue.h"
 #include "qemu/thread.h"
 #include "hw/qdev-core.h"
-#include "fake-bql.h"
 
 #define CAPACITY    8
 #define THREADS     4
@@ -233,7 +232,6 @@ int main(int argc, char **argv)
     };
 #undef TEST
 
-    fake_bql_init();
     bql_lock();
     qemu_init_main_loop(&error_abort);
     bql_unlock();

@@ -20,7 +20,6 @@
 #include "hw/core/cpu.h"
 #include "hw/direct_store.h"
 #include "system/qtest.h"
-#include "fake-bql.h"
 
 #define ADDR        0x1000
 #define DIGITS      (2 * DIRECT_STORE_SIZE)
@@ -324,7 +323,6 @@ int main(void)
     };
 #undef TEST
 
-    fake_bql_init();
     QTAILQ_INSERT_TAIL(&cpus_queue, &cpu, node);
     module_call_init(MODULE_INIT_QOM);
     type_register_static_array(types, ARRAY_SIZE(types));

@@ -17,7 +17,6 @@
 #include "qemu/thread.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_fault.h"
-#include "fake-bql.h"
 
 /* More faults than the queue between the threads and the main loop holds */
 #define FAULTS  40
@@ -154,7 +153,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_fields),
     };
 
-    fake_bql_init();
     bql_lock();
     qemu_init_main_loop(&error_abort);
     /* Lives as long as the machine */

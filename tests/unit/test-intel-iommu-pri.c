@@ -34,7 +34,6 @@
 #include "hw/i386/intel_iommu_pri.h"
 #include "hw/i386/intel_iommu_prq.h"
 #include "hw/i386/intel_iommu_resolve.h"
-#include "fake-bql.h"
 #include "fake-pci.h"
 #include "test-random.h"
 
@@ -197,6 +196,9 @@ typedef struct User {
     uint32_t pasid;
     /* Outstanding groups: the user sets an element, the response clears it */
     bool open[PCI_PRGI_MAX + 1];
+    /* For user_wait(); TSan does not see the futex of a QemuEvent */
+    QemuMutex lock;
+    QemuCond answered;
     /* A reset may end a group between two of its requests */
     bool in_parts;
     unsigned answers[3];
@@ -210,10 +212,15 @@ static void user_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
     /* Each group gets one response; waiting threads count the responses. */
     g_assert_true(qatomic_xchg(&user->open[response->prgi], false) ||
                   user->in_parts);
+    qemu_mutex_lock(&user->lock);
+    qemu_cond_signal(&user->answered);
+    qemu_mutex_unlock(&user->lock);
 }
 
 static void user_register(User *user)
 {
+    qemu_mutex_init(&user->lock);
+    qemu_cond_init(&user->answered);
     g_assert_cmpint(pci_pri_register_notifier(user->dev, user->pasid,
                                               &user->notifier), ==, 0);
 }
@@ -231,6 +238,8 @@ static void user_init(User *user, PCIDevice *dev, uint32_t pasid)
 static void user_exit(User *user)
 {
     pci_pri_unregister_notifier(user->dev, user->pasid);
+    qemu_cond_destroy(&user->answered);
+    qemu_mutex_destroy(&user->lock);
 }
 
 static int user_send(User *user, uint16_t prgi, bool last)
@@ -452,14 +461,20 @@ static void test_reentrant(void **state)
 
 static unsigned users_running;
 
-static bool user_idle(User *user)
+static void user_wait(User *user, uint16_t prgi)
+{
+    qemu_mutex_lock(&user->lock);
+    while (qatomic_read(&user->open[prgi])) {
+        qemu_cond_wait(&user->answered, &user->lock);
+    }
+    qemu_mutex_unlock(&user->lock);
+}
+
+static void user_wait_all(User *user)
 {
     for (int i = 0; i < GROUPS; i++) {
-        if (qatomic_read(&user->open[i])) {
-            return false;
-        }
+        user_wait(user, i);
     }
-    return true;
 }
 
 /* Sends a group of two requests; the IOMMU may drop only the first one */
@@ -477,13 +492,6 @@ static void user_send_two(User *user, uint16_t prgi)
     }
 }
 
-static void user_wait(User *user)
-{
-    while (!user_idle(user)) {
-        g_usleep(10);
-    }
-}
-
 /* Sends many groups of one request each; each gets a response */
 static void user_send_single(User *user)
 {
@@ -492,9 +500,7 @@ static void user_send_single(User *user)
     for (int sent = 0; sent < ROUNDS;) {
         uint16_t prgi = sent % GROUPS;
 
-        while (qatomic_read(&user->open[prgi])) {
-            g_usleep(10);
-        }
+        user_wait(user, prgi);
         if (!user_request(user, prgi)) {
             sent++;
         }
@@ -503,12 +509,12 @@ static void user_send_single(User *user)
             g_usleep(10);
         }
         if (sent % 500 == 499) {
-            user_wait(user);
+            user_wait_all(user);
             user_exit(user);
             user_register(user);
         }
     }
-    user_wait(user);
+    user_wait_all(user);
     for (int i = 0; i < ARRAY_SIZE(user->answers); i++) {
         answers += qatomic_read(&user->answers[i]);
     }
@@ -524,7 +530,7 @@ static void *user_thread(void *opaque)
     user->in_parts = true;
     for (int i = 0; i < ROUNDS / 4; i++) {
         user_send_two(user, i % GROUPS);
-        user_wait(user);
+        user_wait_all(user);
     }
     user_exit(user);
     qatomic_dec(&users_running);
@@ -662,7 +668,6 @@ int main(int argc, char **argv)
     };
 
     module_call_init(MODULE_INIT_QOM);
-    fake_bql_init();
     bql_lock();
     qemu_init_main_loop(&error_abort);
     /* Lives as long as the machine */

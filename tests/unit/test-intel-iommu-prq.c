@@ -25,7 +25,6 @@
 #include "system/runstate.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/i386/intel_iommu_prq.h"
-#include "fake-bql.h"
 #include "test-random.h"
 
 #define HAW         48
@@ -417,7 +416,6 @@ int main(int argc, char **argv)
     };
     int ret;
 
-    fake_bql_init();
     bql_lock();
     qemu_init_main_loop(&error_abort);
     rnd = g_rand_new_with_seed(env_seed("PRQ_TEST_SEED"));

@@ -22,7 +22,6 @@
 #include "hw/pci/pci_bus.h"
 #include "hw/pci/pci-internal.h"
 #include "hw/pci/pci_ats_info.h"
-#include "fake-bql.h"
 #include "fake-pci.h"
 
 #define ATS         FAKE_PCI_CAP
@@ -644,7 +643,6 @@ int main(void)
     };
 #undef TEST
 
-    fake_bql_init();
     untranslated = drain_new();
     return cmocka_run_group_tests_name("pci-iommu", tests, NULL, NULL);
 }
