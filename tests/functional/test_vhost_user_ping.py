@@ -9,8 +9,7 @@ receive buffer is missing (docs/devel/vhost-user-iotlb.rst).  The cause of a
 lost ping is a translation that was late, or was removed while it was valid, or
 a packet in a page that the guest had unmapped."""
 
-import os
-
+from processor_stalls import ProcessorStalls
 from svm_guest import SvmGuestTest, TestpmdBackend, alone, slow
 from guest_machine import iommu_arguments, network_arguments
 
@@ -34,15 +33,8 @@ SCRIPT = f'''
     '''
 ALL = (f'{PINGS} packets transmitted, {PINGS} packets received, '
        '0% packet loss')
-# Time in seconds for which the host of a virtual machine may have stopped its
-# processors.  Back-ends that do not run lose packets, too.
-STOLEN = 0.5
-
-
-def stolen():
-    """The time for which this machine's processors were stopped, in seconds."""
-    with open('/proc/stat', encoding='ascii') as stat:
-        return int(stat.readline().split()[8]) / os.sysconf('SC_CLK_TCK')
+# Time in seconds for which a processor may stand still
+STALLED = 0.25
 
 
 class VhostUserPing(SvmGuestTest):
@@ -60,12 +52,12 @@ class VhostUserPing(SvmGuestTest):
             + network_arguments(backend='vhost-user,chardev=backend', ats=ats,
                                 iommu=iommu != 'none'),
             append=append, iommu=iommu)
-        before = stolen()
-        lines = self.run_script(guest)
+        with ProcessorStalls() as stalls:
+            lines = self.run_script(guest)
         runs = [line for line in lines if 'packets transmitted' in line]
-        if runs[0:1] != [ALL] and stolen() - before > STOLEN:
-            print(f'# {runs}: the host stopped the processors of this machine '
-                  f'for {stolen() - before:.2f} s; the second run counts')
+        if runs[0:1] != [ALL] and stalls.longest > STALLED:
+            print(f'# {runs}: a processor of this machine stood still for '
+                  f'{stalls.longest:.2f} s; the second run counts')
             runs = runs[1:]
         self.assertEqual(runs, [ALL], guest.tail())
         if domain:
