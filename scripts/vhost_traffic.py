@@ -63,6 +63,13 @@ MODES = {mode.name: mode for mode in (
     Mode('ats', 'ATS',
          'device-iotlb=on and ats=on: the guest invalidates the device-TLB',
          {}, ats=True, append=STRICT),
+    Mode('virtio', 'virtio-iommu', 'the guest sends requests, and waits',
+         {'kind': 'virtio', 'device_iotlb': False}, append=STRICT),
+    # Linux is strict behind a virtual AMD IOMMU
+    Mode('amd', 'AMD', 'amd-iommu forwards invalidations, as unmap events',
+         {'kind': 'amd', 'device_iotlb': False}),
+    Mode('amd-ats', 'AMD, ATS', 'as ATS, behind amd-iommu',
+         {'kind': 'amd', 'svm': True}, ats=True),
 )}
 
 # testpmd waits for a card that cannot take a packet yet instead of dropping

@@ -970,6 +970,7 @@ int vhost_device_iotlb_miss(struct vhost_dev *dev, uint64_t iova, int write)
     old = iotlb_find(t, iova, iova);
     if (old && (!write || old->perm == IOMMU_RW)) {
         e = *old;
+        t->stats.sent_misses++;
         iotlb_repeat(t, old);
     } else {
         ret = iotlb_translate(dev, iova, write, &e);

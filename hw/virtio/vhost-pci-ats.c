@@ -30,6 +30,7 @@ static PciAtsAtcInfo *describe(PCIATSInfoATC *atc)
     info->entries = stats.entries;
     u->misses = stats.misses;
     u->write_misses = stats.write_misses;
+    u->sent_misses = stats.sent_misses;
     u->faults = stats.faults;
     u->updates = stats.updates;
     u->invalidations = stats.invalidations;

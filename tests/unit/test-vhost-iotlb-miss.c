@@ -21,6 +21,7 @@ static void test_miss(void **state)
     expect_sent(0, VHOST_IOTLB_UPDATE, IOVA_OF(3), PAGE);
     assert_int_equal(cached_perm(3), VHOST_ACCESS_RW);
     assert_int_equal(stats().misses, 1);
+    assert_int_equal(stats().sent_misses, 0);
     assert_int_equal(stats().updates, 1);
 }
 
@@ -171,6 +172,7 @@ static void test_misses_before_invalidation(void **state)
     fake.late_miss = late_miss_of_3;
     assert_int_equal(invalidate(3, 1), 0);
     assert_int_equal(fake.late_misses, 1);
+    assert_int_equal(stats().sent_misses, 1);
     assert_int_equal(stats().faults, 0);
     assert_int_equal(cached_perm(3), 0);
 }

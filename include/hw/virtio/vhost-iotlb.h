@@ -86,6 +86,7 @@ int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last);
  * @entries: number of translations that it holds
  * @misses: misses that the backend has sent
  * @write_misses: those of them that request write permission
+ * @sent_misses: those whose translation QEMU had sent before
  * @faults: misses that failed
  * @updates: translations that QEMU has sent to the backend
  * @invalidations: calls of vhost_iotlb_invalidate()
@@ -99,6 +100,7 @@ typedef struct VhostIotlbStats {
     uint64_t entries;
     uint64_t misses;
     uint64_t write_misses;
+    uint64_t sent_misses;
     uint64_t faults;
     uint64_t updates;
     uint64_t invalidations;
