@@ -1,21 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# MOVDIR64B, ENQCMD, XSAVEC and XSAVES without an operating system, and code
-# that another processor modifies.
+# MOVDIR64B, ENQCMD, XSAVEC and XSAVES without an operating system.
 #
 # Copyright (c) 2026 QEMU SVM contributors
 """The program tests/tcg/x86_64/system/direct-store.c tests each rule of the
-instructions.  test_enqcmd.py tests them with Linux.
-
-The program tests/guest/modified-code.c needs threads, therefore it runs under
-Linux, which modifies its own code (static keys, static calls) with other
-processors running, and reports an "Oops: int3" if they execute old code."""
+instructions.  test_enqcmd.py tests them with Linux."""
 
 import os
 import re
 import subprocess
-from functools import partial
 
 from svm_guest import SvmGuestTest
 from guest_machine import firmware_arguments
@@ -74,25 +68,6 @@ class Instructions(SvmGuestTest):
         self.assertGreater(self.run_bare('SapphireRapids,enqcmd=on,movdiri=on,'
                                          'movdir64b=on,xsavec=on,xsaves=on'),
                            70)
-
-    def test_modified_code(self):
-        """A processor executes what another one has written (Intel SDM
-        volume 3, section 9.1.3)."""
-        writes = 1000000
-        program = self.compile_program('modified-code.c', '-pthread')
-        guest = self.start_guest(
-            'backports', f"""
-            head -c $(ask size) /dev/vda > /tmp/modified-code
-            chmod +x /tmp/modified-code
-            /tmp/modified-code {writes}
-            """,
-            ['-drive', 'if=none,id=program,format=raw,readonly=on,'
-             f'file={program}',
-             '-device', 'virtio-blk-pci,drive=program'], iommu='none')
-        self.run_script(guest, {'size': partial(str, os.stat(program).st_size)})
-        self.assertEqual(self.value(guest, 'writes'), str(writes))
-        self.assertGreater(int(self.value(guest, 'calls')), writes // 100)
-        self.assertEqual(self.value(guest, 'stale'), '0', guest.tail())
 
 
 if __name__ == '__main__':

@@ -1,0 +1,41 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Code that another processor modifies, under Linux.
+#
+# Copyright (c) 2026 QEMU SVM contributors
+"""Linux modifies its own code (static keys, static calls) while other
+processors run, and reports an "Oops: int3" if one of them executes old code.
+tests/guest/modified-code.c does the same all the time."""
+
+import os
+from functools import partial
+
+from svm_guest import SvmGuestTest
+
+WRITES = 1000000
+
+
+class ModifiedCode(SvmGuestTest):
+
+    def test_two_processors(self):
+        """A processor executes what another one has written (Intel SDM
+        volume 3, section 9.1.3)."""
+        program = self.compile_program('modified-code.c', '-pthread')
+        guest = self.start_guest(
+            'backports', f'''
+            head -c $(ask size) /dev/vda > /tmp/modified-code
+            chmod +x /tmp/modified-code
+            /tmp/modified-code {WRITES}
+            ''',
+            ['-drive', 'if=none,id=program,format=raw,readonly=on,'
+             f'file={program}',
+             '-device', 'virtio-blk-pci,drive=program'], iommu='none')
+        self.run_script(guest, {'size': partial(str, os.stat(program).st_size)})
+        self.assertEqual(self.value(guest, 'writes'), str(WRITES))
+        self.assertGreater(int(self.value(guest, 'calls')), WRITES // 100)
+        self.assertEqual(self.value(guest, 'stale'), '0', guest.tail())
+
+
+if __name__ == '__main__':
+    SvmGuestTest.main()
