@@ -398,6 +398,56 @@ static bool iotlb_lookup_iommu(struct vhost_dev *dev, IOMMUMemoryRegion *mr,
 }
 
 /*
+ * Whether memory from @start on belongs to the same piece as @e: the same
+ * permissions and contiguous at the backend, up to the start of @e.
+ */
+static bool iotlb_same_memory(struct vhost_dev *dev, uint64_t start,
+                              const IOTLBEntry *e)
+{
+    uint64_t size = e->node.start - start + IOTLB_PAGE_SIZE;
+    uint64_t uaddr, len;
+    MemoryRegionSection s = memory_region_find(dev->vdev->dma_as->root, start,
+                                               size);
+    bool same;
+
+    if (!s.mr) {
+        return false;
+    }
+    same = memory_region_is_ram(s.mr) &&
+           s.offset_within_address_space == start &&
+           int128_get64(s.size) == size &&
+           (s.readonly ? IOMMU_RO : IOMMU_RW) == e->perm &&
+           !vhost_memory_region_lookup(dev, start, &uaddr, &len) &&
+           len >= size && uaddr == e->uaddr - (e->node.start - start);
+    memory_region_unref(s.mr);
+    return same;
+}
+
+/*
+ * Let an entry without an IOMMU begin where its piece of memory does.  If it
+ * began at the address that was looked up, a miss below that would replace it.
+ * The backend would lose the rest of the entry for a moment, and with the rings
+ * a packet.
+ */
+static void iotlb_extend_down(struct vhost_iotlb *t, IOTLBEntry *e)
+{
+    uint64_t low = 0, high = e->node.start;
+
+    while (low < high && t->lookups) {
+        uint64_t mid = (low + (high - low) / 2) & IOTLB_PAGE_MASK;
+
+        t->lookups--;
+        if (iotlb_same_memory(t->dev, mid, e)) {
+            high = mid;
+        } else {
+            low = mid + IOTLB_PAGE_SIZE;
+        }
+    }
+    e->uaddr -= e->node.start - high;
+    e->node.start = high;
+}
+
+/*
  * Look up the present translation of @iova, which is page aligned, without
  * side effects: this reports no faults, sets no accessed bits, and adds no
  * entries to the IOMMU's caches.
@@ -430,6 +480,7 @@ static bool iotlb_lookup(struct vhost_iotlb *t, uint64_t iova, IOTLBEntry *e)
             e->node.start = iova;
             e->node.last = iova + MIN(len, int128_get64(s.size)) - 1;
             e->perm = s.readonly ? IOMMU_RO : IOMMU_RW;
+            iotlb_extend_down(t, e);
             hit = true;
         }
     }

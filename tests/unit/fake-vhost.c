@@ -83,6 +83,9 @@ MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
         s.mr = &ram_mr;
         s.offset_within_address_space = fake.gap + fake.gap_size;
         s.size = int128_make64(sizeof(fake.ram) / 2 - fake.gap - fake.gap_size);
+    } else if (addr < fake.gap) {
+        s.mr = &ram_mr;
+        s.size = int128_make64(fake.gap - addr);
     } else if (addr < sizeof(fake.ram)) {
         s.mr = &ram_mr;
         s.readonly = addr >= sizeof(fake.ram) / 2;
@@ -93,6 +96,11 @@ MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
         s.offset_within_address_space = MAX(addr, IOVA);
         s.size = int128_make64(PAGE);
     }
+    if (s.offset_within_address_space - addr >= size) {
+        s.mr = NULL;
+    }
+    s.size = int128_min(s.size, int128_make64(
+        size - (s.offset_within_address_space - addr)));
     if (s.mr) {
         references++;
     }

@@ -47,6 +47,33 @@ static void test_passthrough_pieces(void **state)
     expect_sent(0, VHOST_IOTLB_UPDATE, 0, sizeof(fake.ram) / 2);
 }
 
+/*
+ * The entry begins with its piece of memory, so that a miss at a lower address
+ * does not replace it
+ */
+static void test_passthrough_upwards(void **state)
+{
+    const uint64_t half = sizeof(fake.ram) / 2;
+
+    fake.passthrough = true;
+    fake.gap = 2 * PAGE;
+    fake.gap_size = PAGE;
+    for (int page = 9; page >= 4; page--) {
+        map_large(page * PAGE, page * PAGE, PAGE);
+        assert_int_equal(vhost_device_iotlb_miss(&fake.dev, page * PAGE, true),
+                         0);
+    }
+    for (guint i = 0; i < fake.sent->len; i++) {
+        expect_sent(i, VHOST_IOTLB_UPDATE, 3 * PAGE, half - 3 * PAGE);
+    }
+    /* Another piece */
+    forget_sent();
+    map_large(PAGE, PAGE, PAGE);
+    assert_int_equal(vhost_device_iotlb_miss(&fake.dev, PAGE, true), 0);
+    expect_sent(fake.sent->len - 1, VHOST_IOTLB_UPDATE, 0, 2 * PAGE);
+    assert_int_equal(stats().dropped, 0);
+}
+
 /* A write to read-only memory: only the translation of the IOMMU is sent */
 static void test_passthrough_read_only(void **state)
 {
@@ -80,6 +107,7 @@ int main(int argc, char **argv)
     static const struct CMUnitTest tests[] = {
         TEST(passthrough),
         TEST(passthrough_pieces),
+        TEST(passthrough_upwards),
         TEST(passthrough_read_only),
         TEST(passthrough_holes),
     };
