@@ -354,12 +354,19 @@ class SvmGuestTest(QemuSystemTest):
         questions = self.boot_questions(guest)
         for name, path in (('kernel', guest.image.kernel),
                            ('initrd', guest.image.initramfs),
-                           ('kexec', Path(self.compile_program('kexec.c')))):
-            guest.add_arguments('-drive', f'if=none,id={name},format=raw,'
-                                f'readonly=on,file={path}',
-                                '-device', f'virtio-blk-pci,drive={name}')
-            questions[f'size-of-{name}'] = partial(str, path.stat().st_size)
+                           ('kexec', self.compile_program('kexec.c'))):
+            questions |= self.file_questions(guest, name, path)
         return questions
+
+    @staticmethod
+    def file_questions(guest, name, path):
+        """Add a disk with a file to a guest that has not been launched.
+        Return questions for run_script: the reply to "size-of-NAME" is the
+        size of the file, which the disk rounds up."""
+        guest.add_arguments('-drive', f'if=none,id={name},format=raw,'
+                            f'readonly=on,file={path}',
+                            '-device', f'virtio-blk-pci,drive={name}')
+        return {f'size-of-{name}': partial(str, os.stat(path).st_size)}
 
     @staticmethod
     def boot_questions(guest):

@@ -8,9 +8,6 @@
 processors run, and reports an "Oops: int3" if one of them executes old code.
 tests/guest/modified-code.c does the same all the time."""
 
-import os
-from functools import partial
-
 from svm_guest import SvmGuestTest
 
 WRITES = 1000000
@@ -24,14 +21,13 @@ class ModifiedCode(SvmGuestTest):
         program = self.compile_program('modified-code.c', '-pthread')
         guest = self.start_guest(
             'backports', f'''
-            head -c $(ask size) /dev/vda > /tmp/modified-code
+            head -c $(ask size-of-program) /dev/vda > /tmp/modified-code
             chmod +x /tmp/modified-code
             /tmp/modified-code {WRITES}
-            ''',
-            ['-drive', 'if=none,id=program,format=raw,readonly=on,'
-             f'file={program}',
-             '-device', 'virtio-blk-pci,drive=program'], iommu='none')
-        self.run_script(guest, {'size': partial(str, os.stat(program).st_size)})
+            ''', [], iommu='none', launch=False)
+        questions = self.file_questions(guest, 'program', program)
+        guest.vm.launch()
+        self.run_script(guest, questions)
         self.assertEqual(self.value(guest, 'writes'), str(WRITES))
         self.assertGreater(int(self.value(guest, 'calls')), WRITES // 100)
         self.assertEqual(self.value(guest, 'stale'), '0', guest.tail())
