@@ -51,10 +51,15 @@
 /* Returns the IVRS, in @tables */
 static const uint8_t *find_ivrs(QTestState *qts, uint8_t *tables)
 {
+    QOSState qs = { .qts = qts };
     QFWCFG *fw_cfg = pc_fw_cfg_init(qts);
-    size_t size = qfw_cfg_get_file(fw_cfg, "etc/acpi/tables", tables,
-                                   TABLES_SIZE);
+    size_t size;
 
+    /* By DMA: reads of the port would take seconds */
+    pc_alloc_init(&qs.alloc, qts, 0);
+    size = qfw_cfg_read_file(fw_cfg, &qs, "etc/acpi/tables", tables,
+                             TABLES_SIZE);
+    alloc_destroy(&qs.alloc);
     pc_fw_cfg_uninit(fw_cfg);
     g_assert_cmpuint(size, <=, TABLES_SIZE);
     for (size_t i = 0; i + IVRS_BLOCKS < size; i++) {
