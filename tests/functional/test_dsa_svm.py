@@ -113,82 +113,73 @@ class DsaSvm(SvmGuestTest):
         self.run_script(guest, provoked=self.provoked)
         self.check_cases(guest, 4 * 12 + 1)
 
-    def run_while_busy(self, change, times=1, questions=None, **options):
-        """Check that the device works after the change, which happens while
-        processes use it."""
-        guest = self.start_dsa(f'''
-            {BUSY}
-            enable_queues || exit 1
-            for i in $(seq {times}); do
-                busy || exit 1
-                {change}
-                works || exit 1
-            done
-            ''', **options)
-        self.run_script(guest, questions, provoked=self.provoked)
-        self.check_cases(guest, 4 * times)
-
-    def test_end(self):
-        """The processes complete their work, and the results are right."""
-        self.run_while_busy('end_all || exit 1', times=2)
-
-    def test_disable(self):
-        """The queues, then the device, are disabled and enabled."""
-        self.run_while_busy('''
+    # What happens while processes use the queues, in one guest; each time,
+    # the device works afterwards.
+    changes = {
+        'the processes complete their work, and the results are right':
+            'end_all || exit 1',
+        'the queues, then the device, are disabled and enabled': '''
             for number in 0 1 2 3; do
                 echo wq0.$number > /sys/bus/dsa/drivers/user/unbind || exit 1
             done
             echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
             kill_all
-            enable_queues || exit 1''', times=2)
-
-    def test_disable_device(self):
-        """The device is disabled while its queues are enabled."""
-        self.run_while_busy('''
+            enable_queues || exit 1''',
+        'the device is disabled while its queues are enabled': '''
             echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
             kill_all
-            enable_queues || exit 1''', times=2)
-
-    def test_reset(self):
-        """Function Level Reset; Linux enables the queues again."""
-        self.run_while_busy(f'''
+            enable_queues || exit 1''',
+        # Linux enables the queues again
+        'Function Level Reset': f'''
             echo 1 > {DEVICE}/reset || exit 1
-            kill_all''', times=2)
-
-    def test_unbind(self):
-        """Linux 7.3 uses queues after freeing them if the driver is unbound
-        from a device that is enabled or open, so that the test disables the
-        device first, and kills the processes."""
-        self.run_while_busy(f'''
+            kill_all''',
+        # Linux 7.3 uses queues after freeing them if the driver is unbound
+        # from a device that is enabled or open: this disables the device
+        # first, and kills the processes.
+        'the driver is unbound and bound': f'''
             echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
             kill_all
             echo {ADDRESS} > {DRIVER}/unbind || exit 1
             [ ! -e /dev/dsa/wq0.0 ] || exit 1
             echo {ADDRESS} > {DRIVER}/bind || exit 1
-            enable_queues || exit 1''', times=2)
-
-    def test_unplug(self):
-        """Unplug the device, after the same preparation."""
-        guests = self._guests
-
-        def unplug():
-            vm = guests[-1].vm
-            vm.cmd('device_del', id='dsa0')
-            vm.event_wait('DEVICE_DELETED', 30,
-                          match={'data': {'device': 'dsa0'}})
-
-        def plug():
-            guests[-1].vm.cmd('human-monitor-command',
-                              command_line=f'device_add {dsa_arguments()[-1]}')
-
-        self.run_while_busy('''
+            enable_queues || exit 1''',
+        # The same preparation
+        'the device is unplugged and plugged': '''
             echo dsa0 > /sys/bus/dsa/drivers/idxd/unbind || exit 1
             kill_all
             ask unplug
             gone || exit 1
             ask plug
-            enable_queues_later || exit 1''', times=2,
-                            questions={'unplug': unplug, 'plug': plug})
+            enable_queues_later || exit 1''',
+    }
+
+    def test_while_busy(self):
+        """Changes, each of them twice"""
+        steps = '\n'.join(f'''
+            echo "{name}"
+            for i in 1 2; do
+                busy || exit 1
+                {change}
+                works || exit 1
+            done''' for name, change in self.changes.items())
+        guest = self.start_dsa(f'''
+            {BUSY}
+            enable_queues || exit 1
+            {steps}
+            ''')
+
+        def unplug():
+            guest.vm.cmd('device_del', id='dsa0')
+            guest.vm.event_wait('DEVICE_DELETED', 30,
+                                match={'data': {'device': 'dsa0'}})
+
+        def plug():
+            guest.vm.cmd('human-monitor-command',
+                         command_line=f'device_add {dsa_arguments()[-1]}')
+
+        self.run_script(guest, {'unplug': unplug, 'plug': plug},
+                        provoked=self.provoked)
+        self.check_cases(guest, 4 * 2 * len(self.changes))
 
     def test_restart(self):
         """The machine restarts while the device is busy: once by the guest,

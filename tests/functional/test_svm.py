@@ -318,46 +318,61 @@ class Svm(SvmGuestTest):
         return ({setting: setter(*setting.split('=')) for setting in settings}
                 | {name: getter(name) for name in names})
 
-    def test_denied_and_delayed(self):
-        """A page request that is denied fails one operation, and the next one
-        succeeds.  An operation waits for a delayed response."""
-        guest = self.start_svm('''
-            svm write 64K || exit 1
-            ask x-deny-requests=1
-            svm write 64K && exit 1
-            echo left=$(ask x-deny-requests)
-            svm write 64K || exit 1
-            ask x-delay-responses=500
-            echo late=$(svm write 64K)
-            ask x-delay-responses=0
-            svm test malloc unmap
-            ''', append='tsc=unstable')
-        lines = self.run_script(guest, self.injections(
+    def test_injected_errors(self):
+        """Page requests that are denied, responses that are late or lost, and
+        a device that uses invalidated translations, in one guest"""
+        guest = self.start_svm(
+            self.denied_and_delayed + self.lost_response_script()
+            + self.stale_translation, append='tsc=unstable')
+        self.run_script(guest, self.injections(
             guest, 'x-deny-requests=1', 'x-delay-responses=500',
-            'x-delay-responses=0'))
+            'x-delay-responses=0', 'x-drop-responses=1',
+            'x-delay-responses=3600000', 'x-ignore-invalidations=true',
+            'x-ignore-invalidations=false'))
         self.check_cases(guest)
-        wrote = [line for line in lines if line.startswith('wrote ')]
+        self.check_denied_and_delayed(guest)
+        self.check_lost_response(guest)
+        self.check_stale_translation(guest)
+
+    # A page request that is denied fails one operation, and the next one
+    # succeeds.  An operation waits for a delayed response.
+    denied_and_delayed = '''
+        svm write 64K || exit 1
+        ask x-deny-requests=1
+        svm write 64K && exit 1
+        echo left-to-deny=$(ask x-deny-requests)
+        svm write 64K || exit 1
+        ask x-delay-responses=500
+        echo late=$(svm write 64K)
+        ask x-delay-responses=0
+        svm test malloc unmap || exit 1
+        '''
+
+    def check_denied_and_delayed(self, guest):
+        wrote = [line for line in guest.channel.lines
+                 if line.startswith('wrote ')]
         self.assertEqual(['the device reports an error' in line
-                          for line in wrote], [False, True, False], lines)
-        self.assertEqual(self.value(guest, 'left'), '0')
+                          for line in wrote], [False, True, False],
+                         guest.tail())
+        self.assertEqual(self.value(guest, 'left-to-deny'), '0')
         late = re.search(r'done, ([\d.]+) ms', self.value(guest, 'late'))
-        self.assertTrue(late, lines)
+        self.assertTrue(late, guest.tail())
         self.assertGreaterEqual(float(late[1]), 500)
 
-    def test_lost_response(self):
+    def lost_response_script(self):
         """An operation whose response is lost ends when the device is reset,
         or its process killed.  If it does not end then, the driver disables
         bus mastering, and a reset recovers the device."""
         reset = f'''
             ask x-drop-responses=1
             wait_for_ever
-            echo left=$(ask x-drop-responses)
+            echo left-to-drop=$(ask x-drop-responses)
             echo 1 > {DEVICE}/reset || exit 1
             wait $pid
             echo "after the reset: $? $(cat /tmp/waiting)"
             svm test malloc || exit 1
             '''
-        guest = self.start_svm(f'''
+        return f'''
             # The program waits in START_WRITE of svm_ioctl.h
             waits() {{ grep -q '^16 .* 0x4943 ' /proc/$pid/syscall; }}
             wait_for_ever() {{
@@ -368,30 +383,59 @@ class Svm(SvmGuestTest):
             {reset if self.resets_busy else ''}
             ask x-drop-responses=1
             wait_for_ever
-            echo left=$(ask x-drop-responses)
+            echo left-to-drop=$(ask x-drop-responses)
             kill $pid; wait $pid
             svm test malloc || exit 1
 
-            echo 1 > /sys/module/svm/parameters/stop_timeout
+            timeout=/sys/module/svm/parameters/stop_timeout
+            before=$(cat $timeout)
+            echo 1 > $timeout
             ask x-delay-responses=3600000
             wait_for_ever
             kill $pid; wait $pid
             echo kernel=$(dmesg | grep -o 'does not stop.*')
             ask x-delay-responses=0
             echo 1 > {DEVICE}/reset || exit 1
-            svm test malloc unmap
-            ''')
-        lines = self.run_script(guest, self.injections(
-            guest, 'x-drop-responses=1', 'x-delay-responses=3600000',
-            'x-delay-responses=0'))
-        self.check_cases(guest)
-        self.assertEqual(self.value(guest, 'left'), '0')
+            echo $before > $timeout
+            svm test malloc unmap || exit 1
+            '''
+
+    def check_lost_response(self, guest):
+        left = [line for line in guest.channel.lines
+                if line.startswith('left-to-drop=')]
+        self.assertEqual(set(left), {'left-to-drop=0'})
         if self.resets_busy:
             self.assertIn('the device reports an error', next(
-                line for line in lines
+                line for line in guest.channel.lines
                 if line.startswith('after the reset: 1 ')))
         self.assertEqual(self.value(guest, 'kernel'),
                          'does not stop, taking its bus from it')
+
+    # A device that uses invalidated translations fails the cases that test
+    # this.  They keep the memory in the program, so that the device does not
+    # corrupt memory of others.
+    stale_cases = {'remap': 'still writes to memory that moved',
+                   'protect': 'writes to memory that became read-only',
+                   'reading': 'still reads memory that was taken',
+                   'cow': "wrote through to a child's copy"}
+    stale_translation = f'''
+        svm test {' '.join(stale_cases)} || exit 1
+        for case in {' '.join(stale_cases)}; do
+            ask x-ignore-invalidations=true
+            svm test $case > /tmp/$case && exit 1
+            ask x-ignore-invalidations=false
+            echo 1 > {DEVICE}/reset || exit 1
+            echo stale $(grep '^not ok' /tmp/$case)
+        done
+        svm test {' '.join(stale_cases)}
+        '''
+
+    def check_stale_translation(self, guest):
+        caught = [line for line in guest.channel.lines
+                  if line.startswith('stale ')]
+        self.assertEqual(len(caught), len(self.stale_cases), guest.tail())
+        for line, (case, complaint) in zip(caught, self.stale_cases.items()):
+            self.assertRegex(line, f'stale not ok {case}: .*{complaint}')
 
     def test_flood(self):
         """More page requests than the queue holds: the IOMMU responds to those
@@ -418,34 +462,6 @@ class Svm(SvmGuestTest):
         self.run_script(guest, self.injections(guest, 'x-flood=20000'),
                         provoked_in=self.provoked)
         self.check_cases(guest)
-
-    def test_stale_translation(self):
-        """A device that uses invalidated translations fails the cases that
-        test this.  They keep the memory in the program, so that the device
-        does not corrupt memory of others."""
-        cases = {'remap': 'still writes to memory that moved',
-                 'protect': 'writes to memory that became read-only',
-                 'reading': 'still reads memory that was taken',
-                 'cow': "wrote through to a child's copy"}
-        guest = self.start_svm(f'''
-            svm test {' '.join(cases)} || exit 1
-            for case in {' '.join(cases)}; do
-                ask x-ignore-invalidations=true
-                svm test $case > /tmp/$case && exit 1
-                ask x-ignore-invalidations=false
-                echo 1 > {DEVICE}/reset || exit 1
-                echo stale $(grep '^not ok' /tmp/$case)
-            done
-            svm test {' '.join(cases)}
-            ''')
-        lines = self.run_script(guest, self.injections(
-            guest, 'x-ignore-invalidations=true',
-            'x-ignore-invalidations=false'))
-        self.check_cases(guest)
-        caught = [line for line in lines if line.startswith('stale ')]
-        self.assertEqual(len(caught), len(cases), lines)
-        for line, (case, complaint) in zip(caught, cases.items()):
-            self.assertRegex(line, f'stale not ok {case}: .*{complaint}')
 
     def refusal(self, kernel, devices, memory='512M'):
         """Return the output of the program on a machine without SVM."""

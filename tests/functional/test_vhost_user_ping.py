@@ -21,7 +21,7 @@ SCRIPT = f'''
     [ ! -e $group ] || echo domain=$(cat $group)
     echo ats=$(ats_control {CARD})
     net_up $card 192.0.2.2/24
-    ping -c {PINGS} -i 0.02 -W 2 192.0.2.1 > /tmp/pings
+    ping -c {PINGS} -i 0.01 -W 2 192.0.2.1 > /tmp/pings
     # The time of each reply tells which one was the first to be lost
     grep -q ' 0% packet loss' /tmp/pings || cat /tmp/pings
     tail -n 3 /tmp/pings
