@@ -130,30 +130,46 @@ class DataServer:
 
 
 class TestpmdBackend:
-    """DPDK's testpmd as a vhost-user backend that answers pings."""
+    """DPDK's testpmd as a vhost-user backend that answers pings.
+
+    It polls its rings, and takes a processor for that, only after start()."""
 
     def __init__(self, test):
         """Start it for one test; skip the test if it is not installed."""
         if not shutil.which('dpdk-testpmd'):
             test.skipTest('dpdk-testpmd is missing: install package dpdk-dev')
         self._path = os.path.join(test.socket_dir().name, 'backend')
-        log = test.log_file('testpmd.log')
+        self._test = test
+        self._log = test.log_file('testpmd.log')
         processors = ','.join(map(str, sorted(os.sched_getaffinity(0))))
-        with open(log, 'w', encoding='utf-8') as output:
+        with open(self._log, 'w', encoding='utf-8') as output:
             self._process = subprocess.Popen(
                 ['dpdk-testpmd', f'--lcores=0@({processors}),1@({processors})',
                  '--no-huge', '-m', '256', '--no-pci', '--no-telemetry',
                  '--file-prefix', f'qemu-test-{os.getpid()}',
                  '--vdev', f'net_vhost0,iface={self._path},iommu-support=1',
-                 '--', '--forward-mode=icmpecho', '--total-num-mbufs=8192'],
+                 '--', '--interactive', '--no-flush-rx',
+                 '--forward-mode=icmpecho', '--total-num-mbufs=8192'],
                 stdin=subprocess.PIPE, stdout=output,
                 stderr=subprocess.STDOUT)
         test.addCleanup(self._stop)
+        self._wait(lambda: os.path.exists(self._path), 'does not listen')
+
+    def start(self):
+        """Begin to answer; a question for run_script."""
+        self._process.stdin.write(b'start\n')
+        self._process.stdin.flush()
+        self._wait(lambda: 'icmpecho packet forwarding' in
+                   Path(self._log).read_text(encoding='utf-8'),
+                   'does not start')
+
+    def _wait(self, happened, complaint):
         deadline = time.monotonic() + 60
-        while not os.path.exists(self._path):
-            test.assertIsNone(self._process.poll(), f'testpmd exited: {log}')
-            test.assertLess(time.monotonic(), deadline,
-                            f'testpmd does not listen: {log}')
+        while not happened():
+            self._test.assertIsNone(self._process.poll(),
+                                    f'testpmd exited: {self._log}')
+            self._test.assertLess(time.monotonic(), deadline,
+                                  f'testpmd {complaint}: {self._log}')
             time.sleep(0.1)
 
     def _stop(self):

@@ -143,6 +143,7 @@ class Svm(SvmGuestTest):
             card=$(net_of 0000:02:00.0) || exit 1
             echo ats=$(ats_control 0000:02:00.0)
             net_up $card 192.0.2.2/24
+            ask start
             ping -i 0.02 192.0.2.1 > /tmp/ping &
             svm test; status=$?
             kill -INT $!; wait
@@ -151,7 +152,8 @@ class Svm(SvmGuestTest):
             ''', devices=svm_arguments()
             + backend.shared_memory('1G') + backend.chardev()
             + network_arguments(1, 'vhost-user,chardev=backend'))
-        lines = self.run_script(guest, provoked_in=self.provoked)
+        lines = self.run_script(guest, {'start': backend.start},
+                                provoked_in=self.provoked)
         self.check_cases(guest, skipped=('huge-1g',))
         self.assertTrue(int(self.value(guest, 'ats')) & 1 << 15)
         self.assertIn(', 0% packet loss', '\n'.join(lines))

@@ -21,6 +21,7 @@ SCRIPT = f'''
     [ ! -e $group ] || echo domain=$(cat $group)
     echo ats=$(ats_control {CARD})
     net_up $card 192.0.2.2/24
+    ask start
     ping -c {PINGS} -i 0.01 -W 2 192.0.2.1 > /tmp/pings
     # The time of each reply tells which one was the first to be lost
     grep -q ' 0% packet loss' /tmp/pings || cat /tmp/pings
@@ -45,7 +46,8 @@ class VhostUserPing(SvmGuestTest):
             + network_arguments(backend='vhost-user,chardev=backend', ats=ats,
                                 iommu=iommu != 'none'),
             append=append, iommu=iommu)
-        self.assertIn(ALL, self.run_script(guest), guest.tail())
+        self.assertIn(ALL, self.run_script(guest, {'start': backend.start}),
+                      guest.tail())
         if domain:
             self.assertEqual(self.value(guest, 'domain'), domain)
         if ats:
