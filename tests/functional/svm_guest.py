@@ -202,8 +202,8 @@ def _mark(mark, names):
 
 def alone(*names):
     """Decorate a class: some of its tests, also inherited ones, or all, run
-    while no other test does.  They depend on real time: a network loses packets
-    when both ends wait for a processor."""
+    while no other test does.  They depend on real time: DPDK drops a packet
+    when a translation is late, and VFIO's tests have limits in seconds."""
     return _mark('alone', names)
 
 
