@@ -13,6 +13,8 @@ all: build
 ## demo IOMMU=amd, demo-dsa IOMMU=amd: the same with an AMD IOMMU
 ## demo-ats: the same with network cards, and three ways to invalidate translations
 demo demo-dsa demo-ats:
+	@[ -z "$(IOMMU)" ] || [ $@ != demo-ats ] || \
+		{ echo 'make: demo-ats has no IOMMU=' >&2; exit 2; }
 	@scripts/install-packages build demo $(filter demo-ats,$@)
 	@./configure --emulator-only
 	@scripts/prepare-demo $@ $(if $(IOMMU),-- --iommu=$(IOMMU))

@@ -276,6 +276,22 @@ class SeriesTest(unittest.TestCase):
         self.fails(self.configure('--qemu-source=/no/such/qemu'),
                    '/no/such/qemu')
 
+    def test_folder_that_exists(self):
+        """fetch-qemu does not replace a folder of the user."""
+        folder = self.work / 'mine'
+        folder.mkdir()
+        (folder / 'file').touch()
+        self.fails(run('scripts/fetch-qemu', f'--qemu-source={self.source}',
+                       folder, cwd=self.repo), str(folder), 'exists')
+        self.assertTrue((folder / 'file').exists())
+
+    def test_option_that_fails(self):
+        """An option that QEMU's configure rejects is not kept."""
+        self.fails(run('./configure', '--', '--enable-nothing', cwd=self.repo),
+                   'enable-nothing')
+        kept = (self.repo / 'build/configuration.json').read_text('utf-8')
+        self.assertEqual(json.loads(kept)['options'], [])
+
     def test_no_network_and_nothing_cached(self):
         dead = 'http://127.0.0.1:9'
         self.fails(self.configure('--qemu-source=debian',
