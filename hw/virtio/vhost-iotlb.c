@@ -518,6 +518,61 @@ int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last)
     return iotlb_send(dev->iotlb);
 }
 
+/* Drop the entries that refer to a range of QEMU's memory. */
+static void iotlb_drop_memory(struct vhost_iotlb *t, uint64_t uaddr,
+                              uint64_t size)
+{
+    IntervalTreeNode *node, *next;
+
+    for (node = interval_tree_iter_first(&t->entries, 0, UINT64_MAX); node;
+         node = next) {
+        uint64_t start = container_of(node, IOTLBEntry, node)->uaddr;
+        uint64_t last = start + (node->last - node->start);
+
+        next = interval_tree_iter_next(node, 0, UINT64_MAX);
+        if (last >= uaddr && start <= uaddr + (size - 1)) {
+            iotlb_drop(t, node->start, node->last);
+        }
+    }
+}
+
+/* Drop the entries for a section, from the first address that has changed on */
+static void iotlb_check_section(struct vhost_iotlb *t,
+                                const MemoryRegionSection *s)
+{
+    uint64_t gpa = s->offset_within_address_space;
+    uint64_t uaddr = (uintptr_t)memory_region_get_ram_ptr(s->mr) +
+                     s->offset_within_region;
+    uint64_t left = int128_get64(s->size), now, len;
+
+    while (left && !vhost_memory_region_lookup(t->dev, gpa, &now, &len) &&
+           now == uaddr) {
+        len = MIN(len, left);
+        gpa += len;
+        uaddr += len;
+        left -= len;
+    }
+    if (left) {
+        iotlb_drop_memory(t, uaddr, left);
+    }
+}
+
+int vhost_iotlb_memory_changed(struct vhost_dev *dev,
+                               const MemoryRegionSection *old, unsigned int n)
+{
+    struct vhost_iotlb *t = dev->iotlb;
+    uint64_t dropped;
+
+    if (!t) {
+        return 0;
+    }
+    dropped = t->stats.dropped;
+    for (unsigned int i = 0; i < n && t->n_entries; i++) {
+        iotlb_check_section(t, &old[i]);
+    }
+    return t->stats.dropped == dropped ? 0 : iotlb_send(t);
+}
+
 VirtIODevice *vhost_iotlb_vdev(struct vhost_iotlb *t)
 {
     return t->dev->vdev;
@@ -895,7 +950,8 @@ static int iotlb_translate(struct vhost_dev *dev, uint64_t iova, bool write,
                           iotlb.translated_addr + (iova & iotlb.addr_mask));
         return -EFAULT;
     }
-    e->perm = iotlb.perm;
+    /* iotlb.perm has both permissions, but only @write has been checked. */
+    e->perm = write ? IOMMU_RW : IOMMU_RO;
     return 0;
 }
 

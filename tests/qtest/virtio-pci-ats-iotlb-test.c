@@ -484,6 +484,40 @@ static void test_pasid_cache_other_pasid(void)
     ats_guest_free(sg.g);
 }
 
+/*
+ * The guest turns off a BAR that is memory, and does not invalidate the
+ * translations of it: QEMU does, since the memory may be freed.
+ */
+#define SHM \
+    "-object memory-backend-memfd,id=shm,size=1M,share=on " \
+    "-device ivshmem-plain,memdev=shm,addr=6.0 "
+#define SHM_BDF     0x30
+#define SHM_BAR     0xe8000000ULL
+
+static void shm_decode(AtsGuest *g, bool on)
+{
+    qtest_writew(g->qts, ats_config(SHM_BDF, PCI_COMMAND),
+                 on ? PCI_COMMAND_MEMORY : 0);
+}
+
+static void test_memory_gone(void)
+{
+    AtsGuest *g = ats_guest_new(ATS_VTD SHM, 1);
+
+    qtest_writel(g->qts, ats_config(SHM_BDF, PCI_BASE_ADDRESS_2), SHM_BAR);
+    qtest_writel(g->qts, ats_config(SHM_BDF, PCI_BASE_ADDRESS_3), 0);
+    shm_decode(g, true);
+    ats_guest_setup_vtd(g, true);
+    qvtd_map(&g->vtd, g->sspt, BUFFERS, SHM_BAR, SIZE_4K);
+    ats_driver_start(g);
+    ats_fetch(g);
+    g_assert_cmphex(qvhost_user_iotlb_fetch(g->be, BUFFERS), ==, SHM_BAR);
+    shm_decode(g, false);
+    g_assert_false(qvhost_user_iotlb_has(g->be, BUFFERS));
+    g_assert_true(qvhost_user_iotlb_has(g->be, ATS_IOVA));
+    ats_guest_free(g);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -496,6 +530,7 @@ int main(int argc, char **argv)
                    test_prefetch_caching_mode);
     qtest_add_func("/virtio-pci-ats/batch/unmap", test_batch);
     qtest_add_func("/virtio-pci-ats/batch/ats", test_batch_ats);
+    qtest_add_func("/virtio-pci-ats/memory-gone", test_memory_gone);
     qtest_add_func("/virtio-pci-ats/query/cache", test_query);
     qtest_add_func("/virtio-pci-ats/query/multiqueue", test_query_multiqueue);
     qtest_add_func("/virtio-pci-ats/pasid-cache/tables",

@@ -55,6 +55,8 @@ IOMMUTLBEntry address_space_get_iotlb_entry(AddressSpace *as, hwaddr addr,
     if (!(entry.perm & (is_write ? IOMMU_WO : IOMMU_RO))) {
         entry.target_as = NULL;
     }
+    /* As system/physmem.c */
+    entry.perm = IOMMU_RW;
     return entry;
 }
 
@@ -105,6 +107,22 @@ MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
         references++;
     }
     return s;
+}
+
+void *memory_region_get_ram_ptr(MemoryRegion *mr)
+{
+    g_assert_true(mr == &ram_mr);
+    return fake.ram;
+}
+
+MemoryRegionSection ram_section(uint64_t offset, uint64_t gpa, uint64_t size)
+{
+    return (MemoryRegionSection) {
+        .mr = &ram_mr,
+        .offset_within_region = offset,
+        .offset_within_address_space = gpa,
+        .size = int128_make64(size),
+    };
 }
 
 void memory_region_unref(MemoryRegion *mr)

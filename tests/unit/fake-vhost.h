@@ -136,6 +136,9 @@ void map_apart(unsigned page, IOMMUAccessFlags perm);
 /* Removes a mapping; the record is not notified */
 void unmap(unsigned page);
 
+/* A section of RAM, from @offset on, which is at @gpa */
+MemoryRegionSection ram_section(uint64_t offset, uint64_t gpa, uint64_t size);
+
 /* Lets the main loop run, if that is due: a new slice of invalidations */
 void take_turn(void);
 

@@ -228,6 +228,24 @@ static void test_peek_below_zero(void **state)
                      5 * MiB + PAGE);
 }
 
+/*
+ * Without lookups in the IOMMU a miss gets only the permission that it has
+ * requested: the other one has not been checked.
+ */
+static void test_permission_of_translation(void **state)
+{
+    fake.can_peek = false;
+    map(3, 7, IOMMU_RO);
+    assert_int_equal(miss(3, false), 0);
+    assert_int_equal(cached_perm(3), VHOST_ACCESS_RO);
+    assert_int_equal(miss(3, true), -EFAULT);
+    map(4, 9, IOMMU_RW);
+    assert_int_equal(miss(4, false), 0);
+    assert_int_equal(cached_perm(4), VHOST_ACCESS_RO);
+    assert_int_equal(miss(4, true), 0);
+    assert_int_equal(cached_perm(4), VHOST_ACCESS_RW);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -246,6 +264,7 @@ int main(int argc, char **argv)
         TEST(no_peek),
         TEST(peek_other_memory),
         TEST(peek_below_zero),
+        TEST(permission_of_translation),
     };
 
     return cmocka_run_group_tests_name("vhost-iotlb-miss", tests, NULL, NULL);

@@ -81,6 +81,23 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova,
 int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last);
 
 /**
+ * vhost_iotlb_memory_changed() - drop the translations of memory that is gone
+ * @dev: vhost device, with the new memory table in vhost_dev.mem
+ * @old: the sections of the previous table, which still have references
+ * @n: number of these sections
+ *
+ * Call it before the references of @old are dropped, after which their host
+ * memory may be freed.  Drops the translations to memory that has no longer the
+ * same guest physical address; the others stay.  The guest need not invalidate
+ * translations of memory that it unplugs.
+ *
+ * Returns: 0, or a negative errno when QEMU could not send the invalidations or
+ * the backend rejected them.
+ */
+int vhost_iotlb_memory_changed(struct vhost_dev *dev,
+                               const MemoryRegionSection *old, unsigned int n);
+
+/**
  * struct VhostIotlbStats - statistics of a record since its creation
  * @capacity: number of translations that the record can hold
  * @entries: number of translations that it holds
