@@ -81,12 +81,14 @@ static IOMMUWalkStatus ats_walk(const void *opaque, IOMMUWalkRequest *walk)
     IOMMUWalkStatus status;
     hwaddr unreachable;
     AMDVIFault fault;
+    unsigned token;
 
     /* Unsupported Request, without an event */
     if (!amdvi_resolver_enabled(r)) {
         return iommu_walk_blocked(walk, AMDVI_FAULT_NO_ATS,
                                   amdvi_fault_blocks_ats);
     }
+    token = drain_enter(amdvi_resolver_walks(r));
     t = amdvi_resolve(r, rq->devid, rq->pasid, &scratch);
     unreachable = t->unreachable;
     fault = ats_check(rq, t);
@@ -95,6 +97,7 @@ static IOMMUWalkStatus ats_walk(const void *opaque, IOMMUWalkRequest *walk)
     } else {
         status = amdvi_walk(&rq->s->ram->mem, &t->walk, walk, &unreachable);
     }
+    drain_leave(amdvi_resolver_walks(r), token);
     if (walk->error) {
         amdvi_request_fault(rq, &t->dte, walk->error, walk->error_addr,
                             unreachable);

@@ -36,6 +36,7 @@ struct AMDVIResolver {
     /* Incremented to drop all cached targets */
     uint32_t generation;
     IOMMUAnswerCache *answers;
+    Drain *walks;
     /* Devices with SE = 1 for which a page fault has been logged; atomic */
     unsigned long faulted[BITS_TO_LONGS(DEVICE_IDS)];
 };
@@ -251,6 +252,11 @@ IOMMUAnswerCache *amdvi_resolver_answers(AMDVIResolver *r)
     return r->answers;
 }
 
+Drain *amdvi_resolver_walks(AMDVIResolver *r)
+{
+    return r->walks;
+}
+
 /*
  * Answers are dropped last: a thread that finds no answer must not use a stale
  * target to compute one.
@@ -327,5 +333,6 @@ AMDVIResolver *amdvi_resolver_new(AMDVIState *s)
     r->s = s;
     r->regs = read_registers(s);
     r->answers = iommu_answers_new();
+    r->walks = drain_new();
     return r;
 }

@@ -158,6 +158,18 @@ bool amdvi_resolver_enabled(const AMDVIResolver *r);
 IOMMUAnswerCache *amdvi_resolver_answers(AMDVIResolver *r);
 
 /**
+ * amdvi_resolver_walks: get the drain of translation requests that walk
+ *
+ * They read tables, and set flags in them.  An invalidation is reported as
+ * complete only after they have ended: the guest may reuse the tables then.
+ *
+ * @r: the resolver
+ *
+ * Returns: the drain
+ */
+Drain *amdvi_resolver_walks(AMDVIResolver *r);
+
+/**
  * amdvi_resolve: find the target of a request
  *
  * Does not check whether the device may send translation or page requests: see

@@ -37,6 +37,7 @@ static IOMMUWalkStatus ats_walk(const void *opaque, IOMMUWalkRequest *walk)
     VTDTarget scratch;
     const VTDTarget *t;
     IOMMUWalkStatus status;
+    unsigned token;
     uint8_t reason;
 
     /* 4.2.1: Unsupported Request, and not a remapping fault */
@@ -44,6 +45,7 @@ static IOMMUWalkStatus ats_walk(const void *opaque, IOMMUWalkRequest *walk)
         return iommu_walk_blocked(walk, VTD_FR_CONTEXT_ENTRY_TT,
                                   vtd_fault_blocks_ats);
     }
+    token = drain_enter(r->walks);
     t = vtd_resolve(r, rq->sid, rq->pasid, VTD_AT_TRANSLATION, &scratch);
     reason = vtd_request_check(rq, t);
     if (reason) {
@@ -51,6 +53,7 @@ static IOMMUWalkStatus ats_walk(const void *opaque, IOMMUWalkRequest *walk)
     } else {
         status = vtd_walk(&r->ram.mem, &t->walk, walk);
     }
+    drain_leave(r->walks, token);
     if (walk->error) {
         vtd_request_fault(rq, walk->error, t->fpd, walk->error_addr);
     }

@@ -533,6 +533,7 @@ uint8_t vtd_resolve_translated(VTDResolver *r, uint16_t sid, uint32_t pasid,
     Lookup l;
 
     if (likely(cached && pasid == PCI_NO_PASID)) {
+        *fpd = cached->fpd;
         return 0;
     }
     lookup_init(&l, r, sid, VTD_PASID_CONTEXT_ONLY, &t);
@@ -607,5 +608,6 @@ VTDResolver *vtd_resolver_new(IntelIOMMUState *s)
                        transient);
     r->root = root_config_new(s);
     r->answers = iommu_answers_new();
+    r->walks = drain_new();
     return r;
 }

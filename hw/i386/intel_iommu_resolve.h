@@ -99,6 +99,9 @@ typedef struct VTDRootConfig VTDRootConfig;
  * @rsvd: reserved bits of paging entries
  * @cache: cached targets by hash of source and PASID, read under RCU
  * @answers: answers to translation requests
+ * @walks: translation requests that read tables, and set flags in them.  An
+ *     invalidation is reported as complete only after these have ended: the
+ *     guest may reuse the tables then.
  */
 struct VTDResolver {
     IntelIOMMUState *s;
@@ -108,6 +111,7 @@ struct VTDResolver {
     VTDWalkRsvd rsvd;
     VTDTarget *cache[VTD_TARGET_CACHE_SIZE];
     IOMMUAnswerCache *answers;
+    Drain *walks;
 };
 
 /**

@@ -23,6 +23,7 @@
 #include "hw/i386/amd_iommu_resolve.h"
 #include "hw/i386/amd_iommu_untranslated.h"
 #include "hw/i386/iommu_dev_tlb.h"
+#include "drained-walk.h"
 #include "fake-memory.h"
 #include "fake-requester.h"
 
@@ -574,6 +575,19 @@ static void test_threads(void **state)
     assert_int_equal(events, 0);
 }
 
+static void request_translation(void)
+{
+    assert_int_equal(translate(PASID), target(OLD));
+}
+
+/* 2.4.1: COMPLETION_WAIT, when nothing uses the tables any more */
+static void test_invalidate_walk(void **state)
+{
+    amdvi_resolver_invalidate_devices(iommu->resolver);
+    drained_walk_check(amdvi_resolver_walks(iommu->resolver),
+                       request_translation);
+}
+
 #define TEST(name) cmocka_unit_test_setup(test_ ## name, setup)
 
 int main(int argc, char **argv)
@@ -592,6 +606,7 @@ int main(int argc, char **argv)
         TEST(peek_write_only),
         TEST(peek_nothing),
         TEST(threads),
+        TEST(invalidate_walk),
     };
 
     return cmocka_run_group_tests_name("amd-iommu-resolve", tests, setup_group,

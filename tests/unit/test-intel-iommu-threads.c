@@ -24,6 +24,7 @@
 #include "hw/i386/intel_iommu_ats.h"
 #include "hw/i386/intel_iommu_resolve.h"
 #include "hw/i386/intel_iommu_untranslated.h"
+#include "drained-walk.h"
 #include "fake-memory.h"
 #include "fake-requester.h"
 
@@ -288,6 +289,21 @@ static void test_registers_and_memory(void **state)
     assert_int_equal(fake_memory_references(), 1);
 }
 
+static void request_translation(void)
+{
+    const Device d = { .shared = &(Shared) { }, .want = IOMMU_RW };
+
+    assert_int_equal(translate(&d), OLD);
+}
+
+/* 6.5.4: an invalidation is complete when nothing uses the tables */
+static void test_invalidate_walk(void **state)
+{
+    start();
+    vtd_resolver_invalidate(resolver);
+    drained_walk_check(resolver->walks, request_translation);
+}
+
 /* SGN.10 (7.1.3): a PASID beyond what ECAP.PSS announces */
 static void test_pasid_size(void **state)
 {
@@ -443,6 +459,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_set_flags),
         cmocka_unit_test(test_invalidate),
         cmocka_unit_test(test_invalidate_leaf),
+        cmocka_unit_test(test_invalidate_walk),
         cmocka_unit_test(test_registers_and_memory),
         cmocka_unit_test(test_flags_against_cpu),
         cmocka_unit_test(test_shared_slot),
