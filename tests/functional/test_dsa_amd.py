@@ -21,8 +21,7 @@ class DsaAmd(test_dsa.Dsa):
     iommu = 'amd'
 
 
-@slow('test_restart', 'test_crash', 'test_1_processor', 'test_4_levels',
-      'test_event_log')
+@slow('test_restart', 'test_crash', 'test_event_log')
 class DsaSvmAmd(test_dsa_svm.DsaSvm):
 
     iommu = 'amd'

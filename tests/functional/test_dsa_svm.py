@@ -61,8 +61,8 @@ BUSY = f'''
     '''
 
 
-# The same cases on a smaller machine
-@slow('test_1_processor')
+# The same cases on smaller machines
+@slow('test_1_processor', 'test_4_levels')
 class DsaSvm(SvmGuestTest):
     """The cases behind -device intel-iommu,svm=on; test_dsa_amd.py runs them
     behind another IOMMU."""

@@ -11,7 +11,7 @@ machine changes."""
 import json
 import re
 
-from svm_guest import SvmGuestTest, TestpmdBackend, alone
+from svm_guest import SvmGuestTest, TestpmdBackend, alone, slow
 from guest_machine import iommu_arguments, network_arguments, svm_arguments
 
 ADDRESS = '0000:01:00.0'
@@ -35,6 +35,8 @@ WAIT = 'wait_until 20 test -e /dev/svm && svm wait 20 || exit 1\n'
 
 
 @alone('test_with_virtio_net')
+# The same cases on other machines
+@slow('test_root_bus', 'test_switch')
 class Svm(SvmGuestTest):
     """The cases behind -device intel-iommu,svm=on; test_svm_amd.py runs them
     behind another IOMMU."""

@@ -18,8 +18,7 @@ CARD = '0000:02:00.0'
 # These test the device and its driver, which do not depend on the IOMMU
 @slow('test_injected_errors', 'test_kernel_without_svm')
 # These repeat cases on other machines
-@slow('test_root_bus', 'test_switch', 'test_guest_tables_4_levels',
-      'test_strict')
+@slow('test_guest_tables_4_levels', 'test_strict')
 class SvmAmd(test_svm.Svm):
 
     iommu = 'amd'

@@ -7,7 +7,7 @@
 """A guest enables ATS if all requirements are met (PCIe 5.0, 10.5.1 and VT-d
 4.1); the network works with and without."""
 
-from svm_guest import SvmGuestTest
+from svm_guest import SvmGuestTest, slow
 from guest_machine import iommu_arguments, network_arguments
 
 CARD = '0000:01:00.0'
@@ -29,6 +29,8 @@ def exchange_script(server):
         '''
 
 
+# The same cases with another kernel
+@slow('test_legacy_7', 'test_scalable_7')
 class VirtioNetAts(SvmGuestTest):
 
     def exchange(self, kernel, iommu='intel', ats=True, append='', **options):
