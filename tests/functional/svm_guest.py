@@ -385,6 +385,23 @@ class SvmGuestTest(QemuSystemTest):
         return {f'size-of-{name}': partial(str, os.stat(path).st_size)}
 
     @staticmethod
+    def plug_questions(guest, device):
+        """Questions for run_script: "plug" plugs the device in, the value of a
+        -device option with an id; "unplug" removes it, and waits for that."""
+        name = re.search(r'\bid=(\w+)', device)[1]
+
+        def plug():
+            guest.vm.cmd('human-monitor-command',
+                         command_line=f'device_add {device}')
+
+        def unplug():
+            guest.vm.cmd('device_del', id=name)
+            guest.vm.event_wait('DEVICE_DELETED', 30,
+                                match={'data': {'device': name}})
+
+        return {'plug': plug, 'unplug': unplug}
+
+    @staticmethod
     def boot_questions(guest):
         """Questions for run_script: the reply to "boot" is the number of the
         boot, from 1 on, as in guest.boots; "reset" resets the machine."""

@@ -167,17 +167,7 @@ class DsaSvm(SvmGuestTest):
             enable_queues || exit 1
             {steps}
             ''')
-
-        def unplug():
-            guest.vm.cmd('device_del', id='dsa0')
-            guest.vm.event_wait('DEVICE_DELETED', 30,
-                                match={'data': {'device': 'dsa0'}})
-
-        def plug():
-            guest.vm.cmd('human-monitor-command',
-                         command_line=f'device_add {dsa_arguments()[-1]}')
-
-        self.run_script(guest, {'unplug': unplug, 'plug': plug},
+        self.run_script(guest, self.plug_questions(guest, dsa_arguments()[-1]),
                         provoked=self.provoked)
         self.check_cases(guest, 4 * 2 * len(self.changes))
 

@@ -162,7 +162,6 @@ class Svm(SvmGuestTest):
 
     def test_hot_plug(self):
         """The device is plugged and unplugged, idle and busy."""
-        plugged = svm_arguments()[-1]
         guest = self.start_svm(f'''
             gone() {{
                 wait_until 30 test ! -e {DEVICE} || exit 1
@@ -182,17 +181,7 @@ class Svm(SvmGuestTest):
             ask plug
             {WAIT} svm test malloc unmap
             ''', devices=svm_arguments()[:-2])
-
-        def plug():
-            guest.vm.cmd('human-monitor-command',
-                         command_line=f'device_add {plugged}')
-
-        def unplug():
-            guest.vm.cmd('device_del', id='svm0')
-            guest.vm.event_wait('DEVICE_DELETED', 30,
-                                match={'data': {'device': 'svm0'}})
-
-        self.run_script(guest, {'plug': plug, 'unplug': unplug})
+        self.run_script(guest, self.plug_questions(guest, svm_arguments()[-1]))
         self.check_cases(guest)
         self.assertIn('No such device', '\n'.join(guest.channel.lines))
 

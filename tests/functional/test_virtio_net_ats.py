@@ -110,16 +110,8 @@ class VirtioNetAts(SvmGuestTest):
                 bring_up || exit 1
                 ''',
             iommu_arguments(**options) + network_arguments())
-        def unplug():
-            guest.vm.cmd('device_del', id='net0')
-
-        def plug():
-            guest.vm.event_wait('DEVICE_DELETED', 30,
-                                match={'data': {'device': 'net0'}})
-            guest.vm.cmd('human-monitor-command',
-                         command_line=f'device_add {network_arguments()[-1]}')
-
-        self.run_script(guest, {'unplug': unplug, 'plug': plug})
+        self.run_script(guest,
+                        self.plug_questions(guest, network_arguments()[-1]))
         self.check_exchange(guest, server, count=2)
         self.assertEqual(self.value(guest, 'gone'), 'yes')
         controls = [line.partition('=')[2] for line in guest.channel.lines
