@@ -31,7 +31,7 @@ class ModifiedCode(SvmGuestTest):
             chmod +x /tmp/modified-code
             for page in alone shared; do
                 for write in mov xchg; do
-                    /tmp/modified-code $page $write {WRITES}
+                    /tmp/modified-code $page $write {WRITES} || exit 1
                     ask $page-$write
                 done
             done
