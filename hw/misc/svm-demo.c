@@ -227,7 +227,11 @@ static void svm_demo_halt(SVMDemoState *s)
 
 static uint32_t svm_demo_pasid(const SVMDemoState *s)
 {
-    return s->live.pasid == SVM_DEMO_PASID_NONE ? PCI_NO_PASID : s->live.pasid;
+    if (s->live.pasid == SVM_DEMO_PASID_NONE) {
+        return PCI_NO_PASID;
+    }
+    /* A larger value, such as PCI_NO_PASID, is not a PASID: it fails. */
+    return MIN(s->live.pasid, PCI_PASID_MAX + 1);
 }
 
 static void svm_demo_start(SVMDemoState *s, uint64_t command)

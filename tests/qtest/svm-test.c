@@ -232,6 +232,9 @@ static void test_pasid(void)
     gpa = svm_map(&t, SVM_ADDR, SVM_FS);
     svm_write(&t, SVM_DEMO_REG_PASID, SVM_PASID + (1u << 21));
     g_assert_cmphex(svm_run_write(&t, SVM_ADDR, 16), ==, SVM_DEMO_RESULT_ERROR);
+    svm_write(&t, SVM_DEMO_REG_PASID, UINT32_MAX);
+    g_assert_cmphex(svm_run_write(&t, SVM_MSI_IOVA + 64, 16), ==,
+                    SVM_DEMO_RESULT_ERROR);
     svm_write(&t, SVM_DEMO_REG_PASID, SVM_PASID);
     svm_conf_writew(&t, t.pasid + PCI_PASID_CTRL, 0);
     g_assert_cmphex(svm_run_write(&t, SVM_ADDR, 16), ==, SVM_DEMO_RESULT_ERROR);
