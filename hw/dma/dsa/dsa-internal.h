@@ -371,6 +371,8 @@ bool dsa_wq_push(DSAState *s, unsigned wq, const void *raw);
 bool dsa_wq_pop(DSAState *s, DSAEngine *engine);
 /* Derive the fields of all descriptors that no migration stream holds */
 void dsa_wq_load(DSAState *s);
+/* Returns whether a filter matches a descriptor */
+bool dsa_filter_matches(const DSAFilter *filter, const DSAWork *work);
 /* Returns whether a matching descriptor has not ended */
 bool dsa_wq_outstanding(DSAState *s, const DSAFilter *filter);
 /* Discard matching descriptors in WQs, and let engines abandon the others */

@@ -32,8 +32,13 @@ void dsa_engine_wake(DSAState *s, int group)
 /* Called with DSAState.lock held */
 static void engine_done(DSAEngine *engine)
 {
+    DSAState *s = engine->s;
+
     engine->busy = false;
-    dsa_command_poll(engine->s);
+    /* The end of another descriptor does not end the command. */
+    if (dsa_filter_matches(&s->cmd.filter, &engine->work)) {
+        dsa_command_poll(s);
+    }
 }
 
 /*

@@ -206,6 +206,9 @@ static const char *check_wq(const DSAState *s, const DSAWQ *wq)
     }
     for (i = 0; !invalid && i < wq->occupancy; i++) {
         invalid = check_work(s, &wq->ring[i]);
+        if (!invalid && i && wq->ring[i].seq <= wq->ring[i - 1].seq) {
+            invalid = "work.seq";
+        }
     }
     return invalid;
 }

@@ -152,7 +152,7 @@ bool dsa_wq_pop(DSAState *s, DSAEngine *engine)
     return true;
 }
 
-static bool filter_matches(const DSAFilter *filter, const DSAWork *work)
+bool dsa_filter_matches(const DSAFilter *filter, const DSAWork *work)
 {
     return extract64(filter->wqs, work->wq, 1) && work->seq < filter->end &&
            (!filter->by_pasid || filter->pasid == work->pasid);
@@ -164,7 +164,7 @@ bool dsa_wq_outstanding(DSAState *s, const DSAFilter *filter)
 
     for (i = 0; i < s->num_engines; i++) {
         if (s->engines[i].busy &&
-            filter_matches(filter, &s->engines[i].work)) {
+            dsa_filter_matches(filter, &s->engines[i].work)) {
             return true;
         }
     }
@@ -172,8 +172,14 @@ bool dsa_wq_outstanding(DSAState *s, const DSAFilter *filter)
         DSAWQ *wq = &s->wqs[i];
 
         for (j = 0; extract64(filter->wqs, i, 1) && j < wq->occupancy; j++) {
-            if (filter_matches(filter, wq_entry(wq, j))) {
+            const DSAWork *work = wq_entry(wq, j);
+
+            if (dsa_filter_matches(filter, work)) {
                 return true;
+            }
+            /* The entries are in the order of @seq. */
+            if (work->seq >= filter->end) {
+                break;
             }
         }
     }
@@ -187,7 +193,7 @@ static void wq_discard(DSAWQ *wq, const DSAFilter *filter)
     for (i = 0; i < wq->occupancy; i++) {
         DSAWork *work = wq_entry(wq, i);
 
-        if (!filter_matches(filter, work)) {
+        if (!dsa_filter_matches(filter, work)) {
             *wq_entry(wq, kept++) = *work;
         }
     }
@@ -205,7 +211,7 @@ void dsa_wq_abort(DSAState *s, const DSAFilter *filter)
     for (i = 0; i < s->num_engines; i++) {
         DSAEngine *engine = &s->engines[i];
 
-        if (engine->busy && filter_matches(filter, &engine->work)) {
+        if (engine->busy && dsa_filter_matches(filter, &engine->work)) {
             qatomic_set(&engine->abort, true);
             qemu_cond_signal(&engine->wakeup);
         }
