@@ -545,6 +545,6 @@ bool pcie_pri_is_busy(PCIDevice *dev, uint32_t pasid)
     }
     QEMU_LOCK_GUARD(&pri->lock);
     listener = pcie_pri_find_listener(pri, pasid);
-    return listener && (listener->groups.num_groups ||
+    return listener && (listener->groups.num_groups || listener->due ||
                         qatomic_read(&listener->running));
 }

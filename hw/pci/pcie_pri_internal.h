@@ -42,6 +42,7 @@ typedef struct PRIListener {
     IOMMUPRINotifier *user;     /* NULL after unregistration */
     bool wants_abandoned;       /* @user is from pcie_pri_register() */
     unsigned running;           /* calls of @user; @lock protects increments */
+    unsigned due;               /* calls for groups that a reset has ended */
     bool ending;                /* a thread waits for these calls */
     bool registered;            /* with the IOMMU; under @registration */
     PRIPasid groups;

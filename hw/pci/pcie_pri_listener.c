@@ -156,6 +156,42 @@ static PRIListener *pri_find_by_index(PCIEPRIState *pri, uint16_t prgi)
     return pasid ? container_of(pasid, PRIListener, groups) : NULL;
 }
 
+/*
+ * Tell all users of pcie_pri_register() that a response to a group without a
+ * user has disabled the interface (10.5.2.3): no response to their groups may
+ * follow.  Called within an RCU read-side critical section.
+ */
+static void pri_notify_disabled(PCIEPRIState *pri, uint16_t prgi)
+{
+    g_autoptr(GPtrArray) listeners = g_ptr_array_new();
+    PCIEPRIResponse response = {
+        .response.response_code = IOMMU_PRI_RESP_FAILURE,
+        .response.prgi = prgi,
+    };
+    GHashTableIter iter;
+    gpointer value;
+
+    WITH_QEMU_LOCK_GUARD(&pri->lock) {
+        g_hash_table_iter_init(&iter, pri->listeners);
+        while (g_hash_table_iter_next(&iter, NULL, &value)) {
+            g_ptr_array_add(listeners, value);
+        }
+    }
+    for (unsigned i = 0; i < listeners->len; i++) {
+        PRIListener *listener = g_ptr_array_index(listeners, i);
+        IOMMUPRINotifier *user = NULL;
+
+        WITH_QEMU_LOCK_GUARD(&pri->lock) {
+            if (listener->wants_abandoned) {
+                user = pri_call_begin(listener, &(PRIEndedGroup) { });
+            }
+        }
+        if (user) {
+            pri_call(pri, listener, user, &response);
+        }
+    }
+}
+
 static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
 {
     PRIListener *listener = container_of(notifier, PRIListener, from_iommu);
@@ -165,7 +201,7 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
     uint16_t prgi = response->prgi;
     IOMMUPRINotifier *user = NULL;
     PRIEndedGroup ended;
-    bool expected, idle = false;
+    bool expected, idle = false, disabled = false;
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
         if (response->any_pasid) {
@@ -187,6 +223,7 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
         } else if (expected) {
             pcie_pri_check_idle(pri, listener);
             idle = QLIST_IS_INSERTED(listener, idle);
+            disabled = code == IOMMU_PRI_RESP_FAILURE;
         }
     }
     trace_pcie_pri_response(dev->name, dev->devfn, listener->groups.pasid, prgi,
@@ -195,7 +232,11 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
         PCIEPRIResponse r = { .response = *response, .owner = ended.owner };
 
         pri_call(pri, listener, user, &r);
-    } else if (idle) {
+    }
+    if (disabled) {
+        pri_notify_disabled(pri, prgi);
+    }
+    if (idle) {
         pcie_pri_release_listeners(dev);
     }
 }
@@ -216,8 +257,11 @@ static unsigned pri_end_groups(PCIEPRIState *pri, PRIEndedGroup *ended)
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         PRIListener *listener = value;
 
-        n += pri_ledger_drop(&pri->ledger, &listener->groups,
-                             ended ? ended + n : NULL);
+        unsigned dropped = pri_ledger_drop(&pri->ledger, &listener->groups,
+                                           ended ? ended + n : NULL);
+
+        n += dropped;
+        listener->due += ended ? dropped : 0;
         pcie_pri_check_idle(pri, listener);
     }
     return n;
@@ -244,6 +288,7 @@ static void pri_respond_ended(PCIEPRIState *pri, const PRIEndedGroup *ended)
     IOMMUPRINotifier *user = NULL;
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
+        listener->due--;
         /* The listener may have another user by now */
         if (listener->groups.user == ended->user) {
             listener->stats.dropped += ended->state != PRI_GROUP_ABANDONED;

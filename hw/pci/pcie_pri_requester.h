@@ -35,7 +35,8 @@
  * The notifier is called with a pointer to @response.
  *
  * @response: code and index
- * @owner: owner of the group; NULL if it was not reserved, or is abandoned
+ * @owner: owner of the group; NULL if it was not reserved or is abandoned, and
+ *         in a failure of a group of another PASID
  * @reset: a reset has ended the group; the guest has not responded
  */
 typedef struct PCIEPRIResponse {
@@ -48,8 +49,9 @@ typedef struct PCIEPRIResponse {
  * pcie_pri_register: register a notifier for all groups of a PASID
  *
  * As pci_pri_register_notifier(), but the notifier gets a PCIEPRIResponse, and
- * is also called when abandoned groups end.  pci_pri_unregister_notifier()
- * undoes it, and waits for calls in progress: its caller must not hold locks
+ * is also called when abandoned groups end, and when the failure of a group
+ * without a user disables the interface.  pci_pri_unregister_notifier() undoes
+ * it, and waits for calls in progress: its caller must not hold locks
  * that the notifier takes, unless pcie_pri_is_busy() returns false.
  *
  * @dev: the function
@@ -144,7 +146,7 @@ uint32_t pcie_pri_get_room(const PCIDevice *dev);
 
 /**
  * pcie_pri_is_busy: check whether a PASID has groups, or a call of its notifier
- * is in progress
+ * is in progress or due
  *
  * @dev: any PCI function
  * @pasid: a PASID, or PCI_NO_PASID

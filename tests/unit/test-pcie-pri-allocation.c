@@ -115,24 +115,39 @@ static void test_allocation_last(void **state)
 typedef struct Requester {
     IOMMUPRINotifier notifier;
     PCIDevice *dev;
+    uint32_t pasid;
     int responses;
     PCIEPRIResponse last;
+    /* Has groups that end together with those of this one, unless NULL */
+    const struct Requester *other;
 } Requester;
 
 static void requester_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
 {
     Requester *r = container_of(n, Requester, notifier);
 
-    /* The PASID is busy during the call for its last group, too. */
-    assert_true(pcie_pri_is_busy(r->dev, 1));
+    /* The PASID is busy until the end of the call for its last group. */
+    assert_true(pcie_pri_is_busy(r->dev, r->pasid));
+    if (r->other && !r->other->responses) {
+        assert_true(pcie_pri_is_busy(r->dev, r->other->pasid));
+    }
     r->last = *container_of(response, PCIEPRIResponse, response);
     r->responses++;
 }
 
+static void requester_start_pasid(Requester *r, PCIDevice *dev, uint32_t pasid)
+{
+    *r = (Requester) {
+        .notifier.notify = requester_notify,
+        .dev = dev,
+        .pasid = pasid,
+    };
+    assert_int_equal(pcie_pri_register(dev, pasid, &r->notifier), 0);
+}
+
 static void requester_start(Requester *r, PCIDevice *dev)
 {
-    *r = (Requester) { .notifier.notify = requester_notify, .dev = dev };
-    assert_int_equal(pcie_pri_register(dev, 1, &r->notifier), 0);
+    requester_start_pasid(r, dev, 1);
 }
 
 /* Sends a group of one request, with the owner @r */
@@ -141,9 +156,9 @@ static PRIGroupRef reserve_and_send(Requester *r)
     PRIGroupRef ref;
     uint32_t n = 1;
 
-    assert_true(pcie_pri_reserve(r->dev, 1, r, &n, &ref));
-    assert_int_equal(pcie_pri_send(r->dev, 1, false, false, 0x1000, true, &ref,
-                                   false), 0);
+    assert_true(pcie_pri_reserve(r->dev, r->pasid, r, &n, &ref));
+    assert_int_equal(pcie_pri_send(r->dev, r->pasid, false, false, 0x1000, true,
+                                   &ref, false), 0);
     return ref;
 }
 
@@ -253,6 +268,62 @@ static void test_reserved_reset(void **state)
     fake_pri_free(dev);
 }
 
+/* 10.5.2.2: a PASID is busy until its user knows that a reset has ended groups */
+static void test_reserved_reset_two(void **state)
+{
+    PCIDevice *dev = fake_pri_new();
+    Requester a, b;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    requester_start_pasid(&a, dev, 1);
+    requester_start_pasid(&b, dev, 2);
+    a.other = &b;
+    b.other = &a;
+    reserve_and_send(&a);
+    reserve_and_send(&b);
+    write_ctrl(dev, PCI_PRI_CTRL_RESET);
+    assert_int_equal(a.responses, 1);
+    assert_int_equal(b.responses, 1);
+    assert_false(pcie_pri_is_busy(dev, 1));
+    assert_false(pcie_pri_is_busy(dev, 2));
+    pci_pri_unregister_notifier(dev, 1);
+    pci_pri_unregister_notifier(dev, 2);
+    fake_pri_free(dev);
+}
+
+/*
+ * 10.5.2.3: Response Failure disables the interface.  Users that wait for
+ * responses get to know it, even if the group that failed has no user.
+ */
+static void test_reserved_failure(void **state)
+{
+    PCIDevice *dev = fake_pri_new();
+    PRIGroupRef ref;
+    Requester r;
+    User other;
+
+    write_ctrl(dev, PCI_PRI_CTRL_ENABLE);
+    user_start(&other, dev, 2);
+    assert_int_equal(send_request(dev, 2, 5, true), 0);
+    pci_pri_unregister_notifier(dev, 2);
+    requester_start(&r, dev);
+    ref = reserve_and_send(&r);
+    fake_respond(2, 5, IOMMU_PRI_RESP_FAILURE);
+    assert_int_equal(read_status(dev) & PCI_PRI_STATUS_RF, PCI_PRI_STATUS_RF);
+    assert_int_equal(other.responses, 0);
+    assert_int_equal(r.responses, 1);
+    assert_int_equal(r.last.response.response_code, IOMMU_PRI_RESP_FAILURE);
+    assert_null(r.last.owner);
+    assert_false(r.last.reset);
+    /* The group is outstanding still. */
+    assert_int_equal(pcie_pri_outstanding(dev), 1);
+    fake_respond(1, ref.prgi, IOMMU_PRI_RESP_SUCCESS);
+    assert_int_equal(r.responses, 2);
+    assert_ptr_equal(r.last.owner, &r);
+    pci_pri_unregister_notifier(dev, 1);
+    fake_pri_free(dev);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -262,6 +333,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_reserved),
         cmocka_unit_test(test_reserved_abandoned),
         cmocka_unit_test(test_reserved_reset),
+        cmocka_unit_test(test_reserved_reset_two),
+        cmocka_unit_test(test_reserved_failure),
     };
 
     module_call_init(MODULE_INIT_QOM);
