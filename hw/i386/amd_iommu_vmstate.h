@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The state of the IOMMU with svm=on is that of its registers.  Without svm=on
- * it cannot be migrated, as ever.
+ * or pci-id it cannot be migrated.
  */
 
 #ifndef HW_I386_AMD_IOMMU_VMSTATE_H
@@ -16,7 +16,7 @@
 #include "amd_iommu.h"
 
 /**
- * amdvi_vmstate_init: block migration unless svm=on
+ * amdvi_vmstate_init: block migration without svm=on and pci-id
  *
  * Called with the BQL held, while the IOMMU is being realized, with its
  * properties set.

@@ -34,9 +34,10 @@
  *   LOADED     due       abandon: ABANDONED
  *   ABANDONED  due       undo the last request: FREE
  *
- * A response frees a group of any state but RESERVED, a reset one of any state.
- * An index is not used again while its group was reserved, or is LOADED or
- * ABANDONED: no other requester expects that response (PCIe 5.0, 10.4.1).
+ * A response frees a group in any state but RESERVED; a reset frees all groups.
+ * An index is not used again while it has a group that was reserved, or one
+ * that is LOADED or ABANDONED: no other requester expects that response (PCIe
+ * 5.0, 10.4.1).
  *
  * Section numbers are those of the PCI Express Base Specification 5.0.
  */

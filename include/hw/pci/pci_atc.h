@@ -240,10 +240,10 @@ uint64_t pci_atc_fill_begin(PCIATC *atc);
 /**
  * pci_atc_fill_commit: enter the result of a translation request
  *
- * The ATC rejects entries that overlap with an invalidation of the same PASID
+ * The ATC refuses entries that overlap with an invalidation of the same PASID
  * (or of all PASIDs) that happened after pci_atc_fill_begin().  If there are so
  * many invalidations that the ATC does not store the ranges of all of them, it
- * may reject other entries, too.
+ * may refuse other entries, too.
  *
  * Holds a lock of the ATC for a time proportional to @n.  Callable within an
  * access.
