@@ -53,13 +53,13 @@ void pcie_pri_check_idle(PCIEPRIState *pri, PRIListener *listener)
 /* ---- Calls of notifiers ---- */
 
 /*
- * Begin a call for a group that has ended.  Returns NULL if there is no user
- * that wants the call.  Called with @lock held.
+ * Begin a call for a group that has ended in @state.  Returns NULL if there is
+ * no user that wants the call.  Called with @lock held.
  */
 static IOMMUPRINotifier *pri_call_begin(PRIListener *listener,
-                                        const PRIEndedGroup *ended)
+                                        PRIGroupState state)
 {
-    if (!listener->user || (ended->state == PRI_GROUP_ABANDONED &&
+    if (!listener->user || (state == PRI_GROUP_ABANDONED &&
                             !listener->wants_abandoned)) {
         return NULL;
     }
@@ -163,28 +163,22 @@ static PRIListener *pri_find_by_index(PCIEPRIState *pri, uint16_t prgi)
  */
 static void pri_notify_disabled(PCIEPRIState *pri, uint16_t prgi)
 {
-    g_autoptr(GPtrArray) listeners = g_ptr_array_new();
+    g_autoptr(GList) listeners = NULL;
     PCIEPRIResponse response = {
         .response.response_code = IOMMU_PRI_RESP_FAILURE,
         .response.prgi = prgi,
     };
-    GHashTableIter iter;
-    gpointer value;
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        g_hash_table_iter_init(&iter, pri->listeners);
-        while (g_hash_table_iter_next(&iter, NULL, &value)) {
-            g_ptr_array_add(listeners, value);
-        }
+        listeners = g_hash_table_get_values(pri->listeners);
     }
-    for (unsigned i = 0; i < listeners->len; i++) {
-        PRIListener *listener = g_ptr_array_index(listeners, i);
-        IOMMUPRINotifier *user = NULL;
+    for (GList *l = listeners; l; l = l->next) {
+        PRIListener *listener = l->data;
+        IOMMUPRINotifier *user;
 
+        /* Only those that are called for abandoned groups, too, want this. */
         WITH_QEMU_LOCK_GUARD(&pri->lock) {
-            if (listener->wants_abandoned) {
-                user = pri_call_begin(listener, &(PRIEndedGroup) { });
-            }
+            user = pri_call_begin(listener, PRI_GROUP_ABANDONED);
         }
         if (user) {
             pri_call(pri, listener, user, &response);
@@ -219,7 +213,7 @@ static void pri_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response)
         pcie_pri_update(pri);
         /* A response without a request is ignored (10.5.2.3) */
         if (expected && listener->user) {
-            user = pri_call_begin(listener, &ended);
+            user = pri_call_begin(listener, ended.state);
         } else if (expected) {
             pcie_pri_check_idle(pri, listener);
             idle = QLIST_IS_INSERTED(listener, idle);
@@ -256,7 +250,6 @@ static unsigned pri_end_groups(PCIEPRIState *pri, PRIEndedGroup *ended)
     g_hash_table_iter_init(&iter, pri->listeners);
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         PRIListener *listener = value;
-
         unsigned dropped = pri_ledger_drop(&pri->ledger, &listener->groups,
                                            ended ? ended + n : NULL);
 
@@ -292,7 +285,7 @@ static void pri_respond_ended(PCIEPRIState *pri, const PRIEndedGroup *ended)
         /* The listener may have another user by now */
         if (listener->groups.user == ended->user) {
             listener->stats.dropped += ended->state != PRI_GROUP_ABANDONED;
-            user = pri_call_begin(listener, ended);
+            user = pri_call_begin(listener, ended->state);
         }
     }
     if (user) {

@@ -32,14 +32,12 @@ class ModifiedCode(SvmGuestTest):
             for page in alone shared; do
                 for write in mov xchg; do
                     /tmp/modified-code $page $write {WRITES} || exit 1
-                    ask $page-$write
+                    ask check
                 done
             done
             ''', [], iommu='none', launch=False)
         questions = self.file_questions(guest, 'program', program)
-        for page in 'alone', 'shared':
-            for write in 'mov', 'xchg':
-                questions[f'{page}-{write}'] = lambda: self.check(guest)
+        questions['check'] = lambda: self.check(guest)
         guest.vm.launch()
         self.run_script(guest, questions)
 
