@@ -16,7 +16,7 @@ demo demo-dsa demo-ats:
 	@[ -z "$(IOMMU)" ] || [ $@ != demo-ats ] || \
 		{ echo 'make: demo-ats has no IOMMU=' >&2; exit 2; }
 	@scripts/install-packages build demo $(filter demo-ats,$@)
-	@./configure --emulator-only
+	@./configure --demo
 	@scripts/prepare-demo $@ $(if $(IOMMU),-- --iommu=$(IOMMU))
 	@scripts/$@ $(if $(IOMMU),--iommu=$(IOMMU))
 ## check: install packages, build, and run the tests

@@ -9,6 +9,8 @@ script that is interrupted ends its child processes, deletes its temporary
 files, and does not confuse the next run.  Programs that these tests must not
 run, such as apt-get, are replaced."""
 
+import importlib.machinery
+import importlib.util
 import json
 import os
 import re
@@ -377,6 +379,80 @@ class PackagesTest(ScriptTest):
         self.assertIn('no space', done.stdout)
         self.assertIn('apt-get install --no-install-recommends gnuplot-nox',
                       done.stdout)
+
+
+class ConfigureTest(ScriptTest):
+    """A demo needs few devices, and takes a build that has all of them."""
+
+    def setUp(self):
+        super().setUp()
+        loader = importlib.machinery.SourceFileLoader('configure',
+                                                      str(REPO / 'configure'))
+        spec = importlib.util.spec_from_loader('configure', loader)
+        self.script = importlib.util.module_from_spec(spec)
+        loader.exec_module(self.script)
+        self.runs = []
+
+        def qemu_configure(_tree, build, options):
+            self.runs.append('--without-default-devices' in options)
+            build.mkdir(exist_ok=True)
+            (build / 'build.ninja').touch()
+
+        for name, value in (('BUILD', self.folder), ('say', mock.Mock()),
+                            ('run_qemu_configure', qemu_configure)):
+            patch = mock.patch.object(self.script, name, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def configure(self, *words):
+        """What configure does with options; return the runs of QEMU's configure
+        so far: whether each was one with few devices."""
+        with mock.patch.object(sys, 'argv', ['configure', *words]):
+            args = self.script.parse_arguments()
+        config = self.script.Configuration(self.folder)
+        demo = self.script.wants_demo(config, args)
+        self.script.configure_qemu(None, config, args.options, demo)
+        config.save()
+        return self.runs
+
+    def test_demo_first(self):
+        self.assertEqual(self.configure('--demo'), [True])
+        self.assertEqual(self.configure('--demo'), [True])
+        self.assertEqual(self.configure(), [True, False])
+        self.assertEqual(self.configure('--demo'), [True, False])
+
+    def test_demo_with_options(self):
+        self.assertEqual(self.configure('--demo'), [True])
+        self.assertEqual(self.configure('--demo', '--', '--enable-asan'),
+                         [True, True])
+
+    def test_other_build(self):
+        """A build with sanitizers does not replace that of a demo."""
+        self.assertEqual(self.configure('--demo'), [True])
+        self.assertEqual(self.configure('--sanitize'), [True])
+        self.assertEqual(self.configure('--coverage'), [True])
+
+    def test_suites(self):
+        """A build with test suites has all devices, whatever changes."""
+        self.assertEqual(self.configure(), [False])
+        (self.folder / 'build.ninja').touch()
+        self.assertEqual(self.configure('--demo', '--', '--enable-asan'),
+                         [False, False])
+
+    def test_devices(self):
+        """QEMU has the devices in the list of the demos."""
+        tree = REPO / 'build/qemu'
+        devices = REPO / 'configs/devices/x86_64-softmmu/demo.mak'
+        self.assertIn('--with-devices-x86_64=' + os.path.relpath(
+            devices.with_suffix(''), tree / 'configs/devices/x86_64-softmmu'),
+            self.script.DEMO)
+        done = run('/usr/bin/python3', 'scripts/minikconf.py', '--allnoconfig',
+                   self.folder / 'devices.mak', self.folder / 'depends',
+                   devices, 'Kconfig', 'CONFIG_TCG=y', 'CONFIG_X86_64=y',
+                   cwd=tree)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        wanted = re.findall('(?m)^CONFIG.*', devices.read_text('utf-8'))
+        self.assertLessEqual({*wanted}, {*done.stdout.splitlines()})
 
 
 class PrecompiledTest(ScriptTest):
