@@ -134,25 +134,26 @@ class TestpmdBackend:
 
     It polls its rings, and takes a processor for that, only after start()."""
 
-    def __init__(self, test):
-        """Start it for one test; skip the test if it is not installed."""
+    def __init__(self, test, name='backend'):
+        """Start it for one test, which can have several with different names;
+        skip the test if it is not installed."""
         if not shutil.which('dpdk-testpmd'):
             test.skipTest('dpdk-testpmd is missing: install package dpdk-dev')
-        self._path = os.path.join(test.socket_dir().name, 'backend')
+        self._path = os.path.join(test.socket_dir().name, name)
         self._test = test
-        self._log = test.log_file('testpmd.log')
+        self._log = test.log_file(f'testpmd-{name}.log')
         processors = ','.join(map(str, sorted(os.sched_getaffinity(0))))
         with open(self._log, 'w', encoding='utf-8') as output:
             self._process = subprocess.Popen(
                 ['dpdk-testpmd', f'--lcores=0@({processors}),1@({processors})',
                  '--no-huge', '-m', '256', '--no-pci', '--no-telemetry',
-                 '--file-prefix', f'qemu-test-{os.getpid()}',
+                 '--file-prefix', f'qemu-test-{os.getpid()}-{name}',
                  '--vdev', f'net_vhost0,iface={self._path},iommu-support=1',
                  '--', '--interactive', '--no-flush-rx',
                  '--forward-mode=icmpecho', '--total-num-mbufs=8192'],
                 stdin=subprocess.PIPE, stdout=output,
                 stderr=subprocess.STDOUT)
-        test.addCleanup(self._stop)
+        test.addCleanup(self.stop)
         self._wait(lambda: os.path.exists(self._path), 'does not listen')
 
     def start(self):
@@ -172,7 +173,9 @@ class TestpmdBackend:
                                   f'testpmd {complaint}: {self._log}')
             time.sleep(0.1)
 
-    def _stop(self):
+    def stop(self):
+        """End it, before the end of the test if other guests need a processor.
+        """
         self._process.stdin.close()
         try:
             self._process.wait(30)
