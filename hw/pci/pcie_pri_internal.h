@@ -40,7 +40,6 @@ typedef struct PRIListener {
     IOMMUPRINotifier from_iommu;
     PCIDevice *dev;
     IOMMUPRINotifier *user;     /* NULL after unregistration */
-    bool wants_abandoned;       /* @user is from pcie_pri_register() */
     unsigned running;           /* calls of @user; @lock protects increments */
     unsigned due;               /* calls for groups that a reset has ended */
     bool ending;                /* a thread waits for these calls */
@@ -48,6 +47,7 @@ typedef struct PRIListener {
     PRIPasid groups;
     PCIEPRIStats stats;
     QLIST_ENTRY(PRIListener) idle;      /* if it is in @idle_listeners */
+    QLIST_ENTRY(PRIListener) next_called;   /* if it is in @called_listeners */
 } PRIListener;
 
 struct PCIEPRIState {
@@ -59,6 +59,8 @@ struct PCIEPRIState {
     GHashTable *listeners;      /* by PASID; written with both locks */
     /* Listeners without a user, calls in progress, and groups */
     QLIST_HEAD(, PRIListener) idle_listeners;
+    /* Those with a user that is called for abandoned groups, too */
+    QLIST_HEAD(, PRIListener) called_listeners;
     PRILedger ledger;
     uint32_t last_user_id;
     uint32_t resets;            /* calls of pcie_pri_drop_groups() */

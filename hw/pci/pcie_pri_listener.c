@@ -60,7 +60,7 @@ static IOMMUPRINotifier *pri_call_begin(PRIListener *listener,
                                         PRIGroupState state)
 {
     if (!listener->user || (state == PRI_GROUP_ABANDONED &&
-                            !listener->wants_abandoned)) {
+                            !QLIST_IS_INSERTED(listener, next_called))) {
         return NULL;
     }
     qatomic_inc(&listener->running);
@@ -170,13 +170,17 @@ static void pri_notify_disabled(PCIEPRIState *pri, uint16_t prgi)
     };
 
     WITH_QEMU_LOCK_GUARD(&pri->lock) {
-        listeners = g_hash_table_get_values(pri->listeners);
+        PRIListener *listener;
+
+        QLIST_FOREACH(listener, &pri->called_listeners, next_called) {
+            listeners = g_list_prepend(listeners, listener);
+        }
     }
     for (GList *l = listeners; l; l = l->next) {
         PRIListener *listener = l->data;
         IOMMUPRINotifier *user;
 
-        /* Only those that are called for abandoned groups, too, want this. */
+        /* It may have no user, or another one, by now */
         WITH_QEMU_LOCK_GUARD(&pri->lock) {
             user = pri_call_begin(listener, PRI_GROUP_ABANDONED);
         }
@@ -340,12 +344,14 @@ static PRIListener *pri_add_listener(PCIEPRIState *pri, uint32_t pasid)
 
 /* Set the user of a listener that has none.  Called with @lock held. */
 static void pri_set_user(PCIEPRIState *pri, PRIListener *listener,
-                         IOMMUPRINotifier *user, bool wants_abandoned)
+                         IOMMUPRINotifier *user, bool call_abandoned)
 {
     /* 0 means no user. */
     pri->last_user_id += pri->last_user_id == UINT32_MAX ? 2 : 1;
     listener->user = user;
-    listener->wants_abandoned = wants_abandoned;
+    if (call_abandoned) {
+        QLIST_INSERT_HEAD(&pri->called_listeners, listener, next_called);
+    }
     listener->groups.user = pri->last_user_id;
     listener->stats = (PCIEPRIStats) { };
     pcie_pri_check_idle(pri, listener);
@@ -368,7 +374,7 @@ static int pri_start_listener(PCIDevice *dev, PRIListener *listener)
 }
 
 static int pri_register(PCIDevice *dev, uint32_t pasid,
-                        IOMMUPRINotifier *notifier, bool wants_abandoned)
+                        IOMMUPRINotifier *notifier, bool call_abandoned)
 {
     PCIEPRIState *pri = dev->exp.pri;
     PRIListener *listener;
@@ -388,7 +394,7 @@ static int pri_register(PCIDevice *dev, uint32_t pasid,
         if (ret) {
             pcie_pri_check_idle(pri, listener);
         } else {
-            pri_set_user(pri, listener, notifier, wants_abandoned);
+            pri_set_user(pri, listener, notifier, call_abandoned);
         }
     }
     pri_release_registered(dev);
@@ -449,6 +455,7 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid)
             return;
         }
         listener->user = NULL;
+        QLIST_SAFE_REMOVE(listener, next_called);
         qatomic_set_mb(&listener->ending, true);
         pri_ledger_abandon_all(&pri->ledger, &listener->groups);
         pcie_pri_update(pri);
