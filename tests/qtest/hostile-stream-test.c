@@ -12,12 +12,15 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "libqtest.h"
+#include "standard-headers/linux/pci_regs.h"
+#include "standard-headers/linux/virtio_iommu.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "libqos/dsa.h"
 #include "libqos/malloc-pc.h"
 #include "libqos/malloc-zeroed.h"
 #include "libqos/pci-ats-testdev.h"
 #include "libqos/stream.h"
+#include "libqos/viommu.h"
 #include "libqos/vtd.h"
 
 #define MACHINE "-M q35 -nodefaults -m 16 "
@@ -393,6 +396,91 @@ static void test_interlock(void)
     qstream_free(s);
 }
 
+/* ---- Virtual functions ---- */
+
+/* NumVFs above TotalVFs (PCIe 5.0, 9.3.3.7), which a guest cannot enable */
+static void test_vfs(void)
+{
+    const char *args = MACHINE "-device igb";
+    QStream *s = qstream_save(qtest_init(args));
+    uint8_t *cap = qstream_field(s, "igb", "parent_obj[0]:config[1]") +
+                   0x160;
+    uint16_t total = lduw_le_p(cap + PCI_SRIOV_TOTAL_VF);
+
+    g_assert_cmpuint(ldl_le_p(cap) & 0xffff, ==, PCI_EXT_CAP_ID_SRIOV);
+    stw_le_p(cap + PCI_SRIOV_NUM_VF, 0x1000);
+    qstream_expect(s, args, NULL);
+    stw_le_p(cap + PCI_SRIOV_CTRL, PCI_SRIOV_CTRL_VFE);
+    qstream_expect(s, args, "invalid NumVFs");
+    stw_le_p(cap + PCI_SRIOV_NUM_VF, total + 1);
+    qstream_expect(s, args, "invalid NumVFs");
+    stw_le_p(cap + PCI_SRIOV_NUM_VF, total);
+    qstream_expect(s, args, NULL);
+    qstream_free(s);
+}
+
+/* ---- virtio-iommu ---- */
+
+#define VIOMMU_ARGS  MACHINE "-device virtio-iommu-pci,addr=7 "               \
+                     "-device pci-ats-testdev,addr=4"
+#define VIOMMU_DEVFN QPCI_DEVFN(7, 0)
+#define VIOMMU_SIZE  1024
+#define IOVA         0x1234567000ULL
+
+/* Find the only place of bytes that no field in the description contains */
+static uint8_t *find_bytes(QStream *s, const void *bytes, size_t len)
+{
+    uint8_t *p = memmem(s->data, s->len, bytes, len);
+
+    g_assert_nonnull(p);
+    g_assert_null(memmem(p + 1, s->data + s->len - p - 1, bytes, len));
+    return p;
+}
+
+/* Two virtqueues of the maximum size, and one that is larger */
+static void test_viommu_queue(void)
+{
+    QStream *s = qstream_save(qtest_init(VIOMMU_ARGS));
+    const uint8_t queues[] = { 0, 0, 0, 2, 0, 0, VIOMMU_SIZE >> 8, 0 };
+    uint8_t *size = find_bytes(s, queues, sizeof(queues)) + 4;
+
+    qstream_expect(s, VIOMMU_ARGS, NULL);
+    stl_be_p(size, VIOMMU_SIZE + 1);
+    qstream_expect(s, VIOMMU_ARGS, "size 0x401 is invalid");
+    stl_be_p(size, UINT32_MAX);
+    qstream_expect(s, VIOMMU_ARGS, "size 0xffffffff is invalid");
+    qstream_free(s);
+}
+
+/* A mapping that ends before it begins, which an UNMAP request cannot remove */
+static void test_viommu_mapping(void)
+{
+    QTestState *qts = qtest_init(VIOMMU_ARGS);
+    QGuestAllocator alloc;
+    QViommu iommu;
+    uint8_t bytes[16], *mapping;
+    QStream *s;
+
+    pc_alloc_init(&alloc, qts, ALLOC_NO_FLAGS);
+    qviommu_init(&iommu, qts, &alloc, VIOMMU_DEVFN);
+    g_assert_cmpuint(qviommu_attach(&iommu, 1, DEV, 0), ==, VIRTIO_IOMMU_S_OK);
+    g_assert_cmpuint(qviommu_map(&iommu, 1, IOVA, IOVA + PAGE - 1, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+    qviommu_cleanup(&iommu);
+    s = qstream_save(qts);
+    alloc_destroy(&alloc);
+
+    stq_be_p(bytes, IOVA);
+    stq_be_p(bytes + 8, IOVA + PAGE - 1);
+    mapping = find_bytes(s, bytes, sizeof(bytes));
+    qstream_expect(s, VIOMMU_ARGS, NULL);
+    stq_be_p(mapping + 8, IOVA);
+    qstream_expect(s, VIOMMU_ARGS, NULL);
+    stq_be_p(mapping + 8, IOVA - 1);
+    qstream_expect(s, VIOMMU_ARGS, "interval");
+    qstream_free(s);
+}
+
 /* ---- pci-ats-testdev, and the Page Request capability ---- */
 
 #define ATS_ARGS MACHINE "-device intel-iommu,svm=on "                     \
@@ -514,6 +602,13 @@ int main(int argc, char **argv)
     qtest_add_func("/hostile-stream/svm", test_svm);
     qtest_add_func("/hostile-stream/port", test_port);
     qtest_add_func("/hostile-stream/interlock", test_interlock);
+    if (qtest_has_device("igb")) {
+        qtest_add_func("/hostile-stream/vfs", test_vfs);
+    }
+    if (qtest_has_device("virtio-iommu-pci")) {
+        qtest_add_func("/hostile-stream/viommu-queue", test_viommu_queue);
+        qtest_add_func("/hostile-stream/viommu-mapping", test_viommu_mapping);
+    }
     qtest_add_func("/hostile-stream/ats", test_ats);
     qtest_add_func("/hostile-stream/groups", test_groups);
     if (qtest_has_accel("tcg")) {

@@ -45,7 +45,7 @@ void ats_set(AtsGuest *g, bool on)
 
 /* The driver of the device */
 
-void ats_driver_start(AtsGuest *g)
+void ats_driver_setup(AtsGuest *g)
 {
     QPCIAddress addr = { .devfn = ATS_DEVICE };
     uint64_t features = 1ULL << VIRTIO_F_VERSION_1 |
@@ -69,7 +69,12 @@ void ats_driver_start(AtsGuest *g)
     for (i = 0; i < g->num_vqs; i++) {
         g_ptr_array_add(g->vqs, qvirtqueue_setup(vdev, &g->alloc, i));
     }
-    qvirtio_set_driver_ok(vdev);
+}
+
+void ats_driver_start(AtsGuest *g)
+{
+    ats_driver_setup(g);
+    qvirtio_set_driver_ok(&g->dev->vdev);
     qvhost_user_iotlb_wait_rings(g->be, g->num_rings);
 }
 

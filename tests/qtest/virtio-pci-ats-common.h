@@ -91,6 +91,9 @@ uint64_t ats_ctrl(AtsGuest *g);
 /* Set or clear Enable in the ATS Control register */
 void ats_set(AtsGuest *g, bool on);
 
+/* Set up the driver and its virtqueues, but do not set DRIVER_OK */
+void ats_driver_setup(AtsGuest *g);
+
 /* Start the driver, and wait until the back-end has started the rings */
 void ats_driver_start(AtsGuest *g);
 

@@ -13,6 +13,7 @@
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "hw/i386/intel_iommu_internal.h"
+#include "standard-headers/linux/virtio_pci.h"
 #include "virtio-pci-ats-common.h"
 
 /*
@@ -518,6 +519,57 @@ static void test_memory_gone(void)
     ats_guest_free(g);
 }
 
+/* Move the used ring of virtqueue 0; VIRTIO 1.3, 4.1.4.3 */
+static void set_used_ring(AtsGuest *g, uint64_t iova)
+{
+    QPCIDevice *pci = g->dev->pdev;
+    QPCIBar bar = g->dev->bar;
+    uint32_t common = g->dev->common_cfg_offset;
+
+    qpci_io_writew(pci, bar, common + VIRTIO_PCI_COMMON_Q_SELECT, 0);
+    qpci_io_writel(pci, bar, common + VIRTIO_PCI_COMMON_Q_USEDLO, iova);
+    qpci_io_writel(pci, bar, common + VIRTIO_PCI_COMMON_Q_USEDHI, iova >> 32);
+    qpci_io_writew(pci, bar, common + VIRTIO_PCI_COMMON_Q_ENABLE, 1);
+}
+
+static unsigned count_descriptors(AtsGuest *g)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd", qtest_pid(g->qts));
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    unsigned n = 0;
+
+    g_assert_nonnull(dir);
+    while (g_dir_read_name(dir)) {
+        n++;
+    }
+    return n;
+}
+
+/*
+ * QEMU cannot start the back-end if a used ring is not mapped.  It stops all
+ * rings, so that no invalidation is missed, and keeps nothing of the attempt.
+ */
+static void test_failed_start(void)
+{
+    AtsGuest *g = ats_guest_new(ATS_VTD, 1);
+    unsigned descriptors[3];
+
+    ats_guest_setup_vtd(g, true);
+    for (size_t i = 0; i < ARRAY_SIZE(descriptors); i++) {
+        ats_driver_setup(g);
+        set_used_ring(g, BUFFERS);
+        qvirtio_set_driver_ok(&g->dev->vdev);
+        qvhost_user_iotlb_wait_rings(g->be, 0);
+        ats_driver_forget(g);
+        descriptors[i] = count_descriptors(g);
+    }
+    g_assert_cmpuint(descriptors[2], ==, descriptors[1]);
+    ats_driver_start(g);
+    ats_set(g, true);
+    ats_check(g, true);
+    ats_guest_free(g);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -531,6 +583,7 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pci-ats/batch/unmap", test_batch);
     qtest_add_func("/virtio-pci-ats/batch/ats", test_batch_ats);
     qtest_add_func("/virtio-pci-ats/memory-gone", test_memory_gone);
+    qtest_add_func("/virtio-pci-ats/failed-start", test_failed_start);
     qtest_add_func("/virtio-pci-ats/query/cache", test_query);
     qtest_add_func("/virtio-pci-ats/query/multiqueue", test_query_multiqueue);
     qtest_add_func("/virtio-pci-ats/pasid-cache/tables",
