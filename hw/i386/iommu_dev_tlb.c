@@ -22,6 +22,9 @@
 /* Pages that a notifier looks up in its ATC in one unit of work */
 #define PAGES_PER_WORK  8
 
+/* Sources that a search checks in one unit of work */
+#define SOURCES_PER_WORK 8
+
 /* A notifier or a memory region; neither is set after unregistering */
 typedef struct Listener {
     IOMMUNotifier *n;
@@ -131,7 +134,8 @@ static void source_cache(IOMMUDevTLB *dt, Source *src, uint16_t sid)
     src->cached_sid = sid;
 }
 
-static Source *source_find(IOMMUDevTLB *dt, uint16_t sid)
+/* Adds the work of the search to @work */
+static Source *source_find(IOMMUDevTLB *dt, uint16_t sid, unsigned *work)
 {
     Source *src = *sid_slot(dt, sid);
     GHashTableIter iter;
@@ -139,6 +143,7 @@ static Source *source_find(IOMMUDevTLB *dt, uint16_t sid)
     if (src && source_has_sid(src, sid)) {
         return src;
     }
+    *work += g_hash_table_size(dt->sources) / SOURCES_PER_WORK;
     g_hash_table_iter_init(&iter, dt->sources);
     while (g_hash_table_iter_next(&iter, (gpointer *)&src, NULL)) {
         if (source_has_sid(src, sid)) {
@@ -385,19 +390,19 @@ unsigned iommu_dev_tlb_invalidate(IOMMUDevTLB *dt, uint16_t sid,
             .perm = IOMMU_NONE,
         },
     };
-    unsigned work;
+    unsigned work = 0;
     Source *src;
 
     trace_iommu_dev_tlb_invalidate(sid, scope, pasid, event.entry.iova, mask);
 
     QEMU_LOCK_GUARD(&dt->lock);
-    src = source_find(dt, sid);
+    src = source_find(dt, sid, &work);
     if (!src) {
-        return 0;
+        return work;
     }
     source_count(src, scope, pasid, &event.entry);
     dt->depth++;
-    work = source_invalidate(src, scope, pasid, &event);
+    work += source_invalidate(src, scope, pasid, &event);
     dt->depth--;
     if (!dt->depth && dt->dead) {
         dt->dead = false;

@@ -235,6 +235,26 @@ static void test_work(void **state)
     listener_stop(&b);
 }
 
+/* The search for a source id that no source has checks all sources */
+static void test_work_of_search(void **state)
+{
+    enum { SOURCES = 200 };
+    static IOMMUNotifier n[SOURCES];
+    unsigned before;
+
+    bus_numbers[0] = 1;
+    before = work(IOMMU_DEV_TLB_NO_PASID, 0, false);
+    for (int i = 0; i < SOURCES; i++) {
+        iommu_dev_tlb_register(dt, &buses[0], i, PCI_NO_PASID, &n[i]);
+    }
+    assert_in_range(work(IOMMU_DEV_TLB_NO_PASID, 0, false),
+                    before + SOURCES / 16, before + SOURCES);
+    for (int i = 0; i < SOURCES; i++) {
+        iommu_dev_tlb_unregister(dt, &buses[0], i, PCI_NO_PASID, &n[i]);
+    }
+    assert_int_equal(work(IOMMU_DEV_TLB_NO_PASID, 0, false), before);
+}
+
 /* vhost gets invalidations through a region, like listeners of its PASID */
 static void test_region(void **state)
 {
@@ -348,6 +368,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_scope),
         cmocka_unit_test(test_any_pasid),
         cmocka_unit_test(test_work),
+        cmocka_unit_test(test_work_of_search),
         cmocka_unit_test(test_region),
         cmocka_unit_test(test_unregister_unknown),
         cmocka_unit_test(test_unregister_in_call),
