@@ -30,6 +30,23 @@ static uint64_t ram_pages(void)
     return size >> VTD_PAGE_SHIFT_4K;
 }
 
+void vtd_shadow_extend(VTDAddressSpace *as, hwaddr *addr, hwaddr *size)
+{
+    hwaddr first = *addr, last = *addr + (*size - 1);
+    const DMAMap at_first = { .iova = first }, at_last = { .iova = last };
+    const DMAMap *mapping = iova_tree_find(as->iova_tree, &at_first);
+
+    if (mapping) {
+        first = mapping->iova;
+    }
+    mapping = iova_tree_find(as->iova_tree, &at_last);
+    if (mapping) {
+        last = mapping->iova + mapping->size;
+    }
+    *addr = first;
+    *size = last - first + 1;
+}
+
 void vtd_shadow_begin(VTDShadowWalk *w, VTDAddressSpace *as)
 {
     uint64_t pages = ram_pages();

@@ -53,6 +53,20 @@ typedef struct VTDShadowWalk {
 } VTDShadowWalk;
 
 /**
+ * vtd_shadow_extend: extend a range to the mappings that it overlaps
+ *
+ * An invalidation of any page of a large mapping invalidates all of it
+ * (6.5.2.3), and VFIO cannot unmap a part of a mapping.
+ *
+ * Called with the BQL held.
+ *
+ * @as: an address space with a MAP notifier
+ * @addr: first address of the range, which does not wrap
+ * @size: size of the range in bytes, at least 1
+ */
+void vtd_shadow_extend(VTDAddressSpace *as, hwaddr *addr, hwaddr *size);
+
+/**
  * vtd_shadow_begin: begin a walk of the second-stage tables
  *
  * Called with the BQL held.

@@ -41,6 +41,18 @@ static void drop_mappings(ATDMap *map, const DMAMap *range)
     }
 }
 
+/* Like VFIO, the mirror refuses to unmap a part of a mapping */
+static bool splits_mapping(ATDMap *map, const DMAMap *range)
+{
+    const DMAMap first = { .iova = range->iova };
+    const DMAMap last = { .iova = range->iova + range->size };
+    const DMAMap *at_first = iova_tree_find(map->mappings, &first);
+    const DMAMap *at_last = iova_tree_find(map->mappings, &last);
+
+    return (at_first && at_first->iova < first.iova) ||
+           (at_last && at_last->iova + at_last->size > last.iova);
+}
+
 static void mapping_changed(IOMMUNotifier *n, IOMMUTLBEntry *entry)
 {
     ATDMap *map = container_of(n, ATDMapPart, notifier)->map;
@@ -52,7 +64,11 @@ static void mapping_changed(IOMMUNotifier *n, IOMMUTLBEntry *entry)
     };
 
     if (entry->perm == IOMMU_NONE) {
-        drop_mappings(map, &mapping);
+        if (splits_mapping(map, &mapping)) {
+            map->errors++;
+        } else {
+            drop_mappings(map, &mapping);
+        }
         return;
     }
     map->count++;

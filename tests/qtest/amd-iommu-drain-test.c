@@ -191,6 +191,31 @@ static void test_drain(const void *data)
     drain_test_stop(&t.drain);
 }
 
+/*
+ * 3.4.1 IommuEn: requests are not translated while it is 0.  Nothing is at the
+ * address that they have then, which ends the accesses.
+ */
+static void test_disable(void)
+{
+    static const Case c = { "disable", false, NULL, &drain_atd_dma };
+    unsigned failures = 0, n = drain_trials();
+    Test t;
+
+    start(&t, &c);
+    for (unsigned i = 0; i < n; i++) {
+        c.access->begin(&t.drain);
+        drain_await_write(&t.drain, 0);
+        qamdvi_write(&t.iommu, AMDVI_MMIO_CONTROL, 0);
+        drain_mark(&t.drain, 0);
+        c.access->end(&t.drain);
+        failures += !!drain_take_marks(&t.drain, 0);
+        drain_forget_write(&t.drain, 0);
+        qamdvi_enable(&t.iommu, 0);
+    }
+    g_assert_cmpuint(failures, ==, 0);
+    drain_test_stop(&t.drain);
+}
+
 static const Case cases[] = {
     { "pages/write", false, move_pages, &drain_dsa_move },
     { "pages/read", false, move_pages, &drain_dsa_compare },
@@ -219,5 +244,6 @@ int main(int argc, char **argv)
 
         qtest_add_data_func(path, &cases[i], test_drain);
     }
+    qtest_add_func("/amd-iommu/drain/disable", test_disable);
     return g_test_run();
 }

@@ -481,6 +481,100 @@ static void test_viommu_mapping(void)
     qstream_free(s);
 }
 
+#define DOMAINS_ARGS VIOMMU_ARGS " -device pci-testdev,addr=5"
+#define OTHER_DEV    QATD_BDF(0, 5, 0)
+
+/* Numbers of domains, each of which has an endpoint: DEV and OTHER_DEV */
+enum {
+    FIRST_DOMAIN = 0x5000,
+    SECOND_DOMAIN,
+};
+
+static QTestState *start_with_domains(void)
+{
+    QTestState *qts = qtest_init(DOMAINS_ARGS);
+    QGuestAllocator alloc;
+    QViommu iommu;
+
+    pc_alloc_init(&alloc, qts, ALLOC_NO_FLAGS);
+    qviommu_init(&iommu, qts, &alloc, VIOMMU_DEVFN);
+    g_assert_cmpuint(qviommu_attach(&iommu, FIRST_DOMAIN, DEV, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+    g_assert_cmpuint(qviommu_attach(&iommu, SECOND_DOMAIN, OTHER_DEV, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+    qviommu_cleanup(&iommu);
+    alloc_destroy(&alloc);
+    return qts;
+}
+
+/* The key and the number of a domain in a stream */
+static void domain_bytes(uint8_t *bytes, uint64_t key, uint32_t number)
+{
+    stq_be_p(bytes, key);
+    stl_be_p(bytes + 8, number);
+}
+
+/*
+ * The second domain repeats the key of the first one, has another key than its
+ * number, or has the endpoint of the first one.
+ */
+static void test_viommu_domains(void)
+{
+    QStream *s = qstream_save(start_with_domains());
+    const uint8_t other[] = { 1, 0, 0, OTHER_DEV >> 8, OTHER_DEV & 0xff, 0 };
+    uint8_t bytes[12], *domain, *endpoint;
+
+    domain_bytes(bytes, SECOND_DOMAIN, SECOND_DOMAIN);
+    domain = find_bytes(s, bytes, sizeof(bytes));
+    qstream_expect(s, DOMAINS_ARGS, NULL);
+    domain_bytes(domain, FIRST_DOMAIN, SECOND_DOMAIN);
+    qstream_expect(s, DOMAINS_ARGS, "repeats a key");
+    domain_bytes(domain, FIRST_DOMAIN, FIRST_DOMAIN);
+    qstream_expect(s, DOMAINS_ARGS, "repeats a key");
+    domain_bytes(domain, SECOND_DOMAIN, FIRST_DOMAIN);
+    qstream_expect(s, DOMAINS_ARGS, "has the key");
+    domain_bytes(domain, SECOND_DOMAIN, SECOND_DOMAIN);
+
+    /* The list of endpoints, with one element */
+    endpoint = memmem(domain, s->data + s->len - domain, other, sizeof(other));
+    g_assert_nonnull(endpoint);
+    stl_be_p(endpoint + 1, DEV);
+    qstream_expect(s, DOMAINS_ARGS, "is attached twice");
+    qstream_free(s);
+}
+
+/* The machine continues without domains, and is reset */
+static void test_viommu_failed_load(void)
+{
+    uint8_t good[12], bad[12], *found;
+    g_autofree char *data = NULL;
+    QGuestAllocator alloc;
+    QTestState *qts;
+    QViommu iommu;
+    size_t len;
+
+    save_snapshot(start_with_domains());
+    g_assert_true(g_file_get_contents(DISK, &data, &len, NULL));
+    domain_bytes(good, SECOND_DOMAIN, SECOND_DOMAIN);
+    domain_bytes(bad, FIRST_DOMAIN, SECOND_DOMAIN);
+    found = memmem(data, len, good, sizeof(good));
+    g_assert_nonnull(found);
+    memcpy(found, bad, sizeof(bad));
+    g_assert_true(g_file_set_contents(DISK, data, len, NULL));
+
+    qts = qtest_init(DOMAINS_ARGS);
+    fail_to_load_snapshot(qts);
+    qtest_system_reset(qts);
+    pc_alloc_init(&alloc, qts, ALLOC_NO_FLAGS);
+    qviommu_init(&iommu, qts, &alloc, VIOMMU_DEVFN);
+    g_assert_cmpuint(qviommu_attach(&iommu, SECOND_DOMAIN, DEV, 0), ==,
+                     VIRTIO_IOMMU_S_OK);
+    qviommu_cleanup(&iommu);
+    qtest_quit(qts);
+    alloc_destroy(&alloc);
+    unlink(DISK);
+}
+
 /* ---- pci-ats-testdev, and the Page Request capability ---- */
 
 #define ATS_ARGS MACHINE "-device intel-iommu,svm=on "                     \
@@ -608,6 +702,9 @@ int main(int argc, char **argv)
     if (qtest_has_device("virtio-iommu-pci")) {
         qtest_add_func("/hostile-stream/viommu-queue", test_viommu_queue);
         qtest_add_func("/hostile-stream/viommu-mapping", test_viommu_mapping);
+        qtest_add_func("/hostile-stream/viommu-domains", test_viommu_domains);
+        qtest_add_func("/hostile-stream/viommu-failed-load",
+                       test_viommu_failed_load);
     }
     qtest_add_func("/hostile-stream/ats", test_ats);
     qtest_add_func("/hostile-stream/groups", test_groups);

@@ -623,6 +623,35 @@ static void test_interrupt_translation_disabled(void)
     stop(&t);
 }
 
+/*
+ * 5.1.3: the interrupt index is the sum of handle and subhandle.  It exceeds
+ * the largest table here, whose entries are not present.
+ */
+static void test_interrupt_index(void)
+{
+    const unsigned entries = 1 << 16, handle = entries - 1;
+    QVtdFault fault;
+    uint64_t table;
+    Test t;
+
+    start(&t, "");
+    table = guest_alloc(&t.alloc, entries * sizeof(VTD_IR_TableEntry));
+    qtest_memset(t.qts, table, 0, entries * sizeof(VTD_IR_TableEntry));
+    qvtd_writeq(t.qts, DMAR_IRTA_REG, table | VTD_IRTA_SIZE_MASK);
+    qvtd_writel(t.qts, DMAR_GCMD_REG, VTD_GCMD_SIRTP);
+    qvtd_writel(t.qts, DMAR_GCMD_REG, VTD_GCMD_IRE);
+    for (unsigned subhandle = 0; subhandle < 3; subhandle++) {
+        qtest_writel(t.qts, t.dev.data, subhandle);
+        /* Remappable format, with a subhandle (5.1.2.2) */
+        dma_write(&t, VTD_INTERRUPT_ADDR_FIRST | (handle & 0x7fff) << 5 |
+                  1 << 4 | 1 << 3 | handle >> 15 << 2, 4);
+        fault = qvtd_take_fault(t.qts);
+        g_assert_cmphex(fault.reason, ==, subhandle ? VTD_FR_IR_INDEX_OVER :
+                                                      VTD_FR_IR_ENTRY_P);
+    }
+    stop(&t);
+}
+
 /* ---- The host address width (3.9) ---- */
 
 /* Place BAR 2 of the second device at @addr, to use it as memory */
@@ -747,6 +776,7 @@ int main(int argc, char **argv)
                    test_interrupt_scalable);
     qtest_add_func("/vtd-fault/interrupt-range/translation-disabled",
                    test_interrupt_translation_disabled);
+    qtest_add_func("/vtd-fault/interrupt-index", test_interrupt_index);
     qtest_add_func("/vtd-fault/pass-through/migration", test_migration);
     qtest_add_func("/vtd-fault/host-address-width/legacy", test_width_legacy);
     qtest_add_func("/vtd-fault/host-address-width/scalable",

@@ -33,6 +33,9 @@
 #define IOVA        0x40000000ULL
 #define NOT_MAPPED  UINT64_MAX
 
+/* PASID-table entry: second-stage tables of 4 levels */
+#define SECOND_STAGE (VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_SLT | 2 << 2)
+
 /* Mappings that a device may have: intel_iommu_shadow.h */
 #define MAX_MAPPINGS    (65536 + RAM / PAGE)
 
@@ -169,6 +172,59 @@ static void test_sync(void)
     g_assert_cmpint(map_command(&t, ATD_CMD_UNREGISTER_MAP), ==, 0);
     g_assert_cmpint(map_command(&t, ATD_CMD_UNREGISTER_MAP), ==, -ENOENT);
     expect_mappings(&t, 0);
+    map_stop(&t);
+}
+
+/* 6.5.2.3: the bits of the address below the mask have no effect */
+static void test_unaligned(void)
+{
+    Map t;
+
+    map_start(&t);
+    for (unsigned i = 0; i < 16; i++) {
+        qvtd_map(&t.vtd, t.tables, IOVA + i * PAGE, 0x200000 + i * PAGE, PAGE);
+    }
+    map_register(&t);
+    expect_mappings(&t, 16);
+    for (unsigned i = 0; i < 16; i++) {
+        qvtd_unmap(&t.vtd, t.tables, IOVA + i * PAGE);
+    }
+    invalidate_pages(&t, IOVA + 5 * PAGE, 4);
+    expect_mappings(&t, 0);
+    map_stop(&t);
+}
+
+/*
+ * 6.5.2.3: a table with one page takes the place of a large page.  The device
+ * cannot unmap a part of the large page.
+ */
+static void test_large_to_small(void)
+{
+    static const struct {
+        uint64_t page;          /* that is invalidated */
+        unsigned am;
+    } cases[] = {
+        { 0, 9 }, { 0, 0 }, { 1, 0 }, { 2, 0 }, { 511, 0 }
+    };
+    Map t;
+
+    map_start(&t);
+    map_register(&t);
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        uint64_t iova = IOVA + i * 2 * MiB;
+
+        qvtd_map(&t.vtd, t.tables, iova, 0x200000, 2 * MiB);
+        invalidate_pages(&t, iova, 9);
+        g_assert_cmphex(translated(&t, iova + 2 * PAGE), ==, 0x202000);
+
+        qvtd_unmap(&t.vtd, t.tables, iova);
+        qvtd_map(&t.vtd, t.tables, iova + PAGE, 0x400000, PAGE);
+        invalidate_pages(&t, iova + cases[i].page * PAGE, cases[i].am);
+        g_assert_cmphex(translated(&t, iova), ==, NOT_MAPPED);
+        g_assert_cmphex(translated(&t, iova + PAGE), ==, 0x400000);
+        g_assert_cmphex(translated(&t, iova + 2 * PAGE), ==, NOT_MAPPED);
+        expect_mappings(&t, i + 1);
+    }
     map_stop(&t);
 }
 
@@ -393,6 +449,49 @@ static void test_interrupt_range(void)
     map_stop(&t);
 }
 
+/* A machine with second-stage tables in scalable mode; returns the directory */
+static uint64_t start_scalable(Map *t)
+{
+    uint64_t dir;
+
+    *t = (Map) { .qts = qtest_init("-M q35 -m 128 -nodefaults -device "
+                                   "intel-iommu,caching-mode=on,svm=on "
+                                   "-device pci-ats-testdev,addr=4") };
+    qecam_enable(t->qts);
+    pc_alloc_init(&t->alloc, t->qts, 0);
+    qvtd_init(&t->vtd, t->qts, &t->alloc);
+    t->vtd.scalable = true;
+    t->tables = qvtd_new_table(&t->vtd);
+    qvtd_map(&t->vtd, t->tables, IOVA, 0x200000, PAGE);
+    qvtd_map(&t->vtd, t->tables, 2 * IOVA, 0x200000, PAGE);
+    dir = qvtd_sm_attach(&t->vtd, DEV, 0, 0);
+    qvtd_sm_pasid(&t->vtd, dir, 0, t->tables | SECOND_STAGE, DOMAIN, 0);
+    qatd_init(&t->dev, t->qts, DEV, 0);
+    qvtd_enable(&t->vtd);
+    map_register(t);
+    expect_mappings(t, 2);
+    return dir;
+}
+
+/* 6.5.2.3, 6.5.2.4: pages of second-stage tables in scalable mode */
+static void test_scalable(void)
+{
+    Map t;
+
+    start_scalable(&t);
+    qvtd_unmap(&t.vtd, t.tables, IOVA);
+    invalidate_pages(&t, IOVA, 0);
+    g_assert_cmphex(translated(&t, IOVA), ==, NOT_MAPPED);
+    qvtd_map(&t.vtd, t.tables, IOVA + PAGE, 0x300000, PAGE);
+    invalidate_pages(&t, IOVA + PAGE, 0);
+    g_assert_cmphex(translated(&t, IOVA + PAGE), ==, 0x300000);
+    qvtd_unmap(&t.vtd, t.tables, IOVA + PAGE);
+    qvtd_inv_pasid_pages(&t.vtd, DOMAIN, 0, IOVA + PAGE, 0);
+    g_assert_cmphex(translated(&t, IOVA + PAGE), ==, NOT_MAPPED);
+    expect_mappings(&t, 1);
+    map_stop(&t);
+}
+
 /*
  * 6.5.2.2: the entry of the PASID table is changed to other second-stage
  * tables, to first-stage tables, of which there is no shadow, and to an entry
@@ -400,36 +499,21 @@ static void test_interrupt_range(void)
  */
 static void test_pasid_cache(void)
 {
-    const uint64_t second = VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_SLT | 2 << 2;
     const uint64_t first = VTD_PASID_ENTRY_P | VTD_SM_PASID_ENTRY_FLT;
     const uint64_t present = VTD_FL_P | VTD_FL_RW | VTD_FL_US;
     const uint64_t invalidation = VTD_INV_DESC_PC |
                                   VTD_INV_DESC_PASIDC_PASID_SI;
     uint64_t dir, other, first_stage;
-    Map t = { .qts = qtest_init("-M q35 -m 128 -nodefaults -device intel-iommu,"
-                                "caching-mode=on,svm=on "
-                                "-device pci-ats-testdev,addr=4") };
+    Map t;
 
-    qecam_enable(t.qts);
-    pc_alloc_init(&t.alloc, t.qts, 0);
-    qvtd_init(&t.vtd, t.qts, &t.alloc);
-    t.vtd.scalable = true;
-    t.tables = qvtd_new_table(&t.vtd);
+    dir = start_scalable(&t);
     other = qvtd_new_table(&t.vtd);
     first_stage = qvtd_new_table(&t.vtd);
-    qvtd_map(&t.vtd, t.tables, IOVA, 0x200000, PAGE);
-    qvtd_map(&t.vtd, t.tables, 2 * IOVA, 0x200000, PAGE);
     qvtd_map(&t.vtd, other, IOVA, 0x300000, PAGE);
     qvtd_map_entry(&t.vtd, first_stage, 4, IOVA, PAGE, 0x400000 | present,
                    present);
-    dir = qvtd_sm_attach(&t.vtd, DEV, 0, 0);
-    qvtd_sm_pasid(&t.vtd, dir, 0, t.tables | second, DOMAIN, 0);
-    qatd_init(&t.dev, t.qts, DEV, 0);
-    qvtd_enable(&t.vtd);
-    map_register(&t);
-    expect_mappings(&t, 2);
 
-    qvtd_sm_pasid(&t.vtd, dir, 0, other | second, DOMAIN + 1, 0);
+    qvtd_sm_pasid(&t.vtd, dir, 0, other | SECOND_STAGE, DOMAIN + 1, 0);
     invalidate(&t, invalidation | DOMAIN << 16, 0);
     g_assert_cmphex(translated(&t, IOVA), ==, 0x300000);
     expect_mappings(&t, 1);
@@ -438,7 +522,7 @@ static void test_pasid_cache(void)
     invalidate(&t, invalidation | (DOMAIN + 1) << 16, 0);
     expect_mappings(&t, 0);
 
-    qvtd_sm_pasid(&t.vtd, dir, 0, t.tables | second, DOMAIN, 0);
+    qvtd_sm_pasid(&t.vtd, dir, 0, t.tables | SECOND_STAGE, DOMAIN, 0);
     invalidate(&t, invalidation | DOMAIN << 16, 0);
     expect_mappings(&t, 2);
 
@@ -470,6 +554,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/vtd-map/sync", test_sync);
+    qtest_add_func("/vtd-map/unaligned", test_unaligned);
+    qtest_add_func("/vtd-map/large-to-small", test_large_to_small);
     qtest_add_func("/vtd-map/all-ram", test_all_ram);
     qtest_add_func("/vtd-map/table-of-itself", test_table_of_itself);
     qtest_add_func("/vtd-map/shared-empty", test_shared_empty);
@@ -477,6 +563,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vtd-map/wait", test_wait);
     qtest_add_func("/vtd-map/registers", test_registers);
     qtest_add_func("/vtd-map/interrupt-range", test_interrupt_range);
+    qtest_add_func("/vtd-map/scalable", test_scalable);
     qtest_add_func("/vtd-map/pasid-cache", test_pasid_cache);
     qtest_add_func("/vtd-map/no-caching-mode", test_no_caching_mode);
     return g_test_run();
