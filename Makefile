@@ -22,15 +22,15 @@ demo demo-dsa demo-ats:
 ## check: install packages, build, and run the tests
 check: build
 	scripts/run-tests
-## check-slow: the same with the tests that take long and rarely find anything
-## check-package: build the Debian package, and install and use it in a Debian 13
+## check-slow: the same, but only tests that take long and rarely find anything
+## check-package: build the package, install and use it in a Debian 13 chroot
 ## check-unit, check-qtest, check-functional, check-series: one suite
 check-slow check-package check-unit check-qtest check-functional check-series: check-%: build
 	scripts/run-tests $*
 ## bench: install packages, build, and measure; plots are in build/bench
 bench: build
 	tests/bench/run-bench
-## fuzz: fuzz the parsers, ten minutes each (needs clang); TIME=MINUTES
+## fuzz: run libFuzzer programs, ten minutes each (needs clang); TIME=MINUTES
 fuzz: build
 	scripts/fuzz $(if $(TIME),--time $(TIME))
 ## check-sanitize: run unit tests and qtests with ASan and UBSan
@@ -51,7 +51,7 @@ build: packages
 deb: packages
 	@./configure --assemble-only
 	@scripts/build-deb
-## mails: write the series as mails into build/mails
+## mails: write the series as emails into build/mails
 mails: packages
 	@./configure --assemble-only
 	@scripts/export-series

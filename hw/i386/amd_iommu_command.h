@@ -61,7 +61,7 @@ struct AMDVICommand {
  *
  * @cmd: the command, in host byte order
  * @features: the Extended Feature Register (MMIO 0030h)
- * @command: set to the fields, also if the command is illegal
+ * @command: set to the fields, even if the command is illegal
  *
  * Returns: false if the command is illegal: if there is no such command, if it
  * is not among the features, or if a reserved bit is set (2.5.6)

@@ -17,7 +17,7 @@
 
 #define AMDVI_DTE_QUADS         4
 
-/* Mode: the tables have so many levels, or there is no host translation */
+/* Mode: the number of levels, or no host translation */
 #define AMDVI_DTE_MODE_NONE     0
 #define AMDVI_DTE_MODE_MAX      6
 

@@ -77,7 +77,7 @@ typedef enum AMDVIFault {
     AMDVI_FAULT_GUEST_NO_READ,
     AMDVI_FAULT_GUEST_NO_WRITE,
     AMDVI_FAULT_GUEST_UNREACHABLE,
-    /* The host tables do not allow to read a guest table, or set its flags */
+    /* The host tables forbid reading a guest table, or setting its flags */
     AMDVI_FAULT_GUEST_TABLE_UNREADABLE,
     AMDVI_FAULT_GUEST_TABLE_UNWRITABLE,
     /* Accessed and dirty bits must not be set, or are in read-only memory */
@@ -85,7 +85,7 @@ typedef enum AMDVIFault {
 
     /* Interrupts, and their remapping table, 2.2.5 */
 
-    /* IntCtl, or a bit for the type of the interrupt, lets it not pass */
+    /* IntCtl, or a bit for the type of the interrupt, does not let it pass */
     AMDVI_FAULT_INT_ABORTED,
     /* The index is beyond IntTabLen */
     AMDVI_FAULT_IRTE_BEYOND,

@@ -186,7 +186,7 @@ static uint32_t ring_pointer(const AMDVIPPRLog *log, uint64_t val)
 }
 
 /*
- * A request sets PPROverflow also if software has cleared it without a restart
+ * A request sets PPROverflow even if software has cleared it without a restart
  * of the log.  Linux's interrupt handler does so if the overflow occurs between
  * its read and its write of the Status register; it restarts the log when it
  * sees the flag.

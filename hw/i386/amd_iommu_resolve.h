@@ -151,6 +151,8 @@ bool amdvi_resolver_enabled(const AMDVIResolver *r);
 /**
  * amdvi_resolver_answers: get the cache of answers to translation requests
  *
+ * Callable from any thread.
+ *
  * @r: the resolver
  *
  * Returns: the cache
@@ -162,6 +164,8 @@ IOMMUAnswerCache *amdvi_resolver_answers(AMDVIResolver *r);
  *
  * They read tables, and set flags in them.  An invalidation is reported as
  * complete only after they have ended: the guest may reuse the tables then.
+ *
+ * Callable from any thread.
  *
  * @r: the resolver
  *

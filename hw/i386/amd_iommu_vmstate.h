@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The state of the IOMMU with svm=on is that of its registers.  Without svm=on
- * or pci-id it cannot be migrated.
+ * The state of the IOMMU with svm=on is that of its registers.  With neither
+ * svm=on nor pci-id it cannot be migrated.
  */
 
 #ifndef HW_I386_AMD_IOMMU_VMSTATE_H
@@ -16,7 +16,7 @@
 #include "amd_iommu.h"
 
 /**
- * amdvi_vmstate_init: block migration without svm=on and pci-id
+ * amdvi_vmstate_init: block migration if neither svm=on nor pci-id is set
  *
  * Called with the BQL held, while the IOMMU is being realized, with its
  * properties set.

@@ -92,7 +92,7 @@ AMDVIFault amdvi_walk_setup(AMDVIWalkConfig *cfg, const IOMMUWalkMem *mem,
  * of entries that map pages after all permission checks.
  *
  * An entry of a host table that maps a page applies to the whole page, from the
- * first address of the range on, also if the page has other entries with other
+ * first address of the range on, even if the page has other entries with other
  * contents.
  *
  * Callable from any thread, within an RCU read-side critical section; takes no

@@ -63,7 +63,8 @@ bool vtd_fault_is_qualified(uint8_t reason);
 /**
  * vtd_fault_blocks_ats: check whether a fault blocks a translation request
  *
- * For SFS.10 the specification has both; here it blocks the request.
+ * The specification lists SFS.10 both with and without blocking the request;
+ * the model blocks it.
  *
  * @reason: VTDFaultReason
  *
@@ -104,6 +105,8 @@ const VTDWalkReasons *vtd_walk_reasons(bool scalable);
 
 /**
  * vtd_fault_queue_new: create the queue of faults from threads without the BQL
+ *
+ * Called once, with the BQL held.
  *
  * @s: the IOMMU
  *

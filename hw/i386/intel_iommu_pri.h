@@ -55,7 +55,8 @@ void vtd_pri_reset(VTDPageRequests *pri);
  * @s: the IOMMU
  * @reg: offset of the register
  *
- * Returns: false also if page requests are not announced (ECAP.PRS)
+ * Returns: true; false if it does not, or if page requests are not announced
+ * (ECAP.PRS)
  */
 bool vtd_pri_has_reg(const IntelIOMMUState *s, hwaddr reg);
 

@@ -26,7 +26,7 @@ enum {
     IOMMU_INV_WORK_SEARCH = 128,
 };
 
-/* The translations of a source that an invalidation concerns */
+/* The translations of a source to which an invalidation applies */
 typedef enum IOMMUDevTLBScope {
     /*
      * An Invalidate Request without PASID.  Translations with a PASID are

@@ -90,7 +90,7 @@ bool iommu_ram_write(const IOMMURam *ram, hwaddr addr, const uint64_t *val,
  * @old: the entry as it was read before
  * @flags: bits to set
  *
- * Returns: 0, also if the bits are set in @old; -EAGAIN if the entry differs
+ * Returns: 0, even if the bits are set in @old; -EAGAIN if the entry differs
  * from @old; -EFAULT if @addr is not a multiple of 8, not RAM, or read-only
  */
 int iommu_ram_set_flags(const IOMMURam *ram, hwaddr addr, uint64_t old,

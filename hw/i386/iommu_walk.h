@@ -180,7 +180,7 @@ typedef enum IOMMUWalkFault {
     /* The root table, or another table, is not in memory */
     IOMMU_WALK_ROOT_UNREACHABLE,
     IOMMU_WALK_TABLE_UNREACHABLE,
-    /* The second stage does not allow to read the root or another table */
+    /* The second stage does not permit reading the root or another table */
     IOMMU_WALK_ROOT_UNREADABLE,
     IOMMU_WALK_TABLE_UNREADABLE,
     IOMMU_WALK_NOT_PRESENT,
@@ -194,7 +194,7 @@ typedef enum IOMMUWalkFault {
     IOMMU_WALK_FORBIDDEN_OUTPUT,
     /* Accessed and dirty bits must not be updated */
     IOMMU_WALK_NO_FLAG_UPDATE,
-    /* The second stage does not allow to write the table to update them */
+    /* The second stage does not permit writing the table to update them */
     IOMMU_WALK_TABLE_UNWRITABLE,
     /* The table is in read-only memory */
     IOMMU_WALK_TABLE_READ_ONLY,

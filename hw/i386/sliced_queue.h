@@ -36,7 +36,7 @@ enum {
     SLICED_WORK_ADDRESS_SPACE = 8,
     /* Wake a device or wait for its threads, log an event, send an interrupt */
     SLICED_WORK_MESSAGE = 32,
-    /* Call the notifiers of a memory region, which may wait for a backend */
+    /* Call the notifiers of a memory region, which may wait for a back-end */
     SLICED_WORK_REGION = 128,
     /* Set up remapped interrupts again, which may require system calls */
     SLICED_WORK_INTERRUPTS = 512,

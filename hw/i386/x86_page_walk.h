@@ -46,6 +46,8 @@ typedef struct X86PageRsvd {
 /**
  * x86_page_rsvd_init: compute the reserved bits
  *
+ * Callable from any thread.
+ *
  * @rsvd: set to the reserved bits
  * @width: width of physical addresses in bits, 32 to 52
  * @page_1g: pages of 1 GiB are supported

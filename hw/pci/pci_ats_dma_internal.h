@@ -191,6 +191,8 @@ typedef enum DMAStep {
     DMA_STEP_DELAYED,           /* until DMA_BACKOFF_MS have passed */
 } DMAStep;
 
+/* The functions of this section are called without @lock. */
+
 /* Set up a transfer; afterwards the caller must not move it in memory */
 void dma_transfer_init(DMATransfer *t, PCIATSDMA *dma, DMAMode mode,
                        const PCIATSDMATransfer *transfer);
@@ -222,6 +224,8 @@ struct DMAListener {
     QTAILQ_ENTRY(DMAListener) lru;
 };
 
+/* The functions of this section are called without @lock. */
+
 /*
  * Find or register the listener of a PASID, and use it.  Returns 0; the error
  * of pci_iommu_check_pasid() or of the registration; or -EBUSY, when all PASIDs
@@ -249,6 +253,8 @@ void dma_listener_free_all(PCIATSDMA *dma);
 void dma_response(IOMMUPRINotifier *notifier, IOMMUPRIResponse *response);
 
 /* ---- Fault injection ---- */
+
+/* Called without @lock, except as noted */
 
 /* Check whether to refuse a group instead of sending it */
 bool dma_inject_refusal(PCIATSDMA *dma, uint32_t pasid, hwaddr addr);

@@ -136,6 +136,8 @@ DMAGroup *dma_group_find(const DMARange *range, hwaddr addr);
  * dma_group_is_due: check whether a response to a group of the range is due
  *
  * @range: the range
+ *
+ * Returns: true if one is due
  */
 bool dma_group_is_due(const DMARange *range);
 

@@ -83,7 +83,7 @@ typedef struct PRIGroup {
 
 typedef QTAILQ_HEAD(, PRIGroup) PRIGroupList;
 
-/* Identifies a group of a PASID, also after it has ended */
+/* Identifies a group of a PASID, even after it has ended */
 typedef struct PRIGroupRef {
     uint64_t id;
     uint16_t prgi;

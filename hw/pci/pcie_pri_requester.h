@@ -150,6 +150,9 @@ uint32_t pcie_pri_get_room(const PCIDevice *dev);
  *
  * @dev: any PCI function
  * @pasid: a PASID, or PCI_NO_PASID
+ *
+ * Returns: true if it has groups, or a call is in progress or due; false
+ * without PRI capability
  */
 bool pcie_pri_is_busy(PCIDevice *dev, uint32_t pasid);
 
@@ -162,6 +165,8 @@ bool pcie_pri_is_busy(PCIDevice *dev, uint32_t pasid);
  *
  * @dev: any PCI function
  * @pasid: a PASID, or PCI_NO_PASID
+ *
+ * Returns: true if such a response is due; false without PRI capability
  */
 bool pcie_pri_has_to_settle(PCIDevice *dev, uint32_t pasid);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Buffers that a driver has made available to a vhost backend
+ * Buffers that a driver has made available to a vhost back-end
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *

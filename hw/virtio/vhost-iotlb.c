@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * IOTLB of a vhost backend, as seen from QEMU
+ * IOTLB of a vhost back-end, as seen from QEMU
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
- * docs/devel/vhost-user-iotlb.rst has the reasons.  In short: a backend that
+ * docs/devel/vhost-user-iotlb.rst has the reasons.  In short: a back-end that
  * polls, like DPDK, does not wait for the reply to a miss.  If it has no
  * translation of a receive buffer when a packet arrives, it drops the packet.
- * Therefore QEMU must send translations before the backend needs them, and must
- * not invalidate them while they are valid.
+ * Therefore QEMU must send translations before the back-end needs them, and
+ * must not invalidate them while they are valid.
  */
 
 #include "qemu/osdep.h"
@@ -32,9 +32,9 @@
 #define IOTLB_PAGE_MASK     (~(IOTLB_PAGE_SIZE - 1))
 
 /*
- * Capacity of backends: DPDK has 2048 entries for each virtqueue, Linux' vhost
+ * Capacity of back-ends: DPDK has 2048 entries for each virtqueue, Linux' vhost
  * 2048 for each device.  Prefetch leaves a quarter of them free, so that it
- * never evicts entries that the backend has requested itself.
+ * never evicts entries that the back-end has requested itself.
  */
 #define IOTLB_MAX_ENTRIES   2048
 #define IOTLB_MAX_PREFETCH  (IOTLB_MAX_ENTRIES / 4 * 3)
@@ -71,12 +71,12 @@
 #define IOTLB_SEEN          4
 
 /**
- * struct IOTLBEntry - a translation that the backend may have cached
+ * struct IOTLBEntry - a translation that the back-end may have cached
  * @node: first and last I/O virtual address; entries never overlap
  * @uaddr: address of @node.start in QEMU's address space
- * @perm: access that the backend is allowed
+ * @perm: access that the back-end is allowed
  * @epoch: value of vhost_iotlb.epoch when QEMU sent the translation
- * @requested: the backend has requested the translation
+ * @requested: the back-end has requested the translation
  */
 typedef struct IOTLBEntry {
     IntervalTreeNode node;
@@ -87,15 +87,15 @@ typedef struct IOTLBEntry {
 } IOTLBEntry;
 
 /**
- * struct vhost_iotlb - record of the translations that QEMU sent to the backend
+ * struct vhost_iotlb - record of the translations sent to the back-end
  * @dev: the device
  * @entries: tree of IOTLBEntry
  * @n_entries: number of entries in @entries
  * @lookups: number of lookups that iotlb_lookup() may still do
  * @invalidating: @lookups have been taken from turn_lookups
  * @batch: the IOMMU processes a queue, and some of @msgs wait for its end
- * @epoch: incremented when the backend has lost entries; prefetch sends entries
- *         of an earlier epoch again
+ * @epoch: incremented when the back-end has lost entries; prefetch sends
+ *         entries of an earlier epoch again
  * @msgs: messages (struct vhost_iotlb_msg) to be sent, in this order
  * @wide: an invalidation among @msgs was not for a single buffer
  * @stats: statistics; vhost_iotlb_get_stats() sets @capacity and @entries
@@ -199,8 +199,8 @@ static void iotlb_queue_update(struct vhost_iotlb *t, IOTLBEntry *e)
 }
 
 /*
- * Backends drop an entry if any byte of it is in the range.  Entries consist of
- * whole pages, so that the range need not include the last byte.  DPDK also
+ * Back-ends drop an entry if any byte of it is in the range.  Entries consist
+ * of whole pages, so that the range need not include the last byte.  DPDK also
  * drops the entry that starts at iova + size, which is valid and may be the
  * next receive buffer.
  */
@@ -256,7 +256,7 @@ static bool iotlb_must_wait(struct vhost_iotlb *t)
     return false;
 }
 
-/* Wait for the backend only if there are invalidations among the messages. */
+/* Wait for the back-end only if there are invalidations among the messages. */
 static int iotlb_send(struct vhost_iotlb *t)
 {
     bool wait = iotlb_must_wait(t);
@@ -319,8 +319,8 @@ static void iotlb_drop(struct vhost_iotlb *t, uint64_t first, uint64_t last)
 }
 
 /*
- * Record a translation and queue it for the backend.  Invalidate the entries
- * that the backend has cached for these addresses first: backends ignore an
+ * Record a translation and queue it for the back-end.  Invalidate the entries
+ * that the back-end has cached for these addresses first: back-ends ignore an
  * update of an address for which they have an entry.
  */
 static IOTLBEntry *iotlb_add(struct vhost_iotlb *t, const IOTLBEntry *new)
@@ -347,7 +347,7 @@ static IOTLBEntry *iotlb_add(struct vhost_iotlb *t, const IOTLBEntry *new)
 }
 
 /*
- * Write-only pages become read-write.  Backends request both permissions
+ * Write-only pages become read-write.  Back-ends request both permissions
  * whenever they write (DPDK), and cannot use a write-only translation.
  */
 static IOMMUAccessFlags iotlb_perm(IOMMUAccessFlags perm)
@@ -399,7 +399,7 @@ static bool iotlb_lookup_iommu(struct vhost_dev *dev, IOMMUMemoryRegion *mr,
 
 /*
  * Whether memory from @start on belongs to the same piece as @e: the same
- * permissions and contiguous at the backend, up to the start of @e.
+ * permissions and contiguous at the back-end, up to the start of @e.
  */
 static bool iotlb_same_memory(struct vhost_dev *dev, uint64_t start,
                               const IOTLBEntry *e)
@@ -426,8 +426,8 @@ static bool iotlb_same_memory(struct vhost_dev *dev, uint64_t start,
 /*
  * Let an entry without an IOMMU begin where its piece of memory does.  If it
  * began at the address that was looked up, a miss below that would replace it.
- * The backend would lose the rest of the entry for a moment, and with the rings
- * a packet.
+ * The back-end would lose the rest of the entry for a moment, and with the
+ * rings a packet.
  */
 static void iotlb_extend_down(struct vhost_iotlb *t, IOTLBEntry *e)
 {
@@ -583,7 +583,7 @@ bool vhost_iotlb_has_room(struct vhost_iotlb *t)
     return t->n_entries < IOTLB_MAX_PREFETCH && t->lookups;
 }
 
-/* Find an entry for @iova that the backend still has. */
+/* Find an entry for @iova that the back-end still has. */
 static IOTLBEntry *iotlb_find_sent(struct vhost_iotlb *t, uint64_t iova)
 {
     IOTLBEntry *e = iotlb_find(t, iova, iova);
@@ -726,7 +726,7 @@ static void iotlb_prefetch_identity(struct vhost_iotlb *t)
 
 /*
  * Returns the end of the virtqueues to be prefetched, from @first on.  The
- * first device of a vhost-user backend receives the misses of all virtqueues.
+ * first device of a vhost-user back-end receives the misses of all virtqueues.
  */
 static int iotlb_queues(struct vhost_iotlb *t, int *first)
 {
@@ -742,8 +742,8 @@ static int iotlb_queues(struct vhost_iotlb *t, int *first)
 /*
  * Reverse the order of the updates that have been queued since there were
  * @begin messages, but not their order with respect to invalidations.  A
- * backend that polls goes on as soon as it has the translation of its next
- * buffer.  If this came first, the backend would report a miss for each of the
+ * back-end that polls goes on as soon as it has the translation of its next
+ * buffer.  If this came first, the back-end would report a miss for each of the
  * others, as it needs them before it has read them from its socket.
  */
 static void iotlb_reverse_updates(struct vhost_iotlb *t, unsigned int begin)
@@ -774,9 +774,9 @@ static void iotlb_prefetch_ring(struct vhost_iotlb *t, int n, bool writable)
 }
 
 /*
- * Queue the translations of buffers.  Buffers that the backend writes come
- * before buffers that it reads, since a packet that the backend reads can cause
- * a reply that needs a receive buffer.
+ * Queue the translations of buffers.  Buffers that the back-end writes come
+ * before buffers that it reads, since a packet that the back-end reads can
+ * cause a reply that needs a receive buffer.
  */
 static void iotlb_prefetch_buffers(struct vhost_iotlb *t, bool resync)
 {
@@ -797,7 +797,7 @@ static void iotlb_prefetch_buffers(struct vhost_iotlb *t, bool resync)
     }
 }
 
-/* Queue the translations that the backend will need next. */
+/* Queue the translations that the back-end will need next. */
 static void iotlb_prefetch_all(struct vhost_iotlb *t)
 {
     int first, end = iotlb_queues(t, &first);
@@ -815,7 +815,7 @@ static void iotlb_prefetch_all(struct vhost_iotlb *t)
 /*
  * With VT-d's caching mode (CAP.CM, 11.4.2), an invalidation may announce a
  * mapping, before its buffer is posted.  A record that is empty belongs to a
- * backend that translates nothing.
+ * back-end that translates nothing.
  */
 static void iotlb_prefetch_mapping(struct vhost_iotlb *t, uint64_t iova,
                                    uint64_t last)
@@ -872,7 +872,7 @@ void vhost_iotlb_retire(struct vhost_iotlb *t, uint64_t iova, uint64_t size)
  * they cause no further round trips.  An IOMMU may drop a translation at any
  * time.
  *
- * The backend may have sent misses for translations that it received and used
+ * The back-end may have sent misses for translations that it received and used
  * in the meantime.  Handle these misses before their translations are dropped,
  * but after the used index has been read.
  */
@@ -933,7 +933,7 @@ static void iotlb_flush(IOMMUBatchUser *user)
     iotlb_end_invalidation(t);
 }
 
-/* Translate for a miss of the backend, and report faults to the guest. */
+/* Translate for a miss of the back-end, and report faults to the guest. */
 static int iotlb_translate(struct vhost_dev *dev, uint64_t iova, bool write,
                            IOTLBEntry *e)
 {
@@ -956,11 +956,12 @@ static int iotlb_translate(struct vhost_dev *dev, uint64_t iova, bool write,
 }
 
 /*
- * The backend sends a miss for a translation that is on record.  Either it sent
- * the miss before it received the translation; the guest may have unmapped the
- * buffer since, so that the miss must not report a fault.  Or it has evicted
- * the translation, and may have evicted others.  In both cases the translation
- * is valid until the guest invalidates it, and the backend waits for it.
+ * The back-end sends a miss for a translation that is on record.  Either it
+ * sent the miss before it received the translation; the guest may have unmapped
+ * the buffer since, so that the miss must not report a fault.  Or it has
+ * evicted the translation, and may have evicted others.  In both cases the
+ * translation is valid until the guest invalidates it, and the back-end waits
+ * for it.
  */
 static void iotlb_repeat(struct vhost_iotlb *t, IOTLBEntry *e)
 {
@@ -984,7 +985,7 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
     }
 
     /*
-     * The backend may have sent a miss for a translation that it received and
+     * The back-end may have sent a miss for a translation that it received and
      * used in the meantime.  Handle this miss while the translation is still
      * on record.
      */
@@ -1032,7 +1033,7 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova, uint64_t last)
 }
 
 /*
- * Queue the translation that the backend waits for, behind all others: see
+ * Queue the translation that the back-end waits for, behind all others: see
  * iotlb_reverse_updates().
  */
 static void iotlb_answer(struct vhost_iotlb *t, const IOTLBEntry *new)

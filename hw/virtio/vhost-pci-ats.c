@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ATC info of the IOTLB of a vhost backend, for query-pci-ats
+ * ATC info of the IOTLB of a vhost back-end, for query-pci-ats
  *
  * Copyright (c) 2026 QEMU SVM contributors
  */

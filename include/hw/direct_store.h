@@ -70,7 +70,8 @@ struct DirectStoreTargetClass {
  * A region that does not accept 64 bytes in one piece, RAM included, gets
  * ordinary writes of eight bytes, or of the maximum size of the region.
  *
- * Callable from any thread, with or without the BQL.
+ * Callable from any thread, with or without the BQL.  Takes the BQL to call a
+ * target; must not be called within a drain.
  *
  * @as: the address space of the store
  * @addr: destination, a multiple of DIRECT_STORE_SIZE
@@ -89,7 +90,8 @@ MemTxResult direct_store(AddressSpace *as, hwaddr addr, const void *data,
  * A store to a destination without an enqueue register, RAM included, is
  * dropped and completes with "retry" (Intel SDM volume 2, "ENQCMD").
  *
- * Callable from any thread, with or without the BQL.
+ * Callable from any thread, with or without the BQL.  Takes the BQL to call a
+ * target; must not be called within a drain.
  *
  * @as: the address space of the store
  * @addr: destination, a multiple of DIRECT_STORE_SIZE

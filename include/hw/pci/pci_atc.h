@@ -184,7 +184,7 @@ void pci_atc_free(PCIATC *atc);
  *
  * @atc: the ATC
  * @access: the access, for pci_atc_lookup() and pci_atc_access_end(); the
- *     caller need not initialise it
+ *     caller need not initialize it
  */
 void pci_atc_access_begin(PCIATC *atc, PCIATCAccess *access);
 
@@ -193,7 +193,7 @@ void pci_atc_access_begin(PCIATC *atc, PCIATCAccess *access);
  *
  * After this call the caller must no longer use the results of the lookups.
  * A different thread than the one that began the access may end it, if the two
- * threads are synchronised.
+ * threads are synchronized.
  *
  * @access: the access
  */

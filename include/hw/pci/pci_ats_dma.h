@@ -196,9 +196,11 @@ typedef struct PCIATSDMAResult {
 /**
  * PCIATSDMADone: report the end of an asynchronous transfer
  *
- * The worker thread calls it once per transfer, without the BQL; with
- * %PCI_ATS_DMA_INLINE another thread may call it.  It may take the BQL, submit
- * further transfers, and call pci_ats_dma_close(), or cause the device model to
+ * The worker thread calls it once per transfer, without the BQL.  With
+ * %PCI_ATS_DMA_INLINE, a thread that holds the BQL may call it instead,
+ * possibly before pci_ats_dma_submit() returns; then it must not submit a
+ * transfer.  Otherwise it may also submit further transfers.  It may use
+ * BQL_LOCK_GUARD() and call pci_ats_dma_close(), or cause the device model to
  * call it: an interrupt message, for example, can unplug the device that sends
  * it.
  *
@@ -264,19 +266,21 @@ void pci_ats_dma_close(PCIATSDMA *dma);
  * @result: set to the progress of the transfer; may be NULL
  *
  * Returns: 0; -EPERM when bus mastering, or the PASID or a permission in the
- * flags, is off; -EINVAL when a range wraps, or the PASID is wider than the
- * PASID capability of the function; -EFAULT when an address is not mapped with
- * the required permission, and the guest does not map it or the function cannot
- * send a page request, or the IOMMU blocked the request, or an untranslated
- * request does not lead to RAM or would go to an IOMMU that threads cannot use;
- * -EIO when the target of a translation is not RAM; -ECANCELED when the guest
- * reset or disabled the page request interface, or responded with Response
- * Failure, or pci_ats_dma_cancel() was called, or the transfer was cancelled,
- * or transfers are suspended; -EWOULDBLOCK when the BQL is held and a page
- * request is needed: use pci_ats_dma_submit(); -EBUSY when so many PASIDs are
- * in use at this moment that no other can be registered, or the BQL is held and
- * the IOMMU invalidated the translation each time that it had been obtained.
- * After an error some of the data may have been moved.
+ * flags, is off, or when ATS is off and %PCI_ATS_DMA_TRANSLATED_ONLY is set;
+ * -ENODEV when that flag is set and no IOMMU supports translation requests;
+ * -EINVAL when a range wraps, or the PASID is wider than the PASID capability
+ * of the function; -EFAULT when an address is not mapped with the required
+ * permission, and the guest does not map it or the function cannot send a page
+ * request, or the IOMMU blocked the request, or an untranslated request does
+ * not lead to RAM or would go to an IOMMU that threads cannot use; -EIO when
+ * the target of a translation is not RAM; -ECANCELED when the guest reset or
+ * disabled the page request interface, or responded with Response Failure, or
+ * pci_ats_dma_cancel() was called, or the transfer was cancelled, or transfers
+ * are suspended; -EWOULDBLOCK when the BQL is held and a page request is
+ * needed: use pci_ats_dma_submit(); -EBUSY when so many PASIDs are in use at
+ * this moment that no other can be registered, or the BQL is held and the IOMMU
+ * invalidated the translation each time that it had been obtained.  After an
+ * error some of the data may have been moved.
  */
 int pci_ats_dma_run(PCIATSDMA *dma, const PCIATSDMATransfer *transfer,
                     PCIATSDMAResult *result);

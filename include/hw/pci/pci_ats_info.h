@@ -47,7 +47,8 @@ typedef enum PCIATSInvalidation {
  * @failed: requests that failed with an error
  * @truncated: requests whose result did not hold all translations
  * @translations: translations in the results
- * @denied: translations without the requested permission
+ * @denied: translations that grant no permission; one that is read-only for a
+ *     read-write request is not counted
  */
 typedef struct PCIATSRequests {
     uint64_t requests;
@@ -63,8 +64,8 @@ typedef struct PCIATSInfo {
     QLIST_HEAD(, PCIATSInfoATC) atcs;
 
     /*
-     * Translation requests.  A request with a single translation that grants
-     * the requested permission increments one counter only.
+     * Translation requests.  A request with a single translation that grants a
+     * permission increments one counter only.
      */
     Stat64 requests;
     Stat64 failed;
@@ -121,12 +122,15 @@ void pci_ats_invalidate_requested(PCIBus *bus, int devfn,
 
 /* The functions below are for hw/pci only. */
 
+/* Called with the BQL held */
 void pci_ats_info_init(PCIDevice *dev);
 void pci_ats_info_destroy(PCIDevice *dev);
 
-/* Counts a notifier of the invalidations of @pasid. */
+/*
+ * Counts a notifier of the invalidations of @pasid.  Callable from any thread.
+ */
 void pci_ats_info_add_notifier(PCIDevice *dev, uint32_t pasid);
-/* Undoes pci_ats_info_add_notifier(). */
+/* Undoes pci_ats_info_add_notifier().  Callable from any thread. */
 void pci_ats_info_remove_notifier(PCIDevice *dev, uint32_t pasid);
 
 /**
@@ -134,7 +138,8 @@ void pci_ats_info_remove_notifier(PCIDevice *dev, uint32_t pasid);
  *
  * @info: the statistics of the function
  * @translations: number of elements in the result, 0 after an error
- * @denied: number of elements without the requested permission
+ * @denied: number of elements that grant no permission; one that is read-only
+ *     for a read-write request is not counted
  * @truncated: true if the result did not hold all translations
  */
 static inline void pci_ats_info_count(PCIATSInfo *info, size_t translations,
@@ -161,8 +166,8 @@ void pci_ats_info_get_invalidations(PCIDevice *dev,
 
 /*
  * Calls @fn for each PASID with notifiers.  @counts are the invalidations
- * since the registration of its first notifier.  @fn must not call functions
- * of this file.
+ * since the registration of its first notifier.  Callable from any thread.
+ * Calls @fn with PCIATSInfo.lock held: it must not call functions of this file.
  */
 typedef void PCIATSInvalidationsFn(uint32_t pasid,
                                    const uint64_t counts[PCI_ATS_INV_KINDS],

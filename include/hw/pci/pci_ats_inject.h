@@ -74,7 +74,7 @@ void pci_ats_dma_set_inject(PCIATSDMA *dma, PCIATSInject *inject);
  * @n: number of page requests
  *
  * Returns: the number of requests that the IOMMU accepted; 0 while ATS or PRI
- * is off.
+ * is off, or if @pasid cannot be registered.
  */
 uint32_t pci_ats_dma_flood(PCIATSDMA *dma, uint32_t pasid, hwaddr addr,
                            uint32_t n);

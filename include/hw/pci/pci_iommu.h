@@ -136,7 +136,7 @@ int pci_iommu_init_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n,
  *
  * Register the notifier before the first translation request: the IOMMU calls
  * it for translations obtained after the registration, but not necessarily for
- * earlier ones.  A function receives Invalidate Requests also while ATS Enable
+ * earlier ones.  A function receives Invalidate Requests even while ATS Enable
  * is clear (PCIe 5.0, 10.3.1), so that ATS need not be enabled here.
  *
  * @dev: the function.
@@ -185,7 +185,8 @@ void pci_iommu_unregister_any_iotlb_notifier(PCIDevice *dev, IOMMUNotifier *n);
  *
  * Succeeds even if the guest has changed the configuration space of the
  * function in the meantime.  When it returns, no call of @n is in progress and
- * none will follow, unless @n->notify itself unregisters @n.
+ * none will follow, unless @n->notify itself unregisters @n.  Waits for such
+ * calls: the caller must not hold a lock that the notifier takes.
  *
  * @dev: the function.
  * @pasid: the PASID that @n was registered with.
@@ -219,16 +220,19 @@ int pci_iommu_unregister_iotlb_notifier(PCIDevice *dev, uint32_t pasid,
  *            grant write permission, and it marks no page dirty.
  * @result: the translations, in the order of their addresses.
  * @result_length: number of elements in @result.
- * @err_count: set to the number of elements without the requested permission.
+ * @err_count: set to the number of elements that grant no permission; an
+ *             element that is read-only for a read-write request is not
+ *             counted.
  *
  * Returns: the number of elements filled in; -EPERM when bus mastering or ATS
  * is off, PASID is off and @pasid is not PCI_NO_PASID, privileged mode is off
- * and @priv_req is set, or execute permission is off and @exec_req is set;
- * -EINVAL when @length is 0, the range wraps around the end of the address
- * space, or @pasid is wider than the function's PASID capability; -ENOSPC when
- * @result_length is 0; -ENODEV when no IOMMU that supports translation requests
- * translates for @dev; -ENOMEM when @result_length is too small for the
- * range: then @result contains @result_length valid elements.
+ * and @priv_req is set, execute permission is off and @exec_req is set, or
+ * @priv_req or @exec_req is set and @pasid is PCI_NO_PASID; -EINVAL when
+ * @length is 0, the range wraps around the end of the address space, or @pasid
+ * is wider than the function's PASID capability; -ENOSPC when @result_length is
+ * 0; -ENODEV when no IOMMU that supports translation requests translates for
+ * @dev; -ENOMEM when @result_length is too small for the range: then @result
+ * contains @result_length valid elements.
  */
 ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
                                     bool priv_req, bool exec_req,
@@ -246,8 +250,8 @@ ssize_t pci_ats_request_translation(PCIDevice *dev, uint32_t pasid,
  * the BQL therefore encloses the translation and the access to memory with this
  * function and pci_untranslated_end().  In between it must access RAM only
  * (MemTxAttrs.memory), and must neither take the BQL nor wait for a thread that
- * may hold it.  It should access no more than some 100 KiB of data, since a
- * vCPU may wait for it.
+ * may hold it.  It should access no more than 256 KiB of data, since a vCPU may
+ * wait for it.
  *
  * A thread that holds the BQL need not call it.  pci_pasid_dma_rw() and the
  * functions of pci_ats_dma.h call it themselves.
@@ -292,7 +296,7 @@ void pci_untranslated_blocked(PCIDevice *dev, dma_addr_t addr, bool is_write);
  * memory, between pci_untranslated_begin() and pci_untranslated_end().  The
  * IOMMU records a fault for a blocked request if its specification defines one.
  *
- * @dev: #PCIDevice that accesses memory
+ * @dev: the function
  * @pasid: 0 to 0xfffff
  * @priv_req: Privileged Mode Requested
  * @exec_req: Execute Requested, for reads only
@@ -302,7 +306,10 @@ void pci_untranslated_blocked(PCIDevice *dev, dma_addr_t addr, bool is_write);
  * @len: length in bytes, at least 1; reduced to the length that one
  *     translation covers
  *
- * Returns: the address space, or NULL if the request is blocked
+ * Returns: the address space; NULL when bus mastering, PASID or a requested
+ * permission is off, @pasid is out of range, no IOMMU that supports requests
+ * with PASID translates for @dev, or the IOMMU blocks the request.  @xlat and
+ * @len are unchanged then.
  */
 AddressSpace *pci_pasid_target(PCIDevice *dev, uint32_t pasid, bool priv_req,
                                bool exec_req, dma_addr_t addr, bool is_write,
@@ -340,7 +347,9 @@ MemTxResult pci_pasid_dma_rw(PCIDevice *dev, uint32_t pasid, bool priv_req,
  *
  * Device models call pci_dma_target(), which calls this function.  It checks
  * with the IOMMU whether the request may pass, so that the IOMMU can block it
- * even if requests of the function bypass the IOMMU's memory region.
+ * even if requests of the function bypass the IOMMU's memory region.  If no
+ * IOMMU checks translated requests, returns the address space of @dev without
+ * any check.
  *
  * @dev: the function.
  * @addr: first address, with any alignment.

@@ -42,8 +42,9 @@ void pcie_pri_init(PCIDevice *dev, uint16_t offset,
                    uint32_t outstanding_pr_cap, bool prg_response_pasid_req);
 
 /*
- * The functions below are callable from any thread without a lock.  They return
- * 0 or false if the function does not have the capability.
+ * The functions below are callable from any thread, and need no lock.  Those up
+ * to pcie_pri_prg_response_has_pasid() return 0 or false if the function does
+ * not have the capability.
  */
 
 /**
@@ -132,7 +133,8 @@ int pci_pri_register_notifier(PCIDevice *dev, uint32_t pasid,
  *
  * Succeeds even if the guest has changed the configuration space of the
  * function in the meantime.  When it returns, no call of the notifier is in
- * progress and none will follow, unless the notifier itself unregisters.
+ * progress and none will follow, unless the notifier itself unregisters.  Waits
+ * for such calls: the caller must not hold a lock that the notifier takes.
  *
  * Groups whose last request was sent, and their requests, stay outstanding
  * until their response arrives; no notifier receives this response, not even
@@ -177,18 +179,19 @@ void pci_pri_unregister_notifier(PCIDevice *dev, uint32_t pasid);
  *
  * Returns: 0; -EPERM when bus mastering or PRI is off (PRI counts as off while
  * Response Failure is set), PASID is off and @pasid is not PCI_NO_PASID,
- * privileged mode is off and @priv_req is set, or execute permission is off and
- * @exec_req is set; -EINVAL when @prgi or @pasid is out of range, the request
- * is not a Stop Marker and has neither @is_read nor @is_write, or no notifier
- * is registered for @pasid; -ENODEV when no IOMMU that supports page requests
+ * privileged mode is off and @priv_req is set, execute permission is off and
+ * @exec_req is set, or @priv_req or @exec_req is set and @pasid is
+ * PCI_NO_PASID; -EINVAL when @prgi or @pasid is out of range, the request is
+ * not a Stop Marker and has neither @is_read nor @is_write, or no notifier is
+ * registered for @pasid; -ENODEV when no IOMMU that supports page requests
  * translates for @dev; -ENOSPC when the allocation or @prgi is used as
  * described above, or the IOMMU's page request queue overflows; -EFAULT when
- * the IOMMU does not let @dev request this page.  In the last two cases VT-d
- * responds to the last request of a group (with Success or Invalid Request), so
- * that the function returns 0.  Therefore only other requests and Stop Markers
- * fail with these errors.  If the IOMMU has dropped a request of a group, @dev
- * still has to send the last request of the group.  After an error there is no
- * response to this request.
+ * the IOMMU does not let @dev request this page.  In the last two cases the
+ * IOMMU responds to the last request of a group (with Success or Invalid
+ * Request), so that the function returns 0.  Therefore only other requests and
+ * Stop Markers fail with these errors.  If the IOMMU has dropped a request of a
+ * group, @dev still has to send the last request of the group.  After an error
+ * there is no response to this request.
  */
 int pci_pri_request_page(PCIDevice *dev, uint32_t pasid, bool priv_req,
                          bool exec_req, hwaddr addr, bool lpig,

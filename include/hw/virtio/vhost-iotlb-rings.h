@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Buffers that a driver has made available to a vhost backend
+ * Buffers that a driver has made available to a vhost back-end
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -93,7 +93,7 @@ VirtIODevice *vhost_iotlb_vdev(struct vhost_iotlb *t);
 bool vhost_iotlb_has_room(struct vhost_iotlb *t);
 
 /**
- * vhost_iotlb_read() - read guest memory as the backend does
+ * vhost_iotlb_read() - read guest memory as the back-end does
  * @t: the record
  * @iova: I/O virtual address
  * @buf: where to store the data
@@ -106,12 +106,12 @@ bool vhost_iotlb_read(struct vhost_iotlb *t, uint64_t iova, void *buf,
                       size_t size);
 
 /**
- * vhost_iotlb_prefetch() - send the translations of a range to the backend
+ * vhost_iotlb_prefetch() - send the translations of a range to the back-end
  * @t: the record
  * @iova: first I/O virtual address
  * @size: size in bytes
  *
- * Sends only what the backend does not have, up to the first page that is not
+ * Sends only what the back-end does not have, up to the first page that is not
  * mapped.
  */
 void vhost_iotlb_prefetch(struct vhost_iotlb *t, uint64_t iova, uint64_t size);

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * IOTLB of a vhost backend, as seen from QEMU
+ * IOTLB of a vhost back-end, as seen from QEMU
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
- * A vhost backend of a device behind an IOMMU has a cache of translations
+ * A vhost back-end of a device behind an IOMMU has a cache of translations
  * (its IOTLB), which QEMU fills and invalidates with IOTLB messages.  The
  * functions of this file record the translations that QEMU has sent to the
- * backend.  With this record they
+ * back-end.  With this record they
  *
- * - send the translations that the backend will need next, together with the
+ * - send the translations that the back-end will need next, together with the
  *   reply to the first miss or when the guest invalidates others, instead of
  *   one page per miss;
  * - invalidate only translations that the IOMMU no longer translates to the
  *   same memory, so that a domain-wide invalidation does not remove the rings
- *   and the posted buffers from the IOTLB of the backend.
+ *   and the posted buffers from the IOTLB of the back-end.
  *
- * The record always contains at least the translations that the backend has
+ * The record always contains at least the translations that the back-end has
  * cached.  Its size is bounded.
  *
  * All functions are called with the BQL held.
@@ -30,7 +30,7 @@
  * vhost_iotlb_reset() - clear the record
  * @dev: vhost device that is behind an IOMMU and is being started or stopped
  *
- * Call it when the backend's IOTLB is empty or out of use.  Sends no messages.
+ * Call it when the back-end's IOTLB is empty or out of use.  Sends no messages.
  */
 void vhost_iotlb_reset(struct vhost_dev *dev);
 
@@ -48,9 +48,9 @@ void vhost_iotlb_cleanup(struct vhost_dev *dev);
  * @iova: first I/O virtual address of the range, in bytes
  * @last: last I/O virtual address of the range (inclusive), in bytes
  *
- * Sends invalidations for the translations in the range that the backend has
+ * Sends invalidations for the translations in the range that the back-end has
  * cached, and that the IOMMU no longer translates to the same memory with the
- * same permissions.  When it returns successfully, the backend has
+ * same permissions.  When it returns successfully, the back-end has
  * acknowledged them.  While the IOMMU processes a queue, it has acknowledged
  * them only after iommu_batch_flush().  The function drops all translations in
  * the range if the IOMMU has no lookup without side effects, or if
@@ -60,7 +60,7 @@ void vhost_iotlb_cleanup(struct vhost_dev *dev);
  * miss, and a small range that has been mapped.
  *
  * Returns: 0, or a negative errno when QEMU could not send the invalidations or
- * the backend rejected them.
+ * the back-end rejected them.
  */
 int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova,
                            uint64_t last);
@@ -76,7 +76,7 @@ int vhost_iotlb_invalidate(struct vhost_dev *dev, uint64_t iova,
  * address space would be correct.
  *
  * Returns: 0, or a negative errno when QEMU could not send the invalidations or
- * the backend rejected them.
+ * the back-end rejected them.
  */
 int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last);
 
@@ -92,7 +92,7 @@ int vhost_iotlb_drop(struct vhost_dev *dev, uint64_t iova, uint64_t last);
  * translations of memory that it unplugs.
  *
  * Returns: 0, or a negative errno when QEMU could not send the invalidations or
- * the backend rejected them.
+ * the back-end rejected them.
  */
 int vhost_iotlb_memory_changed(struct vhost_dev *dev,
                                const MemoryRegionSection *old, unsigned int n);
@@ -101,15 +101,15 @@ int vhost_iotlb_memory_changed(struct vhost_dev *dev,
  * struct VhostIotlbStats - statistics of a record since its creation
  * @capacity: number of translations that the record can hold
  * @entries: number of translations that it holds
- * @misses: misses that the backend has sent
+ * @misses: misses that the back-end has sent
  * @write_misses: those of them that request write permission
  * @sent_misses: those whose translation QEMU had sent before
  * @faults: misses that failed
- * @updates: translations that QEMU has sent to the backend
+ * @updates: translations that QEMU has sent to the back-end
  * @invalidations: calls of vhost_iotlb_invalidate()
  * @kept: translations that these calls have found still valid
  * @dropped: translations that were dropped, for any reason
- * @round_trips: times that QEMU has waited for the backend
+ * @round_trips: times that QEMU has waited for the back-end
  * @wait_ns: total duration of these waits, with the BQL held
  */
 typedef struct VhostIotlbStats {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ATC info of the IOTLB of a vhost backend, for query-pci-ats
+ * ATC info of the IOTLB of a vhost back-end, for query-pci-ats
  *
  * Copyright (c) 2026 QEMU SVM contributors
  *
@@ -12,7 +12,7 @@
 #include "hw/virtio/vhost.h"
 
 /**
- * vhost_pci_ats_start() - register the backend's IOTLB with the monitor
+ * vhost_pci_ats_start() - register the back-end's IOTLB with the monitor
  * @dev: vhost device that is being started, after vhost_iotlb_reset()
  *
  * Does nothing if @dev is not a PCI device.
