@@ -133,6 +133,15 @@ static char *net_backend_args(QVhostUserIotlb *be, unsigned queue_pairs)
                            qvhost_user_iotlb_path(be), queue_pairs);
 }
 
+void ats_slot_power(AtsGuest *g, bool on)
+{
+    uint8_t cap = qecam_cap(g->qts, ATS_PORT, PCI_CAP_ID_EXP);
+    uint64_t ctl = ats_config(ATS_PORT, cap + PCI_EXP_SLTCTL);
+
+    qtest_writew(g->qts, ctl, on ? PCI_EXP_SLTCTL_PWR_IND_ON :
+                 PCI_EXP_SLTCTL_PWR_IND_OFF | PCI_EXP_SLTCTL_PCC);
+}
+
 QTestState *ats_start_net(QVhostUserIotlb *be, unsigned queue_pairs,
                           const char *iommu, const char *props)
 {

@@ -123,6 +123,13 @@ void ats_guest_map_vtd(AtsGuest *g);
 void ats_guest_setup_vtd(AtsGuest *g, bool device_tlb);
 
 /**
+ * ats_slot_power() - switch the power of the slot behind the root port
+ * @g: the guest
+ * @on: false ejects the device if its removal has been requested
+ */
+void ats_slot_power(AtsGuest *g, bool on);
+
+/**
  * ats_start_net() - start an emulator with a vhost-user network device
  * @be: the back-end
  * @queue_pairs: number of queue pairs

@@ -94,24 +94,15 @@ static void test_reset_preserved(void)
 
 /* Hot-unplug and re-plug */
 
-static void slot_power(AtsGuest *g, bool on)
-{
-    uint8_t cap = qecam_cap(g->qts, ATS_PORT, PCI_CAP_ID_EXP);
-    uint64_t ctl = ats_config(ATS_PORT, cap + PCI_EXP_SLTCTL);
-
-    qtest_writew(g->qts, ctl, on ? PCI_EXP_SLTCTL_PWR_IND_ON :
-                 PCI_EXP_SLTCTL_PWR_IND_OFF | PCI_EXP_SLTCTL_PCC);
-}
-
 /* PCIe 5.0, 6.7.1: ATS is disabled in the new function */
 static void test_replug(void)
 {
     AtsGuest *g = guest_new_enabled();
 
     /* The slot is powered on */
-    slot_power(g, true);
+    ats_slot_power(g, true);
     qtest_qmp_device_del_send(g->qts, "dev");
-    slot_power(g, false);
+    ats_slot_power(g, false);
     qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
     g_assert_cmphex(qtest_readl(g->qts, ats_config(ATS_DEVICE, PCI_VENDOR_ID)),
                     ==, UINT32_MAX);
@@ -123,7 +114,7 @@ static void test_replug(void)
                          "{ 'bus': 'rp0', 'netdev': 'net', 'romfile': '',"
                          "  'disable-legacy': 'on', 'iommu_platform': true,"
                          "  'ats': true }");
-    slot_power(g, true);
+    ats_slot_power(g, true);
     check_reset(g);
     ats_guest_free(g);
 }

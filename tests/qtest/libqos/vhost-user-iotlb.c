@@ -100,6 +100,8 @@ struct QVhostUserIotlb {
     /* @lock protects the fields below; @cond is signalled on every change */
     GMutex lock;
     GCond cond;
+    int fd;                 /* of the connection, or -1 */
+    bool disconnect_at_stop;
     int backend_fd;
     uint64_t rings;
     MemTable mem;
@@ -284,6 +286,10 @@ static bool handle(QVhostUserIotlb *be, int fd, Message *msg,
         reply(fd, msg, sizeof(uint64_t));
         return false;
     case GET_VRING_BASE:
+        if (be->disconnect_at_stop) {
+            shutdown(fd, SHUT_RDWR);
+            return false;
+        }
         be->rings &= ~(1ULL << msg->payload.state.index);
         msg->payload.state.num = 0;
         reply(fd, msg, sizeof(msg->payload.state));
@@ -387,6 +393,29 @@ static void serve(QVhostUserIotlb *be, int fd)
     g_mutex_unlock(&be->lock);
 }
 
+static void set_connection(QVhostUserIotlb *be, int fd)
+{
+    g_mutex_lock(&be->lock);
+    be->fd = fd;
+    be->disconnect_at_stop = false;
+    g_mutex_unlock(&be->lock);
+}
+
+void qvhost_user_iotlb_disconnect(QVhostUserIotlb *be)
+{
+    g_mutex_lock(&be->lock);
+    g_assert_cmpint(be->fd, >=, 0);
+    shutdown(be->fd, SHUT_RDWR);
+    g_mutex_unlock(&be->lock);
+}
+
+void qvhost_user_iotlb_disconnect_at_stop(QVhostUserIotlb *be)
+{
+    g_mutex_lock(&be->lock);
+    be->disconnect_at_stop = true;
+    g_mutex_unlock(&be->lock);
+}
+
 static void *backend_thread(void *opaque)
 {
     QVhostUserIotlb *be = opaque;
@@ -395,7 +424,9 @@ static void *backend_thread(void *opaque)
         int fd = accept(be->listen_fd, NULL, NULL);
 
         g_assert_cmpint(fd, >=, 0);
+        set_connection(be, fd);
         serve(be, fd);
+        set_connection(be, -1);
         close(fd);
     }
     return NULL;
@@ -411,7 +442,7 @@ QVhostUserIotlb *qvhost_user_iotlb_new(unsigned queue_pairs, bool has_config)
     be->path = g_strdup_printf("%s/sock", be->dir);
     be->queue_pairs = queue_pairs;
     be->has_config = has_config;
-    be->backend_fd = -1;
+    be->fd = be->backend_fd = -1;
     be->tlb = g_array_new(false, false, sizeof(struct vhost_iotlb_msg));
     be->watch_values = g_array_new(false, false, sizeof(uint32_t));
     g_mutex_init(&be->lock);

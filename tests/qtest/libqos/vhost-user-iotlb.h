@@ -34,6 +34,19 @@ QVhostUserIotlb *qvhost_user_iotlb_new(unsigned queue_pairs, bool has_config);
 void qvhost_user_iotlb_free(QVhostUserIotlb *be);
 
 /**
+ * qvhost_user_iotlb_disconnect() - close the connection
+ * @be: the back-end, which must be connected; it accepts another connection
+ */
+void qvhost_user_iotlb_disconnect(QVhostUserIotlb *be);
+
+/**
+ * qvhost_user_iotlb_disconnect_at_stop() - close the connection later
+ * @be: the back-end, which closes it instead of the reply when the front-end
+ *      stops a ring (GET_VRING_BASE)
+ */
+void qvhost_user_iotlb_disconnect_at_stop(QVhostUserIotlb *be);
+
+/**
  * qvhost_user_iotlb_path() - get the socket of a back-end
  * @be: the back-end
  *

@@ -52,6 +52,10 @@
 /* Mappings that the cases change */
 #define READ_ONLY       0x2000000ul
 #define NOT_PRESENT     0x2200000ul
+/* 2 MiB of memory, and where the 2 MiB that follow are mapped to */
+#define SPLIT           0x2400000ul
+#define SPLIT_MEMORY    0x2a00000ul
+#define SPLIT_DEVICE    0xf0000000ul    /* no device answers */
 
 /* Exceptions */
 
@@ -305,15 +309,28 @@ static void set_breakpoint(const void *addr)
     asm volatile("mov %0, %%dr7" : : "r"(addr ? 0xf0402ull : 0x400ull));
 }
 
-/* Clear bits of the entry that maps the 2 MiB at @addr */
-static void change_mapping(uint64_t addr, uint64_t clear)
+/* The entry that maps the 2 MiB at @addr */
+static uint64_t *mapping(uint64_t addr)
 {
     uint64_t *table;
 
     asm volatile("mov %%cr3, %0" : "=r"(table));
     table = (uint64_t *)(table[0] & ~0xfffull);
     table = (uint64_t *)(table[addr >> 30] & ~0xfffull);
-    table[(addr >> 21) & 511] &= ~clear;
+    return &table[(addr >> 21) & 511];
+}
+
+/* Clear bits of the entry that maps the 2 MiB at @addr */
+static void change_mapping(uint64_t addr, uint64_t clear)
+{
+    *mapping(addr) &= ~clear;
+    asm volatile("invlpg (%0)" : : "r"(addr) : "memory");
+}
+
+/* Map the 2 MiB at @addr to a physical address */
+static void map(uint64_t addr, uint64_t physical)
+{
+    *mapping(addr) = physical | (*mapping(addr) & 0xfff);
     asm volatile("invlpg (%0)" : : "r"(addr) : "memory");
 }
 
@@ -589,6 +606,42 @@ static void test_movdir64b(void)
               "c"(src)) == UD, "MOVDIR64B with LOCK raises #UD");
     TRY_FLAGS("movdir64b", ram, src, EFLAGS_ARITH);
     check(flags == EFLAGS_ARITH, "MOVDIR64B leaves the flags");
+}
+
+/* Operands in two pages that are not neighbors in physical memory */
+
+static void test_split(void)
+{
+    uint8_t *boundary = (uint8_t *)SPLIT + 0x200000;
+    bool moved = true, stored = true;
+
+    map((uint64_t)boundary, SPLIT_MEMORY);
+    for (int n = 1; n < 64; n++) {
+        uint8_t *src = fill(boundary - n);
+
+        moved &= !movdir64b(ram, src) && same(ram, src, 64);
+    }
+    check(moved, "MOVDIR64B copies from two pages");
+    asm volatile("fninit; fldpi; fstpt (%0)" : : "r"(ram) : "memory");
+    for (int n = 1; n < 10; n++) {
+        /* The memory that follows the first page */
+        uint8_t *next = (uint8_t *)0x2800000ul;
+
+        map((uint64_t)next, SPLIT + 0x200000);
+        fill_with(next, 0xff, 16);
+        fill_with(boundary - 10, 0, 20);
+        asm volatile("fldpi; fstpt (%0)" : : "r"(boundary - n) : "memory");
+        stored &= same(ram, boundary - n, 10) && all(next, 0xff, 16);
+    }
+    check(stored, "FSTP stores to two pages");
+
+    map((uint64_t)boundary, SPLIT_DEVICE);
+    for (int n = 1; n < 64; n++) {
+        uint8_t *src = boundary - n;
+
+        moved &= !movdir64b(ram, src) && same(ram, src, n);
+    }
+    check(moved, "MOVDIR64B copies from memory and a device");
 }
 
 /* IA32_PASID */
@@ -940,6 +993,7 @@ int main(void)
     if (r[2] == 7) {
         test_movdiri();
         test_movdir64b();
+        test_split();
         test_msr();
         test_enqcmd();
         test_enqcmds();
