@@ -21,7 +21,7 @@ class DsaAmd(test_dsa.Dsa):
     iommu = 'amd'
 
 
-@slow('test_restart', 'test_crash', 'test_event_log')
+@slow('test_restart', 'test_crash', 'test_event_log', 'test_snapshot')
 class DsaSvmAmd(test_dsa_svm.DsaSvm):
 
     iommu = 'amd'

@@ -15,8 +15,9 @@ import test_svm
 CARD = '0000:02:00.0'
 
 
-# These test the device and its driver, which do not depend on the IOMMU
-@slow('test_injected_errors', 'test_kernel_without_svm')
+# These mostly test the device and its driver, which do not depend on the IOMMU
+@slow('test_hot_plug', 'test_injected_errors', 'test_kernel_without_svm',
+      'test_kexec', 'test_reset', 'test_snapshot', 'test_with_virtio_net')
 # These repeat cases on other machines
 @slow('test_guest_tables_4_levels', 'test_strict')
 class SvmAmd(test_svm.Svm):
