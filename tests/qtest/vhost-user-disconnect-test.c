@@ -5,8 +5,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * QEMU handles a disconnect later, in a bottom half.  The guest accesses,
- * restarts and unplugs the device before and after that.
+ * QEMU handles a disconnect later, in a bottom half.  The guest accesses and
+ * starts the device afterwards, and ejects it before and afterwards.
  */
 
 #include "qemu/osdep.h"
@@ -98,7 +98,12 @@ static void test_config(void)
     AtsGuest *g = guest_new(&blk, "");
 
     ats_driver_start(g);
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'device-sync-config',"
+                             "  'arguments': { 'id': 'dev' } }");
     disconnect(g);
+    qobject_unref(qtest_qmp_assert_failure_ref(
+                      g->qts, "{ 'execute': 'device-sync-config',"
+                      "  'arguments': { 'id': 'dev' } }"));
     qpci_io_writeb(g->dev->pdev, g->dev->bar, g->dev->device_cfg_offset +
                    offsetof(struct virtio_blk_config, wce), 1);
     qvirtio_config_readb(&g->dev->vdev, 0);
@@ -125,7 +130,9 @@ static void test_reconnect(const void *data)
 
     ats_driver_start(g);
     qvhost_user_iotlb_disconnect(g->be);
-    qvhost_user_iotlb_wait_rings(g->be, 0);
+    while (qvhost_user_iotlb_connections(g->be) == 1) {
+        g_usleep(1000);
+    }
     qvhost_user_iotlb_wait_rings(g->be, g->num_rings);
     ats_guest_free(g);
 }

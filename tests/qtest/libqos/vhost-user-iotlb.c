@@ -101,6 +101,7 @@ struct QVhostUserIotlb {
     GMutex lock;
     GCond cond;
     int fd;                 /* of the connection, or -1 */
+    unsigned connections;
     bool disconnect_at_stop;
     int backend_fd;
     uint64_t rings;
@@ -397,8 +398,19 @@ static void set_connection(QVhostUserIotlb *be, int fd)
 {
     g_mutex_lock(&be->lock);
     be->fd = fd;
+    be->connections += fd >= 0;
     be->disconnect_at_stop = false;
     g_mutex_unlock(&be->lock);
+}
+
+unsigned qvhost_user_iotlb_connections(QVhostUserIotlb *be)
+{
+    unsigned connections;
+
+    g_mutex_lock(&be->lock);
+    connections = be->connections;
+    g_mutex_unlock(&be->lock);
+    return connections;
 }
 
 void qvhost_user_iotlb_disconnect(QVhostUserIotlb *be)

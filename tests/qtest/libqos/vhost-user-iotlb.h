@@ -40,6 +40,14 @@ void qvhost_user_iotlb_free(QVhostUserIotlb *be);
 void qvhost_user_iotlb_disconnect(QVhostUserIotlb *be);
 
 /**
+ * qvhost_user_iotlb_connections() - count connections
+ * @be: the back-end
+ *
+ * Returns: number of connections that the back-end has accepted.
+ */
+unsigned qvhost_user_iotlb_connections(QVhostUserIotlb *be);
+
+/**
  * qvhost_user_iotlb_disconnect_at_stop() - close the connection later
  * @be: the back-end, which closes it instead of the reply when the front-end
  *      stops a ring (GET_VRING_BASE)

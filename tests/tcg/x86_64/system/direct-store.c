@@ -56,6 +56,8 @@
 #define SPLIT           0x2400000ul
 #define SPLIT_MEMORY    0x2a00000ul
 #define SPLIT_DEVICE    0xf0000000ul    /* no device answers */
+/* 2 MiB that map_last() also maps to the end of the address space */
+#define LAST            0x3fe00000ul
 
 /* Exceptions */
 
@@ -332,6 +334,17 @@ static void map(uint64_t addr, uint64_t physical)
 {
     *mapping(addr) = physical | (*mapping(addr) & 0xfff);
     asm volatile("invlpg (%0)" : : "r"(addr) : "memory");
+}
+
+/* Let the last GiB of the address space be the same as the first one */
+static void map_last(void)
+{
+    uint64_t *table;
+
+    asm volatile("mov %%cr3, %0" : "=r"(table));
+    table[511] = table[0];
+    table = (uint64_t *)(table[0] & ~0xfffull);
+    table[511] = table[0];
 }
 
 /* The device */
@@ -642,6 +655,14 @@ static void test_split(void)
         moved &= !movdir64b(ram, src) && same(ram, src, n);
     }
     check(moved, "MOVDIR64B copies from memory and a device");
+
+    map_last();
+    map(LAST, SPLIT_MEMORY);
+    map((uint64_t)boundary, 0);
+    fill_with((uint8_t *)-32ul, 0x5a, 32);
+    check(!movdir64b(ram, (uint8_t *)-32ul) && all(ram, 0x5a, 32) &&
+          same(ram + 32, boundary, 32),
+          "MOVDIR64B copies from the end and the start of the address space");
 }
 
 /* IA32_PASID */
