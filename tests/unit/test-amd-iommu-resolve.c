@@ -524,12 +524,14 @@ static void *device(void *opaque)
 {
     Device *d = opaque;
 
+    rcu_register_thread();
     while (!qatomic_read(d->stop)) {
         hwaddr page = translate(PASID);
 
         g_assert_true(page == target(OLD) || page == target(NEW));
         qatomic_set(&d->requests, d->requests + 1);
     }
+    rcu_unregister_thread();
     return NULL;
 }
 
