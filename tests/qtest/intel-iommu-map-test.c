@@ -58,13 +58,18 @@ typedef struct Map {
     uint64_t tables;            /* second stage, 4 levels */
 } Map;
 
-static void map_start(Map *t)
+static void map_init(Map *t, const char *machine)
 {
-    *t = (Map) { .qts = qtest_init(MACHINE) };
+    *t = (Map) { .qts = qtest_init(machine) };
     qecam_enable(t->qts);
     pc_alloc_init(&t->alloc, t->qts, 0);
     qvtd_init(&t->vtd, t->qts, &t->alloc);
     t->tables = qvtd_new_table(&t->vtd);
+}
+
+static void map_start(Map *t)
+{
+    map_init(t, MACHINE);
     qvtd_attach(&t->vtd, DEV, DOMAIN, t->tables, false);
     qatd_init(&t->dev, t->qts, DEV, 0);
     qvtd_enable(&t->vtd);
@@ -454,14 +459,10 @@ static uint64_t start_scalable(Map *t)
 {
     uint64_t dir;
 
-    *t = (Map) { .qts = qtest_init("-M q35 -m 128 -nodefaults -device "
-                                   "intel-iommu,caching-mode=on,svm=on "
-                                   "-device pci-ats-testdev,addr=4") };
-    qecam_enable(t->qts);
-    pc_alloc_init(&t->alloc, t->qts, 0);
-    qvtd_init(&t->vtd, t->qts, &t->alloc);
+    map_init(t, "-M q35 -m 128 -nodefaults "
+             "-device intel-iommu,caching-mode=on,svm=on "
+             "-device pci-ats-testdev,addr=4");
     t->vtd.scalable = true;
-    t->tables = qvtd_new_table(&t->vtd);
     qvtd_map(&t->vtd, t->tables, IOVA, 0x200000, PAGE);
     qvtd_map(&t->vtd, t->tables, 2 * IOVA, 0x200000, PAGE);
     dir = qvtd_sm_attach(&t->vtd, DEV, 0, 0);
